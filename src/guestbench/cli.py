@@ -1,0 +1,299 @@
+"""The command line: parses, calls, prints. Everything heavy is imported inside the command that needs it.
+
+Standard output is data; talk, progress and errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guestbench import __version__
+from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
+from guestbench.model import Accel, MetricFamily, Ok
+
+if TYPE_CHECKING:
+    from guestbench.model import Header, Record
+
+DEFAULT_EXPERIMENT = "seed"
+
+
+def say(text: str) -> None:
+    """Tell the user something on standard error."""
+    click.echo(text, err=True)
+
+
+def fail(messages: Sequence[str], hint: str) -> None:
+    """Print `error:` lines and a `hint:` line."""
+    for message in messages:
+        say(f"error: {message}")
+    say(f"hint: {hint}")
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """Run one command line; errors become text on standard error. Returns the exit status."""
+    try:
+        cli.main(args=list(arguments), prog_name="guestbench", standalone_mode=False)
+    except GuestbenchError as error:
+        fail(error.messages, error.hint)
+        return error.exit_code
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "guestbench"
+        fail([error.format_message()], f"{command} --help")
+        return UsageError.exit_code
+    except click.ClickException as error:
+        fail([error.format_message()], "guestbench --help")
+        return UsageError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        fail(["interrupted"], "guestbench --help")
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone; the interpreter must not try to flush to it again.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    return 0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", message="guestbench %(version)s")
+def cli() -> None:
+    """Boot virtual machine guests side by side and measure what they cost."""
+
+
+# --- run and report ---------------------------------------------------------------------------------
+
+
+def _parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    given: dict[str, Path] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=PATH")
+        given[name] = Path(path)
+    return given
+
+
+def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, value.split(","))) if value is not None else ()
+
+
+@cli.command()
+@click.argument("experiment", default=DEFAULT_EXPERIMENT)
+@click.option(
+    "--system",
+    "given",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_parse_given,
+    help="Boot this image file for the system NAME. Repeatable.",
+)
+@click.option(
+    "--only-system", "only", multiple=True, metavar="NAME", help="Measure only this system. Repeatable."
+)
+@click.option(
+    "--metrics",
+    metavar="FAMILY,…",
+    callback=_parse_metrics,
+    help=f"Measure only these families: {', '.join(MetricFamily)}.",
+)
+@click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
+@click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
+@click.option("--accel", type=click.Choice([*Accel]), help="QEMU's accelerator [default: the experiment's].")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of this run's results."
+)
+@click.option("--no-build", is_flag=True, help="Fail where an image is missing instead of building it.")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with an interrupted run."
+)
+def run(
+    experiment: str,
+    given: dict[str, Path],
+    only: tuple[str, ...],
+    metrics: tuple[str, ...],
+    cycles: int | None,
+    warmups: int | None,
+    seed: int | None,
+    accel: str | None,
+    output: Path | None,
+    no_build: bool,
+    as_json: bool,
+    resume: Path | None,
+) -> None:
+    """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
+    from guestbench.prepare import Request, prepare
+    from guestbench.store import create_store, reopen_store
+
+    if resume is not None:
+        fresh = [experiment != DEFAULT_EXPERIMENT, given, only, metrics, cycles, warmups, seed is not None]
+        if any([*fresh, accel, output]):
+            raise UsageError(
+                "--resume goes on with a run as it was begun and takes no other setting",
+                f"guestbench run --resume {shlex.quote(str(resume))}",
+            )
+        with reopen_store(resume) as (store, header, done):
+            from guestbench.prepare import check_resumable
+
+            check_resumable(header, resume)
+            records = _make_trials(store, header, done)
+            folder = resume
+    else:
+        request = Request(
+            experiment=experiment,
+            given=given,
+            only=only,
+            metrics=metrics,
+            cycles=cycles,
+            warmups=warmups,
+            seed=seed,
+            accel=Accel(accel) if accel else None,
+            build=not no_build,
+            command=tuple(sys.argv[1:]),
+        )
+        try:
+            header = prepare(request, say)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted before the first trial", "guestbench run") from None
+        folder = output or Path("results") / header.run
+        with create_store(folder, header) as store:
+            records = _make_trials(store, header, ())
+    _report(folder, header, records, as_json)
+    _judge(folder, header, records)
+
+
+def _make_trials(store: object, header: Header, done: tuple[Record, ...]) -> tuple[Record, ...]:
+    from guestbench.progress import show_progress
+    from guestbench.run import make_trials
+    from guestbench.store import Store
+
+    assert isinstance(store, Store)
+    try:
+        with show_progress() as progress:
+            return make_trials(store, header, done, progress)
+    except KeyboardInterrupt:
+        folder = shlex.quote(str(store.path.parent))
+        raise Interrupted(
+            "interrupted; every finished trial is kept", f"guestbench run --resume {folder}"
+        ) from None
+
+
+def _report(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
+    from guestbench.report import write_reports
+    from guestbench.report.terminal import render_summary_table
+
+    paths = write_reports(folder, header, records)
+    if as_json:
+        click.echo(paths["results.json"].read_bytes(), nl=False)
+    else:
+        click.echo(render_summary_table(header, records))
+        click.echo(str(paths["comparison_results.md"]))
+
+
+def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
+    failed = [record for record in records if not isinstance(record.outcome, Ok)]
+    if failed:
+        raise TrialError(
+            f"{len(failed)} of {len(header.trials)} trials failed; the first: {failed[0].trial.id}: "
+            f"{failed[0].outcome.reason}",
+            f"less {shlex.quote(str(folder / 'comparison_results.md'))}",
+        )
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
+def report(folder: Path, as_json: bool) -> None:
+    """Write the reports of the run in DIR again, from its store alone."""
+    from guestbench.store import read_store
+
+    header, records = read_store(folder)
+    missing = len(header.trials) - len(records)
+    if missing:
+        say(f"note: {missing} of {len(header.trials)} trials have not been made")
+    _report(folder, header, records, as_json)
+
+
+# --- systems ----------------------------------------------------------------------------------------
+
+
+@cli.group()
+def systems() -> None:
+    """The guests: what there is, and their images."""
+
+
+@systems.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_systems(as_json: bool) -> None:
+    """List the systems of the catalogue and whether their images are there."""
+    from guestbench import catalogue
+
+    click.echo(catalogue.render_list(as_json))
+
+
+@systems.command("show")
+@click.argument("name")
+def show_system(name: str) -> None:
+    """Show the definition of system NAME and where its images come from."""
+    from guestbench import catalogue
+
+    click.echo(catalogue.render_system(name))
+
+
+@systems.command("boot")
+@click.argument("name")
+@click.option(
+    "--system", "image", type=click.Path(path_type=Path), metavar="PATH", help="Boot this image file."
+)
+@click.option("--accel", type=click.Choice([Accel.KVM, Accel.TCG]), default=Accel.TCG, show_default=True)
+def boot_system(name: str, image: Path | None, accel: str) -> None:
+    """Boot system NAME with its serial console on this terminal; Ctrl-A X leaves."""
+    from guestbench import catalogue
+
+    sys.exit(catalogue.boot_interactively(name, image, Accel(accel), say))
+
+
+@systems.command("build")
+@click.argument("name")
+def build_system(name: str) -> None:
+    """Build the images of system NAME from Debian packages or source."""
+    _provision(name, "build")
+
+
+@systems.command("fetch")
+@click.argument("name")
+def fetch_system(name: str) -> None:
+    """Download the official image of system NAME and verify it."""
+    _provision(name, "fetch")
+
+
+def _provision(name: str, way: str) -> None:
+    from guestbench import catalogue
+
+    try:
+        for path in catalogue.provide(name, way, say):
+            click.echo(path)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", f"guestbench systems {way} {name}") from None
+
+
+# --- doctor -----------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Tell what this host has and lacks for measuring, each with the line that mends it."""

@@ -1,0 +1,229 @@
+"""The only place that starts a process; it never interprets what the process prints.
+
+Every child is killed by the kernel when the process that started it dies (`PR_SET_PDEATHSIG`), so that
+SIGKILL to guestbench leaves nothing behind. The call is made between fork and exec rather than by
+`setpriv`, because another exec in between would be counted as boot time of the guest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from guestbench.errors import ToolFailed, ToolMissing
+
+PR_SET_PDEATHSIG = 1
+STDERR_KEPT = 4000
+
+DEBIAN_PACKAGES = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mmdebstrap": "mmdebstrap",
+    "newuidmap": "uidmap",
+    "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
+    "dumpe2fs": "e2fsprogs",
+    "sfdisk": "fdisk",
+    "grub-mkimage": "grub-common",
+    "zstd": "zstd",
+    "gcc": "gcc",
+    "dpkg-deb": "dpkg",
+    "cpio": "cpio",
+}
+"""Which Debian package holds a program, for the hint when it is missing."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Completed(NamedTuple):
+    """What a finished process left: its exit status and both outputs, as bytes."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill this process when its parent dies; exit if `parent_pid` is gone already."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(137)
+
+
+def find_tool(name: str) -> Path:
+    """Find a program on PATH, or in the sbin folders that a user's PATH lacks on Debian.
+
+    Raises:
+        ToolMissing: it is not installed.
+    """
+    found = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if found is None:
+        package = DEBIAN_PACKAGES.get(name, name)
+        raise ToolMissing(f"{name} is not installed", f"apt-get install {package}")
+    return Path(found)
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    input: bytes = b"",  # noqa: A002
+    timeout_s: float | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a program to its end. `env` is added to the environment; `stdout` receives the output if given.
+
+    Raises:
+        ToolMissing: argv[0] is not installed.
+        ToolFailed: it ended with another status than 0 (unless `check` is false), or took too long.
+    """
+    tool = find_tool(str(argv[0]))
+    parent = os.getpid()
+    try:
+        done = subprocess.run(
+            [str(tool), *map(str, argv[1:])],
+            input=input,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=timeout_s,
+            cwd=cwd,
+            env={**os.environ, **env} if env is not None else None,
+            preexec_fn=lambda: die_with_parent(parent),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise ToolFailed(
+            f"{tool.name} took more than {timeout_s:g} s",
+            "guestbench doctor",
+            status=-signal.SIGKILL,
+            stderr=tail(late.stderr or b""),
+        ) from None
+    if check and done.returncode != 0:
+        words = tail(done.stderr)
+        last = words.strip().splitlines()[-1:] or ["it printed nothing"]
+        raise ToolFailed(
+            f"{tool.name} failed with status {done.returncode}: {last[0]}",
+            "guestbench doctor",
+            status=done.returncode,
+            stderr=words,
+        )
+    return Completed(done.returncode, done.stdout or b"", done.stderr or b"")
+
+
+class Child:
+    """A process that runs beside us; `exec_ns` is the monotonic time just before its exec."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], exec_ns: int) -> None:
+        self._popen = popen
+        self.pid = popen.pid
+        self.exec_ns = exec_ns
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The pipe to its standard input, if one was asked for."""
+        return self._popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """The pipe from its standard output, if one was asked for."""
+        return self._popen.stdout
+
+    def poll(self) -> int | None:
+        """Its exit status (negative: the signal), or None while it runs."""
+        return self._popen.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for its exit status; None if it still runs after `timeout_s`."""
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def cpu_ns(self) -> int | None:
+        """CPU time it has used so far, threads included, user and system; None once it was reaped.
+
+        The clock id is made as `clock_getcpuclockid(3)` makes it on Linux.
+        """
+        try:
+            return time.clock_gettime_ns((~self.pid << 3) | 2)
+        except OSError:
+            return None
+
+    def terminate(self) -> None:
+        """Send SIGTERM, if it still runs."""
+        if self._popen.poll() is None:
+            self._popen.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL, if it still runs."""
+        if self._popen.poll() is None:
+            self._popen.kill()
+
+
+@contextmanager
+def start(
+    argv: Sequence[str | Path],
+    *,
+    pass_fds: Sequence[int] = (),
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    stdout: IO[bytes] | int = subprocess.DEVNULL,
+    stderr: IO[bytes] | int = subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    new_session: bool = False,
+    grace_s: float = 2.0,
+) -> Iterator[Child]:
+    """Start a program and end it on leaving: SIGTERM, `grace_s` seconds, then SIGKILL. `env` is added to ours.
+
+    Raises:
+        ToolMissing: argv[0] is not installed.
+    """
+    tool = find_tool(str(argv[0]))
+    parent = os.getpid()
+    clock_out, clock_in = os.pipe()
+
+    def before_exec() -> None:
+        die_with_parent(parent)
+        os.write(clock_in, time.monotonic_ns().to_bytes(8, "little"))
+
+    try:
+        popen = subprocess.Popen(
+            [str(tool), *map(str, argv[1:])],
+            pass_fds=tuple(pass_fds),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, **env} if env is not None else None,
+            preexec_fn=before_exec,
+            start_new_session=new_session,
+        )
+        exec_ns = int.from_bytes(os.read(clock_out, 8), "little")
+    finally:
+        os.close(clock_in)
+        os.close(clock_out)
+    child = Child(popen, exec_ns)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        if child.wait(grace_s) is None:
+            child.kill()
+            popen.wait()
+        for pipe in (popen.stdin, popen.stdout, popen.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def tail(output: bytes) -> str:
+    """The end of a program's output as printable text: control characters are escaped."""
+    text = output[-STDERR_KEPT:].decode("utf-8", "replace")
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,145 @@
+"""The store: one JSON line for the run's header, then one for each record; it never rewrites a line.
+
+A line is written with one system call and synced before the next trial begins, so that a kill at any
+moment loses at most the trial that was under way. A last line without its newline is such a trial.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from guestbench.errors import StoreError
+from guestbench.model import FORMAT_VERSION, Header, Record
+
+STORE_NAME = "store.jsonl"
+Line = TypeVar("Line", Header, Record)
+
+
+class _AnyLine(msgspec.Struct):
+    """What can be read of a line of any version."""
+
+    version: int
+    kind: str
+
+
+class Store:
+    """A store open for appending. One process at a time holds it."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def append(self, line: Header | Record) -> None:
+        """Write one line and sync it.
+
+        Raises:
+            StoreError: the disk is full, or failed. What had been written of the line is taken back.
+        """
+        data = msgspec.json.encode(line) + b"\n"
+        start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, start)
+            raise StoreError(
+                f"cannot write {self.path}: {error.strerror}; all finished trials are kept",
+                f"df -h {self.path.parent}  # then: guestbench run --resume {self.path.parent}",
+            ) from error
+
+
+@contextmanager
+def create_store(folder: Path, header: Header) -> Iterator[Store]:
+    """Begin a store in `folder`, which must not hold one yet.
+
+    Raises:
+        StoreError: the folder cannot be written, or holds a store already.
+    """
+    path = folder / STORE_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+    except FileExistsError:
+        raise StoreError(f"{folder} holds a run already", f"guestbench run --resume {folder}") from None
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}", "guestbench run -o DIR") from error
+    with _locked(path, descriptor) as store:
+        store.append(header)
+        yield store
+
+
+@contextmanager
+def reopen_store(folder: Path) -> Iterator[tuple[Store, Header, tuple[Record, ...]]]:
+    """Go on with the store in `folder`: what it holds, and the means to append.
+
+    A line that a kill left unfinished is cut off; its trial will be made again.
+
+    Raises:
+        StoreError: it cannot be read or written, is of another version, or another run holds it.
+    """
+    path = folder / STORE_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with _locked(path, descriptor) as store:
+        header, records = read_store(folder)
+        data = path.read_bytes()
+        os.ftruncate(descriptor, data.rfind(b"\n") + 1)
+        yield store, header, records
+
+
+@contextmanager
+def _locked(path: Path, descriptor: int) -> Iterator[Store]:
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"another run is writing {path}", "guestbench run -o DIR") from None
+        yield Store(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
+    """Read a run: its header and every finished record, in the order written.
+
+    Raises:
+        StoreError: there is no store, or it is damaged, or of another version.
+    """
+    path = folder / STORE_NAME
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not lines:
+        raise StoreError(f"{path} is empty: the run ended before its first trial", "guestbench run")
+    header = _decode(lines[0], Header, path, 1)
+    return header, tuple(_decode(line, Record, path, number) for number, line in enumerate(lines[1:], 2))
+
+
+def _decode(line: bytes, kind: type[Line], path: Path, number: int) -> Line:
+    try:
+        version = msgspec.json.decode(line, type=_AnyLine).version
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"{path} was written in format {version}; this guestbench reads format {FORMAT_VERSION}",
+                "guestbench run -o DIR  # measure again, into a new folder",
+            )
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"{path}:{number} is damaged: {error}", f"sed -n {number}p {path}  # look at the line"
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {path}: {error.strerror}", "guestbench run")

@@ -1,0 +1,94 @@
+"""What a virtual machine monitor is to guestbench; names no particular one and starts nothing itself.
+
+A VMM is a module of this package with a function `start` of the shape `Start`, named in `model.Vmm`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from guestbench.model import Boot, Frozen, Image, Platform, Role, Vmm
+
+
+class Chunk(Frozen):
+    """Bytes that arrived together on the serial console, `t_ns` after the exec of the VMM.
+
+    No bytes means that the VMM closed the console: nothing more will come.
+    """
+
+    t_ns: int
+    data: bytes
+
+
+class LaunchSpec(Frozen):
+    """What to start: a guest's boot method and image files on a platform.
+
+    `folder` receives what the VMM itself prints. `writable` lets the guest change its disk for good:
+    only for overlays of our own. `qmp` opens a QMP connection.
+    """
+
+    boot: Boot
+    images: dict[Role, Image]
+    platform: Platform
+    folder: Path
+    writable: bool = False
+    qmp: bool = False
+
+
+class Qmp(Protocol):
+    """A QMP connection to a running VMM."""
+
+    def command(self, name: str, **arguments: object) -> object:
+        """Send one command and return its `return` value."""
+
+
+class Machine(Protocol):
+    """A running virtual machine. Times are nanoseconds since the exec of its VMM."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The exact command line."""
+
+    @property
+    def pid(self) -> int | None:
+        """The VMM's process id, if it has one."""
+
+    @property
+    def qmp(self) -> Qmp:
+        """The QMP connection. Raises RuntimeError if the launch did not ask for one."""
+
+    def now_ns(self) -> int:
+        """The time now, on the clock that stamps the serial console."""
+
+    def read_serial(self, timeout_s: float) -> Chunk | None:
+        """The next bytes of the serial console, stamped on arrival; None if none came in time."""
+
+    def write_serial(self, data: bytes) -> None:
+        """Type on the serial console."""
+
+    def cpu_ns(self) -> int | None:
+        """CPU time the VMM has used so far, or None where there is no such thing."""
+
+    def exit_status(self) -> int | None:
+        """The VMM's exit status (negative: the signal), or None while it runs."""
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the VMM to exit; its exit status, or None if it still runs after `timeout_s`."""
+
+    def complaint(self) -> str:
+        """What the VMM printed about itself, as printable text; empty if nothing."""
+
+
+class Start(Protocol):
+    """A VMM's one function: start a machine, and end it on leaving the context."""
+
+    def __call__(self, spec: LaunchSpec) -> AbstractContextManager[Machine]:
+        """Start `spec`."""
+
+
+def find_vmm(vmm: Vmm) -> Start:
+    """The `start` function of a VMM's module."""
+    return cast(Start, import_module(f"guestbench.vmm.{vmm.value}").start)

@@ -1,0 +1,61 @@
+"""A blocking QMP connection over a socket that is already connected; it knows no command by name.
+
+The protocol is the QEMU project's own client (`qemu.qmp`), driven on an event loop that runs only while
+a command waits for its answer, so that no second thread disturbs the stamps of the serial console.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qemu.qmp import QMPClient, QMPError
+
+from guestbench.errors import HostError
+
+ANSWER_S = 30.0
+
+
+class Connection:
+    """An open QMP connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, client: QMPClient) -> None:
+        self._loop = loop
+        self._client = client
+
+    def command(self, name: str, **arguments: object) -> object:
+        """Send one command and return its `return` value.
+
+        Raises:
+            HostError: QEMU refused the command, hung up, or did not answer within 30 s.
+        """
+        call = self._client.execute(name, arguments or None)
+        try:
+            return self._loop.run_until_complete(asyncio.wait_for(call, ANSWER_S))
+        except (QMPError, TimeoutError) as error:
+            raise HostError(f"QMP {name}: {error or 'no answer'}", "guestbench doctor") from error
+
+
+@contextmanager
+def connect(sock: socket.socket) -> Iterator[Connection]:
+    """Negotiate QMP over `sock`, and hang up on leaving.
+
+    Raises:
+        HostError: no QMP server answered within 30 s.
+    """
+    loop = asyncio.new_event_loop()
+    client = QMPClient("guestbench")
+    try:
+        sock.setblocking(False)
+        try:
+            loop.run_until_complete(asyncio.wait_for(client.connect(sock), ANSWER_S))
+        except (QMPError, OSError, TimeoutError) as error:
+            raise HostError(f"QEMU did not open QMP: {error or 'no answer'}", "guestbench doctor") from error
+        yield Connection(loop, client)
+    finally:
+        with contextlib.suppress(QMPError, OSError, TimeoutError):
+            loop.run_until_complete(asyncio.wait_for(client.disconnect(), ANSWER_S))
+        loop.close()

@@ -1,0 +1,157 @@
+"""Makes one trial in a process of its own: a Job on standard input, its Record on standard output.
+
+Nothing else happens in this process, so that nothing delays the stamps of the serial console: no
+progress, no statistics, no threads. Modules that only some trials need are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from guestbench import __version__, host
+from guestbench.errors import GuestbenchError, ImageError, StoreError
+from guestbench.model import (
+    FORMAT_VERSION,
+    Frozen,
+    Image,
+    Job,
+    Mark,
+    Ok,
+    Outcome,
+    Purpose,
+    Record,
+    Role,
+    Sample,
+)
+from guestbench.process import die_with_parent
+
+
+class Failure(Frozen, tag_field="kind", tag="failure"):
+    """What a worker prints instead of a Record when something stops the run, not just this trial."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+
+class _Finding(Frozen):
+    """The part of a Record that the trial itself decides."""
+
+    outcome: Outcome
+    samples: tuple[Sample, ...]
+    marks: tuple[Mark, ...] = ()
+    argv: tuple[str, ...] = ()
+    artifacts: dict[str, str] = {}
+
+
+def trial_folder(trial_id: str) -> Path:
+    """Where a trial's artifacts lie, relative to the run folder."""
+    return Path("trials") / trial_id
+
+
+def run_trial(job: Job) -> Record:
+    """Make one trial. A guest that fails is an outcome; only what stops the run is raised.
+
+    Raises:
+        ImageError: an image file is no longer the one the run began with.
+        StoreError: the artifacts cannot be written.
+        HostError: this host cannot make the trial.
+    """
+    pristine = job.trial.purpose in (Purpose.IMAGE, Purpose.FIRST_BOOT)
+    images = job.guest.pristine if pristine else job.guest.images
+    for image in images.values():
+        _check_unchanged(image)
+    relative = trial_folder(job.trial.id)
+    folder = Path(job.folder) / relative
+    started, start_ns = datetime.now(UTC), time.monotonic_ns()
+    before, cpu_before = host.read_cpu_times(), _own_cpu_ns()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        finding = (
+            _measure_image(job, folder) if job.trial.purpose is Purpose.IMAGE else _boot(job, images, folder)
+        )
+    except OSError as error:
+        name = error.filename or folder
+        raise StoreError(f"cannot write {name}: {error.strerror}", f"df -h {job.folder}") from error
+    after, cpu_after = host.read_cpu_times(), _own_cpu_ns()
+    return Record(
+        version=FORMAT_VERSION,
+        trial=job.trial,
+        outcome=finding.outcome,
+        marks=finding.marks,
+        samples=finding.samples,
+        argv=finding.argv,
+        host=job.host,
+        images={role: image.sha256 for role, image in images.items()},
+        tool=__version__,
+        started=started.isoformat(timespec="milliseconds"),
+        wall_ns=time.monotonic_ns() - start_ns,
+        conditions=host.conditions(before, after, cpu_after - cpu_before),
+        artifacts={name: str(relative / file) for name, file in finding.artifacts.items()},
+    )
+
+
+def _check_unchanged(image: Image) -> None:
+    try:
+        stat = Path(image.path).stat()
+    except OSError as error:
+        raise ImageError(f"{image.path}: {error.strerror}", "guestbench systems list") from error
+    if (stat.st_size, stat.st_mtime_ns) != (image.size_bytes, image.mtime_ns):
+        raise ImageError(f"{image.path} has changed since the run began", "guestbench run")
+
+
+def _own_cpu_ns() -> int:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(sum(usage.ru_utime + usage.ru_stime for usage in usages) * 1e9)
+
+
+def _measure_image(job: Job, folder: Path) -> _Finding:
+    from guestbench.probes import image
+
+    samples = image.measure(job.guest, folder)
+    return _Finding(outcome=Ok(), samples=samples)
+
+
+def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
+    from guestbench.probes.boot import watch_boot
+    from guestbench.vmm import LaunchSpec, find_vmm
+    from guestbench.vmm.serial import LOG_NAME, TIMING_NAME, SerialLog
+
+    system = job.guest.system
+    spec = LaunchSpec(boot=system.boot, images=images, platform=job.platform, folder=folder)
+    log = SerialLog()
+    with find_vmm(job.platform.vmm)(spec) as machine:
+        result = watch_boot(machine, system, log)
+        status = machine.exit_status()
+        argv = machine.argv
+    log.write(folder, status)
+    return _Finding(
+        outcome=result.outcome,
+        marks=result.marks,
+        samples=result.samples,
+        argv=argv,
+        artifacts={"serial": LOG_NAME, "timing": TIMING_NAME},
+    )
+
+
+def main() -> int:
+    """Read a Job, make the trial, print its Record (or a Failure). Returns the exit status."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    die_with_parent(job.parent_pid)
+    answer: Record | Failure
+    try:
+        answer = run_trial(job)
+    except GuestbenchError as error:
+        answer = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
