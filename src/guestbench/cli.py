@@ -1,11 +1,13 @@
-"""The command line: parses, calls, prints. Everything heavy is imported inside the command that needs it.
+"""The command line: parses, calls, prints, and never measures. What is heavy is imported inside its command.
 
 Standard output is data; talk, progress and errors go to standard error.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from guestbench.model import Header, Record
 
 DEFAULT_EXPERIMENT = "seed"
+OWN_NAME = re.compile(r"\bguestbench(?= (run|report|systems|doctor|--help)\b)")
 
 
 def say(text: str) -> None:
@@ -29,10 +32,17 @@ def say(text: str) -> None:
 
 
 def fail(messages: Sequence[str], hint: str) -> None:
-    """Print `error:` lines and a `hint:` line."""
+    """Print `error:` lines and a `hint:` line that works when typed where the user is."""
     for message in messages:
         say(f"error: {message}")
-    say(f"hint: {hint}")
+    say(f"hint: {as_typed(hint, sys.argv[0])}")
+
+
+def as_typed(hint: str, program: str) -> str:
+    """A hint that calls guestbench as the user called it, where it is not on the PATH."""
+    if Path(program).name != "guestbench" or shutil.which("guestbench"):
+        return hint
+    return OWN_NAME.sub(lambda _: shlex.quote(program), hint)
 
 
 def main() -> None:
@@ -61,7 +71,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         return Interrupted.exit_code
     except BrokenPipeError:
         # The reader of our output has gone; the interpreter must not try to flush to it again.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     return 0
 
@@ -111,7 +121,11 @@ def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
 @click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
-@click.option("--accel", type=click.Choice([*Accel]), help="QEMU's accelerator [default: the experiment's].")
+@click.option(
+    "--accel",
+    type=click.Choice([accel.value for accel in Accel]),
+    help="QEMU's accelerator [default: the experiment's].",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of this run's results."
 )
@@ -239,18 +253,18 @@ def systems() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_systems(as_json: bool) -> None:
     """List the systems of the catalogue and whether their images are there."""
-    from guestbench import catalogue
+    from guestbench import inventory
 
-    click.echo(catalogue.render_list(as_json))
+    click.echo(inventory.render_list(as_json))
 
 
 @systems.command("show")
 @click.argument("name")
 def show_system(name: str) -> None:
     """Show the definition of system NAME and where its images come from."""
-    from guestbench import catalogue
+    from guestbench import inventory
 
-    click.echo(catalogue.render_system(name))
+    click.echo(inventory.render_system(name))
 
 
 @systems.command("boot")
@@ -258,12 +272,17 @@ def show_system(name: str) -> None:
 @click.option(
     "--system", "image", type=click.Path(path_type=Path), metavar="PATH", help="Boot this image file."
 )
-@click.option("--accel", type=click.Choice([Accel.KVM, Accel.TCG]), default=Accel.TCG, show_default=True)
+@click.option(
+    "--accel",
+    type=click.Choice([Accel.KVM.value, Accel.TCG.value]),
+    default=Accel.TCG.value,
+    show_default=True,
+)
 def boot_system(name: str, image: Path | None, accel: str) -> None:
     """Boot system NAME with its serial console on this terminal; Ctrl-A X leaves."""
-    from guestbench import catalogue
+    from guestbench import inventory
 
-    sys.exit(catalogue.boot_interactively(name, image, Accel(accel), say))
+    sys.exit(inventory.boot_interactively(name, image, Accel(accel), say))
 
 
 @systems.command("build")
@@ -281,10 +300,10 @@ def fetch_system(name: str) -> None:
 
 
 def _provision(name: str, way: str) -> None:
-    from guestbench import catalogue
+    from guestbench import inventory
 
     try:
-        for path in catalogue.provide(name, way, say):
+        for path in inventory.provide(name, way, say):
             click.echo(path)
     except KeyboardInterrupt:
         raise Interrupted("interrupted", f"guestbench systems {way} {name}") from None
@@ -297,3 +316,15 @@ def _provision(name: str, way: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Tell what this host has and lacks for measuring, each with the line that mends it."""
+    import msgspec
+
+    from guestbench.doctor import Status, render_checks, run_checks
+    from guestbench.errors import HostError
+    from guestbench.prepare import try_kvm
+
+    checks = run_checks(try_kvm)
+    click.echo(msgspec.json.encode(checks) if as_json else render_checks(checks))
+    lacks = [check for check in checks if check.status is Status.FAIL]
+    if lacks:
+        names = ", ".join(check.name for check in lacks)
+        raise HostError(f"the default comparison cannot run on this host: {names}", lacks[0].mend)

@@ -115,14 +115,16 @@ class DebianDisk(Frozen, tag_field="method", tag="debian-disk"):
 
 
 class DebianInitramfs(Frozen, tag_field="method", tag="debian-initramfs"):
-    """Recipe of a Debian kernel and an initramfs that holds static busybox and one init script.
+    """Recipe of a Debian kernel and an initramfs that holds static busybox and a few files.
 
-    `init` names a file in the system's folder.
+    `tree` names a folder in the system's folder whose files become the root of the initramfs; `modules`
+    are kernel modules to put into it, their dependencies included, listed in load order in /etc/modules.
     """
 
     suite: str
     kernel_package: str
-    init: str
+    tree: str
+    modules: tuple[str, ...] = ()
 
 
 class Assembly(Frozen, tag_field="method", tag="assembly"):

@@ -20,8 +20,13 @@ from typing import IO, NamedTuple
 
 from guestbench.errors import ToolFailed, ToolMissing
 
+PIPE = subprocess.PIPE
+"""For `start`: a pipe to or from the process."""
+
 PR_SET_PDEATHSIG = 1
 STDERR_KEPT = 4000
+PIPE = subprocess.PIPE
+"""For `start`: talk to the child through a pipe."""
 
 DEBIAN_PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -36,7 +41,6 @@ DEBIAN_PACKAGES = {
     "zstd": "zstd",
     "gcc": "gcc",
     "dpkg-deb": "dpkg",
-    "cpio": "cpio",
 }
 """Which Debian package holds a program, for the hint when it is missing."""
 
@@ -120,6 +124,20 @@ def run(
     return Completed(done.returncode, done.stdout or b"", done.stderr or b"")
 
 
+def run_in_foreground(argv: Sequence[str | Path]) -> int:
+    """Run a program on the user's own terminal to its end; returns its exit status.
+
+    Raises:
+        ToolMissing: argv[0] is not installed.
+    """
+    tool = find_tool(str(argv[0]))
+    parent = os.getpid()
+    done = subprocess.run(
+        [str(tool), *map(str, argv[1:])], preexec_fn=lambda: die_with_parent(parent), check=False
+    )
+    return done.returncode
+
+
 class Child:
     """A process that runs beside us; `exec_ns` is the monotonic time just before its exec."""
 
@@ -182,7 +200,7 @@ def start(
     new_session: bool = False,
     grace_s: float = 2.0,
 ) -> Iterator[Child]:
-    """Start a program and end it on leaving: SIGTERM, `grace_s` seconds, then SIGKILL. `env` is added to ours.
+    """Start a program; end it on leaving: SIGTERM, `grace_s` seconds, SIGKILL. `env` is added to ours.
 
     Raises:
         ToolMissing: argv[0] is not installed.

@@ -1,4 +1,4 @@
-"""Shows how a run goes on, on standard error: a live line on a terminal, plain lines elsewhere."""
+"""Shows on standard error how a run goes on; it never measures, and never starts a thread."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Forecast:
     def describe(self, running_s: float = 0.0) -> str:
         """The time left as text, `at least` where some kind of trial has not been seen yet."""
         known = [fmean(self._walls[_kind(t)]) for t in self._left.values() if _kind(t) in self._walls]
+        if self._left and not known:
+            return "time left not known yet"
         seconds = max(0.0, sum(known) - running_s)
         bound = "" if len(known) == len(self._left) else "at least "
         return f"{bound}{describe_duration(seconds)} left"

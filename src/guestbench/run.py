@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,8 +128,8 @@ def execute_in_worker(job: Job, tick: Callable[[], None]) -> Record:
         # Its own session, so that Ctrl-C reaches only us: we end the worker, the kernel ends its VM.
         process.start(
             [sys.executable, "-m", "guestbench.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=process.PIPE,
+            stdout=process.PIPE,
             stderr=stderr,
             new_session=True,
         ) as worker,

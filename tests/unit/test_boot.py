@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -122,9 +123,7 @@ def test_marks_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
     """The same log would give other marks when the host reads it in other pieces."""
     stream = b"SeaBIOS..Powered by Powered by\r\n\x1b[0m[init [init done]\r\nCRIT: after"
     bounds = sorted({0, *cuts, len(stream)})
-    chunks = tuple(
-        Chunk(t_ns=stop, data=stream[begin:stop]) for begin, stop in zip(bounds, bounds[1:], strict=False)
-    )
+    chunks = tuple(Chunk(t_ns=stop, data=stream[begin:stop]) for begin, stop in pairwise(bounds))
     result = watch_boot(FakeMachine(chunks, None, ("fake",)), make_system(), SerialLog())
     assert isinstance(result.outcome, Ok)
     marker_end = {"banner": stream.index(b"Powered by") + 10, "ready": stream.index(b"[init done]") + 11}
@@ -134,18 +133,19 @@ def test_marks_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
     assert {mark.name for mark in result.marks} == {"first byte", "banner", "ready"}
 
 
-def test_the_first_of_two_failure_patterns_names_the_reason(tmp_path: Path) -> None:
-    """A later, general pattern would hide the cause."""
+def test_the_first_listed_pattern_of_a_line_names_the_reason(tmp_path: Path) -> None:
+    """The general text that comes first in the line would hide the cause that follows it."""
     system = make_system(
         failures=(
-            FailurePattern(pattern="CRIT:", reason="the unikernel aborted"),
             FailurePattern(pattern="Not enough heap memory", reason="too little memory"),
+            FailurePattern(pattern="Fatal error:", reason="the OCaml runtime gave up"),
         )
     )
-    chunks = [(1.0, b"Fatal error: Not enough heap memory to reserve minor heaps\r\nCRIT: abort called\r\n")]
+    chunks = [(1.0, b"Fatal error: "), (2.0, b"Not enough heap memory to reserve minor heaps\r\nCRIT: abort")]
     result, _ = boot(tmp_path, system, chunks)
     assert isinstance(result.outcome, Crashed)
-    assert result.outcome.reason.startswith("too little memory: Fatal error")
+    expected = "too little memory: Fatal error: Not enough heap memory to reserve minor heaps"
+    assert result.outcome.reason == expected
 
 
 def test_a_recording_reads_back_as_it_was_heard(tmp_path: Path) -> None:

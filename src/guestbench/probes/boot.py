@@ -150,7 +150,8 @@ def _lost(machine: Machine, system: System, log: SerialLog, pattern: str) -> Cra
             log.append(chunk)
     start = max(log.data.rfind(b"\n", 0, at), log.data.rfind(b"\r", 0, at)) + 1
     line = bytes(log.data[start : log.data.find(b"\n", at) if b"\n" in log.data[at:] else None])
-    reason = next(f.reason for f in system.failures if f.pattern == pattern)
+    # Several texts may be in that line; the system lists the most telling first.
+    reason = next(f.reason for f in system.failures if f.pattern.encode() in line)
     return Crashed(reason=f"{reason}: {quote(line)}")
 
 

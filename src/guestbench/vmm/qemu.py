@@ -24,12 +24,14 @@ QMP_CLOSE_S = 5.0
 
 def build_argv(spec: LaunchSpec, serial_fd: int, qmp_fd: int | None = None) -> tuple[str, ...]:
     """QEMU's command line for `spec`: the platform first, then what is this guest's own."""
-    return (
-        PROGRAM,
-        *_platform_options(spec.platform),
-        *_fd_options(serial_fd, qmp_fd),
-        *_guest_options(spec),
-    )
+    console = _fd_options(serial_fd, qmp_fd)
+    return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
+
+
+def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
+    """The same machine with its serial console on the terminal; Ctrl-A X ends it, Ctrl-A H helps."""
+    console = ("-serial", "mon:stdio")
+    return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
 
 
 def _platform_options(platform: Platform) -> Iterator[str]:

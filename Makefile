@@ -1,0 +1,46 @@
+# guestbench from a clean clone: `make compare` measures, `make test` tests; both set up what they need first.
+#
+#   make compare             the default experiment; QUICK=1 for 3 cycles; ARGS="…" for more options of guestbench run
+#   make test                lint, then every test, those with a real QEMU included; ARGS="…" for options of pytest
+#   make lint                ruff, mypy --strict, import-linter
+#   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
+#   make lock                renew requirements.lock (needs uv)
+#   make clean               remove what was built here, results excepted
+
+PYTHON ?= python3
+BIN := .venv/bin
+CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3)
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup compare test lint format lock clean
+
+help:
+	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
+
+setup:
+	@PYTHON='$(PYTHON)' sh tools/setup.sh
+
+compare: setup
+	@$(BIN)/guestbench run seed $(CYCLES) $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest --basetemp=build/pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .import_linter_cache
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock:
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
+		--python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""Makes `python -m guestbench` the same as `guestbench`."""
+
+from guestbench.cli import main
+
+main()

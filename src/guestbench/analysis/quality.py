@@ -1,0 +1,117 @@
+"""Looks for what a reader must know before trusting a run; never changes or drops a value."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from guestbench.model import Frozen, Guest, Header, Ok, Outcome, Purpose, Record, Vmm
+
+
+class ConditionSummary(Frozen):
+    """What else the host did during a system's counted boots; shares of all CPUs' time, 0 to 1."""
+
+    system: str
+    n: int
+    load_low: float
+    load_high: float
+    others_median: float
+    others_high: float
+    steal_high: float
+
+
+class FailureGroup(Frozen):
+    """Trials of one system and purpose that failed in the same way; `of` is how many were tried."""
+
+    system: str
+    purpose: Purpose
+    outcome: Outcome
+    of: int
+    records: tuple[Record, ...]
+
+
+def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[ConditionSummary, ...]:
+    """One ConditionSummary per system that has counted boots, failed ones included."""
+    found = []
+    for guest in header.guests:
+        seen = [
+            record.conditions
+            for record in records
+            if record.trial.system == guest.system.name and record.trial.purpose is Purpose.BOOT
+        ]
+        if seen:
+            found.append(
+                ConditionSummary(
+                    system=guest.system.name,
+                    n=len(seen),
+                    load_low=min(c.load_1m for c in seen),
+                    load_high=max(c.load_1m for c in seen),
+                    others_median=statistics.median(c.cpu_others for c in seen),
+                    others_high=max(c.cpu_others for c in seen),
+                    steal_high=max(c.cpu_steal for c in seen),
+                )
+            )
+    return tuple(found)
+
+
+def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
+    """The failed trials, those alike in system, purpose, outcome and reason together, as they appear."""
+    groups: dict[tuple[str, Purpose, type[Outcome], str], list[Record]] = {}
+    for record in records:
+        if not isinstance(record.outcome, Ok):
+            key = (record.trial.system, record.trial.purpose, type(record.outcome), record.outcome.reason)
+            groups.setdefault(key, []).append(record)
+    return tuple(
+        FailureGroup(
+            system=system,
+            purpose=purpose,
+            outcome=members[0].outcome,
+            of=sum(r.trial.system == system and r.trial.purpose is purpose for r in records),
+            records=tuple(members),
+        )
+        for (system, purpose, _, _), members in groups.items()
+    )
+
+
+def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
+    """One sentence for each thing about the run as a whole that weakens it; empty for a sound run."""
+    done = {record.trial.id for record in records}
+    missing = sum(trial.id not in done for trial in header.trials)
+    incomplete = (
+        f"The run is not complete: {missing} of {len(header.trials)} planned trials have no record. "
+        "Typed in this file's folder, guestbench run --resume . makes the rest."
+    )
+    replayed = "This run replayed recorded consoles: nothing was booted, and no time is a measurement."
+    return (
+        *((replayed,) if header.platform.vmm is Vmm.FAKE else ()),
+        *((incomplete,) if missing else ()),
+        *find_mismatches(header, records),
+    )
+
+
+def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
+    """One sentence for each way in which records do not belong to the host, tool and images of the header."""
+    found = []
+    foreign = sum(record.host != header.host.digest for record in records)
+    if foreign:
+        found.append(f"{foreign} of {len(records)} records come from another host than the one described.")
+    tools = sorted({record.tool for record in records} - {header.tool})
+    if tools:
+        found.append(f"Some records were made by another version of the tool: {', '.join(tools)}.")
+    for guest in header.guests:
+        changed = sum(
+            record.trial.system == guest.system.name and not _same_images(record, guest) for record in records
+        )
+        if changed:
+            found.append(
+                f"{changed} records of {guest.system.name} carry other image digests than the run began with."
+            )
+    return tuple(found)
+
+
+def _same_images(record: Record, guest: Guest) -> bool:
+    known: dict[str, set[str]] = {}
+    for images in (guest.images, guest.pristine):
+        for role, image in images.items():
+            known.setdefault(role, set()).add(image.sha256)
+    return all(digest in known.get(role, ()) for role, digest in record.images.items())

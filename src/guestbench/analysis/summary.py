@@ -1,0 +1,276 @@
+"""Describes each system's values of each metric; never compares systems and never judges a difference.
+
+Sources of the choices made here:
+[Conover] W. J. Conover, Practical Nonparametric Statistics, 3rd ed., Wiley 1999, section 3.2.
+[pyperf] the `check` command of the pyperf benchmark runner, which warns from an SD of a tenth of the mean.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import count
+from math import comb
+
+import msgspec
+
+from guestbench.model import (
+    Better,
+    Family,
+    Header,
+    Interval,
+    Metric,
+    MetricFamily,
+    Ok,
+    Provenance,
+    Purpose,
+    Record,
+    Sample,
+    Summary,
+)
+
+CONFIDENCE = 0.95
+"""Least coverage of an interval."""
+
+NOISY_CV = 0.10
+"""Coefficient of variation from which a result is called noisy [pyperf]."""
+
+BUSY_SHARE = 0.10
+"""Share of the host's CPU time used by others above which a trial counts as disturbed.
+
+On a host of two CPUs a neighbour that keeps one busy shows as half; a tenth is above what an idle host shows.
+"""
+
+READY = "boot.ready"
+ABOVE_FLOOR = "boot.above_floor"
+"""The one metric that is derived here rather than measured by a probe."""
+
+COUNTED = (Purpose.IMAGE, Purpose.BOOT)
+"""The purposes that enter the statistics unless others are asked for: no warm-ups, no first boots."""
+
+
+def summarise(
+    header: Header, records: Iterable[Record], purposes: Sequence[Purpose] = COUNTED
+) -> tuple[Summary, ...]:
+    """One Summary per system, metric and labels, in the order of the header's systems and metrics.
+
+    Values are those of successful trials, in the order the trials were planned, whatever the order of
+    `records`. `failed` counts the system's trials of the same purpose that did not succeed. A system none
+    of whose boots succeeded gets one Summary of `boot.ready` with n = 0. `boot.above_floor` is included.
+    """
+    ordered = sort_records(header, add_derived(header, records))
+    return tuple(
+        summary
+        for purpose in purposes
+        for guest in header.guests
+        for summary in _summarise_system(
+            header, guest.system.name, purpose, [r for r in ordered if _is(r, guest.system.name, purpose)]
+        )
+    )
+
+
+def find_summary(
+    summaries: Iterable[Summary], system: str, metric: str, labels: dict[str, str] | None = None
+) -> Summary | None:
+    """The Summary of exactly these labels (none by default), or None."""
+    wanted = labels or {}
+    return next(
+        (s for s in summaries if s.system == system and s.metric == metric and s.labels == wanted), None
+    )
+
+
+def find_metric(header: Header, name: str) -> Metric:
+    """The run's row for a metric; a name the run does not describe gets a row without a unit."""
+    known = {metric.name: metric for metric in header.metrics}
+    family = MetricFamily.IMAGE if name.startswith("image.") else MetricFamily.BOOT
+    return known.get(name) or Metric(
+        name=name, title=name, family=family, unit="", better=Better.NEITHER, help=""
+    )
+
+
+def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
+    """The records in the order in which their trials were planned."""
+    position = {trial.id: index for index, trial in enumerate(header.trials)}
+    return tuple(
+        sorted(
+            records,
+            key=lambda r: (position.get(r.trial.id, len(position)), r.trial.cycle, r.trial.id, r.started),
+        )
+    )
+
+
+def add_derived(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
+    """The records with `boot.above_floor` added to every successful counted boot that has `boot.ready`.
+
+    The floor's median is taken of the run's successful floor boots. Nothing is added where the run has
+    none, to the floor itself, or to a record that has the sample already.
+    """
+    given = tuple(records)
+    floor = floor_median(header, given)
+    if floor is None:
+        return given
+    floors = {guest.system.name for guest in header.guests if guest.system.family is Family.FLOOR}
+    return tuple(
+        _add_above_floor(record, floor)
+        if record.trial.purpose is Purpose.BOOT and record.trial.system not in floors
+        else record
+        for record in given
+    )
+
+
+def floor_median(header: Header, records: Iterable[Record]) -> float | None:
+    """Median `boot.ready`, in seconds, of the first floor system that got ready at all; None without one."""
+    given = tuple(records)
+    for guest in header.guests:
+        if guest.system.family is not Family.FLOOR:
+            continue
+        values = [
+            sample.value
+            for record in given
+            if _is(record, guest.system.name, Purpose.BOOT) and isinstance(record.outcome, Ok)
+            for sample in record.samples
+            if sample.metric == READY and not sample.labels
+        ]
+        if values:
+            return statistics.median(values)
+    return None
+
+
+def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
+    """An interval for the median from order statistics, distribution-free; None where n is too small.
+
+    [x(k), x(n+1-k)] misses the median with probability 2 P(Bin(n, 1/2) < k), whatever the distribution
+    [Conover]; k is the largest for which the coverage is still at least `confidence`, and the interval says
+    what that coverage is. At 95% this needs n >= 6.
+    """
+    n = len(values)
+    missed = Fraction(0)
+    found: tuple[int, float] | None = None
+    for k in range(1, n // 2 + 1):
+        missed += Fraction(2 * comb(n, k - 1), 2**n)
+        coverage = float(1 - missed)
+        if coverage < confidence:
+            break
+        found = (k, coverage)
+    if found is None:
+        return None
+    rank, coverage = found
+    ordered = sorted(values)
+    return Interval(low=ordered[rank - 1], high=ordered[n - rank], confidence=coverage)
+
+
+def smallest_sample(confidence: float = CONFIDENCE) -> int:
+    """The least number of values for which `median_interval` finds an interval."""
+    return next(n for n in count(2) if median_interval([0.0] * n, confidence))
+
+
+def variation(summary: Summary) -> float | None:
+    """Coefficient of variation, the SD over the mean; None below two values or for a mean of 0."""
+    if summary.sd is None or not summary.mean:
+        return None
+    return summary.sd / abs(summary.mean)
+
+
+def _is(record: Record, system: str, purpose: Purpose) -> bool:
+    return record.trial.system == system and record.trial.purpose is purpose
+
+
+def _add_above_floor(record: Record, floor: float) -> Record:
+    if not isinstance(record.outcome, Ok) or any(s.metric == ABOVE_FLOOR for s in record.samples):
+        return record
+    derived = tuple(
+        Sample(metric=ABOVE_FLOOR, value=s.value - floor, provenance=Provenance.DERIVED)
+        for s in record.samples
+        if s.metric == READY and not s.labels
+    )
+    return msgspec.structs.replace(record, samples=(*record.samples, *derived))
+
+
+def _summarise_system(
+    header: Header, system: str, purpose: Purpose, records: Sequence[Record]
+) -> list[Summary]:
+    ok = [record for record in records if isinstance(record.outcome, Ok)]
+    failed = len(records) - len(ok)
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+    for record in ok:
+        for sample in record.samples:
+            groups.setdefault((sample.metric, tuple(sorted(sample.labels.items()))), []).append(sample.value)
+    if failed and not ok and purpose is not Purpose.IMAGE:
+        groups[(READY, ())] = []
+    rank = {metric.name: index for index, metric in enumerate(header.metrics)}
+    disturbed = _disturbances(ok) if purpose is not Purpose.IMAGE else ()
+    return [
+        _describe(system, metric, dict(labels), values, failed, purpose, disturbed)
+        for (metric, labels), values in sorted(
+            groups.items(), key=lambda item: (rank.get(item[0][0], len(rank)), item[0][0])
+        )
+    ]
+
+
+def _describe(
+    system: str,
+    metric: str,
+    labels: dict[str, str],
+    values: Sequence[float],
+    failed: int,
+    purpose: Purpose,
+    disturbed: tuple[str, ...],
+) -> Summary:
+    # statistics.mean and stdev calculate exactly and round once, so the order of the values cannot matter.
+    summary = Summary(
+        system=system,
+        metric=metric,
+        labels=labels,
+        n=len(values),
+        failed=failed,
+        values=tuple(values),
+        mean=statistics.mean(values) if values else None,
+        sd=statistics.stdev(values) if len(values) > 1 else None,
+        median=statistics.median(values) if values else None,
+        minimum=min(values, default=None),
+        maximum=max(values, default=None),
+        median_ci=median_interval(values),
+    )
+    if purpose is Purpose.IMAGE:
+        warnings = _image_warnings(summary)
+    else:
+        warnings = (*_boot_warnings(summary, purpose), *disturbed)
+    return msgspec.structs.replace(summary, warnings=warnings)
+
+
+def _image_warnings(summary: Summary) -> tuple[str, ...]:
+    if summary.minimum != summary.maximum:
+        return ("the size changed between measurements of the same image",)
+    return ()
+
+
+def _boot_warnings(summary: Summary, purpose: Purpose) -> tuple[str, ...]:
+    found = []
+    trials = summary.n + summary.failed
+    if summary.failed and summary.n:
+        found.append(f"{summary.failed} of {trials} trials failed; the statistics are of the others")
+    elif summary.failed:
+        found.append(f"all {trials} trials failed; there is nothing to describe")
+    if summary.n == 1 and purpose is Purpose.BOOT:
+        found.append("one value only: no spread and no interval; raise --cycles")
+    cv = variation(summary)
+    # A difference to the floor can be near 0, where a relative spread means nothing.
+    if summary.metric != ABOVE_FLOOR and cv is not None and cv >= NOISY_CV:
+        found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
+    return tuple(found)
+
+
+def _disturbances(records: Sequence[Record]) -> tuple[str, ...]:
+    found = []
+    for share, what in (
+        ([r.conditions.cpu_others for r in records], "other processes used"),
+        ([r.conditions.cpu_steal for r in records], "the hypervisor below took"),
+    ):
+        over = [value for value in share if value > BUSY_SHARE]
+        if over:
+            found.append(
+                f"the host was busy: {what} more than {BUSY_SHARE:.0%} of its CPU time "
+                f"in {len(over)} of {len(share)} trials, at most {max(over):.0%}"
+            )
+    return tuple(found)

@@ -1,0 +1,110 @@
+"""Bounded reads of image files, and their names in messages; it never interprets what it reads.
+
+Image files are hostile: a length or an offset found inside one is never trusted to lie inside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from guestbench.errors import ImageError
+
+
+class IncompleteImage(ImageError):
+    """An image file that is missing, empty, or ends before something it must hold: get it again."""
+
+
+class Source:
+    """An open image file; `size_bytes` is its length when it was opened."""
+
+    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
+        self.path = path
+        self.size_bytes = size_bytes
+        self._descriptor = descriptor
+
+    @property
+    def device(self) -> str:
+        """A path under which programs that we start can open this very file.
+
+        It holds no character of the file's own name: e2fsprogs takes what follows a `?` as options.
+        """
+        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
+
+    def read(self, offset: int, length: int, what: str) -> bytes:
+        """Exactly `length` bytes from `offset`; `what` names them in the error.
+
+        Raises:
+            ImageError: they do not lie inside the file, or cannot be read.
+        """
+        if offset < 0 or length < 0 or offset + length > self.size_bytes:
+            raise truncated(self.path, what, offset + length, self.size_bytes)
+        data = self.read_some(offset, length)
+        if len(data) != length:
+            raise truncated(self.path, what, offset + length, offset + len(data))
+        return data
+
+    def read_some(self, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; fewer, or none, at the end of the file.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        if offset >= self.size_bytes:
+            return b""
+        try:
+            return os.pread(self._descriptor, length, offset)
+        except OSError as error:
+            raise unusable(self.path, f"cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Open an image file for reading.
+
+    Raises:
+        ImageError: it is missing, not a regular file, or may not be read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise IncompleteImage(f"{printable(path)} does not exist", "guestbench systems list") from error
+    except OSError as error:
+        raise ImageError(f"{printable(path)}: {error.strerror}", f"ls -l {quoted(path)}") from error
+    try:
+        facts = os.fstat(descriptor)
+        if stat.S_ISDIR(facts.st_mode):
+            raise ImageError(f"{printable(path)} is a folder, not an image file", f"ls -l {quoted(path)}")
+        if not stat.S_ISREG(facts.st_mode):
+            raise ImageError(f"{printable(path)} is not a regular file", f"ls -l {quoted(path)}")
+        yield Source(path, descriptor, facts.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def unusable(path: Path, problem: str) -> ImageError:
+    """An error about what a file holds; the hint shows what the file is."""
+    return ImageError(f"{printable(path)} {problem}", f"file {quoted(path)}")
+
+
+def truncated(
+    path: Path, what: str, needed_bytes: int, size_bytes: int, whole: str = "file"
+) -> IncompleteImage:
+    """An error about a file, or the disk in it, that ends too early."""
+    problem = f"is truncated: {what} ends at byte {needed_bytes}, the {whole} at byte {size_bytes}"
+    return IncompleteImage(f"{printable(path)} {problem}", f"ls -l {quoted(path)}")
+
+
+def printable(text: Path | str) -> str:
+    """A name in one line of printable characters; a control character appears as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell word, for hints."""
+    return shlex.quote(str(path)) if str(path).isprintable() else "PATH"

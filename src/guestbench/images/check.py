@@ -1,0 +1,221 @@
+"""Says before anything is started why an image cannot boot; it reads headers only and changes nothing.
+
+It finds what makes QEMU refuse, or a firmware wait for ever: a file that is missing, cut off, of the wrong
+kind or of the wrong architecture. What passes may still fail to boot: that is then an outcome of the trial.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import struct
+import uuid
+from pathlib import Path
+
+from guestbench.errors import ImageError
+from guestbench.images import elf, kernel, qcow2
+from guestbench.images.binary import (
+    IncompleteImage,
+    Source,
+    open_source,
+    printable,
+    quoted,
+    truncated,
+    unusable,
+)
+from guestbench.images.disk import add_suffix, find_format, run_qemu_img
+from guestbench.model import Disk, DiskFormat, Family, Role, System
+
+SECTOR = 512
+BOOT_SIGNATURE = b"\x55\xaa"
+_DISK_START_SECTORS = 34
+"""MBR, GPT header and the 32 sectors of entries that nearly every GPT has."""
+_BOOT_CODE_BYTES = 440
+_X86_MACHINES = frozenset({elf.EM_386, 6, elf.EM_X86_64})
+
+_ESP = uuid.UUID("C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
+_ROOTS_OF_OTHERS = {
+    uuid.UUID("B921B045-1DF0-41C3-AF44-4C6F280D3FAE"): "AArch64",
+    uuid.UUID("69DAD710-2CE4-4E3C-B16C-21A1D49ABED3"): "ARM",
+    uuid.UUID("72EC70A6-CF74-40E6-BD49-4BDA08E8F224"): "RISC-V",
+    uuid.UUID("C31C45E6-3F39-412E-80FB-4809C4980599"): "PowerPC64",
+    uuid.UUID("5EEAD9A9-FE09-4A1E-A1D7-520D00531306"): "s390x",
+    uuid.UUID("77055800-792C-4F94-B39A-98C91B762BB6"): "LoongArch",
+}
+"""GPT types of root partitions for other architectures (UAPI Group, Discoverable Partitions)."""
+
+_ARCHIVES = (
+    b"070701",
+    b"070702",
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ",
+    b"BZh",
+    b"\x02\x21\x4c\x18",
+    b"\x5d\0\0",
+    b"\x89LZO",
+)
+"""How an initramfs for Linux begins: a cpio archive, or one that is compressed in a way the kernel knows."""
+
+
+def check_bootable(guest_system: System, role: Role, path: Path, *, backing_allowed: bool = False) -> None:
+    """Check that a file can be what its role says. `backing_allowed` is for overlays that this tool made.
+
+    Raises:
+        ImageError: it is missing, empty, unreadable, truncated, not bootable, or for another architecture.
+        ToolMissing, ToolFailed: qemu-img is not installed, or did not end.
+    """
+    try:
+        with open_source(path) as source:
+            if source.size_bytes == 0:
+                raise IncompleteImage(f"{printable(path)} is empty", f"ls -l {quoted(path)}")
+            match role:
+                case Role.KERNEL:
+                    _check_kernel(source)
+                case Role.INITRD:
+                    _check_initrd(source, guest_system.family)
+                case Role.DISK:
+                    _check_disk(source, guest_system, backing_allowed=backing_allowed)
+    except IncompleteImage as error:
+        raise ImageError(error.message, find_remedy(guest_system)) from error
+
+
+def find_remedy(system: System) -> str:
+    """The line that makes a system's image, or names another one."""
+    name = shlex.quote(system.name)
+    if system.provision.build is not None or system.provision.share:
+        return f"guestbench systems build {name}"
+    if system.provision.fetch is not None:
+        return f"guestbench systems fetch {name}"
+    return f"guestbench run --system {name}=PATH"
+
+
+# --- kernels ----------------------------------------------------------------------------------------
+
+
+def _check_kernel(source: Source) -> None:
+    """Look for what QEMU's loader looks for, in its order: bzImage, multiboot, PVH."""
+    start = source.read_some(0, kernel.SEARCHED_BYTES)
+    linux = kernel.find_linux_header(start)
+    if linux is not None:
+        if linux.needed_bytes > source.size_bytes:
+            raise truncated(source.path, "the Linux kernel", linux.needed_bytes, source.size_bytes)
+        return
+    multiboot = kernel.find_multiboot_header(start, source.size_bytes)
+    if multiboot is not None and multiboot.load_end is not None:
+        if multiboot.load_end < 0:
+            raise unusable(source.path, "is damaged: the addresses in its multiboot header are not sound")
+        if multiboot.load_end > source.size_bytes:
+            raise truncated(source.path, "the multiboot kernel", multiboot.load_end, source.size_bytes)
+        return
+    if not start.startswith(elf.MAGIC):
+        if multiboot is not None:
+            raise unusable(source.path, "has a multiboot header without addresses and is not an ELF file")
+        raise unusable(source.path, kernel.describe_other(start))
+    _check_elf(source, multiboot=multiboot is not None)
+
+
+def _check_elf(source: Source, *, multiboot: bool) -> None:
+    image = elf.read_elf_at(source, 0)
+    if image.machine not in _X86_MACHINES:
+        raise unusable(source.path, f"is a kernel for {image.machine_name}; the guests here are x86-64")
+    if not image.segments:
+        raise unusable(source.path, "is an ELF file without anything to load")
+    if multiboot and image.machine == elf.EM_X86_64:
+        # QEMU stops here even where a PVH note would offer it another way in.
+        raise unusable(
+            source.path,
+            "is a 64-bit multiboot kernel without address fields; QEMU wants an ELF32 file",
+        )
+    if not multiboot and image.pvh_entry is None:
+        raise unusable(source.path, "is an ELF file with neither a multiboot header nor a PVH note")
+    wrapped_at = elf.find_wrapped(source)
+    if wrapped_at is not None:
+        elf.read_elf_at(source, wrapped_at)
+
+
+def _check_initrd(source: Source, family: Family) -> None:
+    start = source.read_some(0, 16)
+    # What a unikernel takes as its initrd is its own affair.
+    if family is Family.LINUX and not start.startswith(_ARCHIVES):
+        raise unusable(source.path, "is not an initramfs: neither a cpio archive nor a compressed one")
+
+
+# --- disks ------------------------------------------------------------------------------------------
+
+
+def _check_disk(source: Source, system: System, *, backing_allowed: bool) -> None:
+    boot = system.boot
+    expected = boot.format if isinstance(boot, Disk) else boot.disk or DiskFormat.QCOW2
+    found = find_format(source.path)
+    if found is not expected:
+        if found is DiskFormat.RAW and source.read_some(510, 2) != BOOT_SIGNATURE:
+            raise unusable(source.path, f"is not a {expected.value} disk image")
+        options = f"-f {found.value} -O {expected.value}"
+        raise ImageError(
+            f"{printable(source.path)} is a {found.value} image, but system {system.name} boots a "
+            f"{expected.value} one",
+            f"qemu-img convert {options} {quoted(source.path)} {quoted(add_suffix(source.path, expected))}",
+        )
+    size_bytes = source.size_bytes
+    if found is DiskFormat.QCOW2:
+        header = qcow2.read_header(source)
+        qcow2.check_self_contained(source, header, backing_allowed=backing_allowed)
+        qcow2.check_complete(source, header)
+        size_bytes = header.virtual_bytes
+    if isinstance(boot, Disk):
+        _check_boot_sector(source.path, _read_start(source, found), size_bytes)
+
+
+def _read_start(source: Source, kind: DiskFormat) -> bytes:
+    """The first sectors of a disk's contents; fewer where the disk is smaller."""
+    if kind is DiskFormat.RAW:
+        return source.read_some(0, _DISK_START_SECTORS * SECTOR)
+    # Anonymous memory: qemu-img can only write to what has a name, and nothing is to be left behind.
+    memory = os.memfd_create("start")
+    try:
+        argv = ["dd", "-U", "-f", kind.value, "-O", "raw", f"bs={SECTOR}", f"count={_DISK_START_SECTORS}"]
+        argv += [f"if={source.path.absolute()}", f"of=/proc/{os.getpid()}/fd/{memory}"]
+        run_qemu_img(source.path, argv)
+        return os.pread(memory, _DISK_START_SECTORS * SECTOR, 0)
+    finally:
+        os.close(memory)
+
+
+def _check_boot_sector(path: Path, start: bytes, size_bytes: int) -> None:
+    if start[510:512] != BOOT_SIGNATURE:
+        raise unusable(path, "is not bootable: its first sector has no boot signature (0x55AA)")
+    types = _check_gpt(path, start, size_bytes)
+    _check_mbr(path, start, size_bytes)
+    for kind in types:
+        if kind in _ROOTS_OF_OTHERS:
+            raise unusable(path, f"is a disk for {_ROOTS_OF_OTHERS[kind]}; the guests here are x86-64")
+    # A disk with an EFI partition may be meant for another firmware than SeaBIOS.
+    if not any(start[:_BOOT_CODE_BYTES]) and _ESP not in types:
+        raise unusable(path, "is not bootable: there is no boot code in its first sector")
+
+
+def _check_mbr(path: Path, start: bytes, size_bytes: int) -> None:
+    entries = [struct.unpack_from("<B3xB3xII", start, 446 + 16 * number) for number in range(4)]
+    # A disk without partitions may have code in place of the table.
+    if any(status not in (0, 0x80) for status, *_ in entries):
+        return
+    for number, (_, kind, first, sectors) in enumerate(entries, 1):
+        # A protective entry (0xEE) may cover more than the disk (UEFI 2.10, table 5.4).
+        if kind not in (0, 0xEE) and (first + sectors) * SECTOR > size_bytes:
+            raise truncated(path, f"partition {number}", (first + sectors) * SECTOR, size_bytes, "disk")
+
+
+def _check_gpt(path: Path, start: bytes, size_bytes: int) -> set[uuid.UUID]:
+    """The types of a GPT's partitions; none if there is no GPT."""
+    if start[SECTOR : SECTOR + 8] != b"EFI PART" or len(start) < 2 * SECTOR:
+        return set()
+    (last,) = struct.unpack_from("<Q", start, SECTOR + 32)
+    entries_at, count, entry_bytes = struct.unpack_from("<QII", start, SECTOR + 72)
+    if (last + 1) * SECTOR > size_bytes:
+        raise truncated(path, "the partition table's backup", (last + 1) * SECTOR, size_bytes, "disk")
+    if entry_bytes < 128 or count > len(start) // 128:
+        return set()
+    offsets = (entries_at * SECTOR + entry_bytes * number for number in range(count))
+    raw_types = (start[offset : offset + 16] for offset in offsets)
+    return {uuid.UUID(bytes_le=raw) for raw in raw_types if len(raw) == 16 and any(raw)}

@@ -1,0 +1,117 @@
+"""Texts about the catalogue for `guestbench systems`, and guests booted on the terminal; measures nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from guestbench import process, provision
+from guestbench.errors import GuestbenchError
+from guestbench.load import Catalogue, find_system, load_catalogue, system_folder
+from guestbench.model import Accel, Frozen, Platform, System
+from guestbench.vmm import LaunchSpec
+from guestbench.vmm.qemu import build_interactive_argv
+
+Say = Callable[[str], None]
+
+
+class Entry(Frozen):
+    """A system of the catalogue and the state of its images: `images` is empty where there are none."""
+
+    name: str
+    family: str
+    title: str
+    images: str
+    missing: str
+
+
+def list_entries(catalogue: Catalogue) -> tuple[Entry, ...]:
+    """Every system with the state of its images; one whose file is broken says so in `missing`."""
+    return tuple(_describe(name, catalogue) for name in catalogue)
+
+
+def _describe(name: str, catalogue: Catalogue) -> Entry:
+    try:
+        system = catalogue[name]
+    except GuestbenchError as error:
+        return Entry(name=name, family="?", title="?", images="", missing=error.messages[0])
+    try:
+        guest = provision.locate(system, {}, catalogue)
+    except GuestbenchError as error:
+        images, missing = "", f"{error.message}; {error.hint}"
+    else:
+        images, missing = f"{guest.origin.kind}: {guest.origin.detail}", ""
+    return Entry(name=name, family=system.family, title=system.title, images=images, missing=missing)
+
+
+def render_list(as_json: bool) -> str:
+    """The catalogue as a table, or as JSON with the fields of `Entry`."""
+    entries = list_entries(load_catalogue())
+    if as_json:
+        return msgspec.json.format(msgspec.json.encode(entries), indent=2).decode()
+    rows = [(e.name, e.family, e.images or f"no image: {e.missing}") for e in entries]
+    return "\n".join(align(rows))
+
+
+def align(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines with aligned columns; the last column is not padded."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([*(c.ljust(w) for c, w in zip(row[:-1], widths, strict=False)), row[-1]]) for row in rows
+    ]
+
+
+def render_system(name: str) -> str:
+    """A system's definition as JSON, and where its images come from."""
+    catalogue = load_catalogue()
+    system = find_system(name, catalogue, Path.cwd())
+    state: dict[str, object] = {"system": system}
+    try:
+        guest = provision.locate(system, {}, catalogue, folder=system_folder(name))
+    except GuestbenchError as error:
+        state["images"] = None
+        state["missing"] = {"error": error.message, "hint": error.hint}
+    else:
+        state["images"] = guest.pristine
+        state["origin"] = guest.origin
+    return msgspec.json.format(msgspec.json.encode(state), indent=2).decode()
+
+
+def boot_interactively(name: str, image: Path | None, accel: Accel, say: Say) -> int:
+    """Boot a guest with its serial console on this terminal; changes to its disk are thrown away.
+
+    Returns QEMU's exit status.
+
+    Raises:
+        UsageError: there is no such system, or its image cannot boot.
+        ToolMissing: QEMU is not installed.
+    """
+    catalogue = load_catalogue()
+    system = find_system(name, catalogue, Path.cwd())
+    given = {system.name: image} if image else {}
+    guest = provision.prepare(system, given, catalogue, say=say, build=False, folder=system_folder(name))
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+        spec = LaunchSpec(
+            boot=system.boot, images=guest.images, platform=Platform(accel=accel), folder=Path(folder)
+        )
+        say(f"booting {system.name}; Ctrl-A X leaves")
+        return process.run_in_foreground(build_interactive_argv(spec))
+
+
+def provide(name: str, way: str, say: Say) -> tuple[str, ...]:
+    """Build or fetch the images of a system; the paths of its image files.
+
+    Raises:
+        UsageError: there is no such system, or no such way for it.
+        HostError: this host cannot do it.
+    """
+    catalogue = load_catalogue()
+    system: System = find_system(name, catalogue, Path.cwd())
+    if way == "build":
+        guest = provision.build(system, catalogue, say, folder=system_folder(name))
+    else:
+        guest = provision.fetch(system, say)
+    return tuple(image.path for image in guest.pristine.values())

@@ -1,0 +1,227 @@
+"""Turns a request into the header of a run: finds definitions and images, chooses the accelerator, plans.
+
+Nothing is measured here, and nothing is written but images in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from guestbench import __version__, host, provision
+from guestbench.accel import choose_accel, find_kvm_obstacle
+from guestbench.errors import GuestbenchError, ImageError, StoreError, UsageError
+from guestbench.load import Catalogue, find_system, load_catalogue, load_experiment, system_folder
+from guestbench.model import (
+    FORMAT_VERSION,
+    Absent,
+    Accel,
+    Experiment,
+    Frozen,
+    Guest,
+    Header,
+    MetricFamily,
+    Outcome,
+    Platform,
+    Purpose,
+    System,
+    Trial,
+)
+from guestbench.plan import plan_trials
+from guestbench.probes import find_metrics
+from guestbench.run import execute_in_worker, make_job
+
+Say = Callable[[str], None]
+SEED_BITS = 32
+
+
+class Request(Frozen):
+    """What the user asked for on the command line. Empty or None means: as the experiment says."""
+
+    experiment: str
+    given: dict[str, Path] = {}
+    only: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    cycles: int | None = None
+    warmups: int | None = None
+    seed: int | None = None
+    accel: Accel | None = None
+    build: bool = True
+    command: tuple[str, ...] = ()
+
+
+class _Candidate(Frozen):
+    """A system that the experiment names; one that is not needed may be left out."""
+
+    system: System
+    reference: str
+    needed: bool
+
+
+def prepare(request: Request, say: Say) -> Header:
+    """Find out everything a run needs before its first trial.
+
+    Raises:
+        UsageError: the request or a definition has mistakes; nothing was started.
+        ImageError: an image is missing or cannot boot.
+        HostError: this host cannot make the run.
+    """
+    catalogue = load_catalogue()
+    experiment = adjust(load_experiment(request.experiment, catalogue), request)
+    candidates = _find_systems(experiment, catalogue, request)
+    this_host = host.read_host()
+    guests, absent = _find_guests(candidates, request, catalogue, say)
+    accel = choose_accel(experiment.platform, guests, _boot_once(this_host.digest), say)
+    platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
+    guests = tuple(provision.settle(guest, platform, say) for guest in guests)
+    seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
+    now = datetime.now(UTC)
+    return Header(
+        version=FORMAT_VERSION,
+        run=f"{now:%Y%m%d-%H%M%S}-{experiment.name}",
+        created=now.isoformat(timespec="seconds"),
+        tool=__version__,
+        command=request.command,
+        experiment=msgspec.structs.replace(experiment, seed=seed),
+        guests=guests,
+        absent=absent,
+        platform=platform,
+        accel=accel,
+        host=this_host,
+        load_1m=host.read_load(),
+        metrics=find_metrics(experiment.metrics),
+        trials=plan_trials(experiment, guests, platform, seed),
+    )
+
+
+def adjust(experiment: Experiment, request: Request) -> Experiment:
+    """The experiment as the command line changes it.
+
+    Raises:
+        UsageError: the request names a metric family that does not exist.
+    """
+    changes: dict[str, object] = {
+        "cycles": request.cycles,
+        "warmups": request.warmups,
+        "seed": request.seed,
+        "metrics": _parse_families(request.metrics) or None,
+        "platform": msgspec.structs.replace(experiment.platform, accel=request.accel)
+        if request.accel
+        else None,
+    }
+    given = {key: value for key, value in changes.items() if value is not None}
+    return msgspec.structs.replace(experiment, **given)
+
+
+def _parse_families(names: tuple[str, ...]) -> tuple[MetricFamily, ...]:
+    known = tuple(MetricFamily)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"unknown metric family {name!r}; there are: {', '.join(known)}",
+                f"guestbench run --metrics {','.join(known)}",
+            )
+    return tuple(family for family in known if family in names)
+
+
+def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request) -> dict[str, _Candidate]:
+    wanted: dict[str, _Candidate] = {}
+    for reference in (*experiment.systems, *experiment.optional):
+        system = find_system(reference, catalogue, Path.cwd())
+        named = system.name in request.only or system.name in request.given
+        needed = named or reference in experiment.systems
+        wanted[system.name] = _Candidate(system=system, reference=reference, needed=needed)
+    for name in (*request.only, *request.given):
+        if name not in wanted:
+            raise UsageError(
+                f"system {name!r} is not in experiment {experiment.name}, which has: {', '.join(wanted)}",
+                "guestbench systems list",
+            )
+    return {name: wanted[name] for name in wanted if not request.only or name in request.only}
+
+
+def _find_guests(
+    candidates: Mapping[str, _Candidate], request: Request, catalogue: Mapping[str, System], say: Say
+) -> tuple[tuple[Guest, ...], tuple[Absent, ...]]:
+    guests: list[Guest] = []
+    absent: list[Absent] = []
+    for name, candidate in candidates.items():
+        try:
+            guests.append(
+                provision.prepare(
+                    candidate.system,
+                    request.given,
+                    catalogue,
+                    say=say,
+                    build=request.build,
+                    folder=system_folder(candidate.reference),
+                )
+            )
+        except ImageError as error:
+            if candidate.needed:
+                raise
+            absent.append(Absent(system=name, reason=error.message))
+            say(f"leaving out {name}: {error.message} (to include it: {error.hint})")
+    if not guests:
+        raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
+    return tuple(guests), tuple(absent)
+
+
+def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
+    def boot(guest: Guest, platform: Platform) -> Outcome:
+        name = guest.system.name
+        trial = Trial(
+            id=f"try-{platform.accel}-{name}",
+            system=name,
+            purpose=Purpose.WARMUP,
+            block=0,
+            cycle=1,
+            definition="",
+        )
+        with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+            job = make_job(trial, guest, platform, host_digest, Path(folder))
+            return execute_in_worker(job, lambda: None).outcome
+
+    return boot
+
+
+def try_kvm() -> tuple[bool, str]:
+    """Whether KVM boots the guests whose images are here (the floor always is), and what was seen.
+
+    Raises:
+        HostError: the floor cannot be built, or QEMU not be started.
+    """
+    catalogue = load_catalogue()
+    guests = [provision.prepare(catalogue["floor"], {}, catalogue, build=True, say=lambda _: None)]
+    for name in catalogue:
+        with contextlib.suppress(GuestbenchError):
+            if name != "floor":
+                guests.append(provision.locate(catalogue[name], {}, catalogue))
+    platform = Platform(accel=Accel.KVM)
+    obstacle = find_kvm_obstacle(platform, guests, _boot_once("doctor"), lambda _: None)
+    names = ", ".join(guest.system.name for guest in guests)
+    return not obstacle, obstacle or f"these guests got ready: {names}"
+
+
+def check_resumable(header: Header, folder: Path) -> None:
+    """Refuse to go on with a run whose remaining trials would not be comparable with those it holds.
+
+    Raises:
+        StoreError: it began on another host, with another QEMU, or another version of guestbench.
+    """
+    here = host.read_host()
+    again = "guestbench run -o DIR  # measure again, into a new folder"
+    if header.tool != __version__:
+        raise StoreError(
+            f"{shlex.quote(str(folder))} was begun by guestbench {header.tool}; this is {__version__}", again
+        )
+    if header.host.digest != here.digest:
+        theirs = f"{header.host.cpu_model}, Linux {header.host.kernel}, QEMU {header.host.qemu_version}"
+        raise StoreError(f"{folder} was begun on another host ({theirs})", again)

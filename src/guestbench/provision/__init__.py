@@ -1,0 +1,104 @@
+"""Provides guests: systems with their image files, found, built, downloaded or taken from another's.
+
+Nothing here measures. Images are made in the cache and never changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from guestbench.errors import ImageError
+from guestbench.model import Guest, Role, System
+from guestbench.provision import cache, shared
+from guestbench.provision.first_boot import settle
+from guestbench.provision.locate import find_guest, find_owner, missing, share_disk, system_folder
+from guestbench.provision.make import build_image, fetch_image
+
+__all__ = ["build", "fetch", "locate", "prepare", "settle"]
+
+Say = Callable[[str], None]
+
+
+def locate(
+    system: System, given: Mapping[str, Path], catalogue: Mapping[str, System], *, folder: Path | None = None
+) -> Guest:
+    """The system with its image files, making nothing. `folder` holds its sources if not the catalogue's.
+
+    Raises:
+        ImageError: there is no image yet, or one that the user gave is missing or cannot boot.
+    """
+    guest = find_guest(system, given, catalogue, folder or system_folder(system))
+    if guest is None:
+        raise missing(system)
+    return guest
+
+
+def prepare(
+    system: System,
+    given: Mapping[str, Path],
+    catalogue: Mapping[str, System],
+    *,
+    say: Say,
+    build: bool = True,
+    folder: Path | None = None,
+) -> Guest:
+    """The system with its image files; they are built first if they are missing and `build` allows it.
+
+    Raises:
+        ImageError: there is no image and none can be built; or one that the user gave cannot boot.
+        HostError: this host cannot build it.
+    """
+    where = folder or system_folder(system)
+    guest = find_guest(system, given, catalogue, where)
+    if guest is None and system.provision.share:
+        guest = _prepare_shared(system, given, catalogue, say, build)
+    if guest is None and build and system.provision.build:
+        build_image(system, where, say)
+        guest = find_guest(system, given, catalogue, where)
+    if guest is None:
+        raise missing(system)
+    return guest
+
+
+def _prepare_shared(
+    system: System, given: Mapping[str, Path], catalogue: Mapping[str, System], say: Say, build: bool
+) -> Guest | None:
+    owner = find_owner(system, given, catalogue)
+    if owner is None:
+        owner = prepare(catalogue[system.provision.share], given, catalogue, say=say, build=build)
+    if Role.DISK not in owner.pristine:
+        raise ImageError(
+            f"system {system.name} shares the disk of {owner.system.name}, which has none",
+            "guestbench systems list",
+        )
+    shared.extract(system.name, owner.pristine[Role.DISK], say)
+    return share_disk(system, owner)
+
+
+def build(system: System, catalogue: Mapping[str, System], say: Say, *, folder: Path | None = None) -> Guest:
+    """Build the system's images, and from now on use them rather than the official one.
+
+    Raises:
+        UsageError: the system has no recipe.
+        HostError: this host cannot build it.
+    """
+    if system.provision.share:
+        return prepare(system, {}, catalogue, say=say)
+    where = folder or system_folder(system)
+    build_image(system, where, say)
+    cache.write_choice(system.name, "built")
+    return prepare(system, {}, catalogue, say=say, folder=where)
+
+
+def fetch(system: System, say: Say) -> Guest:
+    """Download the system's official image, and from now on use it rather than a built one.
+
+    Raises:
+        UsageError: the system has no official image.
+        HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
+        ImageError: what came is not what the publisher's checksum list says.
+    """
+    fetch_image(system, say)
+    cache.write_choice(system.name, "fetched")
+    return locate(system, {}, {})

@@ -1,0 +1,254 @@
+"""Builds a bootable Debian disk from packages, without root and without loop devices; it never boots it.
+
+mmdebstrap makes the root file system in a user namespace, `mke2fs -d` writes it straight into the disk
+image, and boot sectors and partition table are written around it by `layout`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from guestbench import process
+from guestbench.errors import HostError, ToolFailed
+from guestbench.model import DebianDisk
+from guestbench.provision import layout, packages
+from guestbench.provision.cache import free_bytes
+
+Say = Callable[[str], None]
+
+STAGES = (
+    (r"running apt-get update", "fetching package lists"),
+    (r"downloading packages with apt", "downloading the essential packages"),
+    (r"extracting archives", "unpacking the essential packages"),
+    (r"installing essential packages", "installing the essential packages"),
+    (r"installing remaining packages", "downloading and installing the other packages"),
+    (r"running special hook: tar-in", "finishing and writing the file system"),
+)
+"""What mmdebstrap's log lines mean to a user; the others are not worth showing."""
+
+FREE_MIB = 2048
+"""Room that a build wants beyond the image itself: root file system, raw disk (sparse) and packages."""
+
+GRUB_CONFIG = """\
+serial --speed=115200
+terminal_input console serial
+terminal_output console serial
+insmod part_gpt
+insmod ext2
+set default=0
+set timeout={timeout}
+menuentry "Debian GNU/Linux" {{
+    search --no-floppy --fs-uuid --set=root {uuid}
+    echo "Loading Linux @RELEASE@ ..."
+    linux /boot/vmlinuz-@RELEASE@ root=PARTUUID={partuuid} ro {cmdline}
+    echo "Loading initial ramdisk ..."
+    initrd /boot/initrd.img-@RELEASE@
+}}
+"""
+
+
+def build(recipe: DebianDisk, key: str, work: Path, say: Say) -> tuple[tuple[str, str], ...]:
+    """Build `work/disk.qcow2` and return the packages in it, as pairs of name and version.
+
+    Raises:
+        HostError: too little disk space, or no way to build a root file system on this host.
+        ToolMissing, ToolFailed: a tool is not installed, or failed.
+    """
+    mode = find_mode()
+    _check_space(work, recipe)
+    raw = work / "disk.raw"
+    with raw.open("wb") as file:
+        file.truncate(recipe.size_mib * layout.MIB)
+    # Written by the namespace's mapped user through a descriptor; nobody else can reach it by its path.
+    raw.chmod(0o666)
+    overlay = work / "overlay.tar"
+    overlay.write_bytes(pack_files(root_files(recipe, key)))
+    for name in ("boot", "dpkg"):
+        (work / name).mkdir()
+    _bootstrap(recipe, key, mode, work, say)
+    say("writing boot loader and partition table")
+    stages = work / "boot"
+    layout.write_partition_table(raw, recipe.size_mib, key)
+    layout.install_grub(raw, (stages / "boot.img").read_bytes(), (stages / "core.img").read_bytes())
+    layout.format_esp(raw, key)
+    say("compressing the image")
+    process.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, work / "disk.qcow2"])
+    status = (work / "dpkg" / "status").read_text("utf-8", "replace")
+    return packages.installed_packages(status)
+
+
+def find_mode() -> str:
+    """Find by trying how mmdebstrap can make a root file system here: `unshare`, or `root` for root.
+
+    Raises:
+        ToolMissing: mmdebstrap or newuidmap is not installed.
+        HostError: this user has no subordinate user ids, or the kernel forbids user namespaces.
+    """
+    process.find_tool("mmdebstrap")
+    is_root = os.geteuid() == 0
+    if not is_root:
+        process.find_tool("newuidmap")
+    tried = process.run(["mmdebstrap", "--unshare-helper", "true"], check=False)
+    if tried.status == 0:
+        return "unshare"
+    if is_root:
+        return "root"
+    words = process.tail(tried.stderr).strip().splitlines()
+    raise HostError(
+        f"mmdebstrap cannot make a user namespace: {words[-1] if words else 'it gave no reason'}",
+        'sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"',
+    )
+
+
+def _check_space(work: Path, recipe: DebianDisk) -> None:
+    wanted = min(recipe.size_mib, FREE_MIB) + FREE_MIB
+    free = free_bytes(work) // layout.MIB
+    if free < wanted:
+        raise HostError(
+            f"building the image needs {wanted} MiB in {work.parent}, but only {free} MiB are free",
+            "df -h  # then: export XDG_CACHE_HOME=FOLDER, where there is more room",
+        )
+
+
+def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) -> None:
+    sources = packages.find_sources(recipe.suite)
+    options = [*sources.options, 'APT::Install-Recommends "false";', 'Acquire::Languages "none";']
+    archives, kept = "/var/cache/apt/archives", shlex.quote(str(packages.package_folder(recipe.suite)))
+    grub = "/boot/grub/i386-pc"
+    argv = [
+        "mmdebstrap",
+        f"--mode={mode}",
+        "--variant=minbase",
+        "--format=null",
+        "--architectures=amd64",
+        f"--include={','.join(recipe.packages)}",
+        *(f"--aptopt={line}" for line in options),
+        "--skip=download/empty",
+        "--skip=essential/unlink",
+        "--skip=cleanup",
+        f'--setup-hook=mkdir -p "$1"{archives}',
+        f"--setup-hook=sync-in {kept} {archives}",
+        f'--customize-hook=rm -rf "$1"{archives}/lock "$1"{archives}/partial',
+        f"--customize-hook=sync-out {archives} {kept}",
+        f"--customize-hook=tar-in {shlex.quote(str(work / 'overlay.tar'))} /",
+        f"--customize-hook={(Path(__file__).parent / 'customize.sh').read_text()}",
+        f"--customize-hook=copy-out {grub}/boot.img {grub}/core.img {shlex.quote(str(work / 'boot'))}",
+        f"--customize-hook=copy-out /var/lib/dpkg/status {shlex.quote(str(work / 'dpkg'))}",
+        recipe.suite,
+        "/dev/null",
+        *sources.lines,
+    ]
+    log = work / "mmdebstrap.log"
+    with (
+        _temporary_root(work, mode) as folder,
+        (work / "disk.raw").open("r+b") as disk,
+        log.open("wb") as stderr,
+        process.start(
+            argv,
+            pass_fds=(disk.fileno(),),
+            stderr=stderr,
+            env={**_hook_settings(recipe, key, disk.fileno()), "TMPDIR": str(folder)},
+            # Time for mmdebstrap to remove its root file system.
+            grace_s=60.0,
+        ) as child,
+    ):
+        status = _follow(child, log, say)
+    if status != 0:
+        raise _failure(status, log.read_bytes())
+
+
+def _hook_settings(recipe: DebianDisk, key: str, disk: int) -> dict[str, str]:
+    return {
+        "GUESTBENCH_DISK": str(disk),
+        "GUESTBENCH_OFFSET": str(layout.ROOT_START * layout.SECTOR),
+        "GUESTBENCH_BLOCKS": str(layout.root_sectors(recipe.size_mib) // 8),
+        "GUESTBENCH_UUID": str(layout.derive_uuid(key, "root")),
+        "GUESTBENCH_HASH_SEED": str(layout.derive_uuid(key, "hash seed")),
+        "GUESTBENCH_HOSTNAME": recipe.hostname,
+        "GUESTBENCH_ENABLE": " ".join(recipe.enable),
+        "GUESTBENCH_MASKED": " ".join(recipe.masked),
+    }
+
+
+@contextmanager
+def _temporary_root(work: Path, mode: str) -> Iterator[Path]:
+    """A folder for mmdebstrap's root file system that its mapped user can reach.
+
+    Inside the workspace if every folder above it lets others through; else in the system's temporary
+    folder, with a link from the workspace so that it is removed with it even after a SIGKILL.
+    """
+    inside = work / "root"
+    if mode != "unshare" or all(folder.stat().st_mode & 0o001 for folder in work.parents):
+        inside.mkdir(mode=0o755)
+        yield inside
+        return
+    outside = Path(tempfile.mkdtemp(prefix="guestbench-"))
+    (work / "outside").symlink_to(outside)
+    outside.chmod(0o711)
+    yield outside
+
+
+def _follow(child: process.Child, log: Path, say: Say) -> int:
+    """Tell of mmdebstrap's progress until it ends; returns its exit status."""
+    with log.open("rb") as file:
+        while True:
+            status = child.wait(0.2)
+            for line in file.read().decode("utf-8", "replace").splitlines():
+                for pattern, meaning in STAGES:
+                    if re.search(pattern, line):
+                        say(meaning)
+            if status is not None:
+                return status
+
+
+def _failure(status: int, log: bytes) -> ToolFailed:
+    words = process.tail(log)
+    complaints = [line for line in words.splitlines() if re.match(r"E: |W: Failed|.*No space left", line)]
+    # mmdebstrap's own last words only say that something failed; apt's come first.
+    detail = complaints[0] if complaints else (words.strip().splitlines() or ["it printed nothing"])[-1]
+    return ToolFailed(
+        f"mmdebstrap failed with status {status}: {detail}", "apt-get update", status=status, stderr=words
+    )
+
+
+def root_files(recipe: DebianDisk, key: str) -> dict[str, str]:
+    """The text files that the build itself puts into the root file system, over those of the packages."""
+    root = layout.derive_uuid(key, "partition 1")
+    esp = layout.derive_uuid(key, "partition 15")
+    return {
+        "/etc/fstab": (
+            f"PARTUUID={root} / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1\n"
+            f"PARTUUID={esp} /boot/efi vfat defaults 0 0\n"
+        ),
+        "/boot/grub/grub.cfg": GRUB_CONFIG.format(
+            timeout=recipe.grub_timeout_s,
+            uuid=layout.derive_uuid(key, "root"),
+            partuuid=root,
+            cmdline=recipe.cmdline,
+        ),
+        **recipe.files,
+    }
+
+
+def pack_files(files: dict[str, str], folders: tuple[str, ...] = ("/boot/efi",)) -> bytes:
+    """A tar archive of text files and empty folders of root's, in a fixed order and with a fixed time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for folder in folders:
+            entry = tarfile.TarInfo(folder.lstrip("/"))
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry)
+        for path, text in sorted(files.items()):
+            data = text.encode()
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()

@@ -1,0 +1,148 @@
+"""Boots a disk once before it is measured, on a layer of its own, so that no measured boot is a first one.
+
+A first boot makes the machine id, grows the file system and writes caches. The pristine image is never
+changed: what the first boot writes is kept in a layer above it, in the cache.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from guestbench import process, vmm
+from guestbench.errors import TrialError
+from guestbench.model import Disk, DiskFormat, Frozen, Guest, Image, Kernel, Ok, Platform, Role, Vmm
+from guestbench.probes.boot import watch_boot
+from guestbench.provision import cache
+from guestbench.provision.digest import read_image
+from guestbench.vmm import LaunchSpec, Machine
+from guestbench.vmm.serial import SerialLog
+
+Say = Callable[[str], None]
+
+FIRST_BOOT_FACTOR = 2.0
+"""A first boot may take this many times the system's own limit: it does more, once."""
+IDLE_SHARE = 0.15
+"""CPU time per second below which a VM counts as idle. An idle Debian takes 0.02 to 0.05 under TCG."""
+IDLE_FOR_S = 5.0
+SETTLE_LIMIT_S = 180.0
+POWER_OFF_S = 120.0
+
+
+class Settled(Frozen):
+    """What a settled overlay depends on. The path is part of it: an overlay names its backing file."""
+
+    disk: str
+    disk_sha256: str
+    machine: str
+
+
+def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
+    """The guest with its disk replaced by one that has been booted; as it is where it needs none.
+
+    Raises:
+        TrialError: the guest did not get ready in its first boot, or did not power off.
+        HostError: this host cannot run it.
+    """
+    provision = guest.system.provision
+    if platform.vmm is Vmm.FAKE or Role.DISK not in guest.pristine:
+        return guest
+    if not (provision.settle or provision.share):
+        return guest
+    pristine = guest.pristine[Role.DISK]
+    recipe = Settled(disk=pristine.path, disk_sha256=pristine.sha256, machine=platform.machine)
+    key = cache.recipe_key(recipe)
+    name = f"disk.{_format(guest).value}"
+    path = cache.image_folder("settled", key) / name
+    with cache.locked(f"settled-{key}"):
+        if cache.load_manifest(path.parent) is None or not path.exists():
+            _make(guest, platform, recipe, key, name, say)
+    images = guest.images | {Role.DISK: read_image(path)}
+    origin = msgspec.structs.replace(guest.origin, settled=True)
+    return msgspec.structs.replace(guest, images=images, origin=origin)
+
+
+def _format(guest: Guest) -> DiskFormat:
+    match guest.system.boot:
+        case Disk(format=kind) | Kernel(disk=DiskFormat() as kind):
+            return kind
+    return DiskFormat.QCOW2
+
+
+def _make(guest: Guest, platform: Platform, recipe: Settled, key: str, name: str, say: Say) -> None:
+    began = time.monotonic()
+    with cache.workspace("settle") as work:
+        layer = work / name
+        _create_layer(Path(recipe.disk), layer, _format(guest))
+        say(f"settling {guest.system.name}: first boot")
+        _boot_once(guest, platform, layer, work, say)
+        manifest = cache.Manifest(
+            system="settled",
+            kind="settled",
+            key=key,
+            builder_version=cache.BUILDER_VERSION,
+            created=cache.utc_now(),
+            recipe=msgspec.Raw(msgspec.json.encode(recipe)),
+            files=(cache.describe_file(layer),),
+            elapsed_s=round(time.monotonic() - began, 1),
+            source=f"first boot of {guest.system.name}",
+        )
+        cache.publish(work, manifest, (name,))
+    say(f"settling {guest.system.name}: done in {time.monotonic() - began:.0f} s")
+
+
+def _create_layer(disk: Path, layer: Path, kind: DiskFormat) -> None:
+    """A writable disk with the contents of `disk`: an overlay, or a copy where the format has no overlays."""
+    if kind is DiskFormat.QCOW2:
+        process.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", "qcow2", layer])
+    else:
+        process.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", disk, layer])
+
+
+def _boot_once(guest: Guest, platform: Platform, layer: Path, work: Path, say: Say) -> None:
+    system = guest.system
+    hint = f"guestbench systems boot {shlex.quote(system.name)}"
+    images = guest.pristine | {Role.DISK: Image(path=str(layer), size_bytes=0, mtime_ns=0, sha256="")}
+    spec = LaunchSpec(
+        boot=system.boot, images=images, platform=platform, folder=work, writable=True, qmp=True
+    )
+    patient = msgspec.structs.replace(system, timeout_s=system.timeout_s * FIRST_BOOT_FACTOR)
+    with vmm.find_vmm(platform.vmm)(spec) as machine:
+        outcome = watch_boot(machine, patient, SerialLog()).outcome
+        if not isinstance(outcome, Ok):
+            raise TrialError(f"{system.name} did not get ready in its first boot: {outcome.reason}", hint)
+        say(f"settling {system.name}: waiting until it is idle")
+        _wait_until_idle(machine)
+        say(f"settling {system.name}: powering off")
+        machine.qmp.command("system_powerdown")
+        if not _wait_for_exit(machine, POWER_OFF_S):
+            raise TrialError(f"{system.name} did not power off within {POWER_OFF_S:g} s", hint)
+
+
+def _wait_until_idle(machine: Machine) -> None:
+    """Wait until the VM has used little CPU time for some seconds, or the limit is reached."""
+    end = time.monotonic() + SETTLE_LIMIT_S
+    quiet_since = last = time.monotonic()
+    used = machine.cpu_ns() or 0
+    while (now := time.monotonic()) < end and now - quiet_since < IDLE_FOR_S:
+        # Reading goes on all the while: a guest whose console is not drained stops.
+        machine.read_serial(1.0)
+        if (elapsed := time.monotonic() - last) < 1.0:
+            continue
+        used_now = machine.cpu_ns() or used
+        if (used_now - used) / 1e9 > IDLE_SHARE * elapsed:
+            quiet_since = time.monotonic()
+        last, used = time.monotonic(), used_now
+
+
+def _wait_for_exit(machine: Machine, timeout_s: float) -> bool:
+    end = time.monotonic() + timeout_s
+    while (left := end - time.monotonic()) > 0 and machine.exit_status() is None:
+        chunk = machine.read_serial(min(left, 1.0))
+        if chunk is not None and not chunk.data:
+            return machine.wait(max(end - time.monotonic(), 1.0)) is not None
+    return machine.exit_status() is not None

@@ -1,0 +1,118 @@
+"""Builds a minimal Linux guest: a Debian kernel, and an initramfs of static busybox and a few files of ours.
+
+Packages are downloaded and unpacked, never installed; no root is needed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from guestbench import process
+from guestbench.errors import HostError
+from guestbench.model import DebianInitramfs
+from guestbench.provision import cpio
+from guestbench.provision.packages import PrivateApt
+
+Say = Callable[[str], None]
+
+BUSYBOX_PACKAGE = "busybox-static"
+FOLDERS = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "var")
+
+
+def build(recipe: DebianInitramfs, folder: Path, work: Path, say: Say) -> tuple[tuple[str, str], ...]:
+    """Build `work/vmlinuz` and `work/initrd.gz` and return the packages in them (name, version).
+
+    `folder` is the system's own, with the recipe's `tree` in it.
+
+    Raises:
+        HostError: the packages cannot be had, or are not what the recipe takes them for.
+        ToolMissing, ToolFailed: apt or dpkg-deb is not installed, or failed.
+    """
+    say("fetching package lists")
+    apt = PrivateApt(work / "apt", recipe.suite)
+    kernel_package = _find_kernel_package(apt, recipe.kernel_package)
+    say(f"downloading {kernel_package} and {BUSYBOX_PACKAGE}")
+    archives = apt.download([kernel_package, BUSYBOX_PACKAGE])
+    say("unpacking")
+    unpacked = work / "unpacked"
+    for archive in archives.values():
+        process.run(["dpkg-deb", "--extract", archive, unpacked])
+    say("writing kernel and initramfs")
+    kernel = _find_one(unpacked, "boot/vmlinuz-*", kernel_package)
+    entries = tree_entries(folder / recipe.tree)
+    entries |= busybox_entries(_find_one(unpacked, "bin/busybox", BUSYBOX_PACKAGE))
+    entries |= module_entries(unpacked, recipe.modules)
+    kernel.rename(work / "vmlinuz")
+    (work / "initrd.gz").write_bytes(gzip.compress(cpio.pack(entries), mtime=0))
+    return tuple(sorted((name, _version(path)) for name, path in archives.items()))
+
+
+def _find_kernel_package(apt: PrivateApt, package: str) -> str:
+    """The package that holds the kernel itself; `package` may be one that depends on the newest of them."""
+    images = [name for name in apt.depends(package) if name.startswith("linux-image-")]
+    return images[0] if images else package
+
+
+def _version(archive: Path) -> str:
+    return archive.stem.split("_")[1].replace("%3a", ":")
+
+
+def _find_one(unpacked: Path, pattern: str, package: str) -> Path:
+    found = sorted(path for path in unpacked.glob(pattern) if path.is_file() and not path.is_symlink())
+    if len(found) != 1:
+        raise HostError(f"package {package} holds {len(found)} files {pattern}", "guestbench systems list")
+    return found[0]
+
+
+def tree_entries(tree: Path) -> dict[str, cpio.Entry]:
+    """The files below `tree` and the folders every root has. What begins with `#!` is made executable."""
+    entries = {name: cpio.directory(0o1777 if name == "tmp" else 0o755) for name in FOLDERS}
+    # The kernel opens this one before anything is mounted.
+    entries["dev/console"] = cpio.character_device(5, 1)
+    for path in tree.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            entries[str(path.relative_to(tree))] = cpio.regular_file(data, executable=data.startswith(b"#!"))
+    return entries
+
+
+def busybox_entries(busybox: Path) -> dict[str, cpio.Entry]:
+    """busybox and a link to it for every applet it has, so that none need be made while the guest boots."""
+    listing = process.run([busybox, "--list"]).stdout.decode()
+    links = {f"bin/{applet}": cpio.symbolic_link("busybox") for applet in listing.split()}
+    program = cpio.regular_file(busybox.read_bytes(), executable=True)
+    return links | {"bin/busybox": program, "init": cpio.symbolic_link("bin/busybox")}
+
+
+def module_entries(unpacked: Path, names: Sequence[str]) -> dict[str, cpio.Entry]:
+    """The kernel modules `names` and all they depend on, and `etc/modules`: their paths in load order.
+
+    Raises:
+        HostError: the kernel package has no such module.
+    """
+    there = {path.stem.replace("-", "_"): path for path in unpacked.glob("lib/modules/**/*.ko")}
+    ordered: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        if name in ordered:
+            return
+        if name not in there:
+            raise HostError(f"the kernel package has no module {name}", "guestbench systems list")
+        for needed in module_dependencies(there[name].read_bytes()):
+            add(needed)
+        ordered[name] = there[name]
+
+    for name in names:
+        add(name.replace("-", "_"))
+    files = {f"lib/modules/{name}.ko": cpio.regular_file(path.read_bytes()) for name, path in ordered.items()}
+    listing = "".join(f"/{path}\n" for path in files)
+    return files | {"etc/modules": cpio.regular_file(listing.encode())}
+
+
+def module_dependencies(module: bytes) -> tuple[str, ...]:
+    """The modules that a kernel module's `.modinfo` section names as needed before it."""
+    found = re.search(rb"(?:^|\0)depends=([^\0]*)\0", module)
+    return tuple(name.replace("-", "_") for name in found[1].decode().split(",") if name) if found else ()

@@ -1,0 +1,110 @@
+"""Makes the image files of a system, by building or downloading them into the cache; it never boots them."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from guestbench.errors import UsageError
+from guestbench.model import Assembly, Build, DebianDisk, DebianInitramfs, System
+from guestbench.provision import assembly, cache, debian_disk, download, initramfs
+from guestbench.provision.locate import FETCHED_FILES, build_sources, built_files, find_built, find_fetched
+
+Say = Callable[[str], None]
+
+
+def build_image(system: System, folder: Path, say: Say) -> None:
+    """Build the system's image into the cache, unless its recipe's image is there.
+
+    Raises:
+        UsageError: the system has no recipe.
+        HostError: this host cannot build it.
+    """
+    build = system.provision.build
+    if build is None:
+        raise UsageError(
+            f"system {system.name} has no recipe to build it from",
+            system.provision.hint or f"guestbench systems fetch {shlex.quote(system.name)}",
+        )
+    key = cache.recipe_key(build, build_sources(build, folder))
+    with cache.locked(f"{system.name}-{key}"):
+        if find_built(system, folder) is not None:
+            return
+        began = time.monotonic()
+
+        def tell(stage: str) -> None:
+            say(f"building {system.name}: {stage} ({time.monotonic() - began:.0f} s)")
+
+        with cache.workspace(system.name) as work:
+            packages = _run_builder(build, key, folder, work, tell)
+            names = tuple(built_files(build).values())
+            manifest = cache.Manifest(
+                system=system.name,
+                kind="built",
+                key=key,
+                builder_version=cache.BUILDER_VERSION,
+                created=cache.utc_now(),
+                recipe=msgspec.Raw(msgspec.json.encode(build)),
+                files=tuple(cache.describe_file(work / name) for name in names),
+                packages=tuple(cache.Package(name=name, version=version) for name, version in packages),
+                elapsed_s=round(time.monotonic() - began, 1),
+            )
+            cache.publish(work, manifest, names)
+        tell("done")
+
+
+def _run_builder(build: Build, key: str, folder: Path, work: Path, tell: Say) -> tuple[tuple[str, str], ...]:
+    match build:
+        case DebianDisk():
+            return debian_disk.build(build, key, work, tell)
+        case DebianInitramfs():
+            return initramfs.build(build, folder, work, tell)
+        case Assembly():
+            assembly.build(build, folder, work)
+            return ()
+
+
+def fetch_image(system: System, say: Say) -> None:
+    """Download the system's official image into the cache, unless the published one is there.
+
+    Raises:
+        UsageError: the system has no official image.
+        HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
+        ImageError: what came is not what the publisher's checksum list says.
+    """
+    source = system.provision.fetch
+    if source is None:
+        raise UsageError(
+            f"system {system.name} has no official image to download",
+            system.provision.hint or f"guestbench systems build {shlex.quote(system.name)}",
+        )
+    key = cache.recipe_key(source)
+    with cache.locked(f"{system.name}-{key}"):
+        began = time.monotonic()
+        listed = download.read_sums(source, system.name)
+        found = find_fetched(system)
+        if found is not None and listed.line in found[1].source:
+            say(f"fetching {system.name}: the published image is in the cache")
+            return
+        part = download.download_image(
+            source, listed, system.name, lambda text: say(f"fetching {system.name}: {text}")
+        )
+        (name,) = FETCHED_FILES.values()
+        with cache.workspace(system.name) as work:
+            part.rename(work / name)
+            manifest = cache.Manifest(
+                system=system.name,
+                kind="fetched",
+                key=key,
+                builder_version=cache.BUILDER_VERSION,
+                created=cache.utc_now(),
+                recipe=msgspec.Raw(msgspec.json.encode(source)),
+                files=(cache.describe_file(work / name),),
+                elapsed_s=round(time.monotonic() - began, 1),
+                source=f"{source.url} ({source.algorithm} {listed.line})",
+            )
+            cache.publish(work, manifest, (name,))

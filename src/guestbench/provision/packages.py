@@ -1,0 +1,173 @@
+"""Finds where this host gets its Debian packages from, and downloads some without installing them.
+
+The host's own package state is only ever read. No mirror is named here: it comes from the environment,
+the host's apt configuration, or mmdebstrap's default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from guestbench import process
+from guestbench.errors import HostError, ToolFailed
+from guestbench.model import Frozen
+from guestbench.provision.cache import cache_folder
+
+MIRROR_VARIABLE = "GUESTBENCH_DEBIAN_MIRROR"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+_INHERITED = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::", "Acquire::https::")
+"""apt settings that say how this host reaches its mirror; all others are about the host itself."""
+
+
+class Sources(Frozen):
+    """Where packages of a suite come from: one-line apt sources, and apt settings to use with them.
+
+    `lines` is empty where neither the environment nor the host's apt names a Debian mirror.
+    """
+
+    lines: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+def find_sources(suite: str) -> Sources:
+    """Find the Debian mirror to use: `$GUESTBENCH_DEBIAN_MIRROR`, else that of the host's apt, else none."""
+    return Sources(lines=_source_lines(suite), options=_apt_options())
+
+
+def _source_lines(suite: str) -> tuple[str, ...]:
+    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
+    if mirror:
+        return (f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main")
+    listing = process.run(
+        ["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"], check=False
+    )
+    labels = [line.split(" ", 1) for line in listing.stdout.decode("utf-8", "replace").splitlines()]
+    uris = {pair[0]: pair[1] for pair in labels if len(pair) == 2}
+    lines = []
+    if "Debian" in uris:
+        lines += [f"deb {uris['Debian']} {suite} main", f"deb {uris['Debian']} {suite}-updates main"]
+        if "Debian-Security" in uris:
+            lines.append(f"deb {uris['Debian-Security']} {suite}-security main")
+    return tuple(lines)
+
+
+def _apt_options() -> tuple[str, ...]:
+    dump = process.run(["apt-config", "dump", "--format", '%f "%v";%n', "Acquire"], check=False).stdout
+    lines = dump.decode("utf-8", "replace").splitlines()
+    return tuple(line for line in lines if line.startswith(_INHERITED) and not line.endswith(' "";'))
+
+
+def package_folder(suite: str) -> Path:
+    """Where downloaded packages of a suite are kept, so that the next build need not download them again."""
+    folder = cache_folder() / "packages" / suite
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class PrivateApt:
+    """apt with its own lists, state and settings in a folder; the host's are neither used nor changed."""
+
+    def __init__(self, folder: Path, suite: str) -> None:
+        """Set up apt's files and fetch the package lists.
+
+        Raises:
+            HostError: no Debian mirror is known to this host.
+            ToolFailed: the mirror cannot be reached, or its signatures are wrong.
+        """
+        sources = find_sources(suite)
+        if not sources.lines:
+            raise HostError(
+                "this host's apt names no Debian mirror to download packages from",
+                f"export {MIRROR_VARIABLE}=URL, the address of a Debian mirror",
+            )
+        self._suite = suite
+        self._config = folder / "apt.conf"
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True)
+        (folder / "status").write_bytes(b"")
+        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        lines = [line.replace("deb ", f"deb {signed}", 1) for line in sources.lines]
+        (folder / "sources.list").write_text("\n".join([*lines, ""]))
+        settings = {
+            "Dir::Etc::Main": "/dev/null",
+            "Dir::Etc::Parts": "/dev/null",
+            "Dir::Etc::SourceList": str(folder / "sources.list"),
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "Dir::State": str(folder / "state"),
+            "Dir::State::Status": str(folder / "status"),
+            "Dir::Cache": str(folder / "cache"),
+            "Acquire::Languages": "none",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            # apt's sandbox user cannot write below a private home folder.
+            "APT::Sandbox::User": "root",
+        }
+        own = [f'{name} "{value}";' for name, value in settings.items()]
+        self._config.write_text("\n".join([*own, *sources.options, ""]))
+        self._run(["apt-get", "--quiet", "--error-on=any", "update"])
+
+    def depends(self, package: str) -> tuple[str, ...]:
+        """Names of the packages that the newest version of `package` depends on, alternatives included.
+
+        Raises:
+            HostError: the mirror has no such package.
+        """
+        shown = self._run(["apt-cache", "show", "--no-all-versions", package], check=False).stdout
+        fields = parse_control(shown.decode("utf-8", "replace"))
+        if not fields:
+            raise HostError(f"Debian {self._suite} has no package {package}", "guestbench systems list")
+        wanted = fields[0].get("Depends", "")
+        return tuple(name for name in re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9.+-]+)", wanted))
+
+    def download(self, packages: Sequence[str]) -> dict[str, Path]:
+        """Download packages into the cache and return their files; those there already are only verified."""
+        folder = package_folder(self._suite)
+        self._run(["apt-get", "--quiet", "download", *packages], cwd=folder)
+        found = {}
+        for package in packages:
+            shown = self._run(["apt-cache", "show", "--no-all-versions", package]).stdout
+            fields = parse_control(shown.decode("utf-8", "replace"))[0]
+            version = fields["Version"].replace(":", "%3a")
+            found[package] = folder / f"{package}_{version}_{fields['Architecture']}.deb"
+        return found
+
+    def _run(self, argv: Sequence[str], *, cwd: Path | None = None, check: bool = True) -> process.Completed:
+        env = {"APT_CONFIG": str(self._config), "LC_ALL": "C.UTF-8"}
+        try:
+            return process.run(argv, env=env, cwd=cwd, check=check)
+        except ToolFailed as failed:
+            raise network_hint(failed) from failed
+
+
+def network_hint(failed: ToolFailed) -> ToolFailed:
+    """The same failure with the hint that fits trouble with the mirror, naming apt's own first complaint."""
+    complaints = [line for line in failed.stderr.splitlines() if re.match(r"(E|W|Err|error):? ?", line)]
+    detail = f": {complaints[0]}" if complaints else ""
+    return ToolFailed(
+        f"{failed.message.split(':', 1)[0]}{detail}",
+        "apt-get update",
+        status=failed.status,
+        stderr=failed.stderr,
+    )
+
+
+def parse_control(text: str) -> list[dict[str, str]]:
+    """Paragraphs of a Debian control file; of a field that spans lines only the first line is kept."""
+    paragraphs = []
+    for block in re.split(r"\n\s*\n", text):
+        fields = dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*)$", block, re.MULTILINE))
+        if fields:
+            paragraphs.append(fields)
+    return paragraphs
+
+
+def installed_packages(status: str) -> tuple[tuple[str, str], ...]:
+    """Name and version of every installed package in the text of a dpkg status file, sorted by name."""
+    installed = [each for each in parse_control(status) if each.get("Status", "").endswith(" installed")]
+    return tuple(sorted((each["Package"], each["Version"]) for each in installed))

@@ -1,0 +1,96 @@
+"""Takes kernel and initial ramdisk out of another system's disk, to boot it without its boot loader.
+
+The disk is only read. What is taken out is kept in the cache under the disk's digest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from guestbench.errors import ImageError
+from guestbench.images import disk
+from guestbench.model import Frozen, Image, Role
+from guestbench.provision import cache
+
+Say = Callable[[str], None]
+
+FILES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd"}
+
+VERSION = re.compile(r"vmlinuz-(?P<release>[\w.+~-]+)")
+
+
+class Extraction(Frozen):
+    """What is taken out of which disk: the recipe of the extracted files."""
+
+    disk_sha256: str
+
+
+def find_extracted(system: str, source: Image) -> dict[Role, Path] | None:
+    """The files taken out of this disk before; None if that has not been done."""
+    folder = cache.image_folder(system, cache.recipe_key(Extraction(disk_sha256=source.sha256)))
+    if cache.load_manifest(folder) is None:
+        return None
+    return {role: folder / name for role, name in FILES.items()}
+
+
+def extract(system: str, source: Image, say: Say) -> dict[Role, Path]:
+    """Take the newest kernel and its initial ramdisk out of a disk into the cache.
+
+    Raises:
+        ImageError: the disk has no kernel, or none with an initial ramdisk.
+        HostError: the cache cannot be written.
+    """
+    recipe = Extraction(disk_sha256=source.sha256)
+    key = cache.recipe_key(recipe)
+    with cache.locked(f"{system}-{key}"):
+        found = find_extracted(system, source)
+        if found is not None:
+            return found
+        with cache.workspace(system) as work:
+            say(f"taking kernel and initial ramdisk out of {Path(source.path).name}")
+            release = _extract_newest(Path(source.path), work)
+            manifest = cache.Manifest(
+                system=system,
+                kind="shared",
+                key=key,
+                builder_version=cache.BUILDER_VERSION,
+                created=cache.utc_now(),
+                recipe=msgspec.Raw(msgspec.json.encode(recipe)),
+                files=tuple(cache.describe_file(work / name) for name in FILES.values()),
+                source=f"Linux {release} of disk {source.sha256}",
+            )
+            folder = cache.publish(work, manifest, tuple(FILES.values()))
+    return {role: folder / name for role, name in FILES.items()}
+
+
+def _extract_newest(image: Path, work: Path) -> str:
+    raw = work / "disk.raw"
+    disk.convert_to_raw(image, raw)
+    root = disk.find_root(raw)
+    there = disk.list_files(raw, root, "/boot")
+    release = newest_release(there)
+    if release is None:
+        raise ImageError(
+            f"{image} has no kernel with an initial ramdisk in /boot of its root file system",
+            f"qemu-img info {image}",
+        )
+    disk.extract_file(raw, root, f"/boot/vmlinuz-{release}", work / FILES[Role.KERNEL])
+    disk.extract_file(raw, root, f"/boot/initrd.img-{release}", work / FILES[Role.INITRD])
+    raw.unlink()
+    return release
+
+
+def newest_release(names: tuple[str, ...]) -> str | None:
+    """The newest kernel release of the files in /boot that has an initial ramdisk; None if there is none."""
+    releases = [found["release"] for found in map(VERSION.fullmatch, names) if found]
+    with_initrd = [release for release in releases if f"initrd.img-{release}" in names]
+    return max(with_initrd, key=_natural, default=None)
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """A sort key that takes runs of digits as numbers: 6.1.0-9 before 6.1.0-37."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

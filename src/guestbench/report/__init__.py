@@ -1,0 +1,45 @@
+"""Writes the files that people and programs read of a run; never measures and never starts a process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from guestbench.errors import StoreError
+from guestbench.model import Header, Record
+
+MARKDOWN_NAME = "comparison_results.md"
+JSON_NAME = "results.json"
+CSV_NAME = "results.csv"
+
+
+def write_reports(folder: Path, header: Header, records: Sequence[Record]) -> dict[str, Path]:
+    """Write every report into `folder`, replacing older ones; file name to path.
+
+    A report is either there whole or not there: it is written beside its place and then moved.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    # The templates' library is slow to import, and this package also prints the table of a run.
+    from guestbench.report.export import render_csv, render_json
+    from guestbench.report.markdown import render_markdown
+
+    contents = {
+        MARKDOWN_NAME: render_markdown(header, records).encode(),
+        JSON_NAME: render_json(header, records),
+        CSV_NAME: render_csv(header, records).encode(),
+    }
+    return {name: _replace(folder / name, content) for name, content in contents.items()}
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror}", f"df -h {path.parent}") from error
+    return path

@@ -1,0 +1,180 @@
+"""Renders a run as `comparison_results.md`; every number comes from the records, and every text is escaped.
+
+In the templates a value that is not `Markdown` is escaped whether or not the template says so.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from guestbench.analysis.milestones import milestone_steps
+from guestbench.analysis.quality import (
+    FailureGroup,
+    find_failures,
+    find_mismatches,
+    find_notices,
+    summarise_conditions,
+)
+from guestbench.analysis.summary import (
+    ABOVE_FLOOR,
+    CONFIDENCE,
+    READY,
+    find_metric,
+    find_summary,
+    smallest_sample,
+    summarise,
+)
+from guestbench.model import Header, Ok, Purpose, Record, Summary
+from guestbench.report import results, setting
+from guestbench.report.escape import Markdown, code, code_block, escape
+from guestbench.report.numbers import show_seconds
+from guestbench.report.table import Table
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_markdown(header: Header, records: Sequence[Record]) -> str:
+    """The whole report of a run, finished or not, as Markdown."""
+    summaries = summarise(header, records)
+    context = {
+        "header": header,
+        "records": records,
+        **_gather_results(header, records, summaries),
+        **_gather_setting(header, records),
+    }
+    return make_environment().get_template("comparison_results.md.j2").render(context)
+
+
+def make_environment() -> jinja2.Environment:
+    """The templates' environment: undefined names are errors, and all output passes through `escape`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        # Jinja's own escaping is for HTML; `finalize` takes its place for Markdown.
+        autoescape=False,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(code=code, code_block=code_block)
+    environment.filters.update(listing=join_words, times=count_things)
+    return environment
+
+
+def finalize(value: object) -> Markdown:
+    """What a template prints for a value: tables as they are, anything else escaped."""
+    if isinstance(value, Table):
+        return value.render()
+    return escape(value if isinstance(value, str) else str(value))
+
+
+def join_words(parts: Sequence[str]) -> Markdown:
+    """The parts as `a, b and c`, each escaped unless it is Markdown."""
+    words = [escape(part) for part in parts]
+    if len(words) < 2:
+        return Markdown("".join(words))
+    return Markdown(f"{', '.join(words[:-1])} and {words[-1]}")
+
+
+def count_things(count: int, thing: str) -> str:
+    """How many of a thing, as `1 block` or `10 blocks`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _gather_results(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> dict[str, object]:
+    steps = milestone_steps(header, records)
+    planned = sum(trial.purpose is Purpose.BOOT for trial in header.trials)
+    boots = [record for record in records if record.trial.purpose is Purpose.BOOT]
+    ready = sum(isinstance(record.outcome, Ok) for record in boots)
+    rounded, exact = results.image_tables(header, records, summaries)
+    systems = results.list_systems(header)
+    milestones = [
+        (system, table) for system in systems if (table := results.milestone_table(system, steps)).rows
+    ]
+    return {
+        "systems": [Markdown(f"{code(system.name)} ({escape(system.title)})") for system in systems],
+        "planned": planned,
+        "ready": ready,
+        "failed": len(boots) - ready,
+        "unmade": planned - len(boots),
+        "spans": results.find_spans(header, summaries),
+        "headline": results.headline(header, summaries),
+        "warnings": _find_warnings(header, summaries),
+        "failures": [_describe_failure(group) for group in find_failures(records)],
+        "notices": find_notices(header, records),
+        "consistent": bool(records) and not find_mismatches(header, records),
+        "image_table": rounded,
+        "image_exact": exact,
+        "described": [
+            metric for metric in header.metrics if metric.name in {s.metric for s in summaries if s.n}
+        ],
+        "size_help": find_metric(header, results.IMAGE_SIZE).help.partition(". ")[0].removesuffix("."),
+        "ready_help": find_metric(header, READY).help.partition(". ")[0].removesuffix("."),
+        "cpu_help": find_metric(header, results.CPU).help,
+        "boot_table": results.boot_times(header, summaries, READY),
+        "boot_values": results.every_value(header, summaries, READY),
+        "milestones": milestones,
+        "floor_table": results.boot_times(header, summaries, ABOVE_FLOOR),
+        "first_table": results.first_boots(
+            header, summarise(header, records, (Purpose.FIRST_BOOT,)), summaries
+        ),
+        "cpu_table": results.boot_times(header, summaries, results.CPU),
+        "raw_table": results.raw_table(records),
+        "confidence": f"{CONFIDENCE:.0%}",
+        "smallest": smallest_sample(),
+    }
+
+
+def _gather_setting(header: Header, records: Sequence[Record]) -> dict[str, object]:
+    common, lines = setting.command_lines(header, records)
+    return {
+        "host_table": setting.host_table(header),
+        "platform_table": setting.platform_table(header),
+        "conditions_table": setting.conditions_table(summarise_conditions(header, records)),
+        "order_table": setting.order_table(records),
+        "common_options": common,
+        "command_lines": lines,
+        "fairness_table": setting.fairness_table(header),
+        "cmdlines": setting.kernel_cmdlines(header),
+        "digest_table": setting.digest_table(header),
+        "settled": any(guest.images != guest.pristine for guest in header.guests),
+        "emulated": setting.emulated(header),
+        "repeat": shlex.join(("guestbench", *header.command)),
+        "blocks": len({trial.block for trial in header.trials if trial.block}),
+    }
+
+
+def _find_warnings(header: Header, summaries: Sequence[Summary]) -> list[tuple[Markdown, str]]:
+    """Warnings of the metrics that the headline shows, each with its system, none twice."""
+    found: dict[tuple[Markdown, str], None] = {}
+    for system in results.list_systems(header):
+        for metric in (results.IMAGE_SIZE, READY):
+            summary = find_summary(summaries, system.name, metric)
+            for warning in summary.warnings if summary else ():
+                found[(code(system.name), warning)] = None
+    return list(found)
+
+
+def _describe_failure(group: FailureGroup) -> Markdown:
+    """An item of a list: who failed how often and why, how far the first got, and where its output is."""
+    record, outcome = group.records[0], results.show_outcome(group.outcome)
+    kind = group.purpose.value.replace("-", " ")
+    lines = [
+        f"{code(group.system)}: {len(group.records)} of {group.of} {kind} trials {outcome}.",
+        f"The reason: {code(group.outcome.reason, in_table=False)}",
+    ]
+    if record.marks:
+        last = max(record.marks, key=lambda mark: mark.t_ns)
+        when = show_seconds(last.t_ns / 1e9)
+        lines.append(f"The first of them got as far as the milestone {code(last.name)}, after {when}.")
+    if record.artifacts:
+        paths = [code(path) for _, path in sorted(record.artifacts.items())]
+        lines.append(f"What it printed: {join_words(paths)}.")
+    return Markdown("\n  ".join(lines))

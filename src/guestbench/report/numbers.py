@@ -1,0 +1,105 @@
+"""Writes numbers for readers: how many digits, which unit; never calculates a result.
+
+Times are in ms below 1 s and in s from there on; a spread is given to two digits and sets the digits of
+its row. Bytes are in powers of 1000 (1 MB is 1,000,000 bytes), with the exact number beside them.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from guestbench.model import Frozen
+
+NOTHING = "–"
+"""What a cell shows that does not apply."""
+
+FINEST = {"ms": 2, "s": 3}
+"""Most decimals of a time: stamps are good to some tens of microseconds."""
+
+BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+class Scale(Frozen):
+    """How the times of one row are written: so many decimals of so many units a second."""
+
+    unit: str
+    per_second: int
+    decimals: int
+
+    def show(self, seconds: float | None) -> str:
+        """The number without its unit, or a dash for None."""
+        if seconds is None:
+            return NOTHING
+        shown = f"{seconds * self.per_second:,.{self.decimals}f}"
+        return shown.removeprefix("-") if float(shown.replace(",", "")) == 0 else shown
+
+    def with_unit(self, seconds: float | None) -> str:
+        """The number with its unit, or a dash for None."""
+        return NOTHING if seconds is None else f"{self.show(seconds)} {self.unit}"
+
+
+def choose_scale(magnitude: float | None, spread: float | None = None) -> Scale:
+    """A scale for times in seconds of about `magnitude`: two digits of `spread`, without one three in all."""
+    size = abs(magnitude or 0.0)
+    unit, per_second, most = ("ms", 1000, FINEST["ms"]) if size < 1 else ("s", 1, FINEST["s"])
+    last = _digit(spread * per_second, 2) - 1 if spread else _digit(size * per_second, 3) - 2
+    return Scale(unit=unit, per_second=per_second, decimals=min(max(-last, 0), most))
+
+
+def choose_finer(magnitude: float | None, spread: float | None) -> Scale:
+    """As `choose_scale`, with one more digit: for single values, whose own differences should show."""
+    return choose_scale(magnitude, spread / 10 if spread else (magnitude or 0) / 1000)
+
+
+def show_seconds(seconds: float | None, spread: float | None = None) -> str:
+    """A time with its unit, or a dash for None."""
+    return choose_scale(seconds, spread).with_unit(seconds)
+
+
+def show_mean(mean: float | None, sd: float | None) -> str:
+    """A mean time with its standard deviation, as `232 ± 12 ms`; without one, the mean alone."""
+    scale = choose_scale(mean, sd)
+    if mean is None or sd is None:
+        return scale.with_unit(mean)
+    return f"{scale.show(mean)} ± {scale.show(sd)} {scale.unit}"
+
+
+def show_bytes(size: float | None) -> str:
+    """A number of bytes to three digits with a decimal unit, or a dash for None."""
+    if size is None:
+        return NOTHING
+    value, unit = float(size), BYTE_UNITS[0]
+    for larger in BYTE_UNITS[1:]:
+        # From here on three digits would round up to 1000.
+        if abs(value) < 999.5:
+            break
+        value, unit = value / 1000, larger
+    if unit == BYTE_UNITS[0]:
+        return f"{value:.0f} {unit}"
+    return f"{value:.{max(0, 2 - _digit(value, 3))}f} {unit}"
+
+
+def show_exact(value: float | None) -> str:
+    """A whole number with its thousands set apart, or a dash for None."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,}"
+
+
+def show_bytes_exactly(size: float | None) -> str:
+    """Both, as `7.24 MB (7,240,864 bytes)`; small sizes need no second form."""
+    if size is None or abs(size) < 1000:
+        return show_bytes(size)
+    return f"{show_bytes(size)} ({show_exact(size)} bytes)"
+
+
+def show_share(share: float | None) -> str:
+    """A share of 0 to 1 in percent: one decimal below 10%, none above."""
+    if share is None:
+        return NOTHING
+    return f"{share:.1%}" if abs(share) < 0.0995 else f"{share:.0%}"
+
+
+def _digit(value: float, digits: int) -> int:
+    """The place of the first digit of `value`, rounded to so many digits: 0 for ones, -1 for tenths."""
+    return int(f"{value:.{digits - 1}e}".partition("e")[2]) if value and isfinite(value) else 0

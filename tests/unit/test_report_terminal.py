@@ -1,0 +1,39 @@
+"""The table at the end of a run: aligned, complete, and safe for a terminal."""
+
+from __future__ import annotations
+
+from factories import make_header, make_run, with_outcome
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golden import check_golden
+from guestbench.model import Absent, Crashed
+from guestbench.report.terminal import render_summary_table
+
+
+def test_table_is_the_one_people_have_read() -> None:
+    """The table that ends a run would change without anybody having looked at it."""
+    check_golden("summary.txt", render_summary_table(*make_run()).encode())
+
+
+def test_columns_are_aligned() -> None:
+    """The numbers of a column would not stand below each other."""
+    lines = render_summary_table(*make_run()).splitlines()[:5]
+    assert len({len(line) for line in lines}) == 1
+
+
+@given(st.text(max_size=30))
+def test_no_text_reaches_the_terminal_raw(text: str) -> None:
+    """A guest could send escape sequences to the user's terminal."""
+    header, records = make_run()
+    lost = with_outcome(records[0], Crashed(reason=text))
+    shown = render_summary_table(
+        make_header(header.guests, absent=[Absent(system=text, reason=text)]), [lost]
+    )
+    assert all(c.isprintable() or c == "\n" for c in shown)
+    assert len(shown.splitlines()) == 1 + len(header.guests) + 2
+
+
+def test_run_without_systems_has_a_table() -> None:
+    """A run with nothing to show would end in a traceback."""
+    assert render_summary_table(make_header(), ()).startswith("system")
