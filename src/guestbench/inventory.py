@@ -93,6 +93,7 @@ def boot_interactively(name: str, image: Path | None, accel: Accel, say: Say) ->
     system = find_system(name, catalogue, Path.cwd())
     given = {system.name: image} if image else {}
     guest = provision.prepare(system, given, catalogue, say=say, build=False, folder=system_folder(name))
+    provision.check(guest)
     with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
         spec = LaunchSpec(
             boot=system.boot, images=guest.images, platform=Platform(accel=accel), folder=Path(folder)

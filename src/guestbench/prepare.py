@@ -33,6 +33,7 @@ from guestbench.model import (
     Purpose,
     System,
     Trial,
+    Vmm,
 )
 from guestbench.plan import plan_trials
 from guestbench.probes import find_metrics
@@ -77,7 +78,7 @@ def prepare(request: Request, say: Say) -> Header:
     experiment = adjust(load_experiment(request.experiment, catalogue), request)
     candidates = _find_systems(experiment, catalogue, request)
     this_host = host.read_host()
-    guests, absent = _find_guests(candidates, request, catalogue, say)
+    guests, absent = _find_guests(candidates, request, catalogue, experiment.platform.vmm, say)
     accel = choose_accel(experiment.platform, guests, _boot_once(this_host.digest), say)
     platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     guests = tuple(provision.settle(guest, platform, say) for guest in guests)
@@ -148,27 +149,33 @@ def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request
 
 
 def _find_guests(
-    candidates: Mapping[str, _Candidate], request: Request, catalogue: Mapping[str, System], say: Say
+    candidates: Mapping[str, _Candidate],
+    request: Request,
+    catalogue: Mapping[str, System],
+    vmm: Vmm,
+    say: Say,
 ) -> tuple[tuple[Guest, ...], tuple[Absent, ...]]:
     guests: list[Guest] = []
     absent: list[Absent] = []
     for name, candidate in candidates.items():
         try:
-            guests.append(
-                provision.prepare(
-                    candidate.system,
-                    request.given,
-                    catalogue,
-                    say=say,
-                    build=request.build,
-                    folder=system_folder(candidate.reference),
-                )
+            guest = provision.prepare(
+                candidate.system,
+                request.given,
+                catalogue,
+                say=say,
+                build=request.build,
+                folder=system_folder(candidate.reference),
             )
         except ImageError as error:
             if candidate.needed:
                 raise
             absent.append(Absent(system=name, reason=error.message))
             say(f"leaving out {name}: {error.message} (to include it: {error.hint})")
+            continue
+        if vmm is Vmm.QEMU:
+            provision.check(guest)
+        guests.append(guest)
     if not guests:
         raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
     return tuple(guests), tuple(absent)

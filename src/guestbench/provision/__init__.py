@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from guestbench.errors import ImageError
+from guestbench.images.check import check_bootable
 from guestbench.model import Guest, Role, System
 from guestbench.provision import cache, shared
 from guestbench.provision.first_boot import settle
 from guestbench.provision.locate import find_guest, find_owner, missing, share_disk, system_folder
 from guestbench.provision.make import build_image, fetch_image
 
-__all__ = ["build", "fetch", "locate", "prepare", "settle"]
+__all__ = ["build", "check", "fetch", "locate", "prepare", "settle"]
 
 Say = Callable[[str], None]
 
@@ -26,7 +27,7 @@ def locate(
     """The system with its image files, making nothing. `folder` holds its sources if not the catalogue's.
 
     Raises:
-        ImageError: there is no image yet, or one that the user gave is missing or cannot boot.
+        ImageError: there is no image yet, or one that the user gave is missing.
     """
     guest = find_guest(system, given, catalogue, folder or system_folder(system))
     if guest is None:
@@ -46,7 +47,7 @@ def prepare(
     """The system with its image files; they are built first if they are missing and `build` allows it.
 
     Raises:
-        ImageError: there is no image and none can be built; or one that the user gave cannot boot.
+        ImageError: there is no image and none can be built; or one that the user gave is missing.
         HostError: this host cannot build it.
     """
     where = folder or system_folder(system)
@@ -59,6 +60,16 @@ def prepare(
     if guest is None:
         raise missing(system)
     return guest
+
+
+def check(guest: Guest) -> None:
+    """Refuse image files that QEMU or a firmware cannot boot, before any time is spent on booting them.
+
+    Raises:
+        ImageError: a file is missing, empty, truncated, not bootable, or for another architecture.
+    """
+    for role, image in guest.pristine.items():
+        check_bootable(guest.system, role, Path(image.path))
 
 
 def _prepare_shared(

@@ -28,6 +28,9 @@ BUILDER_VERSION = 1
 
 KEY_DIGITS = 16
 
+IN_USE = "in-use"
+"""File of a workspace that programs we started hold a lock on."""
+
 
 class File(Frozen):
     """A file of a provisioned image, named relative to the manifest."""
@@ -171,9 +174,31 @@ def workspace(label: str) -> Iterator[Path]:
 def remove_stale_workspaces(base: Path) -> None:
     """Remove the workspaces below `base` whose processes are gone."""
     for path in base.glob("*.lock"):
-        with suppress(OSError), path.open("rb") as lock:
+        folder = path.with_suffix("")
+        if _is_unlocked(path) and _is_unlocked(folder / IN_USE):
+            remove_workspace(folder)
+
+
+def _is_unlocked(path: Path) -> bool:
+    try:
+        with path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_workspace(path.with_suffix(""))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def outliving_lock(folder: Path) -> Iterator[int]:
+    """A locked file descriptor to hand to a child whose own children may outlive us after a SIGKILL.
+
+    While any of them holds it, nobody removes the workspace under them.
+    """
+    with (folder / IN_USE).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
 
 
 def remove_workspace(folder: Path) -> None:

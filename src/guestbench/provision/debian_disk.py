@@ -20,7 +20,7 @@ from guestbench import process
 from guestbench.errors import HostError, ToolFailed
 from guestbench.model import DebianDisk
 from guestbench.provision import layout, packages
-from guestbench.provision.cache import free_bytes
+from guestbench.provision.cache import free_bytes, outliving_lock
 
 Say = Callable[[str], None]
 
@@ -148,12 +148,13 @@ def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) ->
     ]
     log = work / "mmdebstrap.log"
     with (
-        _temporary_root(work, mode) as folder,
+        _temporary_root(work) as folder,
         (work / "disk.raw").open("r+b") as disk,
         log.open("wb") as stderr,
+        outliving_lock(work) as lock,
         process.start(
             argv,
-            pass_fds=(disk.fileno(),),
+            pass_fds=(disk.fileno(), lock),
             stderr=stderr,
             env={**_hook_settings(recipe, key, disk.fileno()), "TMPDIR": str(folder)},
             # Time for mmdebstrap to remove its root file system.
@@ -179,14 +180,14 @@ def _hook_settings(recipe: DebianDisk, key: str, disk: int) -> dict[str, str]:
 
 
 @contextmanager
-def _temporary_root(work: Path, mode: str) -> Iterator[Path]:
-    """A folder for mmdebstrap's root file system that its mapped user can reach.
+def _temporary_root(work: Path) -> Iterator[Path]:
+    """A folder for mmdebstrap's root file system that its mapped user can reach; root needs no mapping.
 
     Inside the workspace if every folder above it lets others through; else in the system's temporary
     folder, with a link from the workspace so that it is removed with it even after a SIGKILL.
     """
     inside = work / "root"
-    if mode != "unshare" or all(folder.stat().st_mode & 0o001 for folder in work.parents):
+    if os.geteuid() == 0 or all(folder.stat().st_mode & 0o001 for folder in work.parents):
         inside.mkdir(mode=0o755)
         yield inside
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import ImageError
+from guestbench.images.disk import find_format
 from guestbench.model import (
     Assembly,
     Build,
@@ -24,7 +25,6 @@ from guestbench.model import (
 )
 from guestbench.provision import cache, shared
 from guestbench.provision.digest import read_image
-from guestbench.provision.verify import check_disk, check_kernel
 
 Given = Mapping[str, Path]
 Catalogue = Mapping[str, System]
@@ -109,7 +109,7 @@ def find_guest(system: System, given: Given, catalogue: Catalogue, folder: Path)
     and the official one where neither was. A system that shares has what was taken out of the other's disk.
 
     Raises:
-        ImageError: a file that the user gave is missing or cannot boot.
+        ImageError: a file that the user gave is missing, or of a format that QEMU is not to boot here.
     """
     name = system.name
     if system.provision.share:
@@ -184,10 +184,8 @@ def _from_user(system: System, path: Path) -> Guest:
             raise ImageError(
                 f"system {system.name}: {file} does not exist", _how_to_give(system) or f"ls {file.parent}"
             )
-    if Role.KERNEL in files:
-        check_kernel(files[Role.KERNEL])
     if Role.DISK in files:
-        system = _with_format(system, check_disk(files[Role.DISK]))
+        system = _with_format(system, find_format(files[Role.DISK]))
     images = {role: read_image(file) for role, file in files.items()}
     return Guest(system=system, images=images, pristine=images, origin=Origin(kind="given", detail=str(path)))
 

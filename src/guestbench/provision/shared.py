@@ -5,7 +5,6 @@ The disk is only read. What is taken out is kept in the cache under the disk's d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +12,13 @@ import msgspec
 
 from guestbench.errors import ImageError
 from guestbench.images import disk
+from guestbench.images.kernel import find_newest
 from guestbench.model import Frozen, Image, Role
 from guestbench.provision import cache
 
 Say = Callable[[str], None]
 
 FILES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd"}
-
-VERSION = re.compile(r"vmlinuz-(?P<release>[\w.+~-]+)")
 
 
 class Extraction(Frozen):
@@ -52,7 +50,7 @@ def extract(system: str, source: Image, say: Say) -> dict[Role, Path]:
             return found
         with cache.workspace(system) as work:
             say(f"taking kernel and initial ramdisk out of {Path(source.path).name}")
-            release = _extract_newest(Path(source.path), work)
+            kernel = _extract_newest(Path(source.path), work)
             manifest = cache.Manifest(
                 system=system,
                 kind="shared",
@@ -61,7 +59,7 @@ def extract(system: str, source: Image, say: Say) -> dict[Role, Path]:
                 created=cache.utc_now(),
                 recipe=msgspec.Raw(msgspec.json.encode(recipe)),
                 files=tuple(cache.describe_file(work / name) for name in FILES.values()),
-                source=f"Linux {release} of disk {source.sha256}",
+                source=f"{kernel} of disk {source.sha256}",
             )
             folder = cache.publish(work, manifest, tuple(FILES.values()))
     return {role: folder / name for role, name in FILES.items()}
@@ -72,25 +70,13 @@ def _extract_newest(image: Path, work: Path) -> str:
     disk.convert_to_raw(image, raw)
     root = disk.find_root(raw)
     there = disk.list_files(raw, root, "/boot")
-    release = newest_release(there)
-    if release is None:
+    found = find_newest(there)
+    if found is None or found[1] is None:
         raise ImageError(
             f"{image} has no kernel with an initial ramdisk in /boot of its root file system",
             f"qemu-img info {image}",
         )
-    disk.extract_file(raw, root, f"/boot/vmlinuz-{release}", work / FILES[Role.KERNEL])
-    disk.extract_file(raw, root, f"/boot/initrd.img-{release}", work / FILES[Role.INITRD])
+    for name, role in zip(found, FILES, strict=True):
+        disk.extract_file(raw, root, f"/boot/{name}", work / FILES[role])
     raw.unlink()
-    return release
-
-
-def newest_release(names: tuple[str, ...]) -> str | None:
-    """The newest kernel release of the files in /boot that has an initial ramdisk; None if there is none."""
-    releases = [found["release"] for found in map(VERSION.fullmatch, names) if found]
-    with_initrd = [release for release in releases if f"initrd.img-{release}" in names]
-    return max(with_initrd, key=_natural, default=None)
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    """A sort key that takes runs of digits as numbers: 6.1.0-9 before 6.1.0-37."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return found[0]
