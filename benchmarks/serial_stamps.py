@@ -24,7 +24,9 @@ from guestbench.vmm import LaunchSpec
 from guestbench.vmm.qemu import start
 from guestbench.vmm.serial import SerialLog
 
-WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x00 val 0x([0-9a-f]{2})")
+WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
+DIVISOR_LATCH = 0x80
+"""The bit of a 16550's register 3 that makes register 0 the baud rate's divisor instead of the next byte."""
 
 
 def find_floor() -> Guest:
@@ -49,14 +51,24 @@ def measure_difference_ns(guest: Guest, folder: Path) -> int:
     return ours_ns - find_write_ns(trace.read_text(), guest.system.ready.encode())
 
 
+def read_writes(trace: str) -> list[tuple[int, int]]:
+    """What QEMU saw the guest send: the time of each byte in nanoseconds since the epoch, and the byte."""
+    sent: list[tuple[int, int]] = []
+    latched = False
+    for seconds, micros, register, text in WRITE.findall(trace):
+        value = int(text, 16)
+        if register == "3":
+            latched = bool(value & DIVISOR_LATCH)
+        elif not latched:
+            sent.append((int(seconds) * 10**9 + int(micros) * 1000, value))
+    return sent
+
+
 def find_write_ns(trace: str, marker: bytes) -> int:
-    """When QEMU saw the guest write the last byte of `marker`, in nanoseconds since the epoch."""
-    writes = [
-        (int(seconds) * 10**9 + int(micros) * 1000, int(value, 16))
-        for seconds, micros, value in WRITE.findall(trace)
-    ]
-    written = bytes(value for _, value in writes)
-    return writes[written.index(marker) + len(marker) - 1][0]
+    """When QEMU saw the guest send the last byte of `marker`, in nanoseconds since the epoch."""
+    sent = read_writes(trace)
+    at = bytes(value for _, value in sent).index(marker) + len(marker) - 1
+    return sent[at][0]
 
 
 def main() -> None:

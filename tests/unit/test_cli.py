@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -208,3 +209,32 @@ def test_hints_call_guestbench_as_the_user_did(monkeypatch: pytest.MonkeyPatch) 
     expected = "df -h .  # then: .venv/bin/guestbench run --resume results/x-guestbench"
     assert as_typed(hint, ".venv/bin/guestbench") == expected
     assert as_typed(hint, "/usr/bin/pytest") == hint
+
+
+BAD_IMAGES = {
+    "empty": b"",
+    "text": b"#!/bin/sh\necho hello\n",
+    "arm": b"\x7fELF\x02\x01\x01"
+    + bytes(9)
+    + struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0),
+    "zeros": bytes(1 << 20),
+    "qcow2": b"QFI\xfb" + struct.pack(">I", 3) + bytes(96),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+@pytest.mark.parametrize("system", ["mirage-unikraft", "debian-12-nocloud"])
+@pytest.mark.usefixtures("project")
+def test_a_bad_image_is_refused_before_anything_starts(
+    system: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged image would cost a timeout for each of ten boots, and then be called a slow guest."""
+    Path("bad image").write_bytes(BAD_IMAGES[kind])
+    assert run_cli(["run", "seed", "--only-system", system, "--system", f"{system}=bad image"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "bad image" in errors[0]
+    assert shlex.split(err.splitlines()[-1].removeprefix("hint: "))
+    assert not Path("results").exists()

@@ -1,15 +1,22 @@
 """Starts QEMU on one guest and hands out its serial console; it never looks at what the guest prints.
 
-The serial console and QMP are socket pairs made here and passed by file descriptor: no path in the file
-system, no race between listening and connecting, nothing to clean up.
+The serial console is QEMU's standard input and output, on pipes made here. A pipe holds a megabyte of
+single bytes; a socket holds a few hundred, and when a busy host keeps the reader waiting for longer than
+the guest needs to print those, QEMU stalls the guest and then drops bytes. QMP is a socket pair passed by
+file descriptor. Neither has a path in the file system.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import select
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 
 from guestbench import process
@@ -19,12 +26,13 @@ from guestbench.vmm import Chunk, LaunchSpec, Machine, Qmp
 
 PROGRAM = "qemu-system-x86_64"
 READ_BYTES = 65536
-QMP_CLOSE_S = 5.0
+PIPE_BYTES = 1 << 20
+"""The largest pipe that Linux gives to any user by default (/proc/sys/fs/pipe-max-size)."""
 
 
-def build_argv(spec: LaunchSpec, serial_fd: int, qmp_fd: int | None = None) -> tuple[str, ...]:
+def build_argv(spec: LaunchSpec, qmp_fd: int | None = None) -> tuple[str, ...]:
     """QEMU's command line for `spec`: the platform first, then what is this guest's own."""
-    console = _fd_options(serial_fd, qmp_fd)
+    console = ("-serial", "stdio", *_qmp_options(qmp_fd))
     return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
 
 
@@ -46,8 +54,7 @@ def _platform_options(platform: Platform) -> Iterator[str]:
     yield from platform.extra
 
 
-def _fd_options(serial_fd: int, qmp_fd: int | None) -> Iterator[str]:
-    yield from ("-chardev", f"socket,id=serial0,fd={serial_fd}", "-serial", "chardev:serial0")
+def _qmp_options(qmp_fd: int | None) -> Iterator[str]:
     if qmp_fd is not None:
         yield from ("-chardev", f"socket,id=qmp0,fd={qmp_fd}", "-mon", "chardev=qmp0,mode=control")
 
@@ -82,12 +89,16 @@ class QemuMachine:
         self,
         child: process.Child,
         argv: Sequence[str],
-        serial: socket.socket,
+        console_in: int,
+        console_out: int,
         qmp: Qmp | None,
         stderr_path: Path,
     ) -> None:
         self._child = child
-        self._serial = serial
+        self._console_in = console_in
+        self._console_out = console_out
+        self._arrivals = select.poll()
+        self._arrivals.register(console_out, select.POLLIN)
         self._qmp = qmp
         self._stderr_path = stderr_path
         self.argv = tuple(argv)
@@ -106,19 +117,15 @@ class QemuMachine:
 
     def read_serial(self, timeout_s: float) -> Chunk | None:
         """The next bytes of the serial console, stamped on arrival; None if none came in time."""
-        self._serial.settimeout(max(timeout_s, 1e-6))
-        try:
-            data = self._serial.recv(READ_BYTES)
-        except TimeoutError:
+        if not self._arrivals.poll(max(timeout_s, 0.0) * 1e3):
             return None
-        except ConnectionError:
-            data = b""
+        data = os.read(self._console_out, READ_BYTES)
         return Chunk(t_ns=self.now_ns(), data=data)
 
     def write_serial(self, data: bytes) -> None:
-        """Type on the serial console."""
-        self._serial.settimeout(None)
-        self._serial.sendall(data)
+        """Type on the serial console. Raises BrokenPipeError once QEMU has gone."""
+        while data:
+            data = data[os.write(self._console_in, data) :]
 
     def cpu_ns(self) -> int | None:
         """CPU time QEMU has used so far, all its threads together."""
@@ -151,19 +158,32 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             stderr = stack.enter_context(stderr_path.open("wb"))
         except OSError as error:
             raise HostError(f"cannot write {stderr_path}: {error.strerror}", "df -h .") from error
-        ours, theirs = _socketpair(stack)
+        their_in, console_in = _pipe(stack)
+        console_out, their_out = _pipe(stack)
         qmp_ours, qmp_theirs = _socketpair(stack) if spec.qmp else (None, None)
-        argv = build_argv(spec, theirs.fileno(), qmp_theirs.fileno() if qmp_theirs else None)
-        fds = [theirs.fileno(), *((qmp_theirs.fileno(),) if qmp_theirs else ())]
-        child = stack.enter_context(process.start(argv, pass_fds=fds, stderr=stderr))
-        theirs.close()
+        argv = build_argv(spec, qmp_theirs.fileno() if qmp_theirs else None)
+        fds = [qmp_theirs.fileno()] if qmp_theirs else []
+        child = stack.enter_context(
+            process.start(
+                argv, pass_fds=fds, stdin=their_in.fileno(), stdout=their_out.fileno(), stderr=stderr
+            )
+        )
+        their_in.close()
+        their_out.close()
         qmp: Qmp | None = None
         if qmp_ours and qmp_theirs:
             from guestbench.vmm.qmp import connect  # asyncio is slow to import, and boots need no QMP
 
             qmp_theirs.close()
             qmp = stack.enter_context(connect(qmp_ours))
-        yield QemuMachine(child, argv, ours, qmp, stderr_path)
+        yield QemuMachine(child, argv, console_in.fileno(), console_out.fileno(), qmp, stderr_path)
+
+
+def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    out, into = os.pipe()
+    with contextlib.suppress(OSError):  # a host may allow less; the default of 64 KiB does for most guests
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return stack.enter_context(FileIO(out)), stack.enter_context(FileIO(into, "w"))
 
 
 def _socketpair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
