@@ -304,7 +304,7 @@ _ARGV_COMMON = (
     *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "512M", "-smp", "1"),
     *("-nodefaults", "-no-user-config", "-nographic", "-no-reboot"),
     *("-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"),
-    *("-chardev", "socket,id=serial0,fd=5", "-serial", "chardev:serial0"),
+    *("-serial", "stdio"),
 )
 
 

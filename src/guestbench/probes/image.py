@@ -59,7 +59,7 @@ METRICS = (
     _metric(
         "image.zstd",
         "Compressed",
-        "Bytes that `zstd -3 --single-thread` makes of the contents of the files, each compressed by itself; "
+        "Bytes that zstd -3 --single-thread makes of the contents of the files, each compressed by itself; "
         "of a disk, its contents as a raw disk, so that disk image formats do not matter. What is compressed "
         "already (a bzImage, an initrd) is not unpacked first.",
     ),
