@@ -24,7 +24,6 @@ BootKvm = Callable[[], tuple[bool, str]]
 
 PYTHON_MIN = (3, 11)
 KVM_DEVICE = Path("/dev/kvm")
-GRUB_MODULES = Path("/usr/lib/grub/i386-pc/boot.img")
 MIB = 2**20
 GIB = 2**30
 
@@ -71,7 +70,6 @@ class Readings(Frozen):
     qemu: str
     qemu_wrong: str
     missing: tuple[str, ...]
-    grub_modules: bool
     kvm_device: bool
     kvm_usable: bool
     kvm_boot: tuple[bool, str] | None
@@ -113,7 +111,6 @@ def take_readings(boot_kvm: BootKvm, root: Path = host.ROOT) -> Readings:
         qemu=qemu,
         qemu_wrong=qemu_wrong,
         missing=tuple(each for each in process.DEBIAN_PACKAGES if not _is_installed(each)),
-        grub_modules=(root / GRUB_MODULES.relative_to("/")).exists(),
         kvm_device=device.exists(),
         kvm_usable=usable,
         kvm_boot=boot_kvm() if usable and qemu else None,
@@ -162,7 +159,6 @@ def judge(seen: Readings) -> tuple[Check, ...]:
         _check_python(seen),
         _check_qemu(seen),
         *_check_programs(seen),
-        _check_grub(seen),
         _check_namespaces(seen),
         _check_space(seen),
         _check_memory(seen),
@@ -209,14 +205,6 @@ def _check_programs(seen: Readings) -> Iterator[Check]:
         # Root can build without a user namespace, so it can do without the program that maps ids into one.
         status = Status.WARN if program == "newuidmap" and seen.root else Status.FAIL
         yield Check(name=program, status=status, found="not installed", mend=_install(package))
-
-
-def _check_grub(seen: Readings) -> Check:
-    name = "boot loader files"
-    if seen.grub_modules:
-        return Check(name=name, status=Status.OK, found=str(GRUB_MODULES.parent))
-    found = f"{GRUB_MODULES} is not there"
-    return Check(name=name, status=Status.FAIL, found=found, mend=_install("grub-pc-bin"))
 
 
 def _check_namespaces(seen: Readings) -> Check:

@@ -96,7 +96,7 @@ def boot_interactively(name: str, image: Path | None, accel: Accel, say: Say) ->
     provision.check(guest)
     with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
         spec = LaunchSpec(
-            boot=system.boot, images=guest.images, platform=Platform(accel=accel), folder=Path(folder)
+            boot=guest.system.boot, images=guest.images, platform=Platform(accel=accel), folder=Path(folder)
         )
         say(f"booting {system.name}; Ctrl-A X leaves")
         return process.run_in_foreground(build_interactive_argv(spec))

@@ -37,7 +37,6 @@ DEBIAN_PACKAGES = {
     "debugfs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
     "sfdisk": "fdisk",
-    "grub-mkimage": "grub-common",
     "zstd": "zstd",
     "gcc": "gcc",
     "dpkg-deb": "dpkg",

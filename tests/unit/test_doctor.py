@@ -15,7 +15,6 @@ GOOD = Readings(
     qemu="7.2.22",
     qemu_wrong="",
     missing=(),
-    grub_modules=True,
     kvm_device=True,
     kvm_usable=True,
     kvm_boot=(True, "floor was ready"),
@@ -64,7 +63,6 @@ def test_good_host_has_nothing_amiss() -> None:
         (change(missing=("debugfs",)), "debugfs", Status.FAIL, "e2fsprogs"),
         (change(missing=("newuidmap",)), "newuidmap", Status.FAIL, "uidmap"),
         (change(missing=("newuidmap",), root=True), "newuidmap", Status.WARN, "uidmap"),
-        (change(grub_modules=False), "boot loader files", Status.FAIL, "grub-pc-bin"),
         (change(subordinate_ids=False), "user namespaces", Status.FAIL, "--add-subuids"),
         (change(namespace=(False, "denied")), "user namespaces", Status.FAIL, "unprivileged_userns_clone"),
         (

@@ -206,8 +206,12 @@ def remove_workspace(folder: Path) -> None:
     outside = folder / "outside"
     if outside.is_symlink():
         remove_tree(outside.readlink())
+        if outside.exists():
+            return
     remove_tree(folder)
-    folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
+    if not folder.exists():
+        # Otherwise something still writes there, and the next build tries again.
+        folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
 
 
 def remove_tree(folder: Path) -> None:
@@ -220,8 +224,8 @@ def remove_tree(folder: Path) -> None:
     argv = ["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)]
     process.run(argv, check=False)
     if folder.exists():
-        # A mapped user cannot unlink the folder itself from its parent, only what is below it.
-        inside = ["find", str(folder), "-xdev", "-mindepth", "1", "-user", "0", "-delete"]
+        # The namespace's root may empty what its users own; the rest, and the emptied folders, are ours.
+        inside = ["find", str(folder), "-xdev", "-mindepth", "1", "-delete"]
         with suppress(GuestbenchError):
             process.run(["mmdebstrap", "--unshare-helper", *inside], check=False)
             process.run(argv, check=False)

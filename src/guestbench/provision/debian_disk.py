@@ -158,7 +158,7 @@ def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) ->
             stderr=stderr,
             env={**_hook_settings(recipe, key, disk.fileno()), "TMPDIR": str(folder)},
             # Time for mmdebstrap to remove its root file system.
-            grace_s=60.0,
+            grace_s=10.0,
         ) as child,
     ):
         status = _follow(child, log, say)
@@ -193,7 +193,7 @@ def _temporary_root(work: Path) -> Iterator[Path]:
         return
     outside = Path(tempfile.mkdtemp(prefix="guestbench-"))
     (work / "outside").symlink_to(outside)
-    outside.chmod(0o711)
+    outside.chmod(0o755)
     yield outside
 
 

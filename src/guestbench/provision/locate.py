@@ -160,10 +160,11 @@ def _from_cache(system: System, folder: Path, manifest: cache.Manifest, files: d
             detail=f"official image, fetched on {manifest.date} and verified: {manifest.source}",
         )
     else:
-        what = f"Debian packages on {manifest.date}, {len(manifest.packages)} packages"
+        count = len(manifest.packages)
+        made_of = f"Debian packages ({count} in all)" if count else "source"
         origin = Origin(
             kind="built",
-            detail=f"built from {what if manifest.packages else f'source on {manifest.date}'}",
+            detail=f"from {made_of}, on {manifest.date}",
             differences=system.provision.differences,
         )
     return Guest(system=system, images=images, pristine=images, origin=origin)

@@ -12,7 +12,7 @@ from guestbench.report.numbers import NOTHING, show_bytes, show_mean, show_secon
 from guestbench.report.results import IMAGE_SIZE, list_systems, show_outcome
 
 GAP = "  "
-HEAD = ("system", "image size", "boot time, mean ± SD", "above the floor", "n", "failed")
+HEAD = ("system", "image size", "boot time, mean ± SD", "above the floor, median", "n", "failed")
 
 
 def render_summary_table(header: Header, records: Sequence[Record]) -> str:
