@@ -21,6 +21,8 @@ from guestbench.model import Accel, MetricFamily, Ok
 
 if TYPE_CHECKING:
     from guestbench.model import Header, Record
+    from guestbench.prepare import Request
+    from guestbench.store import Store
 
 DEFAULT_EXPERIMENT = "seed"
 OWN_NAME = re.compile(r"\bguestbench(?= (run|report|systems|doctor|--help)\b)")
@@ -53,7 +55,7 @@ def main() -> None:
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line; errors become text on standard error. Returns the exit status."""
     try:
-        cli.main(args=list(arguments), prog_name="guestbench", standalone_mode=False)
+        cli.main(args=list(arguments), prog_name="guestbench", standalone_mode=False, obj=tuple(arguments))
     except GuestbenchError as error:
         fail(error.messages, error.hint)
         return error.exit_code
@@ -149,60 +151,83 @@ def run(
     resume: Path | None,
 ) -> None:
     """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
-    from guestbench.prepare import Request, prepare
-    from guestbench.store import create_store, reopen_store
-
     if resume is not None:
-        fresh = [experiment != DEFAULT_EXPERIMENT, given, only, metrics, cycles, warmups, seed is not None]
-        if any([*fresh, accel, output]):
+        settings = (cycles, warmups, seed, accel, output)
+        if (
+            experiment != DEFAULT_EXPERIMENT
+            or given
+            or only
+            or metrics
+            or any(s is not None for s in settings)
+        ):
             raise UsageError(
                 "--resume goes on with a run as it was begun and takes no other setting",
                 f"guestbench run --resume {shlex.quote(str(resume))}",
             )
-        with reopen_store(resume) as (store, header, done):
-            from guestbench.prepare import check_resumable
+        _finish(resume, *_go_on(resume), as_json)
+        return
+    from guestbench.prepare import Request
 
-            check_resumable(header, resume)
-            records = _make_trials(store, header, done)
-            folder = resume
-    else:
-        request = Request(
-            experiment=experiment,
-            given=given,
-            only=only,
-            metrics=metrics,
-            cycles=cycles,
-            warmups=warmups,
-            seed=seed,
-            accel=Accel(accel) if accel else None,
-            build=not no_build,
-            command=tuple(sys.argv[1:]),
-        )
-        try:
-            header = prepare(request, say)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted before the first trial", "guestbench run") from None
-        folder = output or Path("results") / header.run
-        with create_store(folder, header) as store:
-            records = _make_trials(store, header, ())
+    request = Request(
+        experiment=experiment,
+        given=given,
+        only=only,
+        metrics=metrics,
+        cycles=cycles,
+        warmups=warmups,
+        seed=seed,
+        accel=Accel(accel) if accel else None,
+        build=not no_build,
+        command=click.get_current_context().obj,
+    )
+    _finish(*_start(request, output), as_json)
+
+
+def _start(request: Request, output: Path | None) -> tuple[Path, Header, tuple[Record, ...]]:
+    from guestbench.prepare import prepare
+    from guestbench.store import create_store, refuse_used
+
+    if output is not None:
+        refuse_used(output)  # before any image is built for nothing
+    try:
+        header = prepare(request, say)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted before the first trial", shlex.join(["guestbench", *request.command])
+        ) from None
+    folder = output or Path("results") / header.run
+    with create_store(folder, header) as store:
+        return folder, header, _make_trials(store, header, ())
+
+
+def _go_on(folder: Path) -> tuple[Header, tuple[Record, ...]]:
+    from guestbench.prepare import check_resumable
+    from guestbench.store import reopen_store
+
+    with reopen_store(folder) as (store, header, done):
+        check_resumable(header, folder)
+        return header, _make_trials(store, header, done)
+
+
+def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
     _report(folder, header, records, as_json)
     _judge(folder, header, records)
 
 
-def _make_trials(store: object, header: Header, done: tuple[Record, ...]) -> tuple[Record, ...]:
+def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tuple[Record, ...]:
     from guestbench.progress import show_progress
     from guestbench.run import make_trials
-    from guestbench.store import Store
 
-    assert isinstance(store, Store)
+    resume = f"guestbench run --resume {shlex.quote(str(store.path.parent))}"
     try:
         with show_progress() as progress:
             return make_trials(store, header, done, progress)
     except KeyboardInterrupt:
-        folder = shlex.quote(str(store.path.parent))
-        raise Interrupted(
-            "interrupted; every finished trial is kept", f"guestbench run --resume {folder}"
-        ) from None
+        raise Interrupted("interrupted; every finished trial is kept", resume) from None
+    except GuestbenchError as error:
+        if resume not in error.hint:
+            error.hint = f"{error.hint}  # then: {resume}"
+        raise
 
 
 def _report(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,7 +123,8 @@ def execute_in_worker(job: Job, tick: Callable[[], None]) -> Record:
         stderr_path.parent.mkdir(parents=True, exist_ok=True)
         stderr = stderr_path.open("wb")
     except OSError as error:
-        raise StoreError(f"cannot write {stderr_path}: {error.strerror}", f"df -h {job.folder}") from error
+        hint = f"df -h {shlex.quote(job.folder)}"
+        raise StoreError(f"cannot write {stderr_path}: {error.strerror}", hint) from error
     with (
         stderr,
         # Its own session, so that Ctrl-C reaches only us: we end the worker, the kernel ends its VM.
@@ -145,7 +147,7 @@ def execute_in_worker(job: Job, tick: Callable[[], None]) -> Record:
         words = complaint.splitlines()[-1] if complaint else "it said nothing"
         raise TrialError(
             f"the worker of trial {job.trial.id} died with status {status}: {words}",
-            f"cat {stderr_path}",
+            f"cat {shlex.quote(str(stderr_path))}",
         ) from error
     if isinstance(decoded, Failure):
         raise _ReadyMade(decoded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ class Store:
             os.ftruncate(self._descriptor, start)
             raise StoreError(
                 f"cannot write {self.path}: {error.strerror}; all finished trials are kept",
-                f"df -h {self.path.parent}  # then: guestbench run --resume {self.path.parent}",
+                f"df -h {shlex.quote(str(self.path.parent))}",
             ) from error
 
 
@@ -68,12 +69,26 @@ def create_store(folder: Path, header: Header) -> Iterator[Store]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
     except FileExistsError:
-        raise StoreError(f"{folder} holds a run already", f"guestbench run --resume {folder}") from None
+        raise _used(folder) from None
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}", "guestbench run -o DIR") from error
     with _locked(path, descriptor) as store:
         store.append(header)
         yield store
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        StoreError: it does.
+    """
+    if (folder / STORE_NAME).exists():
+        raise _used(folder)
+
+
+def _used(folder: Path) -> StoreError:
+    return StoreError(f"{folder} holds a run already", f"guestbench run --resume {shlex.quote(str(folder))}")
 
 
 @contextmanager
@@ -137,7 +152,8 @@ def _decode(line: bytes, kind: type[Line], path: Path, number: int) -> Line:
         return msgspec.json.decode(line, type=kind)
     except msgspec.DecodeError as error:
         raise StoreError(
-            f"{path}:{number} is damaged: {error}", f"sed -n {number}p {path}  # look at the line"
+            f"{path}:{number} is damaged: {error}",
+            f"sed -n {number}p {shlex.quote(str(path))}  # look at the line",
         ) from error
 
 

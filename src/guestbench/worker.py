@@ -7,6 +7,7 @@ progress, no statistics, no threads. Modules that only some trials need are impo
 from __future__ import annotations
 
 import resource
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -78,7 +79,9 @@ def run_trial(job: Job) -> Record:
         )
     except OSError as error:
         name = error.filename or folder
-        raise StoreError(f"cannot write {name}: {error.strerror}", f"df -h {job.folder}") from error
+        raise StoreError(
+            f"cannot write {name}: {error.strerror}", f"df -h {shlex.quote(job.folder)}"
+        ) from error
     after, cpu_after = host.read_cpu_times(), _own_cpu_ns()
     return Record(
         version=FORMAT_VERSION,

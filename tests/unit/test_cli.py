@@ -77,6 +77,7 @@ def test_a_run_writes_its_reports_and_prints_a_summary(
     header, records = read_store(project / "out")
     assert [a.system for a in header.absent] == ["three"]
     assert len(records) == 8
+    assert header.command == ("run", "./mine.toml", "-o", "out")
 
 
 def test_json_is_the_only_thing_on_stdout(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,6 +126,7 @@ def test_a_failed_trial_is_reported_and_the_exit_status_says_so(
         (["run", "./mine.toml", "--accel", "hvf"], 2, "'hvf' is not one of"),
         (["run", "--resume", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
         (["run", "--resume", "nowhere", "--cycles", "3"], 2, "takes no other setting"),
+        (["run", "--resume", "nowhere", "--warmups", "0"], 2, "takes no other setting"),
         (["run", "./nowhere.toml"], 2, "no such file"),
         (["run", "--no-such-option"], 2, "No such option"),
         (["report", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
