@@ -25,7 +25,7 @@ compare: setup
 	@$(BIN)/guestbench run seed $(CYCLES) $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest --basetemp=build/pytest $(ARGS)
+	$(BIN)/python -m pytest --basetemp="$${XDG_CACHE_HOME:-$$HOME/.cache}/guestbench/pytest" $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check --quiet

@@ -115,4 +115,4 @@ prepare_environment() {
 prepare_packages
 check_python
 prepare_environment
-mkdir -p build
+mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}/guestbench"
