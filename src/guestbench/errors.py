@@ -9,6 +9,7 @@ GuestbenchError
 │   ├── ToolFailed               a program ran and failed
 │   └── StoreError               a results folder cannot be read or written
 ├── TrialError          exit 4   a trial failed where one was needed to go on
+│   └── ShellError               no shell answers on a guest's serial console, or it stopped answering
 └── Interrupted         exit 130 the user pressed Ctrl-C
 """
 
@@ -81,6 +82,10 @@ class TrialError(GuestbenchError):
     """A trial failed where one was needed to go on."""
 
     exit_code = 4
+
+
+class ShellError(TrialError):
+    """No shell answers on a guest's serial console, or it stopped answering."""
 
 
 class Interrupted(GuestbenchError):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
 from guestbench.model import Crashed, FailurePattern, Ok, System, TimedOut
-from guestbench.probes.boot import BootResult, quote, watch_boot
+from guestbench.probes.boot import BootResult, watch_boot
 from guestbench.vmm import Chunk, LaunchSpec
+from guestbench.vmm.console import quote
 from guestbench.vmm.fake import FakeMachine, start
 from guestbench.vmm.serial import SerialLog, read_recording
 

@@ -27,16 +27,15 @@ from guestbench.model import (
 from guestbench.provision import cache, first_boot
 from guestbench.provision.digest import read_image
 from guestbench.vmm import Chunk, LaunchSpec, Machine
+from guestbench.vmm.fake import FakeMachine as ReplayingMachine
 
 
-class FakeMachine:
+class FakeMachine(ReplayingMachine):
     """A guest that prints what it is given, idles, and powers off when told to unless it is stubborn."""
 
-    argv: tuple[str, ...] = ()
-    pid = None
-
     def __init__(self, output: bytes, *, stubborn: bool) -> None:
-        self._chunks = [Chunk(t_ns=1, data=output)]
+        super().__init__((), None, ())
+        self._output = [Chunk(t_ns=1, data=output)]
         self._stubborn = stubborn
         self._off = False
         self._clock = itertools.count(1)
@@ -59,10 +58,7 @@ class FakeMachine:
 
     def read_serial(self, timeout_s: float) -> Chunk | None:
         """What is left to print; nothing after that."""
-        return self._chunks.pop() if self._chunks else None
-
-    def write_serial(self, data: bytes) -> None:
-        """Nobody types here."""
+        return self._output.pop() if self._output else None
 
     def cpu_ns(self) -> int | None:
         """It uses none."""
@@ -75,10 +71,6 @@ class FakeMachine:
     def wait(self, timeout_s: float) -> int | None:
         """As `exit_status`."""
         return self.exit_status()
-
-    def complaint(self) -> str:
-        """It has none."""
-        return ""
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_every_milestone_is_reached_in_the_order_of_the_definition(name: str) ->
         ("heap", "out of memory: the OCaml heap does not fit: Fatal error: Not enough heap memory"),
         ("fault", "Unikraft met an error it cannot go on from: [    0.123660] CRIT: [libkvmplat]"),
         ("scheduler", "out of memory: Unikraft cannot set up its scheduler: [    0.1180] CRIT:"),
-        ("silent", "the VMM exited with status 0 before the guest was ready; last line: Booting from ROM.."),
+        ("silent", "the VMM exited with status 0 before the guest was ready (the guest powered off or"),
     ],
 )
 def test_a_unikernel_that_dies_says_why(recording: str, reason: str) -> None:

@@ -5,6 +5,7 @@ A VMM is a module of this package with a function `start` of the shape `Start`, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -23,11 +24,17 @@ class Chunk(Frozen):
     data: bytes
 
 
+Meanwhile = Callable[[], float]
+"""What to do while a guest is waited for. Returns in how many seconds it wants to be called again."""
+
+
 class LaunchSpec(Frozen):
     """What to start: a guest's boot method and image files on a platform.
 
     `folder` receives what the VMM itself prints. `writable` lets the guest change its disk for good:
-    only for overlays of our own. `qmp` opens a QMP connection.
+    only for overlays of our own. `qmp` opens a QMP connection. `observed` makes the guest's memory
+    countable (see `Machine.footprint`) and lets the memory of a guest that powers off be counted still.
+    `resume` goes on from a state that `Machine.save_state` wrote, with the same options and the same disk.
     """
 
     boot: Boot
@@ -36,6 +43,19 @@ class LaunchSpec(Frozen):
     folder: Path
     writable: bool = False
     qmp: bool = False
+    observed: bool = False
+    resume: Path | None = None
+
+
+class Footprint(Frozen):
+    """What a machine takes of the host's memory now, in KiB.
+
+    `guest_kib` is the guest RAM that was ever touched, by the guest, its firmware or its devices; `vmm_kib`
+    the VMM's own memory, pages shared with other processes counted by their share (PSS).
+    """
+
+    guest_kib: int
+    vmm_kib: int
 
 
 class Qmp(Protocol):
@@ -71,6 +91,19 @@ class Machine(Protocol):
 
     def cpu_ns(self) -> int | None:
         """CPU time the VMM has used so far, or None where there is no such thing."""
+
+    def footprint(self) -> Footprint | None:
+        """What it takes of the host's memory; None if the launch did not ask for it to be observed."""
+
+    def balloon(self) -> dict[str, int]:
+        """What the guest's balloon driver says of its memory, in KiB by the statistic's name; maybe empty."""
+
+    def save_state(self, file: Path) -> None:
+        """Stop the machine for good and write its state, from which another can be resumed.
+
+        Raises:
+            HostError: the state cannot be written, or this VMM writes none.
+        """
 
     def exit_status(self) -> int | None:
         """The VMM's exit status (negative: the signal), or None while it runs."""

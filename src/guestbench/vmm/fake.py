@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestbench.vmm import Chunk, LaunchSpec, Machine, Qmp
+from guestbench.errors import HostError
+from guestbench.vmm import Chunk, Footprint, LaunchSpec, Machine, Qmp
 from guestbench.vmm.serial import read_recording
 
 CPU_SHARE = 0.5
@@ -57,6 +58,18 @@ class FakeMachine:
     def cpu_ns(self) -> int | None:
         """A fixed share of the virtual time."""
         return round(self._now_ns * CPU_SHARE)
+
+    def footprint(self) -> Footprint | None:
+        """Nothing: there is no memory."""
+        return None
+
+    def balloon(self) -> dict[str, int]:
+        """Nothing: there is no guest."""
+        return {}
+
+    def save_state(self, file: Path) -> None:
+        """There is none. Raises HostError."""
+        raise HostError(f"the fake VMM writes no state to {file}", "guestbench doctor")
 
     def exit_status(self) -> int | None:
         """The recorded exit status, once everything was read."""

@@ -20,14 +20,17 @@ UNTIMED_BYTE_NS = 1_100
 
 
 class SerialLog:
-    """Everything a serial console has said so far. `data` is the bytes."""
+    """Everything a serial console has said so far. `data` is the bytes, `first_ns` when the first came."""
 
     def __init__(self) -> None:
         self.data = bytearray()
+        self.first_ns: int | None = None
         self._runs: list[tuple[int, int]] = []
 
     def append(self, chunk: Chunk) -> None:
         """Keep a chunk's bytes and their time."""
+        if self.first_ns is None and chunk.data:
+            self.first_ns = chunk.t_ns
         self.data += chunk.data
         if self._runs and chunk.t_ns - self._runs[-1][0] < COALESCE_NS:
             t_ns, count = self._runs[-1]

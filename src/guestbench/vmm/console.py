@@ -1,0 +1,140 @@
+"""Waits for texts on a guest's serial console, and says how the waiting ended; it never judges a guest.
+
+Texts are literal bytes, searched in the byte stream and not in lines: `login: ` ends without a newline.
+Whatever arrives goes into the log, so that the console is drained all the time: a guest whose console
+nobody reads stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from guestbench.model import FailurePattern, Frozen, Mark
+from guestbench.vmm import Machine, Meanwhile
+from guestbench.vmm.serial import SerialLog
+
+FLOOD_BYTES = 64 << 20
+"""A guest that prints this much while one thing is waited for prints without end: for a minute at least."""
+LINE_END_S = 0.5
+"""How long to wait for the rest of a line that says why the guest is lost."""
+QUOTED_BYTES = 200
+
+
+class End(StrEnum):
+    """How a wait ended: the text came; the guest is lost; the console was closed; time is up; a flood."""
+
+    FOUND = "found"
+    LOST = "lost"
+    CLOSED = "closed"
+    LATE = "late"
+    FLOOD = "flood"
+
+
+class Watched(Frozen):
+    """What came of a wait: its `end`, a mark for each text found, and the texts of failure that ended it.
+
+    `began_at` is the length of the log when the wait began; `cpu_ns` the CPU time that the VMM had used when
+    the last bytes arrived, where it is known.
+    """
+
+    end: End
+    marks: tuple[Mark, ...]
+    began_at: int
+    failures: tuple[str, ...] = ()
+    cpu_ns: int | None = None
+
+
+class _Search:
+    """Looks for literal texts in a growing log, each once, without reading any byte twice."""
+
+    def __init__(self, patterns: Mapping[str, bytes]) -> None:
+        self._patterns = dict(patterns)
+
+    def find(self, log: bytearray, old_length: int) -> list[str]:
+        """Names whose text is complete now and was not at `old_length`, in the order of completion."""
+        ends = []
+        for name, pattern in self._patterns.items():
+            at = log.find(pattern, max(0, old_length - len(pattern) + 1))
+            if at >= 0:
+                ends.append((at + len(pattern), name))
+        for _, name in ends:
+            del self._patterns[name]
+        return [name for _, name in sorted(ends)]
+
+
+def watch(
+    machine: Machine,
+    log: SerialLog,
+    *,
+    texts: Mapping[str, bytes],
+    until: str | None,
+    failures: Sequence[FailurePattern],
+    deadline_ns: int,
+    meanwhile: Meanwhile | None = None,
+) -> Watched:
+    """Read the console until the text named `until` is complete, a failure's text is, or `deadline_ns`.
+
+    `texts` maps names to literal bytes; each becomes a mark when it is first complete in what arrives from
+    now on. With `until` None the wait is for the deadline. Times are on the machine's clock.
+    """
+    wanted = _Search(texts)
+    lost = _Search({failure.pattern: failure.pattern.encode() for failure in failures})
+    marks: list[Mark] = []
+    cpu_ns: int | None = None
+    began_at = len(log.data)
+
+    def ended(end: End, failed: Sequence[str] = ()) -> Watched:
+        return Watched(end=end, marks=tuple(marks), began_at=began_at, failures=tuple(failed), cpu_ns=cpu_ns)
+
+    while (left_ns := deadline_ns - machine.now_ns()) > 0:
+        wait_s = left_ns / 1e9
+        chunk = machine.read_serial(wait_s if meanwhile is None else min(wait_s, meanwhile()))
+        if chunk is None:
+            continue
+        if not chunk.data:
+            return ended(End.CLOSED)
+        cpu_ns = machine.cpu_ns()
+        old_length = len(log.data)
+        log.append(chunk)
+        marks += [Mark(name=name, t_ns=chunk.t_ns) for name in wanted.find(log.data, old_length)]
+        if any(mark.name == until for mark in marks):
+            return ended(End.FOUND)
+        if failed := lost.find(log.data, old_length):
+            return ended(End.LOST, failed)
+        if len(log.data) - began_at > FLOOD_BYTES:
+            return ended(End.FLOOD)
+    return ended(End.LATE)
+
+
+def explain_failure(
+    machine: Machine, failures: Sequence[FailurePattern], log: SerialLog, watched: Watched
+) -> str:
+    """Why a guest is lost, with the whole line that says so; `watched` ended with the text of a failure."""
+    text = watched.failures[0].encode()
+    at = log.data.find(text, max(0, watched.began_at - len(text) + 1))
+    end_ns = machine.now_ns() + round(LINE_END_S * 1e9)
+    while b"\n" not in log.data[at:] and (left_ns := end_ns - machine.now_ns()) > 0:
+        chunk = machine.read_serial(left_ns / 1e9)
+        if chunk is not None:
+            if not chunk.data:
+                break
+            log.append(chunk)
+    start = max(log.data.rfind(b"\n", 0, at), log.data.rfind(b"\r", 0, at)) + 1
+    line = bytes(log.data[start : log.data.find(b"\n", at) if b"\n" in log.data[at:] else None])
+    # Several texts may be in that line; the system lists the most telling first.
+    reason = next(failure.reason for failure in failures if failure.pattern.encode() in line)
+    return f"{reason}: {quote(line)}"
+
+
+def last_words(log: SerialLog) -> str:
+    """The last line with something in it, as the end of a sentence about a guest that said no more."""
+    # A guest may have printed millions of lines.
+    lines = [line for line in bytes(log.data[-65536:]).replace(b"\r", b"\n").split(b"\n") if line.strip()]
+    return f"last line: {quote(lines[-1])}" if lines else "the serial console stayed silent"
+
+
+def quote(line: bytes) -> str:
+    """A guest's line as printable ASCII, at most 200 bytes of it; other bytes are escaped as in C."""
+    text = line.strip()[:QUOTED_BYTES].decode("latin-1")
+    return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text)
