@@ -1,6 +1,6 @@
 # guestbench from a clean clone: `make compare` measures, `make test` tests; both set up what they need first.
 #
-#   make compare             the default experiment; QUICK=1 for 3 cycles; ARGS="…" for more options of guestbench run
+#   make compare             the default experiment; QUICK=1 for fewer boots; ARGS="…" for more options of guestbench run
 #   make test                lint, then every test, those with a real QEMU included; ARGS="…" for options of pytest
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
@@ -9,7 +9,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3)
+CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 --memory-cycles 1 --memory-boots 1)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help

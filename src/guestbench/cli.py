@@ -122,6 +122,12 @@ def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> 
 )
 @click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
 @click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")
+@click.option(
+    "--memory-boots", type=click.IntRange(1), metavar="N", help="Boots that a memory size must pass."
+)
+@click.option(
+    "--memory-cycles", type=click.IntRange(1), metavar="N", help="Boots that count each system's memory."
+)
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
 @click.option(
     "--accel",
@@ -143,6 +149,8 @@ def run(
     metrics: tuple[str, ...],
     cycles: int | None,
     warmups: int | None,
+    memory_boots: int | None,
+    memory_cycles: int | None,
     seed: int | None,
     accel: str | None,
     output: Path | None,
@@ -152,7 +160,7 @@ def run(
 ) -> None:
     """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
     if resume is not None:
-        settings = (cycles, warmups, seed, accel, output)
+        settings = (cycles, warmups, memory_boots, memory_cycles, seed, accel, output)
         if (
             experiment != DEFAULT_EXPERIMENT
             or given
@@ -175,6 +183,8 @@ def run(
         metrics=metrics,
         cycles=cycles,
         warmups=warmups,
+        memory_boots=memory_boots,
+        memory_cycles=memory_cycles,
         seed=seed,
         accel=Accel(accel) if accel else None,
         build=not no_build,
@@ -243,13 +253,21 @@ def _report(folder: Path, header: Header, records: tuple[Record, ...], as_json: 
 
 
 def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
-    failed = [record for record in records if not isinstance(record.outcome, Ok)]
+    from guestbench.analysis.memory import find_least
+
+    look = f"less {shlex.quote(str(folder / 'comparison_results.md'))}"
+    planned = {trial.id for trial in header.trials}
+    failed = [r for r in records if r.trial.id in planned and not isinstance(r.outcome, Ok)]
     if failed:
         raise TrialError(
             f"{len(failed)} of {len(header.trials)} trials failed; the first: {failed[0].trial.id}: "
             f"{failed[0].outcome.reason}",
-            f"less {shlex.quote(str(folder / 'comparison_results.md'))}",
+            look,
         )
+    found = {g.system.name: find_least(header, records, g.system.name) for g in header.guests}
+    without = [name for name, least in found.items() if least is not None and least.least_mib is None]
+    if without:
+        raise TrialError(f"no memory size was found with which it always boots: {', '.join(without)}", look)
 
 
 @cli.command()
@@ -257,10 +275,11 @@ def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
 def report(folder: Path, as_json: bool) -> None:
     """Write the reports of the run in DIR again, from its store alone."""
+    from guestbench.analysis.quality import count_missing
     from guestbench.store import read_store
 
     header, records = read_store(folder)
-    missing = len(header.trials) - len(records)
+    missing = count_missing(header, records)
     if missing:
         say(f"note: {missing} of {len(header.trials)} trials have not been made")
     _report(folder, header, records, as_json)
@@ -308,6 +327,28 @@ def boot_system(name: str, image: Path | None, accel: str) -> None:
     from guestbench import inventory
 
     sys.exit(inventory.boot_interactively(name, image, Accel(accel), say))
+
+
+@systems.command("exec")
+@click.argument("name")
+@click.argument("command")
+@click.option(
+    "--system", "image", type=click.Path(path_type=Path), metavar="PATH", help="Boot this image file."
+)
+@click.option(
+    "--accel",
+    type=click.Choice([Accel.KVM.value, Accel.TCG.value]),
+    default=Accel.TCG.value,
+    show_default=True,
+)
+def exec_in_system(name: str, command: str, image: Path | None, accel: str) -> None:
+    """Run the shell COMMAND in system NAME and print exactly its output; its exit status is ours."""
+    from guestbench import inventory
+
+    answer = inventory.execute(name, image, Accel(accel), command, say)
+    click.echo(answer.stdout, nl=False)
+    click.echo(answer.stderr, nl=False, err=True)
+    sys.exit(answer.status)
 
 
 @systems.command("build")

@@ -17,7 +17,7 @@ import msgspec
 
 from guestbench import process
 from guestbench.errors import ToolFailed, ToolMissing
-from guestbench.model import Conditions, Frozen, Host
+from guestbench.model import Conditions, Frozen, Host, MemoryPolicy
 
 ROOT = Path("/")
 QEMU = "qemu-system-x86_64"
@@ -129,6 +129,23 @@ def read_memory(root: Path = ROOT) -> dict[str, int]:
     rows = re.findall(r"(?m)^(\w+):\s+(\d+) kB$", _read_text(root / "proc/meminfo"))
     wanted = ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
     return dict.fromkeys(wanted, 0) | {name: int(kib) for name, kib in rows}
+
+
+def read_memory_policy(root: Path = ROOT) -> MemoryPolicy:
+    """The settings of this machine's kernel that move memory figures."""
+    huge_pages = root / "sys/kernel/mm/transparent_hugepage"
+    return MemoryPolicy(
+        huge_pages=_chosen_word(huge_pages / "enabled"),
+        shmem_huge_pages=_chosen_word(huge_pages / "shmem_enabled"),
+        ksm=_read_text(root / "sys/kernel/mm/ksm/run"),
+        swap_mib=read_memory(root)["SwapTotal"] // 1024,
+    )
+
+
+def _chosen_word(file: Path) -> str:
+    """The word in brackets, as sysfs marks the one of several that is in force."""
+    found = re.search(r"\[([^\]]*)\]", _read_text(file))
+    return found[1] if found else ""
 
 
 def read_os(root: Path = ROOT) -> str:

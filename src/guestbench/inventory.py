@@ -8,14 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import process, provision
-from guestbench.errors import GuestbenchError
-from guestbench.load import Catalogue, find_system, load_catalogue, system_folder
+from guestbench import host, process, provision
+from guestbench.errors import GuestbenchError, UsageError
+from guestbench.load import LIST_SYSTEMS, Catalogue, find_system, load_catalogue, system_folder
 from guestbench.model import Accel, Frozen, Platform, System
-from guestbench.vmm import LaunchSpec
+from guestbench.vmm import LaunchSpec, find_vmm
 from guestbench.vmm.qemu import build_interactive_argv
+from guestbench.vmm.serial import SerialLog
+from guestbench.vmm.shell import Answer, open_shell
 
 Say = Callable[[str], None]
+COMMAND_S = 3600.0
 
 
 class Entry(Frozen):
@@ -100,6 +103,35 @@ def boot_interactively(name: str, image: Path | None, accel: Accel, say: Say) ->
         )
         say(f"booting {system.name}; Ctrl-A X leaves")
         return process.run_in_foreground(build_interactive_argv(spec))
+
+
+def execute(name: str, image: Path | None, accel: Accel, command: str, say: Say) -> Answer:
+    """Run a shell command in a guest that has just got ready, and throw away what it changes.
+
+    The first time the guest is booted and a snapshot kept, from which later calls go on.
+
+    Raises:
+        UsageError: there is no such system, it has no login, or its image cannot boot.
+        TrialError: it does not get ready, or no shell answers.
+        HostError: this host cannot run it.
+    """
+    catalogue = load_catalogue()
+    system = find_system(name, catalogue, Path.cwd())
+    if system.login is None:
+        raise UsageError(
+            f"system {system.name} has no [login]: nothing says how to get a shell", LIST_SYSTEMS
+        )
+    given = {system.name: image} if image else {}
+    guest = provision.prepare(system, given, catalogue, say=say, build=False, folder=system_folder(name))
+    provision.check(guest)
+    platform = Platform(accel=accel)
+    guest = provision.settle(guest, platform, say)
+    snapshot = provision.take_snapshot(guest, platform, host.find_qemu_version(), say)
+    with (
+        tempfile.TemporaryDirectory(prefix="guestbench-") as folder,
+        find_vmm(platform.vmm)(snapshot.launch_spec(Path(folder))) as machine,
+    ):
+        return open_shell(machine, system.login, SerialLog()).run(command, timeout_s=COMMAND_S)
 
 
 def provide(name: str, way: str, say: Say) -> tuple[str, ...]:

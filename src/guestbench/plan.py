@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -17,7 +17,9 @@ def plan_trials(
     """All trials in the order in which they are to be made.
 
     Images first; then first boots and warm-ups; then `experiment.cycles` blocks, each of which boots every
-    guest once in an order shuffled by `seed`, so that drift of the host hits all systems alike.
+    guest once in an order shuffled by `seed`, so that drift of the host hits all systems alike; then the
+    boots that count memory. The search for the least memory comes after all of these and cannot be planned:
+    which size is tried depends on what the one before showed (see `search` and `plan_sizes`).
     """
     trials: list[Trial] = []
     definitions = {guest.system.name: define(guest, platform) for guest in guests}
@@ -48,6 +50,32 @@ def plan_trials(
         for cycle, order in enumerate(_shuffles(names, experiment.cycles, f"{seed}/boot"), 1):
             for name in order:
                 add(name, Purpose.BOOT, cycle, cycle)
+    if MetricFamily.MEMORY in experiment.metrics:
+        for cycle in range(1, experiment.memory.cycles + 1):
+            for guest in guests:
+                add(guest.system.name, Purpose.MEMORY, 0, cycle)
+    return tuple(trials)
+
+
+def plan_sizes(
+    guest: Guest, platform: Platform, sizes: Sequence[int], tried: Mapping[int, Sequence[bool]]
+) -> tuple[Trial, ...]:
+    """Trials that boot `guest` with memory sizes in MiB; `tried` has the results of those made before."""
+    name, made = guest.system.name, {size: len(results) for size, results in tried.items()}
+    trials = []
+    for size in sizes:
+        made[size] = cycle = made.get(size, 0) + 1
+        trials.append(
+            Trial(
+                id=f"{Purpose.MEMORY_MIN.value}-{name}-{size}M-{cycle}",
+                system=name,
+                purpose=Purpose.MEMORY_MIN,
+                block=0,
+                cycle=cycle,
+                definition=define(guest, msgspec.structs.replace(platform, memory_mib=size)),
+                memory_mib=size,
+            )
+        )
     return tuple(trials)
 
 

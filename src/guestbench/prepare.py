@@ -6,12 +6,14 @@ Nothing is measured here, and nothing is written but images in the cache.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +29,8 @@ from guestbench.model import (
     Frozen,
     Guest,
     Header,
+    Job,
+    MemoryPlan,
     MetricFamily,
     Outcome,
     Platform,
@@ -36,11 +40,12 @@ from guestbench.model import (
     Vmm,
 )
 from guestbench.plan import plan_trials
+from guestbench.pool import execute_in_worker
 from guestbench.probes import find_metrics
-from guestbench.run import execute_in_worker, make_job
 
 Say = Callable[[str], None]
 SEED_BITS = 32
+Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform)
 
 
 class Request(Frozen):
@@ -52,6 +57,8 @@ class Request(Frozen):
     metrics: tuple[str, ...] = ()
     cycles: int | None = None
     warmups: int | None = None
+    memory_boots: int | None = None
+    memory_cycles: int | None = None
     seed: int | None = None
     accel: Accel | None = None
     build: bool = True
@@ -97,6 +104,7 @@ def prepare(request: Request, say: Say) -> Header:
         accel=accel,
         host=this_host,
         load_1m=host.read_load(),
+        memory_policy=host.read_memory_policy(),
         metrics=find_metrics(experiment.metrics),
         trials=plan_trials(experiment, guests, platform, seed),
     )
@@ -108,17 +116,20 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     Raises:
         UsageError: the request names a metric family that does not exist.
     """
-    changes: dict[str, object] = {
-        "cycles": request.cycles,
-        "warmups": request.warmups,
-        "seed": request.seed,
-        "metrics": _parse_families(request.metrics) or None,
-        "platform": msgspec.structs.replace(experiment.platform, accel=request.accel)
-        if request.accel
-        else None,
-    }
-    given = {key: value for key, value in changes.items() if value is not None}
-    return msgspec.structs.replace(experiment, **given)
+    return _replace(
+        experiment,
+        cycles=request.cycles,
+        warmups=request.warmups,
+        seed=request.seed,
+        metrics=_parse_families(request.metrics) or None,
+        memory=_replace(experiment.memory, boots=request.memory_boots, cycles=request.memory_cycles),
+        platform=_replace(experiment.platform, accel=request.accel),
+    )
+
+
+def _replace(settings: Settings, **changes: object) -> Settings:
+    """The settings with those changes that are not None."""
+    return msgspec.structs.replace(settings, **{k: v for k, v in changes.items() if v is not None})
 
 
 def _parse_families(names: tuple[str, ...]) -> tuple[MetricFamily, ...]:
@@ -193,7 +204,14 @@ def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
             definition="",
         )
         with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
-            job = make_job(trial, guest, platform, host_digest, Path(folder))
+            job = Job(
+                trial=trial,
+                guest=guest,
+                platform=platform,
+                host=host_digest,
+                folder=folder,
+                parent_pid=os.getpid(),
+            )
             return execute_in_worker(job, lambda: None).outcome
 
     return boot
@@ -225,6 +243,12 @@ def check_resumable(header: Header, folder: Path) -> None:
     """
     here = host.read_host()
     again = "guestbench run -o DIR  # measure again, into a new folder"
+    if header.version != FORMAT_VERSION:
+        raise StoreError(
+            f"{folder} was begun in format {header.version} of the store; a run goes on in format "
+            f"{FORMAT_VERSION} only",
+            again,
+        )
     if header.tool != __version__:
         raise StoreError(
             f"{shlex.quote(str(folder))} was begun by guestbench {header.tool}; this is {__version__}", again

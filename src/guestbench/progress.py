@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
-from guestbench.model import Ok, Record, Trial
+from guestbench.model import Ok, Purpose, Record, Trial
 from guestbench.run import Progress
 
 if TYPE_CHECKING:
@@ -41,7 +41,20 @@ class Forecast:
 
 
 def _kind(trial: Trial) -> str:
-    return f"{trial.system}/{'image' if trial.purpose.value == 'image' else 'boot'}"
+    apart = trial.purpose in (Purpose.IMAGE, Purpose.MEMORY)
+    return f"{trial.system}/{trial.purpose if apart else Purpose.BOOT}"
+
+
+def _is_planned(trial: Trial) -> bool:
+    """Whether the trial was known when the run began, so that it counts."""
+    return trial.purpose is not Purpose.MEMORY_MIN
+
+
+def describe_trial(trial: Trial) -> str:
+    """Which trial it is, for a line of progress."""
+    size = f" with {trial.memory_mib} MiB" if trial.memory_mib else ""
+    what = "least RAM: boot" if trial.purpose is Purpose.MEMORY_MIN else trial.purpose.value
+    return f"{trial.system} {what} {trial.cycle}{size}"
 
 
 def describe_duration(seconds: float) -> str:
@@ -56,12 +69,21 @@ def describe_duration(seconds: float) -> str:
 
 def describe_record(record: Record) -> str:
     """What came of a trial, in one line of printable text."""
-    trial = record.trial
-    name = f"{trial.system} {trial.purpose.value} {trial.cycle}"
+    name = describe_trial(record.trial)
+    if record.trial.purpose is Purpose.MEMORY_MIN:
+        return f"{name}: {'enough' if is_good(record) else f'not enough: {record.outcome.reason}'}"
     if not isinstance(record.outcome, Ok):
         return f"{name}: FAILED: {record.outcome.reason}"
+    if record.trial.purpose is Purpose.MEMORY:
+        touched = [s.value for s in record.samples if s.metric == "memory.touched"]
+        return f"{name}: touches {touched[-1] / 1024:.1f} MiB" if touched else f"{name}: done"
     ready = next((s.value for s in record.samples if s.metric == "boot.ready"), None)
     return f"{name}: {'done' if ready is None else f'ready after {ready:.3f} s'}"
+
+
+def is_good(record: Record) -> bool:
+    """Whether the trial did what it was for."""
+    return isinstance(record.outcome, Ok)
 
 
 class PlainProgress:
@@ -74,7 +96,7 @@ class PlainProgress:
 
     def begin(self, trials: Sequence[Trial], done: Sequence[Record]) -> None:
         """Start counting."""
-        self._total, self._done = len(trials), len(done)
+        self._total, self._done = len(trials), sum(_is_planned(record.trial) for record in done)
         self._forecast = Forecast(trials)
         for record in done:
             self._forecast.learn(record)
@@ -87,10 +109,17 @@ class PlainProgress:
 
     def trial_finished(self, record: Record) -> None:
         """Print what came of it and the time left."""
+        line = self._take(record)
+        left = f"; {self._forecast.describe()}" if self._done < self._total else ""
+        print(f"{line}{left}", file=self._stream, flush=True)
+
+    def _take(self, record: Record) -> str:
+        """Count the record; returns the line for it. Trials of a search have no number: how many is open."""
+        if not _is_planned(record.trial):
+            return f"[search] {describe_record(record)}"
         self._done += 1
         self._forecast.learn(record)
-        left = f"; {self._forecast.describe()}" if self._done < self._total else ""
-        print(f"[{self._done}/{self._total}] {describe_record(record)}{left}", file=self._stream, flush=True)
+        return f"[{self._done}/{self._total}] {describe_record(record)}"
 
 
 class LiveProgress(PlainProgress):
@@ -114,11 +143,12 @@ class LiveProgress(PlainProgress):
         if self._trial is not None:
             running_s = time.monotonic() - self._since
             trial = self._trial
+            number, left = "[search]", ""
+            if _is_planned(trial):
+                number = f"[{self._done + 1}/{self._total}]"
+                left = f"; {self._forecast.describe(running_s)}"
             self._live.update(
-                Text(
-                    f"[{self._done + 1}/{self._total}] {trial.system} {trial.purpose.value} {trial.cycle}: "
-                    f"running for {describe_duration(running_s)}; {self._forecast.describe(running_s)}"
-                ),
+                Text(f"{number} {describe_trial(trial)}: running for {describe_duration(running_s)}{left}"),
                 refresh=True,
             )
 
@@ -126,10 +156,8 @@ class LiveProgress(PlainProgress):
         """Print what came of it above the live line."""
         from rich.text import Text
 
-        self._done += 1
-        self._forecast.learn(record)
-        style = "" if isinstance(record.outcome, Ok) else "bold red"
-        self._live.console.print(Text(f"[{self._done}/{self._total}] {describe_record(record)}", style=style))
+        style = "" if is_good(record) or not _is_planned(record.trial) else "bold red"
+        self._live.console.print(Text(self._take(record), style=style))
         self._trial = None
         self._live.update(Text(self._forecast.describe()), refresh=True)
 

@@ -27,6 +27,7 @@ RESERVED_MILESTONES = frozenset({"first byte", "ready"})
 """Marks that every boot has; a system's own milestones cannot take their names."""
 
 ALGORITHMS = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")))
+PRINTED_METRICS = ("memory.guest_total", "memory.guest_used", "memory.guest_available")
 LARGEST_INTEGER = 2**63 - 1
 
 
@@ -42,6 +43,10 @@ def experiment_rules(check_reference: Rule) -> Rules:
         (model.Experiment, "cycles"): within(1, 100_000),
         (model.Experiment, "warmups"): within(0, 100_000),
         (model.Experiment, "seed"): within(0, LARGEST_INTEGER),
+        (model.MemoryPlan, "cycles"): within(1, 1000),
+        (model.MemoryPlan, "settle_s"): _duration,
+        (model.MemoryPlan, "boots"): within(1, 100),
+        (model.MemoryPlan, "well_s"): _duration,
         (model.Platform, "machine"): not_blank,
         (model.Platform, "memory_mib"): within(1, 2**24),
         (model.Platform, "cpus"): within(1, 255),
@@ -61,6 +66,13 @@ def system_rules(folder: Path, catalogue: Collection[str]) -> Rules:
         (model.Milestone, "pattern"): not_empty,
         (model.FailurePattern, "pattern"): not_empty,
         (model.FailurePattern, "reason"): not_blank,
+        (model.Command, "command"): not_blank,
+        (model.Command, "timeout_s"): _duration,
+        (model.OwnWork, "end"): not_empty,
+        (model.OwnWork, "timeout_s"): _duration,
+        (model.MemoryReport, "metric"): one_of("metric that a guest can print", PRINTED_METRICS),
+        (model.MemoryReport, "before"): not_empty,
+        (model.MemoryReport, "unit_bytes"): within(1, 2**30),
         (model.Login, "user"): not_blank,
         (model.Login, "prompt"): not_empty,
         (model.Provision, "share"): _shared_system(catalogue),

@@ -1,32 +1,23 @@
-"""Makes the trials of a run one after another and stores each record as it comes; it computes nothing.
-
-The parent never starts a thread: it waits for its worker in short steps and lets the progress display
-redraw in between, so that nothing competes with the worker for a core.
-"""
+"""Makes the trials of a run one after another and stores each record as it comes; it computes nothing."""
 
 from __future__ import annotations
 
 import os
-import select
-import shlex
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
-from guestbench import process
-from guestbench.errors import GuestbenchError, StoreError, TrialError
-from guestbench.model import Guest, Header, Job, Platform, Record, Trial
+from guestbench import host, search
+from guestbench.model import Guest, Header, Job, MetricFamily, Platform, Purpose, Record, Trial
+from guestbench.plan import plan_sizes
+from guestbench.pool import Tick, execute_in_workers
 from guestbench.store import Store
-from guestbench.worker import Failure, trial_folder
 
-TICK_S = 0.5
-WORKER_STDERR = "worker.stderr"
+Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
+"""Makes trials, at most so many at a time, and yields their records as they end."""
 
-Execute = Callable[[Job, Callable[[], None]], Record]
-"""Makes one trial. The second argument is called now and then while it waits."""
+VMM_MIB = 640
+"""What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
 
 
 class Progress(Protocol):
@@ -61,115 +52,70 @@ class SilentProgress:
         """Show nothing."""
 
 
-class _ReadyMade(GuestbenchError):
-    """An error that a worker has worded already."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message, failure.hint)
-        self.exit_code = failure.exit_code
-
-
 def make_trials(
     store: Store,
     header: Header,
     done: Sequence[Record],
     progress: Progress,
-    execute: Execute | None = None,
+    execute: Execute = execute_in_workers,
 ) -> tuple[Record, ...]:
     """Make every trial of the run that `done` does not hold, storing each as it ends; all records in order.
 
     Raises:
         GuestbenchError: something stopped the run; what was finished is in the store.
     """
-    execute = execute or execute_in_worker
-    folder = store.path.parent
     records = list(done)
     finished = {record.trial.id for record in done}
-    guests = {guest.system.name: guest for guest in header.guests}
     progress.begin(header.trials, done)
+
+    def make(trials: Sequence[Trial], slots: int) -> None:
+        jobs = [make_job(trial, header, store.path.parent, records) for trial in trials]
+        for trial in trials:
+            progress.trial_started(trial)
+        for record in execute(jobs, slots, progress.tick):
+            store.append(record)
+            records.append(record)
+            progress.trial_finished(record)
+
     for trial in header.trials:
-        if trial.id in finished:
-            continue
-        progress.trial_started(trial)
-        job = make_job(trial, guests[trial.system], header.platform, header.host.digest, folder)
-        record = execute(job, progress.tick)
-        store.append(record)
-        records.append(record)
-        progress.trial_finished(record)
+        if trial.id not in finished:
+            make([trial], 1)
+    if MetricFamily.MEMORY in header.experiment.metrics:
+        slots = count_slots(header.platform)
+        for guest in header.guests:
+            while trials := _next_sizes(guest, header, records, slots):
+                make(trials, slots)
     return tuple(records)
 
 
-def make_job(trial: Trial, guest: Guest, platform: Platform, host: str, folder: Path) -> Job:
-    """What a worker of this process needs to make `trial` in the run folder `folder`."""
+def _next_sizes(guest: Guest, header: Header, records: Sequence[Record], slots: int) -> tuple[Trial, ...]:
+    """The next round of the search for a guest's least memory; empty when it has ended."""
+    name, start_mib = guest.system.name, header.platform.memory_mib
+    tried = search.to_tried(search.group_boots(records, name))
+    known = search.boots_with_platform(records, name)
+    boots = header.experiment.memory.boots
+    sizes = search.next_round(tried, start_mib, known=known, boots=boots, slots=slots)
+    return plan_sizes(guest, header.platform, sizes, tried)
+
+
+def count_slots(platform: Platform) -> int:
+    """How many boots that are not timed may be made at a time: as many as there are cores and memory for."""
+    cores = len(os.sched_getaffinity(0)) // platform.cpus
+    rooms = host.read_memory()["MemAvailable"] // 1024 // (platform.memory_mib + VMM_MIB)
+    return max(1, min(cores, rooms))
+
+
+def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Record] = ()) -> Job:
+    """What a worker of this process needs to make `trial` of a run in the run folder `folder`."""
+    guest = next(guest for guest in header.guests if guest.system.name == trial.system)
+    sought = trial.purpose is Purpose.MEMORY_MIN
     return Job(
         trial=trial,
         guest=guest,
-        platform=platform,
-        host=host,
+        platform=header.platform,
+        host=header.host.digest,
         folder=str(folder),
         parent_pid=os.getpid(),
+        memory=header.experiment.memory,
+        expected=search.expect(records, trial.system) if sought else None,
     )
-
-
-def execute_in_worker(job: Job, tick: Callable[[], None]) -> Record:
-    """Make one trial in a fresh process.
-
-    Raises:
-        GuestbenchError: what the worker raised, with its exit code.
-        TrialError: the worker died without an answer.
-    """
-    stderr_path = Path(job.folder) / trial_folder(job.trial.id) / WORKER_STDERR
-    try:
-        stderr_path.parent.mkdir(parents=True, exist_ok=True)
-        stderr = stderr_path.open("wb")
-    except OSError as error:
-        hint = f"df -h {shlex.quote(job.folder)}"
-        raise StoreError(f"cannot write {stderr_path}: {error.strerror}", hint) from error
-    with (
-        stderr,
-        # Its own session, so that Ctrl-C reaches only us: we end the worker, the kernel ends its VM.
-        process.start(
-            [sys.executable, "-m", "guestbench.worker"],
-            stdin=process.PIPE,
-            stdout=process.PIPE,
-            stderr=stderr,
-            new_session=True,
-        ) as worker,
-    ):
-        answer = _talk(worker, msgspec.json.encode(job), tick)
-        status = worker.wait(5.0)
-    complaint = process.tail(stderr_path.read_bytes()).strip()
-    if not complaint:
-        stderr_path.unlink()
-    try:
-        decoded = msgspec.json.decode(answer, type=Record | Failure)
-    except msgspec.DecodeError as error:
-        words = complaint.splitlines()[-1] if complaint else "it said nothing"
-        raise TrialError(
-            f"the worker of trial {job.trial.id} died with status {status}: {words}",
-            f"cat {shlex.quote(str(stderr_path))}",
-        ) from error
-    if isinstance(decoded, Failure):
-        raise _ReadyMade(decoded)
-    return decoded
-
-
-def _talk(worker: process.Child, question: bytes, tick: Callable[[], None]) -> bytes:
-    if worker.stdin is None or worker.stdout is None:
-        raise RuntimeError("the worker was started without pipes")
-    try:
-        worker.stdin.write(question)
-        worker.stdin.close()
-    except BrokenPipeError:
-        return b""
-    answer = bytearray()
-    descriptor = worker.stdout.fileno()
-    while True:
-        ready, _, _ = select.select([descriptor], [], [], TICK_S)
-        if not ready:
-            tick()
-            continue
-        data = os.read(descriptor, 65536)
-        if not data:
-            return bytes(answer)
-        answer += data

@@ -20,6 +20,8 @@ from guestbench.errors import StoreError
 from guestbench.model import FORMAT_VERSION, Header, Record
 
 STORE_NAME = "store.jsonl"
+READABLE = (1, FORMAT_VERSION)
+"""Versions that can be read: what version 2 added has defaults, so that a store of version 1 is one of 2."""
 Line = TypeVar("Line", Header, Record)
 
 
@@ -144,7 +146,7 @@ def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
 def _decode(line: bytes, kind: type[Line], path: Path, number: int) -> Line:
     try:
         version = msgspec.json.decode(line, type=_AnyLine).version
-        if version != FORMAT_VERSION:
+        if version not in READABLE:
             raise StoreError(
                 f"{path} was written in format {version}; this guestbench reads format {FORMAT_VERSION}",
                 "guestbench run -o DIR  # measure again, into a new folder",

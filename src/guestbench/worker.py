@@ -12,6 +12,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +21,7 @@ from guestbench.errors import GuestbenchError, ImageError, StoreError
 from guestbench.model import (
     FORMAT_VERSION,
     Frozen,
+    Gap,
     Image,
     Job,
     Mark,
@@ -29,8 +31,13 @@ from guestbench.model import (
     Record,
     Role,
     Sample,
+    Series,
 )
 from guestbench.process import die_with_parent
+
+if TYPE_CHECKING:
+    from guestbench.vmm import Machine
+    from guestbench.vmm.serial import SerialLog
 
 
 class Failure(Frozen, tag_field="kind", tag="failure"):
@@ -49,6 +56,8 @@ class _Finding(Frozen):
     marks: tuple[Mark, ...] = ()
     argv: tuple[str, ...] = ()
     artifacts: dict[str, str] = {}
+    series: tuple[Series, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 def trial_folder(trial_id: str) -> Path:
@@ -97,6 +106,8 @@ def run_trial(job: Job) -> Record:
         wall_ns=time.monotonic_ns() - start_ns,
         conditions=host.conditions(before, after, cpu_after - cpu_before),
         artifacts={name: str(relative / file) for name, file in finding.artifacts.items()},
+        series=finding.series,
+        gaps=finding.gaps,
     )
 
 
@@ -122,25 +133,58 @@ def _measure_image(job: Job, folder: Path) -> _Finding:
 
 
 def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
-    from guestbench.probes.boot import watch_boot
     from guestbench.vmm import LaunchSpec, find_vmm
     from guestbench.vmm.serial import LOG_NAME, TIMING_NAME, SerialLog
 
-    system = job.guest.system
-    spec = LaunchSpec(boot=system.boot, images=images, platform=job.platform, folder=folder)
+    platform = job.platform
+    if job.trial.memory_mib is not None:
+        platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
+    spec = LaunchSpec(
+        boot=job.guest.system.boot,
+        images=images,
+        platform=platform,
+        folder=folder,
+        observed=job.trial.purpose is Purpose.MEMORY,
+    )
     log = SerialLog()
     with find_vmm(job.platform.vmm)(spec) as machine:
-        result = watch_boot(machine, system, log)
+        finding = _probe(job, machine, log, folder)
         status = machine.exit_status()
         argv = machine.argv
     log.write(folder, status)
-    return _Finding(
-        outcome=result.outcome,
-        marks=result.marks,
-        samples=result.samples,
-        argv=argv,
-        artifacts={"serial": LOG_NAME, "timing": TIMING_NAME},
-    )
+    artifacts = {"serial": LOG_NAME, "timing": TIMING_NAME} | finding.artifacts
+    return msgspec.structs.replace(finding, argv=argv, artifacts=artifacts)
+
+
+def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
+    """Do with a machine that has just been started what the trial is for."""
+    system = job.guest.system
+    match job.trial.purpose:
+        case Purpose.MEMORY:
+            from guestbench.probes import memory
+
+            counted = memory.measure(machine, system, log, job.memory)
+            for name, content in counted.raw.items():
+                (folder / name).write_bytes(content)
+            return _Finding(
+                outcome=counted.outcome,
+                marks=counted.marks,
+                samples=counted.samples,
+                series=counted.series,
+                gaps=counted.gaps,
+                artifacts={Path(name).stem: name for name in counted.raw},
+            )
+        case Purpose.MEMORY_MIN:
+            from guestbench.probes import least_memory
+
+            tried = least_memory.try_boot(machine, system, log, job.memory, job.expected)
+            size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
+            return _Finding(outcome=tried.outcome, marks=tried.marks, samples=(size,))
+        case _:
+            from guestbench.probes.boot import watch_boot
+
+            booted = watch_boot(machine, system, log)
+            return _Finding(outcome=booted.outcome, marks=booted.marks, samples=booted.samples)
 
 
 def main() -> int:

@@ -178,6 +178,7 @@ def make_header(
             title=title,
             systems=tuple(guest.system.name for guest in guests),
             optional=tuple(a.system for a in absent),
+            metrics=(MetricFamily.IMAGE, MetricFamily.BOOT),
             cycles=cycles,
             warmups=warmups,
             seed=SEED,

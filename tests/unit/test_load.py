@@ -87,7 +87,7 @@ def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
     seed = load.load_experiment("seed")
     assert {*seed.systems} == {"floor", "linux-minimal", "debian-12-direct", "debian-12-nocloud"}
     assert seed.optional == ("mirage-unikraft",)
-    assert seed.metrics == (MetricFamily.IMAGE, MetricFamily.BOOT)
+    assert seed.metrics == tuple(MetricFamily)
     assert (seed.cycles, seed.warmups) == (10, 1)
     platform = seed.platform
     assert (platform.machine, platform.memory_mib, platform.cpus) == ("q35", 512, 1)
@@ -248,7 +248,7 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
         ("seed = -1", "seed: at least 0 is needed, found -1"),
         ("metrics = []", "metrics: must not be empty"),
         ("metrics = 'boot'", 'metrics: a list is needed, found text "boot"'),
-        ("metrics = [1]", "metrics #1: one of image, boot is needed, found the number 1"),
+        ("metrics = [1]", "metrics #1: one of image, boot, memory is needed, found the number 1"),
         ("optional = ['mirage-unikraft']", 'system "mirage-unikraft" is named 2 times'),
         ("optional = ['./nowhere']", 'optional: no system.toml in folder "./nowhere"'),
         ("platform = 'q35'", 'platform: a table is needed, found text "q35"'),

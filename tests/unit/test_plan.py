@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
 from guestbench.model import Experiment, Guest, MetricFamily, Purpose
-from guestbench.plan import define, plan_trials
+from guestbench.plan import define, plan_sizes, plan_trials
 
 RECORDING = Path(__file__)
 """Any file: plans do not read it."""
@@ -66,7 +66,10 @@ def test_the_order_of_a_seed_never_changes(tmp_path: Path) -> None:
 def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None:
     """A cold first boot would be mixed into the measured ones."""
     trials = plan_trials(make_experiment(cycles=2, warmups=1), make_guests(tmp_path, ("a",)), FAKE, seed=1)
-    assert [t.purpose for t in trials] == [Purpose.IMAGE, Purpose.WARMUP, Purpose.BOOT, Purpose.BOOT]
+    assert [t.purpose for t in trials] == [
+        *(Purpose.IMAGE, Purpose.WARMUP, Purpose.BOOT, Purpose.BOOT),
+        *(Purpose.MEMORY, Purpose.MEMORY),
+    ]
 
 
 def test_only_the_families_asked_for_are_planned(tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_a_settled_disk_has_its_first_boot_measured_apart(tmp_path: Path) -> Non
     )
     trials = plan_trials(make_experiment(cycles=1), (settled,), FAKE, seed=1)
     purposes = [t.purpose for t in trials]
-    assert purposes == [Purpose.IMAGE, Purpose.FIRST_BOOT, Purpose.WARMUP, Purpose.BOOT]
+    assert purposes[:4] == [Purpose.IMAGE, Purpose.FIRST_BOOT, Purpose.WARMUP, Purpose.BOOT]
 
 
 def test_the_definition_changes_with_image_system_and_platform(tmp_path: Path) -> None:
@@ -105,6 +108,16 @@ def test_the_definition_changes_with_image_system_and_platform(tmp_path: Path) -
     assert len(variants) == 4
 
 
+def test_sizes_get_ids_of_their_own_and_count_on(tmp_path: Path) -> None:
+    """Two boots with one memory size would overwrite each other's logs."""
+    (guest,) = make_guests(tmp_path, ("a",))
+    trials = plan_sizes(guest, FAKE, (64, 64, 32), {64: (True,)})
+    assert [(t.memory_mib, t.cycle) for t in trials] == [(64, 2), (64, 3), (32, 1)]
+    assert len({t.id for t in trials}) == 3
+    assert len({t.definition for t in trials}) == 2
+    assert all(t.purpose is Purpose.MEMORY_MIN and t.block == 0 for t in trials)
+
+
 @given(
     names=st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True),
     cycles=st.integers(1, 12),
@@ -118,6 +131,7 @@ def test_every_plan_is_complete_and_has_unique_ids(
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
     trials = plan_trials(experiment, guests, FAKE, seed)
-    assert len({t.id for t in trials}) == len(trials) == len(names) * (1 + warmups + cycles)
+    each = 1 + warmups + cycles + experiment.memory.cycles
+    assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)
     assert all(counts[name, Purpose.BOOT] == cycles for name in names)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-from replay import FAKE, make_guest, make_header, make_system, write_recording
+from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench.accel import choose_accel
+from guestbench.analysis.memory import find_evidence, find_least
+from guestbench.analysis.quality import find_unfinished
 from guestbench.errors import GuestbenchError, HostError, ImageError, TrialError
 from guestbench.model import (
     Accel,
@@ -18,6 +22,7 @@ from guestbench.model import (
     Guest,
     Header,
     Job,
+    MemoryPlan,
     MetricFamily,
     Ok,
     Outcome,
@@ -25,10 +30,12 @@ from guestbench.model import (
     Purpose,
     Record,
     TimedOut,
+    Trial,
     Vmm,
 )
+from guestbench.pool import execute_in_worker, execute_in_workers
 from guestbench.progress import Forecast, PlainProgress, describe_duration, describe_record
-from guestbench.run import SilentProgress, execute_in_worker, make_job, make_trials
+from guestbench.run import Execute, SilentProgress, count_slots, make_job, make_trials
 from guestbench.store import create_store, read_store, reopen_store
 from guestbench.worker import run_trial
 
@@ -55,9 +62,9 @@ def header(tmp_path: Path) -> Header:
     return make_header(guests, experiment)
 
 
-def in_process(job: Job, _: object) -> Record:
-    """Make a trial without a worker process."""
-    return run_trial(job)
+def in_process(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
+    """Make trials without worker processes."""
+    return map(run_trial, jobs)
 
 
 def test_guests_that_fail_are_records_like_the_others(tmp_path: Path, header: Header) -> None:
@@ -84,11 +91,12 @@ def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, header: Header,
     """Ctrl-C would cost every trial made so far, or some would be made twice."""
     made: list[str] = []
 
-    def interrupted(job: Job, _: object) -> Record:
-        if len(made) == stop_after:
-            raise KeyboardInterrupt
-        made.append(job.trial.id)
-        return run_trial(job)
+    def interrupted(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
+        for job in jobs:
+            if len(made) == stop_after:
+                raise KeyboardInterrupt
+            made.append(job.trial.id)
+            yield run_trial(job)
 
     with create_store(tmp_path / "run", header) as store, pytest.raises(KeyboardInterrupt):
         make_trials(store, header, (), SilentProgress(), interrupted)
@@ -101,7 +109,7 @@ def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, header: Header,
 
 def test_a_worker_process_gives_the_same_record(tmp_path: Path, header: Header) -> None:
     """What the tests of this file see would not be what users get."""
-    job = make_job(header.trials[0], header.guests[0], FAKE, "host-1", tmp_path)
+    job = make_job(header.trials[0], header, tmp_path)
     job = msgspec.structs.replace(job, trial=msgspec.structs.replace(job.trial, system="good"))
     there, here = execute_in_worker(job, quiet), run_trial(job)
     assert isinstance(there.outcome, Ok)
@@ -111,9 +119,8 @@ def test_a_worker_process_gives_the_same_record(tmp_path: Path, header: Header) 
 
 def test_an_image_that_changes_during_the_run_stops_it(tmp_path: Path, header: Header) -> None:
     """Half of the boots would be of another guest than the report says."""
-    guest = header.guests[0]
-    recording = Path(next(iter(guest.images.values())).path)
-    job = make_job(header.trials[0], guest, FAKE, "host-1", tmp_path)
+    recording = Path(next(iter(header.guests[0].images.values())).path)
+    job = make_job(header.trials[0], header, tmp_path)
     recording.write_bytes(recording.read_bytes() + b"x")
     with pytest.raises(GuestbenchError, match="has changed since the run began") as caught:
         execute_in_worker(job, quiet)
@@ -125,17 +132,124 @@ def test_a_worker_that_dies_is_one_error(
 ) -> None:
     """A killed worker would end in a traceback about JSON."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    job = make_job(header.trials[0], header.guests[0], FAKE, "host-1", tmp_path)
+    job = make_job(header.trials[0], header, tmp_path)
     with pytest.raises(TrialError, match="died with status 1"):
         execute_in_worker(job, quiet)
 
 
 def test_a_worker_whose_parent_is_gone_makes_no_trial(tmp_path: Path, header: Header) -> None:
     """A worker could outlive a guestbench that was killed while it started."""
-    job = make_job(header.trials[0], header.guests[0], FAKE, "host-1", tmp_path)
+    job = make_job(header.trials[0], header, tmp_path)
     orphan = msgspec.structs.replace(job, parent_pid=1)
     with pytest.raises(TrialError, match="died with status 137"):
         execute_in_worker(orphan, quiet)
+
+
+def test_several_workers_at_a_time_lose_no_trial(tmp_path: Path, header: Header) -> None:
+    """A search on two cores would mix up the answers of its workers, or forget one."""
+    jobs = [make_job(trial, header, tmp_path) for trial in header.trials]
+    records = list(execute_in_workers(jobs, 3, quiet))
+    assert sorted(r.trial.id for r in records) == sorted(t.id for t in header.trials)
+    kinds = {r.trial.system: type(r.outcome) for r in records}
+    assert kinds == {"good": Ok, "hang": TimedOut, "crash": Crashed}
+
+
+def test_one_worker_that_fails_ends_the_others(tmp_path: Path, header: Header) -> None:
+    """Workers would go on booting guests after the command has ended."""
+    jobs = [make_job(trial, header, tmp_path) for trial in header.trials]
+    orphan = msgspec.structs.replace(jobs[1], parent_pid=1)
+    workers = execute_in_workers([jobs[0], orphan, *jobs[2:]], 4, quiet)
+    with pytest.raises(TrialError, match=orphan.trial.id):
+        list(workers)
+    assert not children_of(os.getpid())
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that `pid` has started and that are still there."""
+    stats = [path.read_text().rpartition(")") for path in Path("/proc").glob("[0-9]*/stat")]
+    return [int(head.split()[0]) for head, _, tail in stats if int(tail.split()[1]) == pid]
+
+
+def needs(least_mib: int, seen: list[tuple[str, int | None]]) -> Execute:
+    """Makes trials of guests that get ready from so much memory on, and notes what was tried."""
+
+    def execute(jobs: Sequence[Job], slots: int, _: object) -> Iterator[Record]:
+        assert slots >= 1
+        # The last comes back first, as it may with workers side by side.
+        for job in reversed(jobs):
+            seen.append((job.trial.system, job.trial.memory_mib))
+            record = run_trial(msgspec.structs.replace(job, trial=to_boot(job.trial)))
+            enough = (job.trial.memory_mib or 512) >= least_mib
+            outcome = Ok() if enough else Crashed(reason="too small")
+            yield msgspec.structs.replace(record, trial=job.trial, outcome=outcome, samples=())
+
+    return execute
+
+
+def to_boot(trial: Trial) -> Trial:
+    """The trial as a boot, which the fake VMM can make."""
+    return msgspec.structs.replace(trial, purpose=Purpose.BOOT)
+
+
+@pytest.fixture
+def memory_header(header: Header) -> Header:
+    """A run of one guest that counts its memory and searches for the least."""
+    experiment = Experiment(
+        name="test",
+        title="Test",
+        systems=("good",),
+        metrics=(MetricFamily.MEMORY,),
+        memory=MemoryPlan(boots=2),
+    )
+    return make_header(header.guests[:1], experiment)
+
+
+def test_the_least_memory_is_searched_for_after_all_that_is_planned(
+    tmp_path: Path, memory_header: Header
+) -> None:
+    """Sizes would be tried beside boots that are timed, or the search be forgotten."""
+    seen: list[tuple[str, int | None]] = []
+    with create_store(tmp_path / "run", memory_header) as store:
+        records = make_trials(store, memory_header, (), SilentProgress(), needs(48, seen))
+    assert [size for _, size in seen[:2]] == [None, None]
+    assert all(size for _, size in seen[2:])
+    least = find_least(memory_header, records, "good")
+    assert least is not None
+    assert (least.least_mib, least.finished) == (48, True)
+    assert read_store(tmp_path / "run")[1] == records
+    evidence = {each.memory_mib: (each.passed, each.boots) for each in find_evidence(records, "good")}
+    assert (evidence[48], evidence[47]) == ((2, 2), (0, 2))
+    assert len({r.trial.id for r in records}) == len(records)
+
+
+@pytest.mark.parametrize("kept", [1, 3, 6])
+def test_a_search_that_stopped_goes_on(tmp_path: Path, memory_header: Header, kept: int) -> None:
+    """Ctrl-C in the middle of a search would cost all of it, or make its report claim too much."""
+    with create_store(tmp_path / "run", memory_header) as store:
+        records = make_trials(store, memory_header, (), SilentProgress(), needs(48, []))
+    part = records[:kept]
+    unfinished = find_least(memory_header, part, "good")
+    assert unfinished is not None
+    assert not unfinished.finished
+    assert find_unfinished(memory_header, part) == ("good",)
+    seen: list[tuple[str, int | None]] = []
+    with create_store(tmp_path / "again", memory_header) as store:
+        again = make_trials(store, memory_header, part, SilentProgress(), needs(48, seen))
+    assert len(again) <= len(records) + 2
+    assert len(seen) < len(records)
+    least = find_least(memory_header, again, "good")
+    assert least is not None
+    assert least.least_mib == 48
+
+
+def test_slots_leave_room_for_every_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two guests of half the host's memory each would push the host into swap."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr("guestbench.host.read_memory", lambda: {"MemAvailable": 3 << 20})
+    assert count_slots(Platform(memory_mib=128)) == 4
+    assert count_slots(Platform(memory_mib=512)) == 2
+    assert count_slots(Platform(memory_mib=8192)) == 1
+    assert count_slots(Platform(memory_mib=128, cpus=4)) == 1
 
 
 def outcome_of(outcomes: dict[str, Outcome], seen: list[tuple[str, Accel]]) -> object:

@@ -10,12 +10,13 @@ import pytest
 from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench.errors import StoreError
-from guestbench.model import Experiment, Header, Record
+from guestbench.model import Experiment, Header, MetricFamily, Record
 from guestbench.run import SilentProgress, make_trials
 from guestbench.store import STORE_NAME, create_store, read_store, reopen_store
 from guestbench.worker import run_trial
 
-EXPERIMENT = Experiment(name="test", title="Test", systems=("tiny",), cycles=3)
+BOTH = (MetricFamily.IMAGE, MetricFamily.BOOT)
+EXPERIMENT = Experiment(name="test", title="Test", systems=("tiny",), cycles=3, metrics=BOTH)
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def header(tmp_path: Path) -> Header:
 def finish(folder: Path, header: Header) -> tuple[Record, ...]:
     """Make all trials of a run in this process."""
     with create_store(folder, header) as store:
-        return make_trials(store, header, (), SilentProgress(), lambda job, _: run_trial(job))
+        return make_trials(store, header, (), SilentProgress(), lambda jobs, *_: map(run_trial, jobs))
 
 
 def test_everything_written_is_read_back(tmp_path: Path, header: Header) -> None:
@@ -82,7 +83,7 @@ def test_a_store_of_another_version_is_refused_by_its_number(tmp_path: Path, hea
     newer["version"] = 999
     newer["surprise"] = True
     (folder / STORE_NAME).write_bytes(msgspec.json.encode(newer) + b"\n")
-    with pytest.raises(StoreError, match=r"format 999.*reads format 1"):
+    with pytest.raises(StoreError, match=r"format 999.*reads format 2"):
         read_store(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from guestbench.analysis.memory import find_least
 from guestbench.model import Frozen, Guest, Header, Ok, Outcome, Purpose, Record, Vmm
 
 
@@ -55,10 +56,13 @@ def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[Con
 
 
 def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
-    """The failed trials, those alike in system, purpose, outcome and reason together, as they appear."""
+    """The failed trials, those alike in system, purpose, outcome and reason together, as they appear.
+
+    A memory size that is not enough is no failure.
+    """
     groups: dict[tuple[str, Purpose, type[Outcome], str], list[Record]] = {}
     for record in records:
-        if not isinstance(record.outcome, Ok):
+        if not isinstance(record.outcome, Ok) and record.trial.purpose is not Purpose.MEMORY_MIN:
             key = (record.trial.system, record.trial.purpose, type(record.outcome), record.outcome.reason)
             groups.setdefault(key, []).append(record)
     return tuple(
@@ -75,18 +79,33 @@ def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
 
 def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
     """One sentence for each thing about the run as a whole that weakens it; empty for a sound run."""
-    done = {record.trial.id for record in records}
-    missing = sum(trial.id not in done for trial in header.trials)
+    missing = count_missing(header, records)
+    unfinished = find_unfinished(header, records)
+    rest = "Typed in this file's folder, guestbench run --resume . makes the rest."
     incomplete = (
-        f"The run is not complete: {missing} of {len(header.trials)} planned trials have no record. "
-        "Typed in this file's folder, guestbench run --resume . makes the rest."
+        f"The run is not complete: {missing} of {len(header.trials)} planned trials have no record. {rest}"
     )
+    searching = f"The search for the least RAM has not ended for {', '.join(unfinished)}. {rest}"
     replayed = "This run replayed recorded consoles: nothing was booted, and no time is a measurement."
     return (
         *((replayed,) if header.platform.vmm is Vmm.FAKE else ()),
         *((incomplete,) if missing else ()),
+        *((searching,) if unfinished and not missing else ()),
         *find_mismatches(header, records),
     )
+
+
+def count_missing(header: Header, records: Sequence[Record]) -> int:
+    """How many of the planned trials have no record."""
+    done = {record.trial.id for record in records}
+    return sum(trial.id not in done for trial in header.trials)
+
+
+def find_unfinished(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
+    """The systems whose least RAM is still to be searched for."""
+    names = [guest.system.name for guest in header.guests]
+    found = {name: find_least(header, records, name) for name in names}
+    return tuple(name for name, least in found.items() if least is not None and not least.finished)
 
 
 def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...]:

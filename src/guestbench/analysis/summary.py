@@ -15,6 +15,7 @@ from math import comb
 
 import msgspec
 
+from guestbench.analysis.memory import LEAST, add_derived_memory, holds
 from guestbench.model import (
     Better,
     Family,
@@ -44,9 +45,9 @@ On a host of two CPUs a neighbour that keeps one busy shows as half; a tenth is 
 
 READY = "boot.ready"
 ABOVE_FLOOR = "boot.above_floor"
-"""The one metric that is derived here rather than measured by a probe."""
+"""The one metric of boots that is derived here rather than measured by a probe."""
 
-COUNTED = (Purpose.IMAGE, Purpose.BOOT)
+COUNTED = (Purpose.IMAGE, Purpose.BOOT, Purpose.MEMORY, Purpose.MEMORY_MIN)
 """The purposes that enter the statistics unless others are asked for: no warm-ups, no first boots."""
 
 
@@ -57,7 +58,8 @@ def summarise(
 
     Values are those of successful trials, in the order the trials were planned, whatever the order of
     `records`. `failed` counts the system's trials of the same purpose that did not succeed. A system none
-    of whose boots succeeded gets one Summary of `boot.ready` with n = 0. `boot.above_floor` is included.
+    of whose boots succeeded gets one Summary of `boot.ready` with n = 0. Derived metrics are included. Of
+    the search for the least RAM only its result is: the sizes tried are no sample of anything.
     """
     ordered = sort_records(header, add_derived(header, records))
     return tuple(
@@ -83,7 +85,8 @@ def find_summary(
 def find_metric(header: Header, name: str) -> Metric:
     """The run's row for a metric; a name the run does not describe gets a row without a unit."""
     known = {metric.name: metric for metric in header.metrics}
-    family = MetricFamily.IMAGE if name.startswith("image.") else MetricFamily.BOOT
+    prefix = name.partition(".")[0]
+    family = MetricFamily(prefix) if prefix in tuple(MetricFamily) else MetricFamily.BOOT
     return known.get(name) or Metric(
         name=name, title=name, family=family, unit="", better=Better.NEITHER, help=""
     )
@@ -101,12 +104,13 @@ def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...
 
 
 def add_derived(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
-    """The records with `boot.above_floor` added to every successful counted boot that has `boot.ready`.
+    """The records with what is derived of several: see `analysis.memory`, and `boot.above_floor`.
 
-    The floor's median is taken of the run's successful floor boots. Nothing is added where the run has
-    none, to the floor itself, or to a record that has the sample already.
+    The latter is added to every successful counted boot that has `boot.ready`, but those of the floor. The
+    floor's median is taken of the run's successful floor boots; where the run has none, nothing is added,
+    and neither is to a record that has the sample already.
     """
-    given = tuple(records)
+    given = add_derived_memory(header, tuple(records))
     floor = floor_median(header, given)
     if floor is None:
         return given
@@ -190,16 +194,20 @@ def _add_above_floor(record: Record, floor: float) -> Record:
 def _summarise_system(
     header: Header, system: str, purpose: Purpose, records: Sequence[Record]
 ) -> list[Summary]:
-    ok = [record for record in records if isinstance(record.outcome, Ok)]
-    failed = len(records) - len(ok)
+    ok = [record for record in records if holds(record.outcome)]
+    # A size that is not enough is an answer of the search, not a failure.
+    failed = 0 if purpose is Purpose.MEMORY_MIN else len(records) - len(ok)
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
     for record in ok:
         for sample in record.samples:
+            if purpose is Purpose.MEMORY_MIN and sample.metric != LEAST:
+                continue
             groups.setdefault((sample.metric, tuple(sorted(sample.labels.items()))), []).append(sample.value)
-    if failed and not ok and purpose is not Purpose.IMAGE:
+    timed = purpose not in (Purpose.IMAGE, Purpose.MEMORY, Purpose.MEMORY_MIN)
+    if failed and not ok and timed:
         groups[(READY, ())] = []
     rank = {metric.name: index for index, metric in enumerate(header.metrics)}
-    disturbed = _disturbances(ok) if purpose is not Purpose.IMAGE else ()
+    disturbed = _disturbances(ok) if timed else ()
     return [
         _describe(system, metric, dict(labels), values, failed, purpose, disturbed)
         for (metric, labels), values in sorted(
@@ -234,6 +242,8 @@ def _describe(
     )
     if purpose is Purpose.IMAGE:
         warnings = _image_warnings(summary)
+    elif purpose in (Purpose.MEMORY, Purpose.MEMORY_MIN):
+        warnings = _failure_warnings(summary)
     else:
         warnings = (*_boot_warnings(summary, purpose), *disturbed)
     return msgspec.structs.replace(summary, warnings=warnings)
@@ -245,13 +255,17 @@ def _image_warnings(summary: Summary) -> tuple[str, ...]:
     return ()
 
 
-def _boot_warnings(summary: Summary, purpose: Purpose) -> tuple[str, ...]:
-    found = []
+def _failure_warnings(summary: Summary) -> tuple[str, ...]:
     trials = summary.n + summary.failed
     if summary.failed and summary.n:
-        found.append(f"{summary.failed} of {trials} trials failed; the statistics are of the others")
-    elif summary.failed:
-        found.append(f"all {trials} trials failed; there is nothing to describe")
+        return (f"{summary.failed} of {trials} trials failed; the statistics are of the others",)
+    if summary.failed:
+        return (f"all {trials} trials failed; there is nothing to describe",)
+    return ()
+
+
+def _boot_warnings(summary: Summary, purpose: Purpose) -> tuple[str, ...]:
+    found = [*_failure_warnings(summary)]
     if summary.n == 1 and purpose is Purpose.BOOT:
         found.append("one value only: no spread and no interval; raise --cycles")
     cv = variation(summary)

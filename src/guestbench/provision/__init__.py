@@ -15,8 +15,9 @@ from guestbench.provision import cache, shared
 from guestbench.provision.first_boot import settle
 from guestbench.provision.locate import find_guest, find_owner, missing, share_disk, system_folder
 from guestbench.provision.make import build_image, fetch_image
+from guestbench.provision.snapshot import take_snapshot
 
-__all__ = ["build", "check", "fetch", "locate", "prepare", "settle"]
+__all__ = ["build", "check", "fetch", "locate", "prepare", "settle", "take_snapshot"]
 
 Say = Callable[[str], None]
 

@@ -56,7 +56,7 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
     pristine = guest.pristine[Role.DISK]
     recipe = Settled(disk=pristine.path, disk_sha256=pristine.sha256, machine=platform.machine)
     key = cache.recipe_key(recipe)
-    name = f"disk.{_format(guest).value}"
+    name = f"disk.{disk_format(guest).value}"
     path = cache.image_folder("settled", key) / name
     with cache.locked(f"settled-{key}"):
         if cache.load_manifest(path.parent) is None or not path.exists():
@@ -66,7 +66,8 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
     return msgspec.structs.replace(guest, images=images, origin=origin)
 
 
-def _format(guest: Guest) -> DiskFormat:
+def disk_format(guest: Guest) -> DiskFormat:
+    """The format of the disk that the guest boots with."""
     match guest.system.boot:
         case Disk(format=kind) | Kernel(disk=DiskFormat() as kind):
             return kind
@@ -77,7 +78,7 @@ def _make(guest: Guest, platform: Platform, recipe: Settled, key: str, name: str
     began = time.monotonic()
     with cache.workspace("settle") as work:
         layer = work / name
-        _create_layer(Path(recipe.disk), layer, _format(guest))
+        create_layer(Path(recipe.disk), layer, disk_format(guest))
         say(f"settling {guest.system.name}: first boot")
         _boot_once(guest, platform, layer, work, say)
         manifest = cache.Manifest(
@@ -95,7 +96,7 @@ def _make(guest: Guest, platform: Platform, recipe: Settled, key: str, name: str
     say(f"settling {guest.system.name}: done in {time.monotonic() - began:.0f} s")
 
 
-def _create_layer(disk: Path, layer: Path, kind: DiskFormat) -> None:
+def create_layer(disk: Path, layer: Path, kind: DiskFormat) -> None:
     """A writable disk with the contents of `disk`: an overlay, or a copy where the format has no overlays."""
     if kind is DiskFormat.QCOW2:
         process.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", "qcow2", layer])

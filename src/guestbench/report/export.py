@@ -15,10 +15,12 @@ from guestbench.model import (
     Conditions,
     Experiment,
     Frozen,
+    Gap,
     Guest,
     Header,
     Host,
     Mark,
+    MemoryPolicy,
     Metric,
     Outcome,
     Platform,
@@ -26,11 +28,12 @@ from guestbench.model import (
     Purpose,
     Record,
     Role,
+    Series,
     Summary,
 )
 from guestbench.report.results import outcome_name
 
-JSON_VERSION = 1
+JSON_VERSION = 2
 """Version of the shape of results.json. Raised when a field changes its meaning or goes."""
 
 COLUMNS = (
@@ -82,6 +85,9 @@ class TrialResult(Frozen):
     argv: tuple[str, ...]
     images: dict[Role, str]
     artifacts: dict[str, str]
+    memory_mib: int
+    series: tuple[Series, ...]
+    gaps: tuple[Gap, ...]
 
 
 class Results(Frozen):
@@ -95,6 +101,7 @@ class Results(Frozen):
     experiment: Experiment
     host: Host
     load_1m: float
+    memory_policy: MemoryPolicy | None
     platform: Platform
     accel: AccelChoice
     systems: tuple[Guest, ...]
@@ -117,12 +124,13 @@ def render_json(header: Header, records: Sequence[Record]) -> bytes:
         experiment=header.experiment,
         host=header.host,
         load_1m=header.load_1m,
+        memory_policy=header.memory_policy,
         platform=header.platform,
         accel=header.accel,
         systems=header.guests,
         absent=header.absent,
         metrics=header.metrics,
-        trials=tuple(_trial(record) for record in derived),
+        trials=tuple(_trial(header, record) for record in derived),
         samples=tuple(_samples(header, derived)),
         summaries=summarise(header, derived),
     )
@@ -194,7 +202,7 @@ def _samples(header: Header, records: Sequence[Record]) -> Iterator[TidySample]:
             )
 
 
-def _trial(record: Record) -> TrialResult:
+def _trial(header: Header, record: Record) -> TrialResult:
     trial = record.trial
     return TrialResult(
         trial=trial.id,
@@ -212,4 +220,7 @@ def _trial(record: Record) -> TrialResult:
         argv=record.argv,
         images=record.images,
         artifacts=record.artifacts,
+        memory_mib=trial.memory_mib or header.platform.memory_mib,
+        series=record.series,
+        gaps=record.gaps,
     )

@@ -29,7 +29,7 @@ from guestbench.analysis.summary import (
     summarise,
 )
 from guestbench.model import Header, Ok, Purpose, Record, Summary
-from guestbench.report import results, setting
+from guestbench.report import memory, results, setting
 from guestbench.report.escape import Markdown, code, code_block, escape
 from guestbench.report.numbers import show_seconds
 from guestbench.report.table import Table
@@ -44,6 +44,7 @@ def render_markdown(header: Header, records: Sequence[Record]) -> str:
         "header": header,
         "records": records,
         **_gather_results(header, records, summaries),
+        **_gather_memory(header, records, summaries),
         **_gather_setting(header, records),
     }
     return make_environment().get_template("comparison_results.md.j2").render(context)
@@ -62,7 +63,7 @@ def make_environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.globals.update(code=code, code_block=code_block)
-    environment.filters.update(listing=join_words, times=count_things)
+    environment.filters.update(listing=join_words, times=count_things, first_sentence=first_sentence)
     return environment
 
 
@@ -84,6 +85,11 @@ def join_words(parts: Sequence[str]) -> Markdown:
 def count_things(count: int, thing: str) -> str:
     """How many of a thing, as `1 block` or `10 blocks`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, without its full stop."""
+    return text.partition(". ")[0].removesuffix(".")
 
 
 def _gather_results(
@@ -115,8 +121,8 @@ def _gather_results(
         "described": [
             metric for metric in header.metrics if metric.name in {s.metric for s in summaries if s.n}
         ],
-        "size_help": find_metric(header, results.IMAGE_SIZE).help.partition(". ")[0].removesuffix("."),
-        "ready_help": find_metric(header, READY).help.partition(". ")[0].removesuffix("."),
+        "size_help": first_sentence(find_metric(header, results.IMAGE_SIZE).help),
+        "ready_help": first_sentence(find_metric(header, READY).help),
         "cpu_help": find_metric(header, results.CPU).help,
         "boot_table": results.boot_times(header, summaries, READY),
         "boot_values": results.every_value(header, summaries, READY),
@@ -129,6 +135,27 @@ def _gather_results(
         "raw_table": results.raw_table(records),
         "confidence": f"{CONFIDENCE:.0%}",
         "smallest": smallest_sample(),
+    }
+
+
+def _gather_memory(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> dict[str, object]:
+    host, exact = memory.host_tables(header, records, summaries)
+    return {
+        "least_table": memory.least_table(header, records),
+        "mixed_sizes": memory.mixed_sizes(header, records),
+        "evidence_table": memory.evidence_table(header, records),
+        "memory_table": host,
+        "memory_exact": exact,
+        "views_table": memory.views_table(header, records, summaries),
+        "fields_table": memory.fields_table(header, summaries),
+        "balloon_table": memory.balloon_table(header, summaries),
+        "free_texts": memory.free_texts(header, records),
+        "memory_options": memory.extra_options(records),
+        "loads": memory.loads(header),
+        "least_help": find_metric(header, "memory.min").help,
+        "touched_help": find_metric(header, memory.TOUCHED).help,
     }
 
 

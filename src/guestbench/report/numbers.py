@@ -1,7 +1,8 @@
 """Writes numbers for readers: how many digits, which unit; never calculates a result.
 
 Times are in ms below 1 s and in s from there on; a spread is given to two digits and sets the digits of
-its row. Bytes are in powers of 1000 (1 MB is 1,000,000 bytes), with the exact number beside them.
+its row. Bytes of files are in powers of 1000 (1 MB is 1,000,000 bytes), with the exact number beside them;
+memory is in powers of 1024 (1 MiB is 1,048,576 bytes), as kernels and QEMU count it.
 """
 
 from __future__ import annotations
@@ -77,6 +78,16 @@ def show_bytes(size: float | None) -> str:
     if unit == BYTE_UNITS[0]:
         return f"{value:.0f} {unit}"
     return f"{value:.{max(0, 2 - _digit(value, 3))}f} {unit}"
+
+
+def show_kib(kib: float | None) -> str:
+    """A size given in KiB: in KiB below 1 MiB, in MiB to three digits above; a dash for None."""
+    if kib is None:
+        return NOTHING
+    if abs(kib) < 1024:
+        return f"{kib:.0f} KiB"
+    mib = kib / 1024
+    return f"{mib:,.{max(0, 2 - _digit(mib, 3))}f} MiB"
 
 
 def show_exact(value: float | None) -> str:

@@ -28,6 +28,7 @@ from guestbench.report.numbers import (
     choose_scale,
     show_bytes,
     show_exact,
+    show_kib,
     show_mean,
     show_seconds,
     show_share,
@@ -72,10 +73,22 @@ def headline(header: Header, summaries: Sequence[Summary]) -> Table:
                 _median_with_interval(ready) if ready else NOTHING,
                 show_seconds(above.median, above.sd) if above else NOTHING,
                 f"{ready.n} of {ready.n + ready.failed}" if ready else NOTHING,
+                *memory_cells(summaries, system.name),
             )
         )
     head = ("System", "Image size", "Boot time, mean ± SD", "Median (interval)", "Above the floor, median")
-    return Table(head=(*head, "Boots that got ready"), rows=tuple(rows)).without_empty_columns()
+    more = ("Boots that got ready", "Least RAM", "RAM touched, idle")
+    return Table(head=(*head, *more), rows=tuple(rows)).without_empty_columns()
+
+
+def memory_cells(summaries: Sequence[Summary], system: str) -> tuple[str, str]:
+    """The least RAM of a system, and the RAM it touches when idle."""
+    least = find_summary(summaries, system, "memory.min")
+    touched = find_summary(summaries, system, "memory.touched", {"state": "idle"})
+    return (
+        f"{show_exact(least.median)} MiB" if least else NOTHING,
+        show_kib(touched.median) if touched else NOTHING,
+    )
 
 
 def boot_times(header: Header, summaries: Sequence[Summary], metric: str) -> Table:

@@ -15,6 +15,7 @@ from guestbench.model import (
     Header,
     Image,
     Kernel,
+    MemoryPolicy,
     Net,
     Purpose,
     Record,
@@ -53,8 +54,22 @@ def host_table(header: Header) -> Table:
         ("Python", escape(host.python)),
         ("Load (1 min) at the start", f"{header.load_1m:.2f}"),
         ("Identity of this host", code(host.digest)),
+        *policy_rows(header.memory_policy),
     )
     return Table(head=("Host", ""), rows=rows, words=2)
+
+
+def policy_rows(policy: MemoryPolicy | None) -> tuple[tuple[str, str], ...]:
+    """Rows about the host's kernel that move memory figures, for the table about the host."""
+    if policy is None:
+        return ()
+    ksm = {"": "not there", "0": "off"}.get(policy.ksm, f"on ({policy.ksm})")
+    return (
+        ("Huge pages, anonymous memory", escape(policy.huge_pages or "not there")),
+        ("Huge pages, shared memory", escape(policy.shmem_huge_pages or "not there")),
+        ("Kernel same-page merging", escape(ksm)),
+        ("Swap", f"{policy.swap_mib:,} MiB" if policy.swap_mib else "none"),
+    )
 
 
 def platform_table(header: Header) -> Table:

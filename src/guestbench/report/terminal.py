@@ -9,10 +9,13 @@ from guestbench.analysis.summary import ABOVE_FLOOR, READY, find_summary, summar
 from guestbench.model import Header, Record
 from guestbench.report.escape import visible
 from guestbench.report.numbers import NOTHING, show_bytes, show_mean, show_seconds
-from guestbench.report.results import IMAGE_SIZE, list_systems, show_outcome
+from guestbench.report.results import IMAGE_SIZE, list_systems, memory_cells, show_outcome
 
 GAP = "  "
-HEAD = ("system", "image size", "boot time, mean ± SD", "above the floor, median", "n", "failed")
+HEAD = (
+    *("system", "image size", "boot time, mean ± SD", "above the floor, median", "n", "failed"),
+    *("least RAM", "RAM touched, idle"),
+)
 
 
 def render_summary_table(header: Header, records: Sequence[Record]) -> str:
@@ -21,7 +24,7 @@ def render_summary_table(header: Header, records: Sequence[Record]) -> str:
     Ends with a newline. Whatever a guest printed is shown in printable characters only.
     """
     summaries = summarise(header, records)
-    rows = [HEAD]
+    rows: list[tuple[str, ...]] = [HEAD]
     for system in list_systems(header):
         image = find_summary(summaries, system.name, IMAGE_SIZE)
         ready = find_summary(summaries, system.name, READY)
@@ -34,9 +37,12 @@ def render_summary_table(header: Header, records: Sequence[Record]) -> str:
                 show_seconds(above.median, above.sd) if above else NOTHING,
                 str(ready.n) if ready else NOTHING,
                 str(ready.failed) if ready else NOTHING,
+                *memory_cells(summaries, system.name),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    kept = [column for column in range(len(HEAD)) if any(row[column] != NOTHING for row in rows[1:])]
+    rows = [tuple(row[column] for column in kept) for row in rows] if len(rows) > 1 else rows
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [_align(row, widths) for row in rows]
     for group in find_failures(records):
         how = f"{len(group.records)} of {group.of} {group.purpose.value} trials {show_outcome(group.outcome)}"

@@ -18,11 +18,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guestbench import process
 from guestbench.errors import HostError
 from guestbench.model import Disk, Kernel, Net, Platform, Role
-from guestbench.vmm import Chunk, LaunchSpec, Machine, Qmp
+from guestbench.vmm import Chunk, Footprint, LaunchSpec, Machine, Qmp
+from guestbench.vmm.smaps import read_footprint
+
+if TYPE_CHECKING:
+    from guestbench.vmm.qmp import Connection
 
 PROGRAM = "qemu-system-x86_64"
 READ_BYTES = 65536
@@ -30,10 +35,26 @@ PIPE_BYTES = 1 << 20
 """The largest pipe that Linux gives to any user by default (/proc/sys/fs/pipe-max-size)."""
 
 
-def build_argv(spec: LaunchSpec, qmp_fd: int | None = None) -> tuple[str, ...]:
+RAM = "ram"
+MEMFD = "memory-backend-memfd"
+"""How QEMU names the memfd of the memory backend of this type."""
+BALLOON = "/machine/peripheral/balloon0"
+BALLOON_POLL_S = 1
+OFF = ("shutdown", "internal-error", "guest-panicked")
+"""States of QEMU in which its guest will not run again."""
+STEP_S = 0.25
+STATE_S = 120.0
+RESUME_S = 60.0
+GONE_S = 2.0
+UNLIMITED = 2**40
+
+
+def build_argv(spec: LaunchSpec, qmp_fd: int | None = None, state_fd: int | None = None) -> tuple[str, ...]:
     """QEMU's command line for `spec`: the platform first, then what is this guest's own."""
     console = ("-serial", "stdio", *_qmp_options(qmp_fd))
-    return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
+    incoming = ("-incoming", f"fd:{state_fd}") if state_fd is not None else ()
+    platform = _platform_options(spec.platform, observed=spec.observed)
+    return (PROGRAM, *platform, *console, *_guest_options(spec), *incoming)
 
 
 def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
@@ -42,8 +63,8 @@ def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
     return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
 
 
-def _platform_options(platform: Platform) -> Iterator[str]:
-    yield from ("-machine", platform.machine)
+def _platform_options(platform: Platform, *, observed: bool = False) -> Iterator[str]:
+    yield from ("-machine", f"{platform.machine},memory-backend={RAM}" if observed else platform.machine)
     yield from ("-accel", platform.accel.value)
     yield from ("-m", f"{platform.memory_mib}M")
     yield from ("-smp", str(platform.cpus))
@@ -51,6 +72,11 @@ def _platform_options(platform: Platform) -> Iterator[str]:
     yield from ("-nodefaults", "-no-user-config", "-nographic", "-no-reboot")
     if platform.net is Net.USER:
         yield from ("-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0")
+    if observed:
+        yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
+        yield from ("-device", "virtio-balloon-pci,id=balloon0")
+        # A guest that powers off takes its memory with it unless QEMU stays.
+        yield "-no-shutdown"
     yield from platform.extra
 
 
@@ -91,8 +117,10 @@ class QemuMachine:
         argv: Sequence[str],
         console_in: int,
         console_out: int,
-        qmp: Qmp | None,
+        qmp: Connection | None,
         stderr_path: Path,
+        *,
+        observed: bool = False,
     ) -> None:
         self._child = child
         self._console_in = console_in
@@ -101,6 +129,7 @@ class QemuMachine:
         self._arrivals.register(console_out, select.POLLIN)
         self._qmp = qmp
         self._stderr_path = stderr_path
+        self._observed = observed
         self.argv = tuple(argv)
         self.pid: int | None = child.pid
 
@@ -117,6 +146,31 @@ class QemuMachine:
 
     def read_serial(self, timeout_s: float) -> Chunk | None:
         """The next bytes of the serial console, stamped on arrival; None if none came in time."""
+        if self._observed:
+            return self._read_while_on(timeout_s)
+        return self._read(timeout_s)
+
+    def _read_while_on(self, timeout_s: float) -> Chunk | None:
+        """As `_read`, but the console counts as closed when the guest is off, though QEMU stays."""
+        end = time.monotonic() + timeout_s
+        while (chunk := self._read(min(STEP_S, max(0.0, end - time.monotonic())))) is None:
+            if self._is_off():
+                # What the guest printed last may have come after the poll.
+                return self._read(0.0) or Chunk(t_ns=self.now_ns(), data=b"")
+            if time.monotonic() >= end:
+                return None
+        return chunk
+
+    def _is_off(self) -> bool:
+        if self._qmp is None:
+            return True
+        try:
+            status = self._qmp.command("query-status")
+        except HostError:
+            return True
+        return isinstance(status, dict) and status.get("status") in OFF
+
+    def _read(self, timeout_s: float) -> Chunk | None:
         if not self._arrivals.poll(max(timeout_s, 0.0) * 1e3):
             return None
         data = os.read(self._console_out, READ_BYTES)
@@ -130,6 +184,61 @@ class QemuMachine:
     def cpu_ns(self) -> int | None:
         """CPU time QEMU has used so far, all its threads together."""
         return self._child.cpu_ns()
+
+    def footprint(self) -> Footprint | None:
+        """What QEMU takes of the host's memory; None if the launch did not ask for it to be observed."""
+        return read_footprint(self._child.pid, MEMFD) if self._observed else None
+
+    def balloon(self) -> dict[str, int]:
+        """What the guest's balloon driver says, in KiB; empty where the guest has none or said nothing yet.
+
+        Statistics that the guest does not know are all ones (virtio 1.2, 5.5.6.3) and are left out.
+        """
+        if not self._observed or self._qmp is None:
+            return {}
+        try:
+            answer = self._qmp.command("qom-get", path=BALLOON, property="guest-stats")
+        except HostError:
+            return {}
+        if not isinstance(answer, dict) or not answer.get("last-update"):
+            return {}
+        stats = answer.get("stats", {})
+        return {name: value // 1024 for name, value in stats.items() if value < 2**64 - 1}
+
+    def save_state(self, file: Path) -> None:
+        """Stop the machine for good and write its state with QEMU's migration. See `vmm.Machine`."""
+        if self._qmp is None:
+            raise RuntimeError("started without QMP")
+        try:
+            with file.open("wb") as state:
+                self._qmp.hand_over("state", state.fileno())
+                # QEMU's default of 128 MiB/s is meant for networks.
+                self._qmp.command("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
+                self._qmp.command("migrate", uri="fd:state")
+                self._await_status("query-migrate", "completed", ("failed", "cancelled"), STATE_S)
+        except OSError as error:
+            raise HostError(f"cannot write {file}: {error.strerror}", f"df -h {file.parent}") from error
+
+    def await_resumed(self) -> None:
+        """Wait until a resumed guest runs.
+
+        Raises:
+            HostError: QEMU cannot go on from the state.
+        """
+        self._await_status("query-status", "running", OFF, RESUME_S)
+
+    def _await_status(self, command: str, wanted: str, lost: Sequence[str], timeout_s: float) -> None:
+        """Ask until the answer's status is `wanted`. What is typed or printed meanwhile is left alone."""
+        end = time.monotonic() + timeout_s
+        while True:
+            answer = self.qmp.command(command)
+            status = str(answer.get("status")) if isinstance(answer, dict) else ""
+            if status == wanted:
+                return
+            if status in lost or time.monotonic() > end:
+                said = self.complaint() or "it gave no reason"
+                raise HostError(f"QEMU is {status!r} instead of {wanted!r}: {said}", "guestbench doctor")
+            time.sleep(0.01)
 
     def exit_status(self) -> int | None:
         """QEMU's exit status (negative: the signal), or None while it runs."""
@@ -150,19 +259,22 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
 
     Raises:
         ToolMissing: QEMU is not installed.
-        HostError: QEMU's standard error cannot be written to `spec.folder`.
+        HostError: QEMU's standard error cannot be written to `spec.folder`, or it cannot resume the state.
     """
     stderr_path = spec.folder / "vmm.stderr"
     with ExitStack() as stack:
         try:
             stderr = stack.enter_context(stderr_path.open("wb"))
+            state = stack.enter_context(spec.resume.open("rb")) if spec.resume else None
         except OSError as error:
-            raise HostError(f"cannot write {stderr_path}: {error.strerror}", "df -h .") from error
+            raise HostError(f"cannot open {error.filename}: {error.strerror}", "df -h .") from error
         their_in, console_in = _pipe(stack)
         console_out, their_out = _pipe(stack)
-        qmp_ours, qmp_theirs = _socketpair(stack) if spec.qmp else (None, None)
-        argv = build_argv(spec, qmp_theirs.fileno() if qmp_theirs else None)
-        fds = [qmp_theirs.fileno()] if qmp_theirs else []
+        talks = spec.qmp or spec.observed or state is not None
+        qmp_ours, qmp_theirs = _socketpair(stack) if talks else (None, None)
+        state_fd = state.fileno() if state else None
+        argv = build_argv(spec, qmp_theirs.fileno() if qmp_theirs else None, state_fd)
+        fds = [file.fileno() for file in (qmp_theirs, state) if file]
         child = stack.enter_context(
             process.start(
                 argv, pass_fds=fds, stdin=their_in.fileno(), stdout=their_out.fileno(), stderr=stderr
@@ -170,13 +282,33 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         )
         their_in.close()
         their_out.close()
-        qmp: Qmp | None = None
+        qmp: Connection | None = None
         if qmp_ours and qmp_theirs:
             from guestbench.vmm.qmp import connect  # asyncio is slow to import, and boots need no QMP
 
             qmp_theirs.close()
-            qmp = stack.enter_context(connect(qmp_ours))
-        yield QemuMachine(child, argv, console_in.fileno(), console_out.fileno(), qmp, stderr_path)
+            try:
+                qmp = stack.enter_context(connect(qmp_ours))
+            except HostError:
+                # A QEMU that refuses its options is for the reader of the console to find, as without QMP.
+                if child.wait(GONE_S) is None:
+                    raise
+        machine = QemuMachine(
+            child,
+            argv,
+            console_in.fileno(),
+            console_out.fileno(),
+            qmp,
+            stderr_path,
+            observed=spec.observed,
+        )
+        if qmp and spec.observed:
+            qmp.command(
+                "qom-set", path=BALLOON, property="guest-stats-polling-interval", value=BALLOON_POLL_S
+            )
+        if state and qmp:
+            machine.await_resumed()
+        yield machine
 
 
 def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:

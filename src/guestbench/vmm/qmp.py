@@ -38,6 +38,18 @@ class Connection:
         except (QMPError, TimeoutError) as error:
             raise HostError(f"QMP {name}: {error or 'no answer'}", "guestbench doctor") from error
 
+    def hand_over(self, name: str, fd: int) -> None:
+        """Give QEMU a file descriptor, which it knows as `name` from now on.
+
+        Raises:
+            HostError: as `command`.
+        """
+        try:
+            self._client.send_fd_scm(fd)
+        except (QMPError, OSError) as error:
+            raise HostError(f"QMP: a file cannot be handed over: {error}", "guestbench doctor") from error
+        self.command("getfd", fdname=name)
+
 
 @contextmanager
 def connect(sock: socket.socket) -> Iterator[Connection]:

@@ -1,0 +1,81 @@
+"""What an experiment asks for: the platform, the metrics, how often; no type here is a result."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from guestbench.model.base import Frozen
+
+
+class Accel(StrEnum):
+    """QEMU accelerators; `auto` is resolved before the first trial by booting the guests themselves."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Vmm(StrEnum):
+    """The VMMs there are; `fake` replays recorded serial logs and starts no process."""
+
+    QEMU = "qemu"
+    FAKE = "fake"
+
+
+class Net(StrEnum):
+    """Guest networking: QEMU's user networking on a virtio-net device, or none."""
+
+    USER = "user"
+    NONE = "none"
+
+
+class Platform(Frozen):
+    """The virtual machine every system of an experiment gets."""
+
+    vmm: Vmm = Vmm.QEMU
+    machine: str = "q35"
+    memory_mib: int = 512
+    cpus: int = 1
+    accel: Accel = Accel.AUTO
+    net: Net = Net.USER
+    extra: tuple[str, ...] = ()
+
+
+class MetricFamily(StrEnum):
+    """Groups of metrics that are measured together; what `--metrics` chooses from."""
+
+    IMAGE = "image"
+    BOOT = "boot"
+    MEMORY = "memory"
+
+
+class MemoryPlan(Frozen):
+    """How memory is measured. A memory size counts as enough if `boots` boots in a row get ready with it.
+
+    Each must also stay well for `well_s` seconds. `settle_s` is how long after ready a guest counts as idle;
+    `cycles` how often each guest is booted to count its memory.
+    """
+
+    cycles: int = 2
+    settle_s: float = 10.0
+    boots: int = 3
+    well_s: float = 2.0
+
+
+class Experiment(Frozen):
+    """What an `experiments/*.toml` file holds.
+
+    `systems` and `optional` are names of the catalogue, or paths of folders with a `system.toml`;
+    an optional system whose image is missing is left out, and the report says so.
+    """
+
+    name: str
+    title: str
+    systems: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    metrics: tuple[MetricFamily, ...] = (MetricFamily.IMAGE, MetricFamily.BOOT, MetricFamily.MEMORY)
+    cycles: int = 10
+    warmups: int = 1
+    seed: int | None = None
+    memory: MemoryPlan = MemoryPlan()
+    platform: Platform = Platform()

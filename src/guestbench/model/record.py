@@ -1,0 +1,169 @@
+"""What is measured, and the record of a trial; no type here compares or judges."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from guestbench.model.base import Frozen
+from guestbench.model.experiment import MetricFamily
+from guestbench.model.system import Role
+
+FORMAT_VERSION = 2
+"""Version of the store's lines. Raised whenever an older reader would misread a newer store."""
+
+
+class Better(StrEnum):
+    """Which direction of a metric is the better one."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEITHER = "neither"
+
+
+class Metric(Frozen):
+    """A row of the metric table: a probe returns samples of it, a report prints its unit and help."""
+
+    name: str
+    title: str
+    family: MetricFamily
+    unit: str
+    better: Better
+    help: str
+
+
+class Provenance(StrEnum):
+    """Where a value comes from."""
+
+    MEASURED = "measured"
+    DERIVED = "derived"
+    DECLARED = "declared"
+
+
+class Purpose(StrEnum):
+    """What a trial is for. Only `boot` trials enter the boot statistics.
+
+    A `memory-min` trial asks whether a memory size is enough, so that its failure is an answer.
+    """
+
+    IMAGE = "image"
+    FIRST_BOOT = "first-boot"
+    WARMUP = "warmup"
+    BOOT = "boot"
+    MEMORY = "memory"
+    MEMORY_MIN = "memory-min"
+
+
+class Trial(Frozen):
+    """One measurement to make: one worker process and, except for `image`, one VM.
+
+    `block` counts the shuffled blocks from 1, and is 0 outside them; `cycle` counts this system's trials
+    of this purpose (and memory size) from 1. `definition` is a digest of all that defines what is booted
+    and how. `memory_mib` is the guest's memory where it is not the platform's.
+    """
+
+    id: str
+    system: str
+    purpose: Purpose
+    block: int
+    cycle: int
+    definition: str
+    memory_mib: int | None = None
+
+
+class Mark(Frozen):
+    """A milestone reached, in nanoseconds of `clock` since the exec of the VMM."""
+
+    name: str
+    t_ns: int
+    clock: str = "monotonic"
+
+
+class Sample(Frozen):
+    """One value of a metric, in the metric's unit."""
+
+    metric: str
+    value: int | float
+    labels: dict[str, str] = {}
+    provenance: Provenance = Provenance.MEASURED
+
+
+class Series(Frozen):
+    """Values of a metric over time: `values[i]` in its unit, `t_ns[i]` after the exec of the VMM."""
+
+    metric: str
+    t_ns: tuple[int, ...]
+    values: tuple[int | float, ...]
+    labels: dict[str, str] = {}
+
+
+class Gap(Frozen):
+    """Why a trial has no sample of these labels of a metric."""
+
+    metric: str
+    reason: str
+    labels: dict[str, str] = {}
+
+
+class Ok(Frozen, tag_field="result", tag="ok"):
+    """The trial did what it was for."""
+
+    reason: str = ""
+
+
+class TimedOut(Frozen, tag_field="result", tag="timed-out"):
+    """The guest did not get ready in its time."""
+
+    reason: str
+
+
+class Crashed(Frozen, tag_field="result", tag="crashed"):
+    """The guest or its VMM died too early; the reason quotes the line that says so."""
+
+    reason: str
+
+
+class Unsupported(Frozen, tag_field="result", tag="unsupported"):
+    """The trial cannot be made for this system on this host."""
+
+    reason: str
+
+
+class Incomplete(Frozen, tag_field="result", tag="incomplete"):
+    """The trial was made in part: its samples hold, and the reason says what stopped it."""
+
+    reason: str
+
+
+Outcome = Ok | TimedOut | Crashed | Unsupported | Incomplete
+
+
+class Conditions(Frozen):
+    """What else the host did during a trial, as shares of all its CPUs' time (0 to 1)."""
+
+    load_1m: float
+    cpu_others: float
+    cpu_steal: float
+
+
+class Record(Frozen, tag_field="kind", tag="record"):
+    """All that a trial produced. Failures are records too.
+
+    `images` maps a role to the file's SHA-256; `artifacts` a name to a path relative to the run folder;
+    `started` is UTC in ISO 8601.
+    """
+
+    version: int
+    trial: Trial
+    outcome: Outcome
+    marks: tuple[Mark, ...]
+    samples: tuple[Sample, ...]
+    argv: tuple[str, ...]
+    host: str
+    images: dict[Role, str]
+    tool: str
+    started: str
+    wall_ns: int
+    conditions: Conditions
+    artifacts: dict[str, str] = {}
+    series: tuple[Series, ...] = ()
+    gaps: tuple[Gap, ...] = ()

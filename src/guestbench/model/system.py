@@ -1,0 +1,231 @@
+"""What is compared: systems, how they boot and where their images come from; no type here is a result."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from guestbench.model.base import Frozen
+
+
+class Family(StrEnum):
+    """The kinds of guest that a report tells apart."""
+
+    UNIKERNEL = "unikernel"
+    LINUX = "linux"
+    FLOOR = "floor"
+
+
+class DiskFormat(StrEnum):
+    """Disk image formats, named as QEMU names them."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+class Role(StrEnum):
+    """What an image file is to its guest."""
+
+    KERNEL = "kernel"
+    INITRD = "initrd"
+    DISK = "disk"
+
+
+class Kernel(Frozen, tag_field="type", tag="kernel"):
+    """Booted by QEMU's `-kernel`, with `-initrd` and a disk where the guest wants them."""
+
+    cmdline: str = ""
+    initrd: bool = False
+    disk: DiskFormat | None = None
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The image files this boot needs, kernel first."""
+        return (
+            Role.KERNEL,
+            *((Role.INITRD,) if self.initrd else ()),
+            *((Role.DISK,) if self.disk else ()),
+        )
+
+
+class Disk(Frozen, tag_field="type", tag="disk"):
+    """Booted from a disk through firmware and the disk's own boot loader."""
+
+    format: DiskFormat = DiskFormat.QCOW2
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The image files this boot needs."""
+        return (Role.DISK,)
+
+
+Boot = Kernel | Disk
+
+
+class Milestone(Frozen):
+    """A point on the way to ready: reached when the serial console has printed `pattern` (literal text)."""
+
+    name: str
+    pattern: str
+    help: str = ""
+
+
+class FailurePattern(Frozen):
+    """Literal text on the serial console that means the guest is lost, and what it then died of."""
+
+    pattern: str
+    reason: str
+
+
+class DebianDisk(Frozen, tag_field="method", tag="debian-disk"):
+    """Recipe of a bootable GPT disk built from Debian packages with mmdebstrap.
+
+    `size_mib` is the virtual size; `cmdline` goes to GRUB's Linux line; `files` are written into the
+    root file system (absolute path to text), `masked` units are linked to /dev/null.
+    """
+
+    suite: str
+    packages: tuple[str, ...]
+    size_mib: int
+    cmdline: str
+    grub_timeout_s: int = 5
+    hostname: str = "localhost"
+    enable: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+
+
+class DebianInitramfs(Frozen, tag_field="method", tag="debian-initramfs"):
+    """Recipe of a Debian kernel and an initramfs that holds static busybox and a few files.
+
+    `tree` names a folder in the system's folder whose files become the root of the initramfs; `modules`
+    are kernel modules to put into it, their dependencies included, listed in load order in /etc/modules.
+    """
+
+    suite: str
+    kernel_package: str
+    tree: str
+    modules: tuple[str, ...] = ()
+
+
+class Assembly(Frozen, tag_field="method", tag="assembly"):
+    """Recipe of a multiboot kernel from one assembly file in the system's folder, built with gcc."""
+
+    source: str
+
+
+Build = DebianDisk | DebianInitramfs | Assembly
+
+
+class Fetch(Frozen):
+    """An official image to download, verified against the publisher's list of `algorithm` digests."""
+
+    url: str
+    sums_url: str
+    algorithm: str = "sha512"
+
+
+class Provision(Frozen):
+    """Where a system's image files come from. Several ways may be open; a path the user gives wins."""
+
+    path: str = ""
+    """A file the user brings, looked for below the working folder."""
+    share: str = ""
+    """Another system whose disk this one uses; kernel and initrd are taken out of that disk."""
+    build: Build | None = None
+    fetch: Fetch | None = None
+    settle: bool = False
+    """Whether the disk is booted once before it is measured (machine-id, growfs), first boots apart."""
+    differences: tuple[str, ...] = ()
+    """How a built image differs from the official one."""
+    hint: str = ""
+    """How to come by an image where the tool cannot build or fetch one."""
+
+
+class Login(Frozen):
+    """How to get a shell on the serial console once the guest is ready."""
+
+    user: str
+    password: str = ""
+    prompt: str = "# "
+
+
+class Command(Frozen, tag_field="type", tag="command"):
+    """A load that is typed into the guest's shell, and is over when `command` ends."""
+
+    command: str
+    timeout_s: float = 120.0
+    help: str = ""
+
+
+class OwnWork(Frozen, tag_field="type", tag="own-work"):
+    """A load that the guest begins by itself when it is ready, over when its console has printed `end`."""
+
+    end: str
+    timeout_s: float = 120.0
+    help: str = ""
+
+
+Load = Command | OwnWork
+
+
+class MemoryReport(Frozen):
+    """Where a guest without a shell prints a figure of its memory.
+
+    The first whole number behind the literal text `before` on the serial console is a count of
+    `unit_bytes` bytes, and becomes a sample of `metric`.
+    """
+
+    metric: str
+    before: str
+    unit_bytes: int = 1
+    help: str = ""
+
+
+class System(Frozen):
+    """A guest of the catalogue: what `systems/NAME/system.toml` holds."""
+
+    name: str
+    title: str
+    family: Family
+    boot: Boot
+    ready: str
+    timeout_s: float
+    help: str = ""
+    milestones: tuple[Milestone, ...] = ()
+    failures: tuple[FailurePattern, ...] = ()
+    login: Login | None = None
+    load: Load | None = None
+    memory_reports: tuple[MemoryReport, ...] = ()
+    services: tuple[str, ...] = ()
+    provision: Provision = Provision()
+
+
+class Image(Frozen):
+    """A file that a guest boots from, as found before the first trial."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+class Origin(Frozen):
+    """How a system's image files came to be: `kind` is built, fetched, given or shared."""
+
+    kind: str
+    detail: str
+    differences: tuple[str, ...] = ()
+    settled: bool = False
+
+
+class Guest(Frozen):
+    """A system with its image files found: what a trial boots.
+
+    `pristine` holds the images as provisioned; `images` those to measure boots on, which for a settled
+    disk is an overlay on the pristine one. They are the same files where nothing was settled.
+    """
+
+    system: System
+    images: dict[Role, Image]
+    pristine: dict[Role, Image]
+    origin: Origin
