@@ -75,8 +75,9 @@ def describe_record(record: Record) -> str:
     if not isinstance(record.outcome, Ok):
         return f"{name}: FAILED: {record.outcome.reason}"
     if record.trial.purpose is Purpose.MEMORY:
-        touched = [s.value for s in record.samples if s.metric == "memory.touched"]
-        return f"{name}: touches {touched[-1] / 1024:.1f} MiB" if touched else f"{name}: done"
+        touched = {s.labels["state"]: s.value for s in record.samples if s.metric == "memory.touched"}
+        shown = (f"{state} {kib / 1024:.1f} MiB" for state, kib in touched.items() if state != "load-end")
+        return f"{name}: RAM touched: {', '.join(shown)}"
     ready = next((s.value for s in record.samples if s.metric == "boot.ready"), None)
     return f"{name}: {'done' if ready is None else f'ready after {ready:.3f} s'}"
 

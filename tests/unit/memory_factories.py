@@ -80,7 +80,7 @@ def make_memory_run() -> tuple[Header, tuple[Record, ...]]:
         header,
         experiment=experiment,
         metrics=find_metrics((MetricFamily.MEMORY,)),
-        memory_policy=MemoryPolicy(huge_pages="madvise", shmem_huge_pages="advise", ksm="0", swap_mib=0),
+        memory_policy=MemoryPolicy(huge_pages="madvise", shmem_huge_pages="never", ksm="0", swap_mib=0),
     )
     counted = [_count(trial, guests) for trial in trials]
     return header, (*counted, *(record for name in names for record in _search(name)))

@@ -254,6 +254,8 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
         ("platform = 'q35'", 'platform: a table is needed, found text "q35"'),
         ("platform.memory_mib = 0", "[platform] memory_mib: at least 1 is needed, found 0"),
         ("platform.extra = ['-s', '']", "[platform] extra: must not be empty"),
+        ("memory.cycles = 0", "[memory] cycles: at least 1 is needed, found 0"),
+        ("memory.settle_s = -1", "[memory] settle_s: more than 0 seconds are needed, found -1"),
         ("cycles = 2024-01-01", "cycles: a whole number is needed, found a date"),
     ],
 )
@@ -316,6 +318,23 @@ def test_own_system_cannot_take_the_name_of_one_beside_it(tmp_path: Path) -> Non
             '[provision] share: unknown system "flor"; did you mean',
         ),
         ("[boot]", "[login]\nuser = ''\n[boot]", "[login] user: must not be empty"),
+        (
+            "[boot]",
+            "[load]\ntype = 'command'\ncommand = ' '\n[boot]",
+            "[load] command: must not be empty",
+        ),
+        ("[boot]", "[load]\ntype = 'own-work'\n[boot]", "[load] end: missing; text is needed"),
+        (
+            "[boot]",
+            "[load]\ntype = 'stress'\n[boot]",
+            '[load] type: unknown value "stress"; known: command, own-work',
+        ),
+        (
+            "[boot]",
+            "[[memory_reports]]\nmetric = 'memory.used'\nbefore = 'x'\n[boot]",
+            '[[memory_reports]] #1 metric: unknown metric that a guest can print "memory.used"; did you mean '
+            "memory.guest_used?",
+        ),
         (
             "[boot]",
             "[[milestones]]\nname = 'a'\n[boot]",

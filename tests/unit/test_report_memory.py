@@ -17,7 +17,7 @@ from guestbench import process
 from guestbench.analysis.memory import find_evidence, find_least
 from guestbench.analysis.quality import find_failures, find_notices
 from guestbench.analysis.summary import add_derived, find_summary, summarise
-from guestbench.model import Header, MetricFamily, Provenance, Purpose, Record
+from guestbench.model import Header, MemoryPolicy, MetricFamily, Provenance, Purpose, Record
 from guestbench.report.export import render_csv, render_json
 from guestbench.report.markdown import render_markdown
 from guestbench.report.memory import extra_options, format_free, show_least
@@ -96,6 +96,15 @@ def test_a_search_that_has_not_ended_is_noticed() -> None:
     (notice,) = find_notices(header, records)
     assert "has not ended for" in notice
     assert "broken" in notice and "linux-minimal" not in notice
+
+
+def test_a_host_whose_settings_distort_memory_is_noticed() -> None:
+    """One touched byte would count for 2 MiB, and nobody would know why all guests look alike."""
+    header, records = make_memory_run()
+    policy = MemoryPolicy(huge_pages="always", shmem_huge_pages="advise", ksm="1", swap_mib=0)
+    notices = find_notices(msgspec.structs.replace(header, memory_policy=policy), records)
+    assert any("whole huge page" in notice for notice in notices)
+    assert any("same-page merging" in notice for notice in notices)
 
 
 def test_what_is_derived_says_so() -> None:

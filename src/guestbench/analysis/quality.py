@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from guestbench.analysis.memory import find_least
-from guestbench.model import Frozen, Guest, Header, Ok, Outcome, Purpose, Record, Vmm
+from guestbench.model import Frozen, Guest, Header, MetricFamily, Ok, Outcome, Purpose, Record, Vmm
 
 
 class ConditionSummary(Frozen):
@@ -91,7 +91,25 @@ def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
         *((replayed,) if header.platform.vmm is Vmm.FAKE else ()),
         *((incomplete,) if missing else ()),
         *((searching,) if unfinished and not missing else ()),
+        *_find_memory_notices(header),
         *find_mismatches(header, records),
+    )
+
+
+def _find_memory_notices(header: Header) -> tuple[str, ...]:
+    """Settings of the host's kernel under which memory figures do not mean what they seem to."""
+    policy = header.memory_policy
+    if policy is None or MetricFamily.MEMORY not in header.experiment.metrics:
+        return ()
+    huge = policy.shmem_huge_pages
+    coarse = (
+        f"Huge pages are on for shared memory ({huge!r}), and QEMU asks for them: one touched byte of guest "
+        "RAM may count for a whole huge page. Memory figures of this run hold for hosts of this setting only."
+    )
+    merging = "Kernel same-page merging runs on the host: the VMM's own memory may seem smaller than it is."
+    return (
+        *((coarse,) if huge not in ("", "never", "deny") else ()),
+        *((merging,) if policy.ksm == "1" else ()),
     )
 
 
