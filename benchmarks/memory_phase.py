@@ -48,9 +48,10 @@ def report(folder: Path) -> None:
         if not searched or ready is None:
             continue
         took = span_s(searched)
+        counting = sum(record.wall_ns for record in counted) / 1e9
         least = show_least(find_least(header, records, name))
         print(
-            f"{name}: least RAM {least}; ready after {ready:.2f} s; counting {span_s(counted):.0f} s; "
+            f"{name}: least RAM {least}; ready after {ready:.2f} s; counting {counting:.0f} s; "
             f"search {took:.0f} s = {took / ready:.1f} boots of it, in {len(searched)} boots"
         )
 
