@@ -106,9 +106,9 @@ def test_image_paths_with_commas_and_spaces_boot(floor: Guest, tmp_path: Path) -
 
 
 def start_run(folder: Path, cycles: int) -> list[str]:
-    """The command of a run of the floor alone."""
+    """The command of a run of the floor's image and boots alone."""
     argv = [sys.executable, "-m", "guestbench", "run", "--only-system", "floor", "--accel", "tcg"]
-    return [*argv, "--cycles", str(cycles), "-o", str(folder)]
+    return [*argv, "--metrics", "image,boot", "--cycles", str(cycles), "-o", str(folder)]
 
 
 def wait_for_records(folder: Path, count: int) -> None:
