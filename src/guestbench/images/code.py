@@ -1,0 +1,222 @@
+"""Judges x86 code by what is in it: mitigations, ways to trap into it, programs linked in; it never runs it.
+
+All of it is derived from byte patterns, headers and symbols; each conclusion names its evidence. An absent
+pattern says that this way of finding it found nothing, and the words say which way that was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from guestbench.images.elf_tables import PT_GNU_RELRO, PT_GNU_STACK, ElfTables, Symbols
+from guestbench.images.inspection import Count, Known, Signature, known, unknown
+from guestbench.images.tree import show
+
+_CANARY = re.compile(rb"[\x64\x65][\x48\x4c][\x8b\x2b\x33\x3b][\x04-\x3c]\x25\x28\0\0\0", re.DOTALL)
+"""mov, sub, xor or cmp of a register with %fs:0x28 or %gs:0x28, as GCC and Clang write it for x86-64."""
+_LSTAR = re.compile(rb"[\xb8-\xbf]\x82\0\0\xc0", re.DOTALL)
+_LSTAR_WRITE = re.compile(rb"\xb9\x82\0\0\xc0.{0,40}?\x0f\x30", re.DOTALL)
+"""mov $0xc0000082 to any register: the number of the MSR that says where SYSCALL enters; and to %ecx with
+wrmsr soon after it. A Linux for Xen passes the number to a function instead, so that both are counted."""
+_TRAPS = {"syscall": b"\x0f\x05", "sysenter": b"\x0f\x34", "int 0x80": b"\xcd\x80"}
+_ENDBR = b"\xf3\x0f\x1e\xfa"
+_MAX_TRAPS_TRIED = 20_000
+_STARTS_TRIED, _SHORTEST_RUN = 16, 32
+
+NAMES_LSTAR, WRITES_LSTAR = "code that names LSTAR", "of it, followed by wrmsr"
+FAMILIES = (
+    ("OCaml code", re.compile(r"caml[A-Z]")),
+    ("OCaml runtime", re.compile(r"caml_")),
+    ("Unikraft system calls", re.compile(r"_?_?uk_syscall")),
+    ("Unikraft", re.compile(r"_?_?_?uk_?[a-z]|ukplat_|uknetdev|virtio|pci_|_libkvmplat")),
+    ("lwIP", re.compile(r"lwip_|etharp_|pbuf_|netif_(?:add|set|init)|tcp_(?:input|output|write|slowtmr)")),
+    ("Mbed TLS, OpenSSL", re.compile(r"mbedtls_|SSL_|EVP_|OPENSSL_")),
+    ("GMP, Zarith", re.compile(r"__gmp|mpn_|ml_z_")),
+    ("Mirage C stubs", re.compile(r"mirage_|mc_|digestif_|caml_checksum|checksum_")),
+    ("Linux", re.compile(r"__x64_sys_|__do_sys_|__se_sys_|__ia32_|__ksymtab")),
+    (
+        "musl and libc",
+        re.compile(
+            r"__?(libc|musl|pthread|stdio|lock|fork|malloc|init_)\w*|(str|mem|wcs|pthread_|f?printf|scanf)\w*"
+        ),
+    ),
+)
+"""Families of symbols by their names, tried in this order."""
+
+_HANDLER = re.compile(r"uk_syscall_[re]_(?:[eu]_)?(\w+)|__x64_sys_(\w+)")
+_OCAML_MODULE = re.compile(r"caml([A-Z]\w*?)(?:__|[.$@]|_code_|_data_|_frametable|_\d|$)")
+_LIBRARY_STRINGS = (
+    ("OCaml runtime", re.compile(rb"Fatal error: exception %s")),
+    ("Unikraft", re.compile(rb"Powered by|Unikraft")),
+    ("musl", re.compile(rb"MUSL_LOCPATH|No error information\0|/etc/ld-musl")),
+    ("glibc", re.compile(rb"GNU C Library|GLIBC_2\.")),
+    ("lwIP", re.compile(rb"lwIP|lwip_")),
+    ("OpenSSL", re.compile(rb"OpenSSL \d")),
+    ("SQLite", re.compile(rb"SQLite format 3")),
+    ("zlib", re.compile(rb"(?:in|de)flate \d\.\d")),
+    ("MirageOS", re.compile(rb"mirage[-_](?:runtime|crypto|net|unikraft|clock)|Mirage_runtime")),
+    ("Irmin", re.compile(rb"irmin[./-]|Irmin")),
+    ("Linux kernel", re.compile(rb"Linux version \d")),
+)
+"""Libraries by strings that come with them."""
+
+PROGRAMS = (
+    ("bash", re.compile(rb"GNU bash, version")),
+    ("BusyBox", re.compile(rb"BusyBox v\d")),
+    ("dash or ash", re.compile(rb"Illegal number: %s")),
+    ("zsh", re.compile(rb"zsh: warning|ZSH_VERSION")),
+    ("Python", re.compile(rb"PYTHONHOME")),
+    ("Perl", re.compile(rb"PERL5LIB")),
+    ("Lua", re.compile(rb"PUC-Rio|LuaJIT \d")),
+    ("Ruby", re.compile(rb"RUBYOPT")),
+    ("Node.js", re.compile(rb"NODE_OPTIONS")),
+    ("OCaml toplevel", re.compile(rb"OCAML_TOPLEVEL_PATH|caml_toplevel_")),
+    ("dpkg", re.compile(rb"dpkg-deb|/var/lib/dpkg")),
+    ("apt", re.compile(rb"/var/lib/apt/")),
+    ("apk", re.compile(rb"lib/apk/db")),
+    ("rpm", re.compile(rb"/var/lib/rpm")),
+)
+"""Shells, interpreters and package managers by strings of their own; a mere path such as /bin/sh is none."""
+
+
+def _count_matches(pattern: re.Pattern[bytes], data: bytes) -> int:
+    """How often a pattern is there, without a list of the places: there can be millions in a hostile file."""
+    return sum(1 for _ in pattern.finditer(data))
+
+
+def find_families(symbols: Symbols, source: str) -> Known[tuple[Count, ...]]:
+    """Count symbols by family; the rest is `other`. `source` is their origin, or why there are none."""
+    if not symbols:
+        return unknown(source)
+    counts: Counter[str] = Counter()
+    for name, _ in symbols:
+        counts[next((family for family, pattern in FAMILIES if pattern.match(name)), "other")] += 1
+    order = [*(family for family, _ in FAMILIES), "other"]
+    rows = tuple(Count(name=family, count=counts[family]) for family in order if counts[family])
+    return known(rows, f"{source}, by the beginnings of names")
+
+
+def find_libraries(contents: bytes, symbols: Symbols, source: str) -> Known[tuple[Count, ...]]:
+    """Libraries linked in: OCaml's by the modules of their symbols, others by strings that come with them.
+
+    The count is of symbols, or of places where a string is found.
+    """
+    modules = Counter(match[1] for name, _ in symbols if (match := _OCAML_MODULE.match(name)))
+    units: Counter[str] = Counter()
+    for name, count in modules.items():
+        # Cmdliner_arg belongs to Cmdliner, where that is a module, too.
+        whole = name.partition("_")[0]
+        units["Stdlib" if name.startswith("Camlinternal") else whole if whole in modules else name] += count
+    rows = [Count(name=show(f"OCaml: {name}".encode()), count=count) for name, count in sorted(units.items())]
+    strings = [(name, _count_matches(pattern, contents)) for name, pattern in _LIBRARY_STRINGS]
+    rows += [Count(name=name, count=count) for name, count in strings if count]
+    if not rows:
+        return unknown("no string of a known library, and no symbols")
+    return known(
+        tuple(rows), f"OCaml modules in {source}; strings" if modules else "strings of known libraries"
+    )
+
+
+def find_programs(contents: bytes) -> Known[tuple[str, ...]]:
+    """Shells, interpreters and package managers whose own strings are in the image."""
+    found = tuple(name for name, pattern in PROGRAMS if pattern.search(contents))
+    return known(found, f"strings of {len(PROGRAMS)} known shells, interpreters and package managers")
+
+
+def find_handlers(symbols: Symbols, source: str) -> Known[int]:
+    """How many system calls have a handler, by the handlers' symbols."""
+    if not symbols:
+        return unknown(source)
+    names = {match[1] or match[2] for name, _ in symbols if (match := _HANDLER.fullmatch(name))}
+    return known(len(names), f"{source}: uk_syscall_r_*, uk_syscall_e_* and __x64_sys_*, each call once")
+
+
+def find_traps(code: Sequence[bytes], bits: int) -> Known[tuple[Count, ...]]:
+    """Ways for code without privileges to enter the kernel by a trap, and code that makes such calls.
+
+    The bytes of an instruction also occur inside others. An occurrence counts if most decodings that begin a
+    little before it arrive exactly at it: x86 code falls into step again after a few instructions.
+    """
+    decoder = _Decoder(bits)
+    rows = [
+        Count(name=name, count=sum(_count_matches(pattern, part) for part in code))
+        for name, pattern in ((NAMES_LSTAR, _LSTAR), (WRITES_LSTAR, _LSTAR_WRITE))
+    ]
+    for name, pattern in _TRAPS.items():
+        count = tried = 0
+        for part in code:
+            at = -1
+            while (at := part.find(pattern, at + 1)) >= 0:
+                tried += 1
+                if tried > _MAX_TRAPS_TRIED:
+                    return unknown(f"the bytes of {name} occur more than {_MAX_TRAPS_TRIED} times")
+                count += decoder.is_instruction(part, at)
+        rows.append(Count(name=f"{name} instructions", count=count))
+    return known(
+        tuple(rows), "byte patterns in the executable segments; traps at instruction boundaries by capstone"
+    )
+
+
+class _Decoder:
+    def __init__(self, bits: int) -> None:
+        import capstone
+
+        self._engine = capstone.Cs(
+            capstone.CS_ARCH_X86, capstone.CS_MODE_64 if bits == 64 else capstone.CS_MODE_32
+        )
+
+    def is_instruction(self, code: bytes, at: int) -> bool:
+        """Whether most decodings that begin before `at` have an instruction begin there."""
+        arrived = tried = 0
+        for start in range(max(0, at - _SHORTEST_RUN - _STARTS_TRIED), max(1, at - _SHORTEST_RUN)):
+            tried += 1
+            for address, size, _, _ in self._engine.disasm_lite(code[start : at + 2], start):
+                if address + size >= at:
+                    arrived += address + size == at or address == at
+                    break
+        return arrived * 2 > tried
+
+
+def find_mitigations(tables: ElfTables, code: Sequence[bytes], symbols: Symbols) -> tuple[Signature, ...]:
+    """What compiler and linker did against exploits, each with its evidence."""
+    canaries = sum(_count_matches(_CANARY, part) for part in code)
+    named = any(name.startswith("__stack_chk_") for name, _ in symbols)
+    words = f"{canaries} accesses to %fs:0x28 or %gs:0x28"
+    rows = [
+        Signature(
+            name="stack protector",
+            state="present" if canaries else "symbols only" if named else "absent",
+            evidence=words + (", symbols __stack_chk_*" if named else ""),
+        ),
+        Signature(
+            name="position-independent (PIE)",
+            state="present" if tables.is_pie() else "absent",
+            evidence=f"ELF type {tables.type} (3: DYN), dynamic flags, interpreter",
+        ),
+    ]
+    if tables.find_header(PT_GNU_RELRO) is None:
+        rows.append(Signature(name="RELRO", state="absent", evidence="no GNU_RELRO header"))
+    else:
+        now = tables.binds_now()
+        rows.append(
+            Signature(
+                name="RELRO",
+                state="full" if now else "partial",
+                evidence="GNU_RELRO header" + (", BIND_NOW" if now else ", no BIND_NOW"),
+            )
+        )
+    stack = tables.find_header(PT_GNU_STACK)
+    state = "not stated" if stack is None else "absent" if stack.flags & 1 else "present"
+    evidence = "no GNU_STACK header" if stack is None else f"GNU_STACK header with flags {stack.flags}"
+    rows.append(Signature(name="non-executable stack asked for", state=state, evidence=evidence))
+    marks = sum(part.count(_ENDBR) for part in code)
+    rows.append(
+        Signature(
+            name="indirect branch tracking",
+            state="marked" if marks else "absent",
+            evidence=f"{marks} endbr64 instructions",
+        )
+    )
+    return tuple(rows)

@@ -1,0 +1,304 @@
+"""Takes the inventory of a root file system: who and what is in it, with which rights; it runs nothing.
+
+It works on a `Tree`, so that a disk and an initial ramdisk are judged alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from guestbench.images.inspection import (
+    Distribution,
+    Executables,
+    FileFound,
+    Known,
+    PasswordState,
+    Program,
+    Unit,
+    User,
+    known,
+    unknown,
+)
+from guestbench.images.tree import Entry, Tree, show, show_path
+
+MAX_TEXT_BYTES = 4 << 20
+"""Of a configuration file; real ones have some KiB."""
+MAX_LISTED = 100_000
+"""Files of one sort that are listed."""
+ROOT_MARKS = ("etc/os-release", "usr/lib/os-release", "sbin/init", "init", "etc/passwd")
+UNSEEN_MOUNTS = (b"/boot/", b"/proc/", b"/sys/", b"/dev/", b"/run/", b"/tmp/", b"/media/", b"/mnt/")
+"""Mounts that hold nothing of the inventory, or that are looked at anyway."""
+MAX_MOUNTS = 20
+FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+"""Where programs lie, as in Debian's PATH."""
+SHELLS = (
+    "sh",
+    "bash",
+    "dash",
+    "rbash",
+    "ash",
+    "hush",
+    "ksh",
+    "mksh",
+    "zsh",
+    "csh",
+    "tcsh",
+    "fish",
+    "busybox",
+)
+INTERPRETERS = re.compile(
+    rb"(python[0-9.]*|perl[0-9.]*|ruby[0-9.]*|lua[0-9.]*|luajit|node|nodejs|php[0-9.]*|tclsh[0-9.]*|guile[0-9.-]*"
+    rb"|m?awk|gawk|ocaml|ocamlrun|java|Rscript|qjs)"
+)
+PACKAGE_MANAGERS = (
+    *(
+        "apt",
+        "apt-get",
+        "aptitude",
+        "dpkg",
+        "apk",
+        "rpm",
+        "dnf",
+        "microdnf",
+        "yum",
+        "zypper",
+        "pacman",
+        "emerge",
+    ),
+    *("xbps-install", "opkg", "snap", "flatpak", "nix-env", "guix", "pip", "pip3", "npm", "gem", "cpan"),
+    *("opam", "cargo", "conda", "brew"),
+)
+_CAPABILITY_NAMES = (
+    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
+    "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot "
+    "sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease "
+    "audit_write audit_control setfcap mac_override mac_admin syslog wake_alarm block_suspend audit_read "
+    "perfmon bpf checkpoint_restore"
+)
+"""By number, as in capabilities(7)."""
+_CAPABILITIES = _CAPABILITY_NAMES.split()
+_MODULE = re.compile(rb"(usr/)?lib/modules/[^/]+/.*\.ko(\.(gz|xz|zst|bz2))?")
+
+
+def read_text(tree: Tree, path: str | bytes) -> bytes | None:
+    """The contents of a configuration file, at most MAX_TEXT_BYTES of them; None if there is none."""
+    entry = tree.find_file(path)
+    return tree.read(entry, MAX_TEXT_BYTES) if entry is not None else None
+
+
+def looks_like_root(tree: Tree) -> bool:
+    """Whether it is a root file system: one with an init, users, or an os-release file."""
+    return any(map(tree.find, ROOT_MARKS))
+
+
+def find_mounts(tree: Tree) -> tuple[str, ...]:
+    """Where /etc/fstab mounts other file systems over this one, /boot and swap excepted."""
+    points = set()
+    for line in (read_text(tree, "etc/fstab") or b"").split(b"\n"):
+        fields = line.split()
+        if len(fields) >= 3 and not fields[0].startswith(b"#") and fields[1].startswith(b"/"):
+            points.add(fields[1].rstrip(b"/"))
+    wanted = (point for point in points if point and not (point + b"/").startswith(UNSEEN_MOUNTS))
+    return tuple(sorted(map(show, wanted)))[:MAX_MOUNTS]
+
+
+def find_distribution(tree: Tree) -> Known[Distribution]:
+    """The distribution by /etc/os-release."""
+    for path in ("etc/os-release", "usr/lib/os-release"):
+        text = read_text(tree, path)
+        if text is not None:
+            fields = {}
+            for line in text.split(b"\n"):
+                name, equals, value = line.strip().partition(b"=")
+                if equals and not name.startswith(b"#"):
+                    fields[name] = show(value.strip(b"\"'"))
+            title = fields.get(b"PRETTY_NAME") or fields.get(b"NAME", "")
+            return known(
+                Distribution(
+                    id=fields.get(b"ID", ""), version=fields.get(b"VERSION_ID", ""), title=title or "?"
+                ),
+                f"/{path}",
+            )
+    return unknown("there is no os-release file")
+
+
+# --- files --------------------------------------------------------------------------------------------
+
+
+def count_executables(tree: Tree) -> Known[Executables]:
+    """Executables by their first bytes."""
+    elf = scripts = size = 0
+    seen: set[int] = set()
+    kinds: dict[int, bytes] = {}
+    for entry in tree:
+        if not entry.is_executable or entry.size_bytes < 2:
+            continue
+        start = kinds.get(entry.inode)
+        if start is None:
+            start = kinds[entry.inode] = tree.read(entry, 4)
+        if not start.startswith((b"\x7fELF", b"#!")):
+            continue
+        elf += start.startswith(b"\x7fELF")
+        scripts += start.startswith(b"#!")
+        if entry.inode not in seen:
+            seen.add(entry.inode)
+            size += entry.size_bytes
+    return known(
+        Executables(elf=elf, scripts=scripts, bytes=size),
+        "regular files with an execute bit that begin as ELF or with #!; bytes of hard links once",
+    )
+
+
+def find_by_mode(tree: Tree, bit: int) -> Known[tuple[FileFound, ...]]:
+    """Regular files with a mode bit set, such as 0o4000 for SUID."""
+    return _list_files((e for e in tree if e.is_regular and e.mode & bit), f"inodes, mode & {bit:04o}")
+
+
+def find_world_writable(tree: Tree) -> Known[tuple[FileFound, ...]]:
+    """Regular files that anyone may write, and folders without the sticky bit in which anyone may."""
+    found = (e for e in tree if e.mode & 0o002 and (e.is_regular or (e.is_folder and not e.mode & 0o1000)))
+    return _list_files(found, "inodes, mode & 0002; folders only without 1000")
+
+
+def find_capabilities(tree: Tree) -> Known[tuple[FileFound, ...]]:
+    """Files with capabilities, where the store keeps extended attributes."""
+    if not tree.has_attributes:
+        return known((), "cpio keeps no extended attributes, so that the kernel gives the files none")
+    found = (e for e in tree if e.is_regular and e.capability is not None)
+    return _list_files(found, "extended attribute security.capability")
+
+
+def _list_files(entries: Iterable[Entry], source: str) -> Known[tuple[FileFound, ...]]:
+    found = sorted(entries)
+    if len(found) > MAX_LISTED:
+        return unknown(f"there are more than {MAX_LISTED}", source)
+    return known(
+        tuple(
+            FileFound(
+                path=show_path(e.path),
+                mode=f"{e.mode & 0o7777:04o}",
+                uid=e.uid,
+                gid=e.gid,
+                detail=_name_capabilities(e.capability) if e.capability is not None else "",
+            )
+            for e in found
+        ),
+        source,
+    )
+
+
+def _name_capabilities(value: bytes) -> str:
+    """The permitted capabilities of a `vfs_cap_data`, as getcap(8) names them."""
+    if len(value) < 12 or value[3] not in (1, 2, 3):
+        return "not sound"
+    permitted = int.from_bytes(value[4:8], "little")
+    if value[3] > 1 and len(value) >= 20:
+        permitted |= int.from_bytes(value[12:16], "little") << 32
+    names = [
+        f"cap_{_CAPABILITIES[n]}" if n < len(_CAPABILITIES) else f"cap_{n}"
+        for n in range(64)
+        if permitted >> n & 1
+    ]
+    return ",".join(names) + ("=ep" if value[0] & 1 else "=p")
+
+
+def count_modules(tree: Tree) -> Known[int]:
+    """Kernel modules on disk."""
+    if tree.find("lib/modules") is None and tree.find("usr/lib/modules") is None:
+        return known(0, "there is no folder /lib/modules")
+    count = sum(e.is_regular and _MODULE.fullmatch(e.path) is not None for e in tree)
+    return known(count, "regular files *.ko below /lib/modules, compressed ones too")
+
+
+# --- people and programs ------------------------------------------------------------------------------
+
+
+def find_users(tree: Tree) -> Known[tuple[User, ...]]:
+    """Users with the state of their passwords."""
+    passwd = read_text(tree, "etc/passwd")
+    if passwd is None:
+        return unknown("there is no /etc/passwd")
+    shadow: dict[bytes, bytes] = {}
+    for line in (read_text(tree, "etc/shadow") or b"").split(b"\n"):
+        name, colon, rest = line.partition(b":")
+        if colon:
+            shadow.setdefault(name, rest.split(b":")[0])
+    users = []
+    for line in passwd.split(b"\n"):
+        fields = line.rstrip(b"\r").split(b":")
+        if len(fields) < 7 or not fields[2].isdigit() or len(fields[2]) > 10:
+            continue
+        secret = shadow.get(fields[0]) if fields[1] == b"x" else fields[1]
+        users.append(
+            User(
+                name=show(fields[0]),
+                uid=int(fields[2]),
+                shell=show(fields[6]) or "/bin/sh",
+                password=_password_state(secret),
+            )
+        )
+    if len(users) > MAX_LISTED:
+        return unknown(f"there are more than {MAX_LISTED}", "/etc/passwd")
+    return known(tuple(users), "/etc/passwd; password state from /etc/shadow")
+
+
+def _password_state(secret: bytes | None) -> PasswordState:
+    if secret is None:
+        return PasswordState.UNKNOWN
+    if not secret:
+        return PasswordState.EMPTY
+    # A hash has 13 characters or begins with $ (crypt(5)); all else never matches a password.
+    is_hash = secret.startswith((b"$", b"_")) or (len(secret) == 13 and secret[:1] not in b"!*")
+    return PasswordState.SET if is_hash else PasswordState.LOCKED
+
+
+def find_shells(tree: Tree) -> Known[tuple[Program, ...]]:
+    """Shells that exist: those of /etc/shells and the well-known ones."""
+    listed = [
+        line.strip().lstrip(b"/")
+        for line in (read_text(tree, "etc/shells") or b"").split(b"\n")
+        if line.strip().startswith(b"/")
+    ][:1000]
+    names = [f"{folder}/{name}".encode() for folder in FOLDERS for name in SHELLS]
+    return known(
+        _find_programs(tree, [*listed, *names]), "/etc/shells and well-known names in /bin and /usr/bin"
+    )
+
+
+def find_interpreters(tree: Tree) -> Known[tuple[Program, ...]]:
+    """Interpreters that exist, by well-known names."""
+    paths = [e.path for e in tree if e.folder.decode("latin-1") in FOLDERS and INTERPRETERS.fullmatch(e.name)]
+    return known(_find_programs(tree, sorted(paths)), "well-known names in /bin and /usr/bin")
+
+
+def find_package_managers(tree: Tree) -> Known[tuple[Program, ...]]:
+    """Package managers that exist, by well-known names."""
+    paths = [f"{folder}/{name}".encode() for folder in FOLDERS for name in PACKAGE_MANAGERS]
+    return known(_find_programs(tree, paths), "well-known names in /bin, /sbin, /usr/bin and /usr/sbin")
+
+
+def _find_programs(tree: Tree, paths: Iterable[bytes]) -> tuple[Program, ...]:
+    """Programs among `paths`: one for each name and file that it leads to."""
+    found: dict[tuple[bytes, bytes], Program] = {}
+    for path in paths:
+        target = tree.find_file(path)
+        if target is not None and target.is_executable:
+            key = path.rpartition(b"/")[2], target.path
+            found.setdefault(key, Program(path=show_path(path), target=show_path(target.path)))
+    return tuple(sorted(found.values(), key=lambda program: (program.target, program.path)))
+
+
+def find_units(tree: Tree) -> Known[tuple[Unit, ...]]:
+    """Units that links in /etc/systemd/system enable; links to /dev/null are masks and do not count."""
+    if tree.find("usr/lib/systemd/system") is None and tree.find("lib/systemd/system") is None:
+        return unknown("there is no systemd")
+    units = []
+    for entry in tree.below("etc/systemd/system"):
+        wanted_by, dot, relation = entry.folder.rpartition(b"/")[2].rpartition(b".")
+        if dot and relation in (b"wants", b"requires") and entry.is_symlink and entry.link != b"/dev/null":
+            units.append(Unit(name=show(entry.name), wanted_by=show(wanted_by)))
+    if len(units) > MAX_LISTED:
+        return unknown(f"there are more than {MAX_LISTED}", "/etc/systemd/system")
+    units.sort(key=lambda unit: (unit.name, unit.wanted_by))
+    return known(tuple(units), "links in /etc/systemd/system/*.wants and *.requires")

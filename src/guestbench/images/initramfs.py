@@ -1,0 +1,187 @@
+"""Reads an initial ramdisk: cpio "newc" archives, compressed or not, in a row; it extracts no file.
+
+What is compressed is unpacked into one scratch file. As in Linux, later archives replace names of earlier
+ones. Format: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from guestbench.images.binary import Source, open_source, unusable
+from guestbench.images.tree import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree
+from guestbench.images.unpack import find_compression, unpack
+
+MAX_UNPACKED_BYTES = 2 << 30
+MAX_NAME_BYTES = 256 << 20
+MAX_PARTS = 64
+"""Archives in one file; kernels get two or three: microcode, firmware, the file system."""
+_MAGICS = (b"070701", b"070702")
+_HEADER_BYTES, _FIELDS = 110, 13
+_TRAILER = b"TRAILER!!!"
+_SEARCHED_BYTES = 1 << 20
+
+
+def looks_like_archive(start: bytes) -> bool:
+    """Whether a file that begins so may be an initial ramdisk."""
+    return start.startswith(_MAGICS) or find_compression(start) is not None
+
+
+@contextmanager
+def open_initramfs(source: Source, scratch: Path) -> Iterator[tuple[Tree, str]]:
+    """The file system in an initial ramdisk, and words for how it is packed; `scratch` must be a folder.
+
+    Raises:
+        ImageError: it is none, or is damaged.
+        ToolMissing: zstd is needed and not installed.
+        OSError: `scratch` cannot be written.
+    """
+    unpacked = scratch / "initramfs"
+    reader = _Reader(source)
+    try:
+        packed = reader.read_parts(unpacked)
+        with open_source(unpacked) as inner:
+            # The unpacked copy is gone before anyone could look at it: errors name the image.
+            inner.path = source.path
+            if packed:
+                reader.read_archives(inner, 0)
+            yield Tree(reader.list_entries(), reader.read_entry, has_attributes=False), reader.describe()
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
+class _Reader:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.entries: dict[bytes, Entry] = {}
+        self._parts: list[str] = []
+        self._name_bytes = 0
+        self._links: dict[tuple[int, ...], tuple[Source, int, int]] = {}
+
+    def list_entries(self) -> Iterator[Entry]:
+        """All entries; hard links have the size of the one name with which the archive keeps the data."""
+        for entry in self.entries.values():
+            linked = self._links.get(entry.where[0]) if entry.where and entry.is_regular else None
+            yield entry._replace(size_bytes=linked[2]) if linked and not entry.size_bytes else entry
+
+    def describe(self) -> str:
+        """How it is packed, in words."""
+        return ", then ".join(self._parts)
+
+    def read_parts(self, unpacked: Path) -> bool:
+        """Read the archives that are not compressed, and unpack the others into one file; whether any was."""
+        at, packed, room = 0, False, MAX_UNPACKED_BYTES
+        with unpacked.open("wb") as dest:
+            for _ in range(MAX_PARTS):
+                at = self._skip_zeros(at)
+                start = self.source.read_some(at, 8)
+                if not start:
+                    break
+                if start.startswith(_MAGICS):
+                    self._parts.append("cpio")
+                    at = self._read_archive(self.source, at)
+                    continue
+                kind = find_compression(start)
+                if kind is None:
+                    if self._parts:
+                        break  # what follows the last archive is no concern of the kernel's
+                    raise unusable(self.source.path, "is not an initial ramdisk")
+                self._parts.append(f"{kind} of cpio")
+                before = dest.tell()
+                at += unpack(self.source, at, self.source.size_bytes - at, dest, room)
+                room -= dest.tell() - before
+                packed = True
+        if not self._parts:
+            raise unusable(self.source.path, "is not an initial ramdisk")
+        return packed
+
+    def read_archives(self, source: Source, at: int) -> None:
+        """Read the archives of a file that holds nothing else."""
+        for _ in range(MAX_PARTS):
+            at = self._skip_zeros(at, source)
+            if not source.read_some(at, 6).startswith(_MAGICS):
+                if not self.entries:
+                    raise unusable(self.source.path, "is compressed, but holds no cpio archive")
+                return
+            at = self._read_archive(source, at)
+
+    def read_entry(self, entry: Entry, limit_bytes: int) -> bytes:
+        """The first bytes of a regular file; of a hard link, those of the name that has them."""
+        key, own = entry.where
+        source, at, length = own if own[2] else self._links.get(key, own)
+        return bytes(source.read_some(at, min(length, limit_bytes)))
+
+    def _skip_zeros(self, at: int, source: Source | None = None) -> int:
+        source = source or self.source
+        while chunk := source.read_some(at, _SEARCHED_BYTES):
+            rest = chunk.lstrip(b"\0")
+            at += len(chunk) - len(rest)
+            if rest:
+                return at
+        return at
+
+    def _read_archive(self, source: Source, at: int) -> int:
+        """Read one archive up to its trailer, or the end of the file; returns where it ends."""
+        archive = len(self._parts), at
+        while True:
+            header = source.read_some(at, _HEADER_BYTES)
+            if not header.startswith(_MAGICS) or len(header) < _HEADER_BYTES:
+                raise unusable(self.source.path, f"is damaged or truncated: no cpio header at byte {at}")
+            try:
+                numbers = [int(header[6 + 8 * n : 14 + 8 * n], 16) for n in range(_FIELDS)]
+            except ValueError as error:
+                raise unusable(self.source.path, f"is damaged: a bad cpio header at byte {at}") from error
+            inode, mode, uid, gid, links, _, size, major, minor, _, _, name_size, _ = numbers
+            if not 0 < name_size <= MAX_PATH_BYTES:
+                raise unusable(self.source.path, f"is damaged: a name of {name_size} bytes at byte {at}")
+            name = source.read(at + _HEADER_BYTES, name_size, "a cpio name").split(b"\0")[0]
+            data_at = at + _HEADER_BYTES + name_size
+            data_at += -data_at % 4
+            if name == _TRAILER:
+                return data_at
+            if data_at + size > source.size_bytes:
+                raise unusable(self.source.path, f"is truncated: a file ends at byte {data_at + size}")
+            key = (*archive, major, minor, inode) if links > 1 else (*archive, at)
+            self._add(name, (source, data_at, size), key, (mode, uid, gid))
+            at = data_at + size
+            at += -at % 4
+
+    def _add(
+        self,
+        name: bytes,
+        data: tuple[Source, int, int],
+        key: tuple[int, ...],
+        facts: tuple[int, int, int],
+    ) -> None:
+        path = b"/".join(part for part in name.split(b"/") if part not in (b"", b".", b".."))
+        source, at, size = data
+        mode, uid, gid = facts
+        link = source.read_some(at, min(size, MAX_PATH_BYTES)) if stat.S_ISLNK(mode) else b""
+        if size and stat.S_ISREG(mode):
+            self._links[key] = data
+        self._name_bytes += len(path) + len(link)
+        self.entries.pop(path, None)
+        self.entries[path] = Entry(
+            path=path,
+            inode=hash(key),
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            size_bytes=size,
+            link=link,
+            where=(key, data),
+        )
+        for length in range(1, path.count(b"/") + 1):
+            parent = b"/".join(path.split(b"/")[:length])
+            self.entries.setdefault(parent, _folder(parent))
+        self.entries.setdefault(b"", _folder(b""))
+        if len(self.entries) > MAX_ENTRIES or self._name_bytes > MAX_NAME_BYTES:
+            raise unusable(self.source.path, f"would hold more than {len(self.entries) - 1} files")
+
+
+def _folder(path: bytes) -> Entry:
+    """A folder that an archive leaves out."""
+    return Entry(path=path, inode=0, mode=stat.S_IFDIR | 0o755, uid=0, gid=0, size_bytes=0)

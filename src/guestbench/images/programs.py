@@ -1,0 +1,208 @@
+"""Describes programs in ELF files and file systems: segments, symbols, mitigations, gadgets; it runs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from guestbench.errors import ImageError
+from guestbench.images import code, elf, linux_kernel
+from guestbench.images.binary import Source, open_source, printable
+from guestbench.images.elf_tables import ElfTables, Symbols
+from guestbench.images.gadgets import MAX_RETURNS, count_gadgets
+from guestbench.images.inspection import CodeFile, Elf, Gadgets, Known, SegmentFound, known, unknown
+from guestbench.images.tree import Entry, Tree, show_path
+
+MAX_ELF_BYTES = 128 << 20
+"""Of a file, and of its code: a vmlinux of Debian has 66 MB, a unikernel 5 MB."""
+LARGEST_PROGRAMS = 3
+"""Of the programs in a file system, so many of the largest have their gadgets counted."""
+RETURNS_OF_ONE = 30_000
+"""Returns looked at in each program of a disk, which has several: less than a second each."""
+MAX_RETURN_BYTES = 4_000_000
+"""Debian's vmlinux has 134,000 in 40 MB of code."""
+NO_STRINGS = "not looked for in a Linux kernel"
+_X86 = (elf.EM_386, elf.EM_X86_64)
+
+
+def reason_of(error: ImageError, path: Path) -> str:
+    """What is wrong with the file at `path`, without its name: it may be a scratch file."""
+    return error.message.removeprefix(printable(path)).strip()
+
+
+def describe_elf(
+    source: Source, headers: elf.ElfImage, symbols: Symbols, where: str, *, is_kernel: bool = False
+) -> Elf:
+    """All about an ELF image whose symbols are given; `where` is their origin, or why there are none.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    tables = ElfTables(source, find_base(source, headers))
+    segments = tuple(
+        SegmentFound(vaddr=s.vaddr, file_bytes=s.file_bytes, memory_bytes=s.memory_bytes, flags=s.flags)
+        for s in headers.segments
+    )
+    writable = sum(s.executable and "W" in s.flags for s in headers.segments)
+    no_segments: Known[int] = unknown("there are no LOAD segments")
+    problem = _find_problem(source, headers)
+    too_large = f"the file has more than {MAX_ELF_BYTES >> 20} MiB"
+    no_strings = NO_STRINGS if is_kernel else too_large if source.size_bytes > MAX_ELF_BYTES else ""
+    whole = b"" if no_strings else source.read_some(0, MAX_ELF_BYTES)
+    code_parts = [] if problem else _read_code(source, headers)
+    return Elf(
+        bits=headers.bits,
+        machine=headers.machine_name,
+        wrapper=headers.wrapper or "",
+        entry=headers.entry,
+        stripped=headers.stripped,
+        segments=segments,
+        wx_segments=known(writable, "LOAD segments with both flags") if segments else no_segments,
+        code_bytes=known(headers.text_bytes, "bytes in the file of executable LOAD segments"),
+        symbols=code.find_families(symbols, where),
+        libraries=unknown(no_strings) if no_strings else code.find_libraries(whole, symbols, where),
+        mitigations=() if problem else code.find_mitigations(tables, code_parts, symbols),
+        syscall_entry=unknown(problem) if problem else code.find_traps(code_parts, headers.bits),
+        syscall_handlers=code.find_handlers(symbols, where),
+        programs=unknown(no_strings) if no_strings else code.find_programs(whole),
+        gadgets=unknown(problem) if problem else _count(code_parts, headers.bits, MAX_RETURNS),
+    )
+
+
+def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[Symbols, str]:
+    """Symbols of the image, or else of the .dbg file beside it; and their origin, or why there are none.
+
+    A .dbg file counts only if it is of the same build: its code must lie at the same addresses.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    symbols = ElfTables(source, find_base(source, headers)).read_symbols()
+    if symbols:
+        return symbols, "symbols of the image"
+    where = "the image is stripped, and no .dbg file lies beside it"
+    code_at = [(s.vaddr, s.memory_bytes) for s in headers.segments if s.executable]
+    for beside in (image.with_name(f"{image.name}.dbg"), image.with_suffix(".dbg")):
+        with suppress(ImageError), open_source(beside) as debug:
+            inner = elf.read_elf(beside)
+            if [(s.vaddr, s.memory_bytes) for s in inner.segments if s.executable] != code_at:
+                where = f"the image is stripped, and {printable(beside.name)} is of another build"
+                continue
+            symbols = ElfTables(debug, find_base(debug, inner)).read_symbols()
+            if symbols:
+                return symbols, f"symbols of {printable(beside.name)}"
+    return [], where
+
+
+def find_base(source: Source, headers: elf.ElfImage) -> int:
+    """Where in the file the true ELF headers begin.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    return (elf.find_wrapped(source) or 0) if headers.wrapper else 0
+
+
+def _find_problem(source: Source, headers: elf.ElfImage) -> str:
+    """Why the code cannot be judged, or nothing."""
+    if headers.machine not in _X86:
+        return f"code for {headers.machine_name} cannot be decoded: only x86 can"
+    if headers.text_bytes > min(MAX_ELF_BYTES, source.size_bytes):
+        return f"the executable segments together have {headers.text_bytes} bytes: too many to decode"
+    return ""
+
+
+def _read_code(source: Source, headers: elf.ElfImage) -> list[bytes]:
+    return [source.read_some(s.offset, s.file_bytes) for s in headers.segments if s.executable]
+
+
+def _count(segments: list[bytes], bits: int, max_returns: int) -> Known[Gadgets]:
+    likely = sum(
+        segment.count(opcode) for segment in segments for opcode in (b"\xc2", b"\xc3", b"\xca", b"\xcb")
+    )
+    if likely > MAX_RETURN_BYTES:
+        return unknown(f"the code has {likely} bytes that could be returns: more than any program")
+    gadgets = count_gadgets(segments, bits, max_returns=max_returns)
+    looked = "all returns" if gadgets.share == 1 else f"a share of {gadgets.share:.3f} of the returns"
+    return known(gadgets, f"capstone, {looked}, up to 10 bytes and 5 instructions, the return included")
+
+
+def count_in_programs(root: Tree, boot: Tree, folder: str, scratch: Path) -> Known[tuple[CodeFile, ...]]:
+    """Gadgets of the newest kernel and the largest programs.
+
+    Raises:
+        ImageError: the file system cannot be read.
+        ToolMissing: zstd is needed and not installed.
+        OSError: `scratch` cannot be written.
+    """
+    rows = []
+    kernel = linux_kernel.find_kernel(boot, folder)
+    if kernel is not None:
+        rows += _with_copy(boot, kernel, scratch, _count_in_bzimage)
+    sizes: dict[int, Entry] = {}
+    for entry in sorted(root, key=lambda e: e.path):
+        if entry.is_executable and entry.size_bytes <= MAX_ELF_BYTES:
+            sizes.setdefault(entry.inode, entry)
+    seen: set[tuple[int, bytes]] = set()
+    largest = sorted(sizes.values(), key=lambda e: (-e.size_bytes, e.path))
+    for entry in largest:
+        if len(rows) >= LARGEST_PROGRAMS + (kernel is not None):
+            break
+        if root.read(entry, 4) == elf.MAGIC and not _is_copy(root, entry, seen):
+            rows += _with_copy(root, entry, scratch, _count_in_program)
+    if not rows:
+        return unknown("there is no kernel, and no ELF program")
+    return known(tuple(rows), f"the newest kernel in /boot, and the {LARGEST_PROGRAMS} largest ELF programs")
+
+
+def _is_copy(root: Tree, entry: Entry, seen: set[tuple[int, bytes]]) -> bool:
+    """Whether a file with the same contents was seen before."""
+    key = entry.size_bytes, sha256(root.read(entry, MAX_ELF_BYTES)).digest()
+    if key in seen:
+        return True
+    seen.add(key)
+    return False
+
+
+def _with_copy(
+    tree: Tree, entry: Entry, scratch: Path, count: Callable[[Path, str, Path], CodeFile]
+) -> list[CodeFile]:
+    copy = scratch / "program"
+    try:
+        copy.write_bytes(tree.read(entry, MAX_ELF_BYTES))
+        return [count(copy, show_path(entry.path), scratch)]
+    except ImageError as error:
+        return [CodeFile(name=show_path(entry.path), code_bytes=0, gadgets=unknown(reason_of(error, copy)))]
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _count_in_bzimage(copy: Path, name: str, scratch: Path) -> CodeFile:
+    vmlinux = scratch / "vmlinux"
+    try:
+        with open_source(copy) as source:
+            linux_kernel.unpack_kernel(source, vmlinux)
+        return _count_in_file(vmlinux, f"{name}: vmlinux", RETURNS_OF_ONE)
+    finally:
+        vmlinux.unlink(missing_ok=True)
+
+
+def _count_in_program(copy: Path, name: str, _: Path) -> CodeFile:
+    return _count_in_file(copy, name, RETURNS_OF_ONE)
+
+
+def _count_in_file(path: Path, name: str, max_returns: int) -> CodeFile:
+    """Gadgets of one ELF file.
+
+    Raises:
+        ImageError: it is not a sound ELF file.
+    """
+    headers = elf.read_elf(path)
+    with open_source(path) as source:
+        problem = _find_problem(source, headers)
+        gadgets = (
+            unknown(problem) if problem else _count(_read_code(source, headers), headers.bits, max_returns)
+        )
+    return CodeFile(name=name, code_bytes=headers.text_bytes, gadgets=gadgets)
