@@ -9,9 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from guestbench.model import Boot, Frozen, Image, Platform, Role, Vmm
+
+if TYPE_CHECKING:
+    from guestbench.vmm.link import Link
 
 
 class Chunk(Frozen):
@@ -35,6 +38,8 @@ class LaunchSpec(Frozen):
     only for overlays of our own. `qmp` opens a QMP connection. `observed` makes the guest's memory
     countable (see `Machine.footprint`) and lets the memory of a guest that powers off be counted still.
     `resume` goes on from a state that `Machine.save_state` wrote, with the same options and the same disk.
+    `link` puts us at the other end of the guest's network link (see `Machine.link`), in the place of the
+    platform's network: the guest has the same device. It may differ between a state and what goes on from it.
     """
 
     boot: Boot
@@ -45,6 +50,7 @@ class LaunchSpec(Frozen):
     qmp: bool = False
     observed: bool = False
     resume: Path | None = None
+    link: bool = False
 
 
 class Footprint(Frozen):
@@ -79,6 +85,10 @@ class Machine(Protocol):
     @property
     def qmp(self) -> Qmp:
         """The QMP connection. Raises RuntimeError if the launch did not ask for one."""
+
+    @property
+    def link(self) -> Link | None:
+        """The other end of the guest's network link; None if it has none, or the launch asked for none."""
 
     def now_ns(self) -> int:
         """The time now, on the clock that stamps the serial console."""

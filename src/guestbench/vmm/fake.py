@@ -10,10 +10,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guestbench.errors import HostError
 from guestbench.vmm import Chunk, Footprint, LaunchSpec, Machine, Qmp
 from guestbench.vmm.serial import read_recording
+
+if TYPE_CHECKING:
+    from guestbench.vmm.link import Link
 
 CPU_SHARE = 0.5
 """CPU time of the fake VMM as a share of its virtual time."""
@@ -28,6 +32,7 @@ class FakeMachine:
         self._now_ns = 0
         self.argv = argv
         self.pid: int | None = None
+        self.link: Link | None = None
         self.typed = bytearray()
 
     @property

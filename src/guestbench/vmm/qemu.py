@@ -2,8 +2,8 @@
 
 The serial console is QEMU's standard input and output, on pipes made here. A pipe holds a megabyte of
 single bytes; a socket holds a few hundred, and when a busy host keeps the reader waiting for longer than
-the guest needs to print those, QEMU stalls the guest and then drops bytes. QMP is a socket pair passed by
-file descriptor. Neither has a path in the file system.
+the guest needs to print those, QEMU stalls the guest and then drops bytes. QMP and the guest's link are
+socket pairs passed by file descriptor. None of them has a path in the file system.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from guestbench import process
 from guestbench.errors import HostError
 from guestbench.model import Disk, Kernel, Net, Platform, Role
 from guestbench.vmm import Chunk, Footprint, LaunchSpec, Machine, Qmp
+from guestbench.vmm.link import Link
 from guestbench.vmm.smaps import read_footprint
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ BALLOON = "/machine/peripheral/balloon0"
 BALLOON_POLL_S = 1
 OFF = ("shutdown", "internal-error", "guest-panicked")
 """States of QEMU in which its guest will not run again."""
+UNUSED_NETWORK = ("-netdev", "user,id=unused")
 STEP_S = 0.25
 STATE_S = 120.0
 RESUME_S = 60.0
@@ -49,11 +51,16 @@ GONE_S = 2.0
 UNLIMITED = 2**40
 
 
-def build_argv(spec: LaunchSpec, qmp_fd: int | None = None, state_fd: int | None = None) -> tuple[str, ...]:
+def build_argv(
+    spec: LaunchSpec, qmp_fd: int | None = None, state_fd: int | None = None, link_fd: int | None = None
+) -> tuple[str, ...]:
     """QEMU's command line for `spec`: the platform first, then what is this guest's own."""
     console = ("-serial", "stdio", *_qmp_options(qmp_fd))
-    incoming = ("-incoming", f"fd:{state_fd}") if state_fd is not None else ()
-    platform = _platform_options(spec.platform, observed=spec.observed)
+    incoming: tuple[str, ...] = ("-incoming", f"fd:{state_fd}") if state_fd is not None else ()
+    if incoming and link_fd is not None:
+        # A state that was saved on the user network has a part that only a user network will take.
+        incoming = (*UNUSED_NETWORK, *incoming)
+    platform = _platform_options(spec.platform, observed=spec.observed, link_fd=link_fd)
     return (PROGRAM, *platform, *console, *_guest_options(spec), *incoming)
 
 
@@ -63,7 +70,9 @@ def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
     return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
 
 
-def _platform_options(platform: Platform, *, observed: bool = False) -> Iterator[str]:
+def _platform_options(
+    platform: Platform, *, observed: bool = False, link_fd: int | None = None
+) -> Iterator[str]:
     yield from ("-machine", f"{platform.machine},memory-backend={RAM}" if observed else platform.machine)
     yield from ("-accel", platform.accel.value)
     yield from ("-m", f"{platform.memory_mib}M")
@@ -71,7 +80,8 @@ def _platform_options(platform: Platform, *, observed: bool = False) -> Iterator
     # -no-reboot turns a guest that resets itself into a VMM that exits, which can be told from a slow boot.
     yield from ("-nodefaults", "-no-user-config", "-nographic", "-no-reboot")
     if platform.net is Net.USER:
-        yield from ("-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0")
+        backend = "user,id=n0" if link_fd is None else f"stream,id=n0,addr.type=fd,addr.str={link_fd}"
+        yield from ("-netdev", backend, "-device", "virtio-net-pci,netdev=n0")
     if observed:
         yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
         yield from ("-device", "virtio-balloon-pci,id=balloon0")
@@ -121,6 +131,7 @@ class QemuMachine:
         stderr_path: Path,
         *,
         observed: bool = False,
+        link: Link | None = None,
     ) -> None:
         self._child = child
         self._console_in = console_in
@@ -130,6 +141,7 @@ class QemuMachine:
         self._qmp = qmp
         self._stderr_path = stderr_path
         self._observed = observed
+        self.link = link
         self.argv = tuple(argv)
         self.pid: int | None = child.pid
 
@@ -272,9 +284,11 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         console_out, their_out = _pipe(stack)
         talks = spec.qmp or spec.observed or state is not None
         qmp_ours, qmp_theirs = _socketpair(stack) if talks else (None, None)
-        state_fd = state.fileno() if state else None
-        argv = build_argv(spec, qmp_theirs.fileno() if qmp_theirs else None, state_fd)
-        fds = [file.fileno() for file in (qmp_theirs, state) if file]
+        linked = spec.link and spec.platform.net is Net.USER
+        link_ours, link_theirs = _socketpair(stack) if linked else (None, None)
+        passed = (qmp_theirs, state, link_theirs)
+        argv = build_argv(spec, *(file.fileno() if file else None for file in passed))
+        fds = [file.fileno() for file in passed if file]
         child = stack.enter_context(
             process.start(
                 argv, pass_fds=fds, stdin=their_in.fileno(), stdout=their_out.fileno(), stderr=stderr
@@ -282,6 +296,8 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         )
         their_in.close()
         their_out.close()
+        if link_theirs:
+            link_theirs.close()
         qmp: Connection | None = None
         if qmp_ours and qmp_theirs:
             from guestbench.vmm.qmp import connect  # asyncio is slow to import, and boots need no QMP
@@ -301,6 +317,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             qmp,
             stderr_path,
             observed=spec.observed,
+            link=Link(link_ours) if link_ours else None,
         )
         if qmp and spec.observed:
             qmp.command(
