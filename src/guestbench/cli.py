@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guestbench.store import Store
 
 DEFAULT_EXPERIMENT = "seed"
-OWN_NAME = re.compile(r"\bguestbench(?= (run|report|systems|doctor|--help)\b)")
+OWN_NAME = re.compile(r"\bguestbench(?= (run|report|systems|doctor|inspect|--help)\b)")
 
 
 def say(text: str) -> None:
@@ -128,6 +128,9 @@ def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option(
     "--memory-cycles", type=click.IntRange(1), metavar="N", help="Boots that count each system's memory."
 )
+@click.option(
+    "--surface-boots", type=click.IntRange(1), metavar="N", help="Fresh boots compared for their addresses."
+)
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
 @click.option(
     "--accel",
@@ -151,6 +154,7 @@ def run(
     warmups: int | None,
     memory_boots: int | None,
     memory_cycles: int | None,
+    surface_boots: int | None,
     seed: int | None,
     accel: str | None,
     output: Path | None,
@@ -160,7 +164,7 @@ def run(
 ) -> None:
     """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
     if resume is not None:
-        settings = (cycles, warmups, memory_boots, memory_cycles, seed, accel, output)
+        settings = (cycles, warmups, memory_boots, memory_cycles, surface_boots, seed, accel, output)
         if (
             experiment != DEFAULT_EXPERIMENT
             or given
@@ -185,6 +189,7 @@ def run(
         warmups=warmups,
         memory_boots=memory_boots,
         memory_cycles=memory_cycles,
+        surface_boots=surface_boots,
         seed=seed,
         accel=Accel(accel) if accel else None,
         build=not no_build,
@@ -373,6 +378,40 @@ def _provision(name: str, way: str) -> None:
             click.echo(path)
     except KeyboardInterrupt:
         raise Interrupted("interrupted", f"guestbench systems {way} {name}") from None
+
+
+# --- inspect ----------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("image", type=click.Path(path_type=Path), metavar="IMAGE")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all items of every list.")
+@click.option(
+    "--sbom",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the packages as a CycloneDX bill of materials.",
+)
+def inspect(image: Path, as_json: bool, sbom: Path | None) -> None:
+    """Tell what is in IMAGE (a disk, initramfs, ELF unikernel or bzImage) without booting or mounting it."""
+    import tempfile
+
+    import msgspec
+
+    from guestbench.images.inspector import inspect_image
+    from guestbench.report.inspection import render_inspection
+    from guestbench.report.sbom import render_sbom
+
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch:
+        found = inspect_image(image, Path(scratch))
+    if sbom is not None:
+        document = render_sbom(found, image)
+        try:
+            sbom.write_bytes(document)
+        except OSError as error:
+            folder = shlex.quote(str(sbom.absolute().parent))
+            raise UsageError(f"{sbom} cannot be written: {error.strerror}", f"ls -ld {folder}") from None
+    click.echo(msgspec.json.format(msgspec.json.encode(found)) if as_json else render_inspection(found))
 
 
 # --- doctor -----------------------------------------------------------------------------------------

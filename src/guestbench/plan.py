@@ -18,8 +18,9 @@ def plan_trials(
 
     Images first; then first boots and warm-ups; then `experiment.cycles` blocks, each of which boots every
     guest once in an order shuffled by `seed`, so that drift of the host hits all systems alike; then the
-    boots that count memory. The search for the least memory comes after all of these and cannot be planned:
-    which size is tried depends on what the one before showed (see `search` and `plan_sizes`).
+    boots that count memory; then the attack surface. The search for the least memory comes after all of
+    these and cannot be planned: which size is tried depends on what the one before showed (see `search` and
+    `plan_sizes`).
     """
     trials: list[Trial] = []
     definitions = {guest.system.name: define(guest, platform) for guest in guests}
@@ -54,6 +55,14 @@ def plan_trials(
         for cycle in range(1, experiment.memory.cycles + 1):
             for guest in guests:
                 add(guest.system.name, Purpose.MEMORY, 0, cycle)
+    if MetricFamily.SURFACE in experiment.metrics:
+        for guest in guests:
+            add(guest.system.name, Purpose.SURFACE_IMAGE, 0, 1)
+        for guest in guests:
+            add(guest.system.name, Purpose.SURFACE, 0, 1)
+        for cycle in range(1, experiment.surface.boots + 1):
+            for guest in guests:
+                add(guest.system.name, Purpose.SURFACE_BOOT, 0, cycle)
     return tuple(trials)
 
 

@@ -35,6 +35,7 @@ from guestbench.model import (
     Outcome,
     Platform,
     Purpose,
+    SurfacePlan,
     System,
     Trial,
     Vmm,
@@ -45,7 +46,7 @@ from guestbench.probes import find_metrics
 
 Say = Callable[[str], None]
 SEED_BITS = 32
-Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform)
+Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan)
 
 
 class Request(Frozen):
@@ -59,6 +60,7 @@ class Request(Frozen):
     warmups: int | None = None
     memory_boots: int | None = None
     memory_cycles: int | None = None
+    surface_boots: int | None = None
     seed: int | None = None
     accel: Accel | None = None
     build: bool = True
@@ -123,6 +125,7 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
         seed=request.seed,
         metrics=_parse_families(request.metrics) or None,
         memory=_replace(experiment.memory, boots=request.memory_boots, cycles=request.memory_cycles),
+        surface=_replace(experiment.surface, boots=request.surface_boots),
         platform=_replace(experiment.platform, accel=request.accel),
     )
 

@@ -47,6 +47,7 @@ def experiment_rules(check_reference: Rule) -> Rules:
         (model.MemoryPlan, "settle_s"): _duration,
         (model.MemoryPlan, "boots"): within(1, 100),
         (model.MemoryPlan, "well_s"): _duration,
+        (model.SurfacePlan, "boots"): within(1, 100),
         (model.Platform, "machine"): not_blank,
         (model.Platform, "memory_mib"): within(1, 2**24),
         (model.Platform, "cpus"): within(1, 255),

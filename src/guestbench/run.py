@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from guestbench import host, search
-from guestbench.model import Guest, Header, Job, MetricFamily, Platform, Purpose, Record, Trial
+from guestbench import host, provision, search
+from guestbench.errors import TrialError
+from guestbench.model import (
+    Guest,
+    Header,
+    Job,
+    MetricFamily,
+    Platform,
+    Purpose,
+    Record,
+    Resume,
+    Trial,
+    Vmm,
+)
 from guestbench.plan import plan_sizes
 from guestbench.pool import Tick, execute_in_workers
 from guestbench.store import Store
 
 Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
 """Makes trials, at most so many at a time, and yields their records as they end."""
+
+UNTIMED = (Purpose.SURFACE_IMAGE, Purpose.SURFACE_BOOT)
+"""Trials that can be made side by side: nothing in them is a time, and none asks much of the host."""
 
 VMM_MIB = 640
 """What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
@@ -69,19 +85,23 @@ def make_trials(
     progress.begin(header.trials, done)
 
     def make(trials: Sequence[Trial], slots: int) -> None:
-        jobs = [make_job(trial, header, store.path.parent, records) for trial in trials]
         for trial in trials:
             progress.trial_started(trial)
+        jobs = [make_job(trial, header, store.path.parent, records) for trial in trials]
         for record in execute(jobs, slots, progress.tick):
             store.append(record)
             records.append(record)
             progress.trial_finished(record)
 
-    for trial in header.trials:
-        if trial.id not in finished:
-            make([trial], 1)
+    slots = count_slots(header.platform)
+    missing = [trial for trial in header.trials if trial.id not in finished]
+    for purpose, together in groupby(missing, key=lambda trial: trial.purpose):
+        if purpose in UNTIMED:
+            make(list(together), slots)
+        else:
+            for trial in together:
+                make([trial], 1)
     if MetricFamily.MEMORY in header.experiment.metrics:
-        slots = count_slots(header.platform)
         for guest in header.guests:
             while trials := _next_sizes(guest, header, records, slots):
                 make(trials, slots)
@@ -109,6 +129,7 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
     """What a worker of this process needs to make `trial` of a run in the run folder `folder`."""
     guest = next(guest for guest in header.guests if guest.system.name == trial.system)
     sought = trial.purpose is Purpose.MEMORY_MIN
+    asked = trial.purpose is Purpose.SURFACE and guest.system.login is not None
     return Job(
         trial=trial,
         guest=guest,
@@ -118,4 +139,14 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         parent_pid=os.getpid(),
         memory=header.experiment.memory,
         expected=search.expect(records, trial.system) if sought else None,
+        resume=_find_state(guest, header) if asked and header.platform.vmm is Vmm.QEMU else None,
     )
+
+
+def _find_state(guest: Guest, header: Header) -> Resume | None:
+    """A snapshot of the guest when it is ready; None if it does not get ready, which the trial will tell."""
+    try:
+        snapshot = provision.take_snapshot(guest, header.platform, header.host.qemu_version, lambda _: None)
+    except TrialError:
+        return None
+    return Resume(state=str(snapshot.state), images=snapshot.guest.images)

@@ -25,6 +25,7 @@ from guestbench.model import (
     Image,
     Job,
     Mark,
+    Net,
     Ok,
     Outcome,
     Purpose,
@@ -36,6 +37,7 @@ from guestbench.model import (
 from guestbench.process import die_with_parent
 
 if TYPE_CHECKING:
+    from guestbench.probes.surface import SurfaceResult
     from guestbench.vmm import Machine
     from guestbench.vmm.serial import SerialLog
 
@@ -73,7 +75,7 @@ def run_trial(job: Job) -> Record:
         StoreError: the artifacts cannot be written.
         HostError: this host cannot make the trial.
     """
-    pristine = job.trial.purpose in (Purpose.IMAGE, Purpose.FIRST_BOOT)
+    pristine = job.trial.purpose in (Purpose.IMAGE, Purpose.FIRST_BOOT, Purpose.SURFACE_IMAGE)
     images = job.guest.pristine if pristine else job.guest.images
     for image in images.values():
         _check_unchanged(image)
@@ -83,9 +85,13 @@ def run_trial(job: Job) -> Record:
     before, cpu_before = host.read_cpu_times(), _own_cpu_ns()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        finding = (
-            _measure_image(job, folder) if job.trial.purpose is Purpose.IMAGE else _boot(job, images, folder)
-        )
+        match job.trial.purpose:
+            case Purpose.IMAGE:
+                finding = _measure_image(job, folder)
+            case Purpose.SURFACE_IMAGE:
+                finding = _inspect_images(job, folder)
+            case _:
+                finding = _boot(job, images, folder)
     except OSError as error:
         name = error.filename or folder
         raise StoreError(
@@ -132,6 +138,25 @@ def _measure_image(job: Job, folder: Path) -> _Finding:
     return _Finding(outcome=Ok(), samples=samples)
 
 
+def _inspect_images(job: Job, folder: Path) -> _Finding:
+    from guestbench.probes import surface_image
+
+    return _keep(surface_image.measure_images(job.guest, folder), folder)
+
+
+def _keep(result: SurfaceResult, folder: Path) -> _Finding:
+    """The finding of a trial of the attack surface, with its evidence written to `folder`."""
+    for name, content in result.raw.items():
+        (folder / name).write_bytes(content)
+    return _Finding(
+        outcome=result.outcome,
+        marks=result.marks,
+        samples=result.samples,
+        gaps=result.gaps,
+        artifacts={name.partition(".")[0]: name for name in result.raw},
+    )
+
+
 def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     from guestbench.vmm import LaunchSpec, find_vmm
     from guestbench.vmm.serial import LOG_NAME, TIMING_NAME, SerialLog
@@ -139,12 +164,16 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     platform = job.platform
     if job.trial.memory_mib is not None:
         platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
+    purpose, resume = job.trial.purpose, job.resume
     spec = LaunchSpec(
         boot=job.guest.system.boot,
-        images=images,
+        images=resume.images if resume else images,
         platform=platform,
         folder=folder,
-        observed=job.trial.purpose is Purpose.MEMORY,
+        qmp=purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT),
+        observed=purpose is Purpose.MEMORY,
+        link=purpose is Purpose.SURFACE and platform.net is not Net.NONE,
+        resume=Path(resume.state) if resume else None,
     )
     log = SerialLog()
     with find_vmm(job.platform.vmm)(spec) as machine:
@@ -180,6 +209,15 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
             tried = least_memory.try_boot(machine, system, log, job.memory, job.expected)
             size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
             return _Finding(outcome=tried.outcome, marks=tried.marks, samples=(size,))
+        case Purpose.SURFACE:
+            from guestbench.probes import surface
+
+            resumed = job.resume is not None
+            return _keep(surface.measure(machine, system, log, resumed=resumed), folder)
+        case Purpose.SURFACE_BOOT:
+            from guestbench.probes import surface
+
+            return _keep(surface.measure_boot(machine, system, log), folder)
         case _:
             from guestbench.probes.boot import watch_boot
 

@@ -68,7 +68,8 @@ def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None
     trials = plan_trials(make_experiment(cycles=2, warmups=1), make_guests(tmp_path, ("a",)), FAKE, seed=1)
     assert [t.purpose for t in trials] == [
         *(Purpose.IMAGE, Purpose.WARMUP, Purpose.BOOT, Purpose.BOOT),
-        *(Purpose.MEMORY, Purpose.MEMORY),
+        *(Purpose.MEMORY, Purpose.MEMORY, Purpose.SURFACE_IMAGE, Purpose.SURFACE),
+        *[Purpose.SURFACE_BOOT] * 3,
     ]
 
 
@@ -131,7 +132,7 @@ def test_every_plan_is_complete_and_has_unique_ids(
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
     trials = plan_trials(experiment, guests, FAKE, seed)
-    each = 1 + warmups + cycles + experiment.memory.cycles
+    each = 1 + warmups + cycles + experiment.memory.cycles + 2 + experiment.surface.boots
     assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)
     assert all(counts[name, Purpose.BOOT] == cycles for name in names)

@@ -16,6 +16,7 @@ from math import comb
 import msgspec
 
 from guestbench.analysis.memory import LEAST, add_derived_memory, holds
+from guestbench.analysis.surface import add_derived_surface
 from guestbench.model import (
     Better,
     Family,
@@ -104,13 +105,13 @@ def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...
 
 
 def add_derived(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
-    """The records with what is derived of several: see `analysis.memory`, and `boot.above_floor`.
+    """The records with what is derived of several: see `memory` and `surface` here, and `boot.above_floor`.
 
     The latter is added to every successful counted boot that has `boot.ready`, but those of the floor. The
     floor's median is taken of the run's successful floor boots; where the run has none, nothing is added,
     and neither is to a record that has the sample already.
     """
-    given = add_derived_memory(header, tuple(records))
+    given = add_derived_surface(add_derived_memory(header, tuple(records)))
     floor = floor_median(header, given)
     if floor is None:
         return given

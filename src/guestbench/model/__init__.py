@@ -14,6 +14,7 @@ from guestbench.model.experiment import (
     MetricFamily,
     Net,
     Platform,
+    SurfacePlan,
     Vmm,
 )
 from guestbench.model.record import (
@@ -44,6 +45,7 @@ from guestbench.model.run import (
     Host,
     Job,
     MemoryPolicy,
+    Resume,
 )
 from guestbench.model.summary import (
     Interval,
@@ -125,10 +127,12 @@ __all__ = [
     "Provision",
     "Purpose",
     "Record",
+    "Resume",
     "Role",
     "Sample",
     "Series",
     "Summary",
+    "SurfacePlan",
     "System",
     "TimedOut",
     "Trial",

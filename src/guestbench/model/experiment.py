@@ -47,6 +47,7 @@ class MetricFamily(StrEnum):
     IMAGE = "image"
     BOOT = "boot"
     MEMORY = "memory"
+    SURFACE = "surface"
 
 
 class MemoryPlan(Frozen):
@@ -62,6 +63,12 @@ class MemoryPlan(Frozen):
     well_s: float = 2.0
 
 
+class SurfacePlan(Frozen):
+    """How the attack surface is measured: `boots` fresh boots are compared for addresses that vary."""
+
+    boots: int = 3
+
+
 class Experiment(Frozen):
     """What an `experiments/*.toml` file holds.
 
@@ -73,9 +80,10 @@ class Experiment(Frozen):
     title: str
     systems: tuple[str, ...]
     optional: tuple[str, ...] = ()
-    metrics: tuple[MetricFamily, ...] = (MetricFamily.IMAGE, MetricFamily.BOOT, MetricFamily.MEMORY)
+    metrics: tuple[MetricFamily, ...] = tuple(MetricFamily)
     cycles: int = 10
     warmups: int = 1
     seed: int | None = None
     memory: MemoryPlan = MemoryPlan()
+    surface: SurfacePlan = SurfacePlan()
     platform: Platform = Platform()

@@ -21,7 +21,10 @@ class Better(StrEnum):
 
 
 class Metric(Frozen):
-    """A row of the metric table: a probe returns samples of it, a report prints its unit and help."""
+    """A row of the metric table: a probe returns samples of it, a report prints its unit and help.
+
+    `group` names the table of its family in which a report shows it, where the family has several.
+    """
 
     name: str
     title: str
@@ -29,6 +32,7 @@ class Metric(Frozen):
     unit: str
     better: Better
     help: str
+    group: str = ""
 
 
 class Provenance(StrEnum):
@@ -42,7 +46,9 @@ class Provenance(StrEnum):
 class Purpose(StrEnum):
     """What a trial is for. Only `boot` trials enter the boot statistics.
 
-    A `memory-min` trial asks whether a memory size is enough, so that its failure is an answer.
+    A `memory-min` trial asks whether a memory size is enough, so that its failure is an answer. Of the
+    attack surface, `surface-image` is what the images tell, `surface` what a running guest does, and
+    `surface-boot` only where a fresh boot has put things in memory.
     """
 
     IMAGE = "image"
@@ -51,6 +57,9 @@ class Purpose(StrEnum):
     BOOT = "boot"
     MEMORY = "memory"
     MEMORY_MIN = "memory-min"
+    SURFACE_IMAGE = "surface-image"
+    SURFACE = "surface"
+    SURFACE_BOOT = "surface-boot"
 
 
 class Trial(Frozen):
@@ -79,12 +88,18 @@ class Mark(Frozen):
 
 
 class Sample(Frozen):
-    """One value of a metric, in the metric's unit."""
+    """One value of a metric, in the metric's unit.
+
+    `detail` says in words what was found, or why a declared value is so; `evidence` names the artifact of the
+    record that shows it.
+    """
 
     metric: str
     value: int | float
     labels: dict[str, str] = {}
     provenance: Provenance = Provenance.MEASURED
+    detail: str = ""
+    evidence: str = ""
 
 
 class Series(Frozen):

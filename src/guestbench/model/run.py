@@ -5,7 +5,7 @@ from __future__ import annotations
 from guestbench.model.base import Frozen
 from guestbench.model.experiment import Accel, Experiment, MemoryPlan, Platform
 from guestbench.model.record import Metric, Trial
-from guestbench.model.system import Guest
+from guestbench.model.system import Guest, Image, Role
 
 
 class Host(Frozen):
@@ -83,11 +83,19 @@ class Expectation(Frozen):
     work_s: float = 0.0
 
 
+class Resume(Frozen):
+    """A state to go on from instead of booting, and the image files that go with it."""
+
+    state: str
+    images: dict[Role, Image]
+
+
 class Job(Frozen):
     """What a worker process reads on its standard input: one trial and all it needs.
 
     `folder` is the run folder; `parent_pid` the process without which the worker must not go on.
-    `expected` is there for trials that ask whether a memory size is enough.
+    `expected` is there for trials that ask whether a memory size is enough, `resume` for those that need no
+    boot of their own.
     """
 
     trial: Trial
@@ -98,3 +106,4 @@ class Job(Frozen):
     parent_pid: int
     memory: MemoryPlan = MemoryPlan()
     expected: Expectation | None = None
+    resume: Resume | None = None

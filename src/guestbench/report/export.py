@@ -65,6 +65,8 @@ class TidySample(Frozen):
     unit: str
     labels: dict[str, str]
     provenance: Provenance
+    detail: str
+    evidence: str
 
 
 class TrialResult(Frozen):
@@ -199,6 +201,8 @@ def _samples(header: Header, records: Sequence[Record]) -> Iterator[TidySample]:
                 unit=find_metric(header, sample.metric).unit,
                 labels=sample.labels,
                 provenance=sample.provenance,
+                detail=sample.detail,
+                evidence=record.artifacts.get(sample.evidence, ""),
             )
 
 

@@ -23,13 +23,15 @@ from guestbench.analysis.summary import (
     ABOVE_FLOOR,
     CONFIDENCE,
     READY,
+    add_derived,
     find_metric,
     find_summary,
     smallest_sample,
     summarise,
 )
+from guestbench.analysis.surface import find_rows
 from guestbench.model import Header, Ok, Purpose, Record, Summary
-from guestbench.report import memory, results, setting
+from guestbench.report import memory, results, setting, surface
 from guestbench.report.escape import Markdown, code, code_block, escape
 from guestbench.report.numbers import show_seconds
 from guestbench.report.table import Table
@@ -45,6 +47,7 @@ def render_markdown(header: Header, records: Sequence[Record]) -> str:
         "records": records,
         **_gather_results(header, records, summaries),
         **_gather_memory(header, records, summaries),
+        **_gather_surface(header, records),
         **_gather_setting(header, records),
     }
     return make_environment().get_template("comparison_results.md.j2").render(context)
@@ -156,6 +159,17 @@ def _gather_memory(
         "loads": memory.loads(header),
         "least_help": find_metric(header, "memory.min").help,
         "touched_help": find_metric(header, memory.TOUCHED).help,
+    }
+
+
+def _gather_surface(header: Header, records: Sequence[Record]) -> dict[str, object]:
+    rows = find_rows(header, add_derived(header, records))
+    groups = surface.group_tables(header, rows)
+    return {
+        "seed_surface": surface.seed_table(header, rows),
+        "surface_groups": groups,
+        "surface_folders": surface.folders(header, rows),
+        "surface_help": [(row.title, row.help) for row in dict.fromkeys(row.metric for row in rows)],
     }
 
 
