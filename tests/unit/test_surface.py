@@ -23,7 +23,7 @@ from guestbench.model import (
 )
 from guestbench.probes import surface, surface_image
 from guestbench.probes.boot import BootResult
-from guestbench.probes.hardening import Hardening, Setting
+from guestbench.probes.hardening import Flaw, Hardening, Setting
 from guestbench.probes.linux_surface import Surface
 from guestbench.probes.network.ports import PortScan
 from guestbench.probes.network.tcp_scan import TcpPorts
@@ -213,6 +213,7 @@ def test_answers_over_the_shell_are_kept_as_evidence(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(surface, "open_shell", lambda *_, **__: None)
     monkeypatch.setattr(surface, "ask_surface", lambda _: told)
     monkeypatch.setattr(surface, "add_hardening", lambda *_: None)
+    monkeypatch.setattr(surface, "add_defences", lambda *_: None)
     monkeypatch.setattr(surface, "add_busy_stacks", lambda *_: None)
     monkeypatch.setattr(surface, "ask_hardening", lambda _: None)
     result = probe(LINUX, resumed=True)
@@ -247,6 +248,29 @@ def test_settings_are_counted_by_whether_they_are_as_recommended() -> None:
     assert [s.detail for s in found.samples if s.metric == "surface.hardening_unmet"] == ["b, c"]
     assert found.raw == {"hardening-sysctl.txt": b"a:1\n"}
     assert [gap.labels for gap in found.gaps] == [{"kind": "options"}] * 2
+
+
+def test_flaws_of_the_cpu_are_those_without_a_remedy() -> None:
+    """A flaw that the kernel holds in check would be counted, or an unknown one as none."""
+    nothing = Unknown(reason="no such folder")
+    seen = Hardening(
+        options=nothing,
+        sysctls=nothing,
+        vulnerabilities=(
+            Flaw(name="mds", state="Vulnerable: no microcode"),
+            Flaw(name="meltdown", state="Not affected"),
+            Flaw(name="retbleed", state="Mitigation: x"),
+        ),
+        lsms=nothing,
+        lockdown=nothing,
+        seccomp=nothing,
+        evidence=(),
+    )
+    found = Findings()
+    surface.add_defences(found, seen)
+    (flaws,) = found.samples
+    assert (flaws.value, flaws.detail) == (1, "mds; of 3")
+    assert reasons(found.gaps) == {"surface.lsms": "unknown: no such folder"}
 
 
 # --- images -------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ SHELL_METRICS = (
     *("surface.listening_tcp", "surface.listening_udp", "surface.syscalls", "surface.processes"),
     *("surface.shells", "surface.interpreters", "surface.package_managers", "surface.users"),
     *("surface.passwords", "surface.suid", "surface.sgid", "surface.modules"),
-    *("surface.hardening_met", "surface.hardening_unmet"),
+    *("surface.hardening_met", "surface.hardening_unmet", "surface.cpu_flaws", "surface.lsms"),
 )
 
 
@@ -143,7 +143,9 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
             found.gaps += told.gaps
             found.raw |= {f"surface-{name}.txt": text for name, text in told.raw.items()}
             add_busy_stacks(found, machine, shell)
-            add_hardening(found, ask_hardening(shell))
+            defences = ask_hardening(shell)
+            add_hardening(found, defences)
+            add_defences(found, defences)
         except ShellError as error:
             answered = {sample.metric for sample in found.samples}
             found.miss([m for m in SHELL_METRICS if m not in answered], error.message)
@@ -177,7 +179,7 @@ def add_page_tables(found: Findings, machine: Machine, system: System) -> None:
     """What the page tables and control registers allow."""
     metrics = [
         f"surface.{name}"
-        for name in ("paging", "wx_pages", "nx", "write_protect", "smep", "smap", "null_mapped")
+        for name in ("paging", "wx_pages", "nx", "write_protect", "smep", "smap", "umip", "null_mapped")
     ]
     metrics += ["surface.stack_guard", "surface.text_writable", "surface.user_pages"]
     try:
@@ -213,6 +215,7 @@ def add_page_tables(found: Findings, machine: Machine, system: System) -> None:
         ("write_protect", registers.write_protect),
         ("smep", registers.smep),
         ("smap", registers.smap),
+        ("umip", registers.umip),
     ):
         found.add(f"surface.{name}", flag, control)
     found.add("surface.null_mapped", tables.null_mapped, pages)
@@ -321,6 +324,22 @@ def add_hardening(found: Findings, seen: Hardening) -> None:
             found.add(metric, len(names), evidence, detail=detail, labels={"kind": kind})
 
 
+def add_defences(found: Findings, seen: Hardening) -> None:
+    """What a Linux kernel says of the CPU's flaws, and of its security modules."""
+    flaws = seen.vulnerabilities
+    if isinstance(flaws, Unknown):
+        found.add("surface.cpu_flaws", flaws)
+    else:
+        names = [flaw.name for flaw in flaws if flaw.state.startswith("Vulnerable")]
+        detail = f"{_list(names)}; of {len(flaws)}" if names else f"of {len(flaws)}"
+        found.add("surface.cpu_flaws", len(names), "hardening-vulnerabilities", detail=detail)
+    modules = seen.lsms
+    if isinstance(modules, Unknown):
+        found.add("surface.lsms", modules)
+    else:
+        found.add("surface.lsms", len(modules), "hardening-lsm", detail=_list(modules))
+
+
 def add_declared(found: Findings, system: System) -> None:
     """What is so by construction in a guest that is one program, and cannot be asked."""
     if system.family is Family.LINUX:
@@ -334,7 +353,7 @@ def add_declared(found: Findings, system: System) -> None:
     for name in ("listening_tcp", "listening_udp"):
         found.miss([f"surface.{name}"], "the guest cannot be asked; see the scan")
     found.miss(["surface.passwords"], "there are no users")
-    found.miss(["surface.hardening_met", "surface.hardening_unmet"], "settings of Linux")
+    found.miss(SHELL_METRICS[-4:], "a setting of Linux")
 
 
 def _list(names: Sequence[str]) -> str:

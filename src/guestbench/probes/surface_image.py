@@ -22,6 +22,7 @@ PROGRAMS = {
 
 FILE_METRICS = (
     *("surface.packages", "surface.executables", "surface.executable_bytes", "surface.image_suid"),
+    *("surface.image_capabilities", "surface.image_world_writable"),
     *("surface.image_sgid", "surface.image_users", "surface.image_modules", "surface.image_units"),
 )
 
@@ -64,6 +65,8 @@ def add_files(found: Findings, known: Known[FileSystem], evidence: str) -> None:
         ("packages", files.packages),
         ("image_suid", files.suid),
         ("image_sgid", files.sgid),
+        ("image_capabilities", files.capabilities),
+        ("image_world_writable", files.world_writable),
         ("image_users", files.users),
         ("image_units", files.units),
     ):

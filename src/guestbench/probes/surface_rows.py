@@ -152,6 +152,7 @@ METRICS = (
     _row(LACKS, "write_protect", "yes/no", _MORE, "Read-only holds for the kernel", "CR0.WP."),
     _row(LACKS, "smep", "yes/no", _MORE, "SMEP", "CR4.SMEP; the emulated CPU may not have it."),
     _row(LACKS, "smap", "yes/no", _MORE, "SMAP", "CR4.SMAP; the emulated CPU may not have it."),
+    _row(LACKS, "umip", "yes/no", _MORE, "UMIP", "CR4.UMIP; the emulated CPU may not have it."),
     _row(LACKS, "null_mapped", "yes/no", _LESS, "NULL page mapped", "Whether address 0 leads to memory."),
     _row(
         LACKS,
@@ -193,6 +194,15 @@ METRICS = (
         "Hardening settings not met",
         "The same, not as recommended.",
     ),
+    _row(
+        LACKS,
+        "cpu_flaws",
+        "flaws",
+        _LESS,
+        "CPU flaws without a remedy",
+        "Flaws of which the kernel says Vulnerable, of those in /sys/devices/system/cpu/vulnerabilities.",
+    ),
+    _row(LACKS, "lsms", "modules", _MORE, "Security modules", "Those in force (/sys/kernel/security/lsm)."),
     _row(
         LACKS,
         "text_base",
@@ -296,6 +306,22 @@ METRICS = (
     ),
     _row(SUPPLY, "image_suid", "files", _LESS, "SUID files in the image", "As found without booting."),
     _row(SUPPLY, "image_sgid", "files", _LESS, "SGID files in the image", "As found without booting."),
+    _row(
+        SUPPLY,
+        "image_capabilities",
+        "files",
+        _LESS,
+        "Files with capabilities in the image",
+        "Files with the attribute security.capability, which give their program a part of root's power.",
+    ),
+    _row(
+        SUPPLY,
+        "image_world_writable",
+        "files",
+        _LESS,
+        "World-writable files in the image",
+        "Files that anyone can write, and such folders without the sticky bit.",
+    ),
     _row(SUPPLY, "image_users", "users", _LESS, "Users in the image", "As found without booting."),
     _row(
         SUPPLY,
