@@ -22,6 +22,9 @@ RANGE_SIZES = 6
 WORK_DONE = "work done"
 """The mark at which a guest has ended its own work."""
 
+WITH_PLATFORM = (Purpose.FIRST_BOOT, Purpose.WARMUP, Purpose.BOOT, Purpose.MEMORY, Purpose.SURFACE_BOOT)
+"""Trials that boot a guest with the platform's memory."""
+
 Tried = Mapping[int, Sequence[bool]]
 """For each memory size in MiB: whether each of its boots succeeded."""
 
@@ -63,7 +66,7 @@ def boots_with_platform(records: Iterable[Record], system: str) -> bool:
     """Whether a record shows that the system gets ready with the platform's memory."""
     return any(
         record.trial.system == system
-        and record.trial.purpose not in (Purpose.IMAGE, Purpose.MEMORY_MIN)
+        and record.trial.purpose in WITH_PLATFORM
         and isinstance(record.outcome, Ok | Incomplete)
         for record in records
     )

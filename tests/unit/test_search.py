@@ -206,5 +206,6 @@ def test_only_a_boot_that_got_ready_shows_that_the_platform_suffices() -> None:
         make_record(make_trial(Purpose.MEMORY), outcome=Crashed(reason="")),
         make_record(make_trial(Purpose.MEMORY_MIN, 256)),
         make_record(make_trial(Purpose.IMAGE)),
+        make_record(make_trial(Purpose.SURFACE_IMAGE)),
     ):
         assert not boots_with_platform([record], "a")
