@@ -165,12 +165,14 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     if job.trial.memory_mib is not None:
         platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
     purpose, resume = job.trial.purpose, job.resume
+    looked_at = purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT)
     spec = LaunchSpec(
         boot=job.guest.system.boot,
         images=resume.images if resume else images,
         platform=platform,
         folder=folder,
-        qmp=purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT),
+        qmp=looked_at,
+        stays=looked_at and resume is None,
         observed=purpose is Purpose.MEMORY,
         link=purpose is Purpose.SURFACE and platform.net is not Net.NONE,
         resume=Path(resume.state) if resume else None,

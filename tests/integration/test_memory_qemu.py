@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_guests import GUEST, SAY_READY, SYSTEM
 
 from guestbench import process
 from guestbench.analysis.memory import find_least
@@ -16,38 +17,6 @@ from guestbench.store import read_store
 
 pytestmark = pytest.mark.qemu
 
-GUEST = """
-        .code32
-        .text
-        .globl  _start
-        .align  4
-        .long   0x1BADB002, 0, -0x1BADB002
-say:    lodsb
-        test    %al, %al
-        jz      2f
-        mov     %al, %ah
-1:      mov     $0x3FD, %dx
-        in      %dx, %al
-        test    $0x20, %al
-        jz      1b
-        mov     $0x3F8, %dx
-        mov     %ah, %al
-        out     %al, %dx
-        jmp     say
-2:      ret
-ready:  .asciz  "[ready]\\r\\n"
-broken: .asciz  "PANIC: no memory here\\r\\n"
-spam:   .asciz  "spam spam spam spam spam spam spam spam\\r\\n"
-_start: mov     $0x9000, %esp
-        cld
-{body}
-halt:   cli
-        hlt
-        jmp     halt
-"""
-"""A multiboot kernel like floor.S, with something to do."""
-
-SAY_READY = "        mov $ready, %esi\n        call say\n"
 NEED = """
         movl    $0x600D600D, {last}
         cmpl    $0x600D600D, {last}
@@ -68,22 +37,6 @@ TOUCH = """
 """
 REBOOT = "        lidt    zero\n        int3\nzero:   .long 0, 0\n"
 FLOOD = "5:      mov $spam, %esi\n        call say\n        jmp 5b\n"
-
-SYSTEM = """
-name = "{name}"
-title = "{name}"
-family = "unikernel"
-ready = "[ready]"
-timeout_s = 6
-[boot]
-type = "kernel"
-[[failures]]
-pattern = "PANIC:"
-reason = "the guest panicked"
-[provision.build]
-method = "assembly"
-source = "guest.S"
-"""
 
 
 def run(

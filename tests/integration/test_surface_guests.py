@@ -8,9 +8,11 @@ from pathlib import Path
 import misbehaving_guest
 import msgspec
 import pytest
+from small_guests import GUEST, SAY_READY, SYSTEM
 
-from guestbench import inventory, process
+from guestbench import inventory, process, provision
 from guestbench.images.inspection import Inspection
+from guestbench.load import load_system
 from guestbench.model import Accel, Ok, Platform, Provenance, Purpose, Record
 from guestbench.probes.surface import measure
 from guestbench.store import read_store
@@ -105,6 +107,31 @@ def test_a_guest_that_misbehaves_shows_exactly_that(tmp_path: Path) -> None:
     assert found["stack_guard"].value == 0
     assert (found["nx"].value, found["write_protect"].value, found["null_mapped"].value) == (1, 1, 0)
     assert found["text_writable"].value == 0
+
+
+def test_a_guest_that_powers_off_is_looked_at_still(tmp_path: Path) -> None:
+    """A program that runs to its end would stop the run, or its memory protection be unknown."""
+    power_off = "        mov $0x604, %dx\n        mov $0x2000, %ax\n        outw %ax, %dx\n"
+    (tmp_path / "guest.S").write_text(GUEST.format(body=SAY_READY + power_off))
+    (tmp_path / "system.toml").write_text(SYSTEM.format(name="ends"))
+    guest = provision.prepare(load_system(tmp_path, ()), {}, {}, say=lambda _: None, folder=tmp_path)
+    platform = Platform(accel=Accel.TCG)
+    for stays in (True, False):
+        spec = LaunchSpec(
+            boot=guest.system.boot,
+            images=guest.images,
+            platform=platform,
+            folder=tmp_path,
+            qmp=True,
+            stays=stays,
+        )
+        with find_vmm(platform.vmm)(spec) as machine:
+            result = measure(machine, guest.system, SerialLog(), resumed=False)
+        assert isinstance(result.outcome, Ok)
+        seen = {sample.metric for sample in result.samples}
+        missing = {gap.metric for gap in result.gaps}
+        # Where QEMU ends with its guest, what cannot be read any more is missing, and the run goes on.
+        assert "surface.paging" in (seen if stays else seen | missing)
 
 
 @pytest.mark.image

@@ -42,7 +42,10 @@ class Row(Frozen):
 
 
 def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
-    """All rows of the attack surface that any system has a figure for, in the order of the run's metrics."""
+    """All rows of the attack surface that any system has a figure for, or says why not.
+
+    They are in the order of the run's metrics.
+    """
     found: dict[tuple[str, Labels], dict[str, Cell]] = {}
     for purpose in (*SHOWN, Purpose.SURFACE_BOOT):
         for record in records:
@@ -52,6 +55,12 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                         key = (sample.metric, tuple(sorted(sample.labels.items())))
                         cells = found.setdefault(key, {})
                         cells.setdefault(record.trial.system, _to_cell(record, sample))
+    measured = {name for name, _ in found}
+    for record in records:
+        if record.trial.purpose in SHOWN and holds(record.outcome):
+            for gap in record.gaps:
+                if gap.metric not in measured and not gap.labels:
+                    found.setdefault((gap.metric, ()), {})
     rows = []
     for metric in header.metrics:
         if metric.family is not MetricFamily.SURFACE:

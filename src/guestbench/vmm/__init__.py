@@ -37,6 +37,7 @@ class LaunchSpec(Frozen):
     `folder` receives what the VMM itself prints. `writable` lets the guest change its disk for good:
     only for overlays of our own. `qmp` opens a QMP connection. `observed` makes the guest's memory
     countable (see `Machine.footprint`) and lets the memory of a guest that powers off be counted still.
+    `stays` keeps the VMM when the guest powers off, so that it can be looked at still.
     `resume` goes on from a state that `Machine.save_state` wrote, with the same options and the same disk.
     `link` puts us at the other end of the guest's network link (see `Machine.link`), in the place of the
     platform's network: the guest has the same device. It may differ between a state and what goes on from it.
@@ -49,6 +50,7 @@ class LaunchSpec(Frozen):
     writable: bool = False
     qmp: bool = False
     observed: bool = False
+    stays: bool = False
     resume: Path | None = None
     link: bool = False
 

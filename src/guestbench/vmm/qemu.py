@@ -61,7 +61,13 @@ def build_argv(
         # A state that was saved on the user network has a part that only a user network will take.
         incoming = (*UNUSED_NETWORK, *incoming)
     platform = _platform_options(spec.platform, observed=spec.observed, link_fd=link_fd)
-    return (PROGRAM, *platform, *console, *_guest_options(spec), *incoming)
+    # A guest that powers off takes its memory and its CPU's state with it unless QEMU stays.
+    stays = ("-no-shutdown",) if _stays(spec) else ()
+    return (PROGRAM, *platform, *stays, *console, *_guest_options(spec), *incoming)
+
+
+def _stays(spec: LaunchSpec) -> bool:
+    return spec.observed or spec.stays
 
 
 def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
@@ -85,8 +91,6 @@ def _platform_options(
     if observed:
         yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
         yield from ("-device", "virtio-balloon-pci,id=balloon0")
-        # A guest that powers off takes its memory with it unless QEMU stays.
-        yield "-no-shutdown"
     yield from platform.extra
 
 
@@ -131,6 +135,7 @@ class QemuMachine:
         stderr_path: Path,
         *,
         observed: bool = False,
+        stays: bool = False,
         link: Link | None = None,
     ) -> None:
         self._child = child
@@ -141,6 +146,7 @@ class QemuMachine:
         self._qmp = qmp
         self._stderr_path = stderr_path
         self._observed = observed
+        self._stays = stays
         self.link = link
         self.argv = tuple(argv)
         self.pid: int | None = child.pid
@@ -158,7 +164,7 @@ class QemuMachine:
 
     def read_serial(self, timeout_s: float) -> Chunk | None:
         """The next bytes of the serial console, stamped on arrival; None if none came in time."""
-        if self._observed:
+        if self._stays:
             return self._read_while_on(timeout_s)
         return self._read(timeout_s)
 
@@ -282,7 +288,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             raise HostError(f"cannot open {error.filename}: {error.strerror}", "df -h .") from error
         their_in, console_in = _pipe(stack)
         console_out, their_out = _pipe(stack)
-        talks = spec.qmp or spec.observed or state is not None
+        talks = spec.qmp or _stays(spec) or state is not None
         qmp_ours, qmp_theirs = _socketpair(stack) if talks else (None, None)
         linked = spec.link and spec.platform.net is Net.USER
         link_ours, link_theirs = _socketpair(stack) if linked else (None, None)
@@ -317,6 +323,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             qmp,
             stderr_path,
             observed=spec.observed,
+            stays=_stays(spec),
             link=Link(link_ours) if link_ours else None,
         )
         if qmp and spec.observed:

@@ -17,6 +17,8 @@ from qemu.qmp import QMPClient, QMPError
 from guestbench.errors import HostError
 
 ANSWER_S = 30.0
+GONE = (QMPError, OSError, EOFError)
+"""What the client raises when QEMU hangs up, at whatever moment."""
 
 
 class Connection:
@@ -35,7 +37,7 @@ class Connection:
         call = self._client.execute(name, arguments or None)
         try:
             return self._loop.run_until_complete(asyncio.wait_for(call, ANSWER_S))
-        except (QMPError, TimeoutError) as error:
+        except (*GONE, TimeoutError) as error:
             raise HostError(f"QMP {name}: {error or 'no answer'}", "guestbench doctor") from error
 
     def hand_over(self, name: str, fd: int) -> None:
@@ -46,7 +48,7 @@ class Connection:
         """
         try:
             self._client.send_fd_scm(fd)
-        except (QMPError, OSError) as error:
+        except GONE as error:
             raise HostError(f"QMP: a file cannot be handed over: {error}", "guestbench doctor") from error
         self.command("getfd", fdname=name)
 
@@ -64,10 +66,10 @@ def connect(sock: socket.socket) -> Iterator[Connection]:
         sock.setblocking(False)
         try:
             loop.run_until_complete(asyncio.wait_for(client.connect(sock), ANSWER_S))
-        except (QMPError, OSError, TimeoutError) as error:
+        except (*GONE, TimeoutError) as error:
             raise HostError(f"QEMU did not open QMP: {error or 'no answer'}", "guestbench doctor") from error
         yield Connection(loop, client)
     finally:
-        with contextlib.suppress(QMPError, OSError, TimeoutError):
+        with contextlib.suppress(*GONE, TimeoutError):
             loop.run_until_complete(asyncio.wait_for(client.disconnect(), ANSWER_S))
         loop.close()
