@@ -87,8 +87,10 @@ def _linux() -> tuple[Record, ...]:
         sample("nx", 1, "mem"),
         sample("mmio_bytes", 269_526_088, "mtree"),
         sample("sandbox", 0),
+        sample("hardening_met", 11, kind="sysctls"),
     )
     gaps = (
+        Gap(metric="surface.hardening_met", reason="unknown: no config", labels={"kind": "options"}),
         gap("passwords", "unknown: the guest gave no such answer"),
         gap("package_managers", f"unknown: {HOSTILE_REASON}"),
     )
@@ -113,6 +115,7 @@ def _unikernel() -> tuple[Record, ...]:
         declared("modules", 0),
         sample("wx_pages", 1_048_575, "mem", "100.0% of what is mapped"),
         sample("nx", 0, "mem"),
+        sample("hardening_met", 3, kind="options"),
     )
     derived = sample("syscalls", 0, "inspect-kernel", "code that sets LSTAR: 0")
     image = (msgspec.structs.replace(derived, provenance=Provenance.DERIVED),)

@@ -68,6 +68,8 @@ def test_a_system_without_a_division_is_told_from_one_without_the_figure() -> No
     row = rows_of(make_surface_run())["processes", "user"]
     assert row.cells["unikernel"].reason == UNDIVIDED
     assert show_cell(row, row.cells["unikernel"]) == "–"
+    assert shown("hardening_met", "linux", "options") == "unknown: no config"
+    assert shown("hardening_met", "unikernel", "sysctls") == "–"
 
 
 def test_the_running_guest_goes_before_its_image() -> None:

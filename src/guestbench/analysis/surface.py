@@ -71,9 +71,7 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                 # A system that has the metric under other labels does not lack it: it is not divided so.
                 others = {system for (other, _), has in found.items() if other == name for system in has}
                 complete = {
-                    system: cells.get(system)
-                    or (Cell(value=None, reason=UNDIVIDED) if system in others else None)
-                    or _missing(records, system, name, labels)
+                    system: cells.get(system) or _missing(records, system, name, labels, system in others)
                     for system in systems
                 }
                 rows.append(Row(metric=metric, labels=dict(labels), cells=complete))
@@ -89,8 +87,8 @@ def _to_cell(record: Record, sample: Sample) -> Cell:
     )
 
 
-def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels) -> Cell:
-    """Why a system has no such figure, by its own trials."""
+def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels, has_others: bool) -> Cell:
+    """Why a system has no such figure, by its own trials; it may have others of the metric."""
     reason = ""
     wanted = BASE if metric == BASE_BITS else metric
     for record in records:
@@ -100,7 +98,7 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels
             for gap in record.gaps:
                 if gap.metric == wanted and gap.labels in ({}, dict(labels)):
                     return Cell(value=None, reason=gap.reason)
-    return Cell(value=None, reason=reason)
+    return Cell(value=None, reason=UNDIVIDED if has_others else reason)
 
 
 def add_derived_surface(records: Sequence[Record]) -> tuple[Record, ...]:

@@ -315,7 +315,7 @@ def add_hardening(found: Findings, seen: Hardening) -> None:
     for kind, settings in (("options", seen.options), ("sysctls", seen.sysctls)):
         metrics = ("surface.hardening_met", "surface.hardening_unmet")
         if isinstance(settings, Unknown):
-            found.miss(metrics, settings.reason, {"kind": kind})
+            found.miss(metrics, f"unknown: {settings.reason}", {"kind": kind})
             continue
         for metric, wanted in zip(metrics, (True, False), strict=True):
             names = [setting.name for setting in settings if setting.met is wanted]
