@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from guestbench import provision
 from guestbench.errors import HostError, ImageError, UsageError
 from guestbench.model import Disk, Family, Fetch, Provision, System
-from guestbench.provision import cache, download
+from guestbench.provision import cache, connect, download
 
 NAME = "disk-amd64.qcow2"
 IMAGE = bytes(range(256)) * 8192
@@ -54,6 +56,7 @@ class Site:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A server with an image and its checksum list."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("GUESTBENCH_MIRROR", raising=False)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -196,3 +199,67 @@ def test_system_without_official_image_is_refused(site: Site) -> None:
     without = msgspec.structs.replace(site.system, provision=Provision())
     with pytest.raises(UsageError, match="no official image"):
         provision.fetch(without, quiet)
+
+
+def test_mirror_stands_for_the_publisher(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that reaches only a mirror could have no official image, or its report name that mirror."""
+    monkeypatch.setenv("GUESTBENCH_MIRROR", f"{site.url}/")
+    far = Fetch(url=f"https://publisher.invalid/{NAME}", sums_url="https://publisher.invalid/SHA512SUMS")
+    system = msgspec.structs.replace(site.system, provision=Provision(fetch=far))
+    origin = provision.fetch(system, quiet).origin
+    assert [path for path, _ in site.asked] == ["/SHA512SUMS", f"/{NAME}"]
+    assert far.url in origin.detail
+    assert "from a mirror" in origin.detail
+    assert site.url not in origin.detail
+
+
+def test_addresses_below_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files would be looked for at addresses that the mirror does not have."""
+    monkeypatch.setenv("GUESTBENCH_MIRROR", "http://[::1]:8080/mirrors/")
+    address = download.find_address("https://host/a%20b/c.tar.gz?x=1")
+    assert address == "http://[::1]:8080/mirrors/a%20b/c.tar.gz?x=1"
+    monkeypatch.setenv("GUESTBENCH_MIRROR", " ")
+    assert download.find_address("https://host/c") == "https://host/c"
+
+
+def test_hosts_that_do_not_answer_take_no_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run behind a firewall that drops packets would wait for each address of a server in turn."""
+    monkeypatch.setattr(connect, "CONNECT_S", 0.5)
+    full = [socket.socket() for _ in range(3)]
+    try:
+        for each in full:
+            # A queue of no place that holds a connection already: the next one gets no answer.
+            each.bind(("127.0.0.1", 0))
+            each.listen(0)
+        waiting = [socket.create_connection(each.getsockname()) for each in full]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", each.getsockname()) for each in full]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        began = time.monotonic()
+        with pytest.raises(HostError, match="cannot be reached: no connection within"):
+            download.read_sums(Fetch(url="http://host/x", sums_url="http://host/SUMS"), "debian")
+        assert time.monotonic() - began < 5
+    finally:
+        for each in [*full, *waiting]:
+            each.close()
+
+
+def test_name_that_nobody_resolves_takes_no_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on a machine whose name server is out of reach would wait for it again and again."""
+    monkeypatch.setattr(connect, "CONNECT_S", 0.3)
+    never = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [()] if never.wait(20) else [])
+    with pytest.raises(HostError, match="cannot be reached: the name host was not found within"):
+        download.read_sums(Fetch(url="http://host/x", sums_url="http://host/SUMS"), "debian")
+    never.set()
+
+
+def test_second_address_of_a_host_is_tried(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with broken IPv6 could download nothing."""
+    port = int(site.url.rsplit(":", 1)[1])
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 9, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    source = Fetch(url=f"http://host:{port}/{NAME}", sums_url=f"http://host:{port}/SHA512SUMS")
+    assert download.read_sums(source, "debian").digest == hashlib.sha512(IMAGE).hexdigest()

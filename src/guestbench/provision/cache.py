@@ -60,7 +60,8 @@ class Manifest(Frozen):
     packages: tuple[Package, ...] = ()
     elapsed_s: float = 0.0
     source: str = ""
-    """Where a fetched image came from, and the line of the publisher's checksum list that it agrees with."""
+    """Where a fetched image, or what an image was built from, came from, and the lines of the publisher's
+    checksum lists that they agree with."""
 
     @property
     def date(self) -> str:

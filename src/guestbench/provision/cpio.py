@@ -17,6 +17,8 @@ class Entry(Frozen):
 
     mode: int
     data: bytes = b""
+    uid: int = 0
+    gid: int = 0
     device: tuple[int, int] = (0, 0)
 
 
@@ -56,7 +58,20 @@ def pack(entries: Mapping[str, Entry]) -> bytes:
 def _pack_entry(inode: int, path: str, entry: Entry) -> bytes:
     name = path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
-    numbers = (inode, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, *entry.device, len(name), 0)
+    numbers = (
+        inode,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        links,
+        0,
+        len(entry.data),
+        0,
+        0,
+        *entry.device,
+        len(name),
+        0,
+    )
     header = b"070701" + b"".join(b"%08X" % number for number in numbers)
     return _pad(header + name) + _pad(entry.data)
 

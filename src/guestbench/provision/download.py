@@ -1,6 +1,7 @@
-"""Downloads an official image and verifies it against its publisher's checksums; keeps nothing unverified.
+"""Downloads what publishers publish and verifies it against their checksums; keeps nothing unverified.
 
-A download that breaks off is kept beside the cache's images and gone on with the next time.
+A download that breaks off is kept beside the cache's images and gone on with the next time. Everything comes
+from the publisher's own address or, where `$GUESTBENCH_MIRROR` is set, from the same path below that one.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import os
 import re
 import shlex
 import time
@@ -16,43 +18,71 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
 from guestbench.errors import HostError, ImageError, UsageError
 from guestbench.model import Fetch, Frozen
 from guestbench.provision.cache import cache_folder, free_bytes, hash_file
+from guestbench.provision.connect import open_url
 
 Say = Callable[[str], None]
 
-TIMEOUT_S = 30.0
-"""Longest silence of a server."""
+MIRROR_VARIABLE = "GUESTBENCH_MIRROR"
 BLOCK_BYTES = 1 << 20
 SUMS_LIMIT_BYTES = 1 << 20
 REPORT_EVERY_S = 5.0
 MIB = 1 << 20
 
 
+class Aim(StrEnum):
+    """What a download is for: an official image, or something that an image is built from."""
+
+    FETCH = "fetch"
+    BUILD = "build"
+
+
 class Listed(Frozen):
-    """What the publisher's checksum list says of an image: the line, and the digest in it."""
+    """What the publisher's checksum list says of a file: the line, and the digest in it."""
 
     line: str
     digest: str
 
 
-def read_sums(source: Fetch, system: str) -> Listed:
-    """Download the checksum list and find the image's line in it.
+class _Errand(Frozen):
+    system: str
+    aim: Aim
+
+    @property
+    def again(self) -> str:
+        """What to type to go on with a download that broke off."""
+        return f"guestbench systems {self.aim} {shlex.quote(self.system)}"
+
+    @property
+    def way_out(self) -> str:
+        """What to type where the server cannot be had."""
+        if self.aim is Aim.FETCH:
+            return f"guestbench systems build {shlex.quote(self.system)}"
+        if os.environ.get(MIRROR_VARIABLE):
+            return f"unset {MIRROR_VARIABLE}"
+        return f"export {MIRROR_VARIABLE}=URL, the address of a mirror that this host can reach"
+
+
+def read_sums(source: Fetch, system: str, aim: Aim = Aim.FETCH) -> Listed:
+    """Download the checksum list and find the file's line in it.
 
     Raises:
         HostError: the server cannot be reached or refuses.
-        ImageError: the list does not name the image.
-        UsageError: `source.algorithm` is not one that Python knows.
+        ImageError: the list does not name the file.
+        UsageError: `source.algorithm` is not one that Python knows, or `$GUESTBENCH_MIRROR` is no address.
     """
     if source.algorithm not in hashlib.algorithms_available:
         raise UsageError(
             f"system {system}: unknown checksum algorithm {source.algorithm!r}", "guestbench systems list"
         )
-    with _open(source.sums_url, system) as answer, _reading(source.sums_url, system):
+    errand, url = _Errand(system, aim), find_address(source.sums_url)
+    with _open(url, errand) as answer, _reading(url, errand):
         text = answer.read(SUMS_LIMIT_BYTES).decode("utf-8", "replace")
     name = _file_name(source.url)
     digits = hashlib.new(source.algorithm).digest_size * 2
@@ -61,7 +91,39 @@ def read_sums(source: Fetch, system: str) -> Listed:
         found = re.fullmatch(r"([0-9a-fA-F]+) [ *](?:\./)?(.+)", line.rstrip())
         if found and found[2] == name and len(found[1]) == digits:
             return Listed(line=line.rstrip(), digest=found[1].lower())
-    raise ImageError(f"{source.sums_url} has no {source.algorithm} sum of {name}", _way_out(system))
+    raise ImageError(f"{url} has no {source.algorithm} sum of {name}", errand.way_out)
+
+
+def find_address(url: str) -> str:
+    """Where to get what is published at `url`: there, or at the same path below `$GUESTBENCH_MIRROR`.
+
+    Raises:
+        UsageError: the variable holds no address of a web server.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
+    if not mirror:
+        return url
+    try:
+        parts = urllib.parse.urlsplit(mirror)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or not mirror.isprintable() or " " in mirror:
+        raise UsageError(
+            f"{MIRROR_VARIABLE} is {mirror!r}, which is not the address of a web server (http://… or https://…)",
+            f"unset {MIRROR_VARIABLE}",
+        )
+    published = urllib.parse.urlsplit(url)
+    return mirror.rstrip("/") + urllib.parse.urlunsplit(published._replace(scheme="", netloc=""))
+
+
+def describe(source: Fetch, listed: Listed) -> str:
+    """Where a verified file came from, and the line of the checksum list that it agrees with.
+
+    A mirror is not named: it is an affair of the host's, and what it served is what was published.
+    """
+    mirrored = ", from a mirror" if find_address(source.url) != source.url else ""
+    return f"{source.url} ({source.algorithm} {listed.line}{mirrored})"
 
 
 def download_image(source: Fetch, listed: Listed, system: str, say: Say) -> Path:
@@ -71,21 +133,49 @@ def download_image(source: Fetch, listed: Listed, system: str, say: Say) -> Path
         HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
         ImageError: what came is not what the publisher's list says; it is not kept.
     """
+    return _download(source, listed, _Errand(system, Aim.FETCH), say)
+
+
+def download_archive(source: Fetch, listed: Listed, system: str, say: Say) -> Path:
+    """Download what an image is built from, verify it, and return its file, which stays in the cache.
+
+    It is not downloaded again while it is there and agrees with the list.
+
+    Raises:
+        HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
+        ImageError: what came is not what the publisher's list says; it is not kept.
+    """
+    # Whatever the address ends in, the name leads nowhere else; and it tells two versions of a file apart.
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", _file_name(source.url))
+    kept = _downloads() / f"{listed.digest[:16]}-{name}"
+    if not (kept.is_file() and _agrees(kept, source, listed)):
+        part = _download(source, listed, _Errand(system, Aim.BUILD), say)
+        with _storing(kept):
+            part.rename(kept)
+    return kept
+
+
+def _downloads() -> Path:
     folder = cache_folder() / "downloads"
     with _storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _download(source: Fetch, listed: Listed, errand: _Errand, say: Say) -> Path:
     # The digest in the name: a part of an image that has been replaced since is not gone on with.
-    part = folder / f"{system}-{listed.digest[:16]}.part"
+    part = _downloads() / f"{errand.system}-{listed.digest[:16]}.part"
     if not (part.exists() and _agrees(part, source, listed)):
-        _transfer(source.url, part, system, say)
+        url = find_address(source.url)
+        _transfer(url, part, errand, say)
         say("verifying the checksum")
         if not _agrees(part, source, listed):
             found = hash_file(part, source.algorithm)
             part.unlink()
             raise ImageError(
-                f"{source.url} is not what its publisher's list says: {source.algorithm} is {found[:16]}…, "
+                f"{url} is not what its publisher's list says: {source.algorithm} is {found[:16]}…, "
                 f"not {listed.digest[:16]}…; the download was thrown away",
-                f"guestbench systems fetch {shlex.quote(system)}",
+                errand.again,
             )
     return part
 
@@ -94,9 +184,9 @@ def _agrees(part: Path, source: Fetch, listed: Listed) -> bool:
     return hmac.compare_digest(hash_file(part, source.algorithm), listed.digest)
 
 
-def _transfer(url: str, part: Path, system: str, say: Say) -> None:
+def _transfer(url: str, part: Path, errand: _Errand, say: Say) -> None:
     have = part.stat().st_size if part.exists() else 0
-    with _open(url, system, start=have) as answer:
+    with _open(url, errand, start=have) as answer:
         if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
             have = 0
         length = answer.headers.get("Content-Length")
@@ -107,18 +197,16 @@ def _transfer(url: str, part: Path, system: str, say: Say) -> None:
                 f"df -h {part.parent}",
             )
         with _storing(part), part.open("ab" if have else "wb") as file:
-            got = _copy(answer, file, url, system, have, total, say)
+            got = _copy(answer, file, url, errand, have, total, say)
     if total is not None and got != total:
-        raise HostError(
-            f"{url} broke off after {got} of {total} bytes", f"guestbench systems fetch {shlex.quote(system)}"
-        )
+        raise HostError(f"{url} broke off after {got} of {total} bytes", errand.again)
 
 
 def _copy(
     answer: http.client.HTTPResponse,
     file: IO[bytes],
     url: str,
-    system: str,
+    errand: _Errand,
     have: int,
     total: int | None,
     say: Say,
@@ -128,7 +216,7 @@ def _copy(
         if time.monotonic() >= next_report:
             say(f"downloading: {have // MIB}{f' of {total // MIB}' if total else ''} MiB")
             next_report = time.monotonic() + REPORT_EVERY_S
-        with _reading(url, system):
+        with _reading(url, errand):
             block = answer.read(BLOCK_BYTES)
         if not block:
             return have
@@ -137,31 +225,31 @@ def _copy(
 
 
 @contextmanager
-def _open(url: str, system: str, start: int = 0) -> Iterator[http.client.HTTPResponse]:
+def _open(url: str, errand: _Errand, start: int = 0) -> Iterator[http.client.HTTPResponse]:
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    with _reading(url, system):
+    with _reading(url, errand):
         try:
-            answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+            answer = open_url(request)
         except urllib.error.HTTPError as refusal:
             if refusal.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
                 raise
             # The part we have is as long as the whole, and still wrong: begin again.
-            answer = urllib.request.urlopen(url, timeout=TIMEOUT_S)
+            answer = open_url(urllib.request.Request(url))
     with answer:
         yield answer
 
 
 @contextmanager
-def _reading(url: str, system: str) -> Iterator[None]:
+def _reading(url: str, errand: _Errand) -> Iterator[None]:
     try:
         yield
     except urllib.error.HTTPError as refusal:
-        raise HostError(f"{url}: HTTP status {refusal.code} {refusal.reason}", _way_out(system)) from refusal
+        raise HostError(f"{url}: HTTP status {refusal.code} {refusal.reason}", errand.way_out) from refusal
     except urllib.error.URLError as trouble:
-        raise HostError(f"{url} cannot be reached: {trouble.reason}", _way_out(system)) from trouble
+        raise HostError(f"{url} cannot be reached: {trouble.reason}", errand.way_out) from trouble
     except (OSError, http.client.HTTPException) as trouble:
         words = str(trouble) or type(trouble).__name__
-        raise HostError(f"{url} broke off: {words}", _way_out(system)) from trouble
+        raise HostError(f"{url} broke off: {words}", errand.way_out) from trouble
 
 
 @contextmanager
@@ -176,7 +264,3 @@ def _storing(path: Path) -> Iterator[None]:
 
 def _file_name(url: str) -> str:
     return urllib.parse.unquote(urllib.parse.urlsplit(url).path.rsplit("/", 1)[-1])
-
-
-def _way_out(system: str) -> str:
-    return f"guestbench systems build {shlex.quote(system)}"

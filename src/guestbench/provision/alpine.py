@@ -1,0 +1,163 @@
+"""Builds a minimal Alpine Linux guest from Alpine's official archives; it changes nothing in what they hold.
+
+The kernel, and the few of its modules that are wanted, come out of the netboot archive; the mini root file
+system becomes an initramfs, with a few files of ours on top. Nothing is installed; no root is needed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import posixpath
+import re
+import stat
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from guestbench.errors import ImageError
+from guestbench.images.binary import open_source, unusable
+from guestbench.images.initramfs import open_initramfs
+from guestbench.images.tree import MAX_SYMLINKS, Entry, Tree
+from guestbench.images.unpack import find_compression, unpack
+from guestbench.model import AlpineInitramfs
+from guestbench.provision import cpio, download, tarball
+from guestbench.provision.initramfs import order_modules, pack_modules, tree_entries
+
+Say = Callable[[str], None]
+
+KERNEL = "boot/vmlinuz-virt"
+INITRAMFS = "boot/initramfs-virt"
+"""Alpine's kernel for virtual machines, and the initial ramdisk with its modules, in the netboot archive."""
+INIT = "sbin/init"
+MODULE_LIST = "etc/modules-in-order"
+
+MAX_KERNEL_BYTES = 128 << 20
+MAX_INITRAMFS_BYTES = 512 << 20
+MAX_MODULE_BYTES = 64 << 20
+MAX_LIST_BYTES = 1 << 20
+
+_MODULE = re.compile(r"(?:usr/)?lib/modules/[^/]+/(?:.+/)?([^/]+)\.ko(?:\.\w+)?")
+_BUILT_IN = re.compile(r"(?:usr/)?lib/modules/[^/]+/modules\.builtin")
+
+
+def build(name: str, recipe: AlpineInitramfs, folder: Path, work: Path, say: Say) -> str:
+    """Build `work/vmlinuz` and `work/initrd.gz` for system `name`; where the archives came from, in words.
+
+    `folder` is the system's own, with the recipe's `tree` in it.
+
+    Raises:
+        HostError: the archives cannot be downloaded.
+        ImageError: they are not what was published, or not what the recipe takes them for.
+        UsageError: `$GUESTBENCH_MIRROR` is no address.
+    """
+    say("reading the publisher's checksums")
+    # The small one first: whatever is wrong with the server or the line shows before the large one.
+    sources = (recipe.root, recipe.kernel)
+    listed = [download.read_sums(source, name, download.Aim.BUILD) for source in sources]
+    root, kernel = (
+        download.download_archive(source, sums, name, say)
+        for source, sums in zip(sources, listed, strict=True)
+    )
+    say("unpacking the archives")
+    entries = tarball.read_entries(root)
+    if _resolve(entries, INIT) not in entries:
+        raise unusable(root, f"is no root file system: it holds no /{INIT}")
+    wanted = {
+        KERNEL: (work / "vmlinuz", MAX_KERNEL_BYTES),
+        INITRAMFS: (work / "netboot-initramfs", MAX_INITRAMFS_BYTES),
+    }
+    tarball.copy_members(kernel, wanted)
+    say("writing kernel and initramfs")
+    modules = read_modules(work / "netboot-initramfs", recipe.modules, kernel, work)
+    entries = put_on_top(entries, tree_entries(folder / recipe.tree))
+    entries = put_on_top(entries, pack_modules(modules, MODULE_LIST))
+    # The kernel starts /init; the mini root file system has none.
+    entries = put_on_top(entries, {"init": cpio.symbolic_link(f"/{INIT}")})
+    (work / "initrd.gz").write_bytes(gzip.compress(cpio.pack(entries), mtime=0))
+    return "; ".join(download.describe(source, sums) for source, sums in zip(sources, listed, strict=True))
+
+
+def put_on_top(entries: Mapping[str, cpio.Entry], added: Mapping[str, cpio.Entry]) -> dict[str, cpio.Entry]:
+    """`entries` with `added` in their places; a folder that is there stays, a replaced file keeps its mode.
+
+    A path that leads through links in `entries` ends up where they lead, as it would in the guest.
+    """
+    merged = dict(entries)
+    for path, entry in sorted(added.items()):
+        place = _resolve(merged, path)
+        there = merged.get(place)
+        if there is not None and stat.S_ISDIR(there.mode):
+            continue
+        if there is not None and stat.S_ISREG(there.mode) and stat.S_ISREG(entry.mode):
+            entry = msgspec.structs.replace(entry, mode=there.mode, uid=there.uid, gid=there.gid)
+        merged[place] = entry
+    return merged
+
+
+def _resolve(entries: Mapping[str, cpio.Entry], path: str) -> str:
+    """Where a path leads, links in it followed, its last part included; it never leads out of `entries`."""
+    for _ in range(MAX_SYMLINKS):
+        parts = path.split("/")
+        for length in range(1, len(parts) + 1):
+            ahead = "/".join(parts[:length])
+            entry = entries.get(ahead)
+            if entry is not None and stat.S_ISLNK(entry.mode):
+                target = posixpath.join("/", posixpath.dirname(ahead), entry.data.decode())
+                path = posixpath.normpath(posixpath.join(target, *parts[length:])).lstrip("/")
+                break
+        else:
+            return path
+    return path
+
+
+def read_modules(initramfs: Path, names: tuple[str, ...], archive: Path, work: Path) -> dict[str, bytes]:
+    """The kernel modules `names` and those they need, unpacked, in load order, out of the initial ramdisk.
+
+    What is built into the kernel is left out. `archive` is named in errors; `work` is a folder.
+
+    Raises:
+        ImageError: the ramdisk is damaged, or has no such module.
+    """
+    with open_source(initramfs) as source:
+        source.path = archive
+        with open_initramfs(source, work) as (tree, _):
+            there, built_in = _find_modules(tree, archive, work)
+            try:
+                return order_modules(
+                    there, [name for name in names if name.replace("-", "_") not in built_in]
+                )
+            except KeyError as missing:
+                raise ImageError(
+                    f"{INITRAMFS} in {archive} has no kernel module {missing.args[0]}",
+                    "guestbench systems list",
+                ) from None
+
+
+def _find_modules(tree: Tree, archive: Path, work: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
+    there: dict[str, Callable[[], bytes]] = {}
+    built_in: set[str] = set()
+    for entry in tree:
+        path = entry.path.decode("utf-8", "replace")
+        if entry.is_regular and (found := _MODULE.fullmatch(path)):
+            there[found[1]] = partial(_read_module, tree, entry, archive, work)
+        elif entry.is_regular and _BUILT_IN.fullmatch(path):
+            listing = tree.read(entry, MAX_LIST_BYTES).decode("utf-8", "replace")
+            built_in |= {posixpath.basename(line).split(".")[0].replace("-", "_") for line in listing.split()}
+    return there, built_in
+
+
+def _read_module(tree: Tree, entry: Entry, archive: Path, work: Path) -> bytes:
+    """A kernel module as insmod takes it: Alpine's busybox has none that unpacks."""
+    module = tree.read(entry, MAX_MODULE_BYTES)
+    if find_compression(module[:8]) is None:
+        return module
+    packed = work / "module"
+    packed.write_bytes(module)
+    unpacked = io.BytesIO()
+    with open_source(packed) as source:
+        source.path = archive
+        unpack(source, 0, len(module), unpacked, MAX_MODULE_BYTES)
+    return unpacked.getvalue()
