@@ -1,0 +1,224 @@
+"""Builds the MirageOS guest and the Irmin program for Linux with opam and mirage; it boots neither.
+
+Everything of opam's stays in a root of its own below the cache: the user's own opam root, switches and shell
+setup are neither read nor written, and no package of the host is installed or asked for.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from guestbench import process
+from guestbench.errors import HostError, ToolFailed, ToolMissing
+from guestbench.provision import cache
+from guestbench.provision.programs import program_sources, source_digest
+
+Say = Callable[[str], None]
+
+TOOLS = {"opam": "opam", "make": "make", "gcc": "gcc", "git": "git"}
+"""Programs that must be there, with the Debian packages that hold them; opam itself fetches with git, too."""
+TARGET = "unikraft-qemu"
+KERNEL = "kernel.qemu"
+IRMIN = "irmin"
+LINUX_FLAGS = "-static"
+BRING_HINT = "guestbench run --system mirage-unikraft=PATH"
+UNIKERNEL_SOURCES = ("config.ml", "unikernel.ml", "bench.ml", "irmin_store.ml")
+LINUX_SOURCES = ("bench.ml", "irmin_store.ml", "linux/dune", "linux/dune-project", "linux/main.ml")
+
+SYNC_ERROR = 40
+"""Exit status of opam when it cannot fetch what it has to; opam(1), "EXIT STATUS"."""
+REACH_S = 900.0
+"""Time for opam to fetch its list of packages, some ten megabytes; behind a closed firewall it tries long."""
+REPORTED_LINES = 12
+
+
+class Recipe(Protocol):
+    """What is pinned: the version of OCaml, and those of packages in opam's repository by name."""
+
+    @property
+    def ocaml(self) -> str:
+        """The version of OCaml for the host, as in `5.3.0`; the cross compiler has the same."""
+
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """Versions by package names: mirage, the ocaml-unikraft packages, and irmin."""
+
+
+def sources(folder: Path) -> dict[str, Path]:
+    """All source files by their names; `folder` is the system's own."""
+    own = {name: folder / name for name in (*UNIKERNEL_SOURCES, *LINUX_SOURCES)}
+    return own | {f"merkle/{name}": path for name, path in program_sources("merkle").items()}
+
+
+def build(recipe: Recipe, folder: Path, work: Path, say: Say) -> tuple[tuple[str, str], ...]:
+    """Build `work/kernel.qemu` and `work/irmin`; return the pinned packages (name, version).
+
+    Each command is told through `say` before it is run.
+
+    Raises:
+        ToolMissing: opam or a tool that it needs is not installed.
+        ToolFailed: a step failed; the end of its output is in the message.
+        HostError: opam's repository of packages cannot be reached.
+    """
+    for tool, package in TOOLS.items():
+        _need(tool, package)
+    opam = _Opam(cache.cache_folder() / "opam", f"guestbench-{recipe.ocaml}", work, say)
+    with cache.locked("opam"):
+        opam.prepare_root()
+        opam.prepare_switch(recipe.ocaml)
+        pins = [f"{name}.{version}" for name, version in sorted(recipe.packages.items())]
+        opam.run(["install", *pins])
+        _build_kernel(opam, recipe, folder, work / "unikernel")
+        _build_irmin(opam, recipe, folder, work / "linux")
+    shutil.copyfile(work / "unikernel" / "dist" / "guestbench.qemu", work / KERNEL)
+    shutil.copyfile(work / "linux" / "_build" / "default" / "main.exe", work / IRMIN)
+    return tuple(sorted({"ocaml": recipe.ocaml, **recipe.packages}.items()))
+
+
+def _need(tool: str, package: str) -> None:
+    try:
+        process.find_tool(tool)
+    except ToolMissing as missing:
+        raise ToolMissing(
+            f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {BRING_HINT}",
+            f"apt-get install {package}",
+        ) from None
+
+
+def _build_kernel(opam: _Opam, recipe: Recipe, folder: Path, work: Path) -> None:
+    """The unikernel, in `work/dist`; mirage fetches its libraries' sources and compiles them with it."""
+    merkle = program_sources("merkle")["merkle_store.ml"]
+    _copy([*(folder / name for name in UNIKERNEL_SOURCES), merkle], work)
+    # The same compiler and no flags beside what mirage itself gives.
+    _write_build_info(recipe, "default", folder, merkle, work)
+    opam.run_in_switch(["mirage", "configure", "-t", TARGET, "--no-depext"], work)
+    opam.run_in_switch(["make", "depends"], work)
+    opam.run_in_switch(["make", "build"], work)
+
+
+def _build_irmin(opam: _Opam, recipe: Recipe, folder: Path, work: Path) -> None:
+    """The same benchmark for Linux, from the libraries of the switch, in `work/_build/default`."""
+    merkle = program_sources("merkle")
+    _copy([*(folder / name for name in LINUX_SOURCES), merkle["linux.ml"], merkle["stubs.c"]], work)
+    _write_build_info(recipe, LINUX_FLAGS, folder, merkle["merkle_store.ml"], work)
+    opam.run_in_switch(["dune", "build", "--profile", "release", "--root", ".", "./main.exe"], work)
+
+
+def _copy(files: Sequence[Path], work: Path) -> None:
+    work.mkdir()
+    for path in files:
+        shutil.copyfile(path, work / path.name)
+
+
+def _write_build_info(recipe: Recipe, flags: str, folder: Path, merkle: Path, work: Path) -> None:
+    told = {
+        "merkle_source": source_digest([folder / "bench.ml", merkle]),
+        "irmin_source": source_digest([folder / "bench.ml", folder / "irmin_store.ml"]),
+        "compiler": f"ocaml-{recipe.ocaml}",
+        "flags": flags,
+    }
+    (work / "build_info.ml").write_text("".join(f'let {name} = "{value}"\n' for name, value in told.items()))
+
+
+class _Opam:
+    """opam with a root and a switch of ours; the output of each command goes to a log file below `work`."""
+
+    def __init__(self, root: Path, switch: str, work: Path, say: Say) -> None:
+        self._root = root
+        self._switch = switch
+        self._work = work
+        self._say = say
+        self._count = 0
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
+            "OPAMROOT": str(self._root),
+            "OPAMSWITCH": self._switch,
+            "OPAMYES": "1",
+            "OPAMCOLOR": "never",
+            "OPAMROOTISOK": "1",
+            # Packages of the host are the user's affair: opam would call sudo and apt-get for them.
+            "OPAMNODEPEXTS": "1",
+            # Libraries that the user has elsewhere would be taken before those of the switch.
+            "OCAMLPATH": "",
+        }
+
+    def prepare_root(self) -> None:
+        """Make the root, or bring its list of packages up to date."""
+        if (self._root / "config").is_file():
+            self.run(["update"], timeout_s=REACH_S)
+            return
+        self._root.parent.mkdir(parents=True, exist_ok=True)
+        # Packages run scripts of strangers, which opam's sandbox keeps from the network and the home folder.
+        # It takes bubblewrap and a kernel that lets it: in many containers there is neither.
+        sandboxed = _can_sandbox()
+        if not sandboxed:
+            self._say("bubblewrap does not work here: opam builds without its sandbox")
+        flags = ["--bare", "--no-setup", *([] if sandboxed else ["--disable-sandboxing"])]
+        try:
+            self.run(["init", *flags], timeout_s=REACH_S)
+        except HostError:
+            # A half-made root would be taken for a whole one.
+            shutil.rmtree(self._root, ignore_errors=True)
+            raise
+
+    def prepare_switch(self, ocaml: str) -> None:
+        """Make the switch with its compiler, unless a build before this one has."""
+        listed = self.run(["switch", "list", "--short"])
+        if self._switch not in listed.split():
+            self.run(["switch", "create", self._switch, f"ocaml-base-compiler.{ocaml}", "--no-switch"])
+
+    def run_in_switch(self, argv: Sequence[str], cwd: Path) -> None:
+        """Run a program of the switch, with the environment that opam makes for it."""
+        self.run(["exec", "--", *argv], cwd=cwd)
+
+    def run(self, words: Sequence[str], *, cwd: Path | None = None, timeout_s: float | None = None) -> str:
+        """Run opam with these arguments; returns what it printed to its standard output.
+
+        Raises:
+            ToolFailed: it failed.
+            HostError: it could not fetch what it had to.
+        """
+        command = " ".join(["opam", *words])
+        self._say(command)
+        self._count += 1
+        log = self._work / f"step-{self._count}.log"
+        try:
+            with log.open("wb") as output:
+                process.run(
+                    ["opam", *words], cwd=cwd, env=self._environment, timeout_s=timeout_s, stdout=output
+                )
+        except ToolFailed as failed:
+            # Only steps that do nothing but fetch have a time limit.
+            unreachable = failed.status == SYNC_ERROR or (timeout_s is not None and failed.status < 0)
+            raise _explain(command, failed, process.tail(log.read_bytes()), unreachable=unreachable) from None
+        return log.read_text(errors="replace")
+
+
+def _can_sandbox() -> bool:
+    try:
+        argv = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--unshare-net", "true"]
+        return process.run(argv, timeout_s=30, check=False).status == 0
+    except (ToolMissing, ToolFailed):
+        return False
+
+
+def _explain(command: str, failed: ToolFailed, printed: str, *, unreachable: bool) -> HostError:
+    """What to tell of a failed step: the end of both its outputs, and what to do instead."""
+    lines = [line for text in (printed, failed.stderr) for line in text.splitlines() if line.strip()]
+    told = "\n".join(lines[-REPORTED_LINES:])
+    if unreachable:
+        return HostError(
+            f"opam's repository of packages cannot be reached from this machine ({command}):\n{told}",
+            BRING_HINT,
+        )
+    return ToolFailed(
+        f"{command} failed with status {failed.status}:\n{told}",
+        BRING_HINT,
+        status=failed.status,
+        stderr=failed.stderr,
+    )
