@@ -131,6 +131,13 @@ def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option(
     "--surface-boots", type=click.IntRange(1), metavar="N", help="Fresh boots compared for their addresses."
 )
+@click.option(
+    "--workloads",
+    metavar="NAME,…",
+    callback=_parse_metrics,
+    help="Have only these workloads done; see guestbench workloads.",
+)
+@click.option("--work-cycles", type=click.IntRange(1), metavar="N", help="How often each workload is done.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
 @click.option(
     "--accel",
@@ -155,6 +162,8 @@ def run(
     memory_boots: int | None,
     memory_cycles: int | None,
     surface_boots: int | None,
+    workloads: tuple[str, ...],
+    work_cycles: int | None,
     seed: int | None,
     accel: str | None,
     output: Path | None,
@@ -164,12 +173,14 @@ def run(
 ) -> None:
     """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
     if resume is not None:
-        settings = (cycles, warmups, memory_boots, memory_cycles, surface_boots, seed, accel, output)
+        counts = (cycles, warmups, memory_boots, memory_cycles, surface_boots, work_cycles)
+        settings = (*counts, seed, accel, output)
         if (
             experiment != DEFAULT_EXPERIMENT
             or given
             or only
             or metrics
+            or workloads
             or any(s is not None for s in settings)
         ):
             raise UsageError(
@@ -190,6 +201,8 @@ def run(
         memory_boots=memory_boots,
         memory_cycles=memory_cycles,
         surface_boots=surface_boots,
+        workloads=workloads,
+        work_cycles=work_cycles,
         seed=seed,
         accel=Accel(accel) if accel else None,
         build=not no_build,
@@ -290,6 +303,18 @@ def report(folder: Path, as_json: bool) -> None:
     _report(folder, header, records, as_json)
 
 
+# --- workloads --------------------------------------------------------------------------------------
+
+
+@cli.command("workloads")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_workloads(as_json: bool) -> None:
+    """List the workloads: what each does, with which program, and which systems can do it."""
+    from guestbench import inventory
+
+    click.echo(inventory.render_workloads(as_json))
+
+
 # --- systems ----------------------------------------------------------------------------------------
 
 
@@ -359,7 +384,7 @@ def exec_in_system(name: str, command: str, image: Path | None, accel: str) -> N
 @systems.command("build")
 @click.argument("name")
 def build_system(name: str) -> None:
-    """Build the images of system NAME from Debian packages or source."""
+    """Build the images of system NAME from Debian packages, official archives or source."""
     _provision(name, "build")
 
 

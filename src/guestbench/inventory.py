@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,15 @@ import msgspec
 
 from guestbench import host, process, provision
 from guestbench.errors import GuestbenchError, UsageError
-from guestbench.load import LIST_SYSTEMS, Catalogue, find_system, load_catalogue, system_folder
+from guestbench.load import (
+    LIST_SYSTEMS,
+    Catalogue,
+    find_system,
+    list_workloads,
+    load_catalogue,
+    load_workload,
+    system_folder,
+)
 from guestbench.model import Accel, Frozen, Platform, System
 from guestbench.vmm import LaunchSpec, find_vmm
 from guestbench.vmm.qemu import build_interactive_argv
@@ -56,6 +65,46 @@ def render_list(as_json: bool) -> str:
     if as_json:
         return msgspec.json.format(msgspec.json.encode(entries), indent=2).decode()
     rows = [(e.name, e.family, e.images or f"no image: {e.missing}") for e in entries]
+    return "\n".join(align(rows))
+
+
+class WorkEntry(Frozen):
+    """A workload and the systems of the catalogue that can do it."""
+
+    name: str
+    title: str
+    metric: str
+    unit: str
+    program: str
+    arguments: tuple[str, ...]
+    systems: tuple[str, ...]
+
+
+def render_workloads(as_json: bool) -> str:
+    """The workloads as a table, or as JSON with the fields of `WorkEntry`."""
+    catalogue = load_catalogue()
+    able: dict[str, list[str]] = {}
+    for name in catalogue:
+        with contextlib.suppress(GuestbenchError):
+            for workload in catalogue[name].workloads:
+                able.setdefault(workload, []).append(name)
+    entries = []
+    for name in list_workloads():
+        found = load_workload(name)
+        entries.append(
+            WorkEntry(
+                name=name,
+                title=found.title,
+                metric=found.metric,
+                unit=f"{found.unit}/s",
+                program=found.program,
+                arguments=found.arguments,
+                systems=tuple(able.get(name, ())),
+            )
+        )
+    if as_json:
+        return msgspec.json.format(msgspec.json.encode(entries), indent=2).decode()
+    rows = [(e.name, e.title, " ".join((e.program, *e.arguments)), ", ".join(e.systems)) for e in entries]
     return "\n".join(align(rows))
 
 

@@ -16,12 +16,13 @@ import msgspec
 
 from guestbench.decode import find_mistakes, quote, suggest
 from guestbench.errors import DefinitionError, UsageError
-from guestbench.model import Experiment, System
-from guestbench.rules import experiment_rules, one_of, system_rules
+from guestbench.model import Experiment, System, Workload
+from guestbench.rules import experiment_rules, one_of, system_rules, workload_rules
 
 PACKAGE = Path(__file__).parent
 SYSTEMS = PACKAGE / "systems"
 EXPERIMENTS = PACKAGE / "experiments"
+WORKLOADS = PACKAGE / "workloads"
 SYSTEM_FILE = "system.toml"
 
 LIST_SYSTEMS = "guestbench systems list"
@@ -103,11 +104,36 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     file = folder / SYSTEM_FILE
     example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
     data = _read(file, example)
-    problems = list(find_mistakes(data, System, system_rules(folder, catalogue)))
+    problems = list(find_mistakes(data, System, system_rules(folder, catalogue, list_workloads())))
     name = data.get("name")
     if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
         problems.append(f"name: must be the folder's name, {quote(folder.name)}; found {quote(name)}")
     return _convert(file, data, System, problems, example)
+
+
+def list_workloads() -> tuple[str, ...]:
+    """The names of the workloads."""
+    return tuple(sorted(each.stem for each in WORKLOADS.glob("*.toml")))
+
+
+def load_workload(name: str) -> Workload:
+    """The workload of that name.
+
+    Raises:
+        UsageError: there is none.
+        DefinitionError: its file has mistakes.
+    """
+    if name not in list_workloads():
+        raise UsageError(
+            f"unknown workload {quote(name)}; {suggest(name, list_workloads())}", "guestbench workloads"
+        )
+    file = WORKLOADS / f"{name}.toml"
+    example = _example_of(WORKLOADS / "cpu.toml")
+    data = _read(file, example)
+    problems = list(find_mistakes(data, Workload, workload_rules()))
+    if data.get("name") != name:
+        problems.append(f"name: must be the file's name, {quote(name)}")
+    return _convert(file, data, Workload, problems, example)
 
 
 def list_experiments() -> tuple[str, ...]:
@@ -136,7 +162,7 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
         elif not (find_folder(value, base) / SYSTEM_FILE).is_file():
             yield f"no {SYSTEM_FILE} in folder {quote(value)}"
 
-    problems = find_mistakes(data, Experiment, experiment_rules(check_reference))
+    problems = find_mistakes(data, Experiment, experiment_rules(check_reference, list_workloads()))
     hint = LIST_SYSTEMS if any("unknown system" in each for each in problems) else example
     references = [*_references(data, "systems"), *_references(data, "optional")]
     names, broken = _load_folders([each for each in references if is_folder(each)], known, base)

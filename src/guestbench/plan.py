@@ -8,32 +8,55 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from guestbench.model import Experiment, Guest, MetricFamily, Platform, Purpose, Trial
+from guestbench.model import (
+    BootWork,
+    Experiment,
+    Guest,
+    ImageWork,
+    Kit,
+    MetricFamily,
+    Platform,
+    ProgramLoad,
+    Purpose,
+    ShellWork,
+    System,
+    Trial,
+)
+
+LOAD = "load"
+"""The workload of boots that count the memory of a guest at its load and at nothing else."""
 
 
 def plan_trials(
-    experiment: Experiment, guests: Sequence[Guest], platform: Platform, seed: int
+    experiment: Experiment,
+    guests: Sequence[Guest],
+    platform: Platform,
+    seed: int,
+    kit: Kit | None = None,
 ) -> tuple[Trial, ...]:
     """All trials in the order in which they are to be made.
 
     Images first; then first boots and warm-ups; then `experiment.cycles` blocks, each of which boots every
     guest once in an order shuffled by `seed`, so that drift of the host hits all systems alike; then the
-    boots that count memory; then the attack surface. The search for the least memory comes after all of
-    these and cannot be planned: which size is tried depends on what the one before showed (see `search` and
+    boots that count memory; then the attack surface; then work, in blocks shuffled likewise, of which each
+    has every guest do once all that it can do. The search for the least memory comes after all of these and
+    cannot be planned: which size is tried depends on what the one before showed (see `search` and
     `plan_sizes`).
     """
     trials: list[Trial] = []
     definitions = {guest.system.name: define(guest, platform) for guest in guests}
 
-    def add(name: str, purpose: Purpose, block: int, cycle: int) -> None:
+    def add(name: str, purpose: Purpose, block: int, cycle: int, workload: str = "") -> None:
+        what = f"{workload}-{name}" if workload else name
         trials.append(
             Trial(
-                id=f"{len(trials) + 1:03}-{purpose.value}-{name}-{cycle}",
+                id=f"{len(trials) + 1:03}-{purpose.value}-{what}-{cycle}",
                 system=name,
                 purpose=purpose,
                 block=block,
                 cycle=cycle,
                 definition=definitions[name],
+                workload=workload,
             )
         )
 
@@ -55,6 +78,8 @@ def plan_trials(
         for cycle in range(1, experiment.memory.cycles + 1):
             for guest in guests:
                 add(guest.system.name, Purpose.MEMORY, 0, cycle)
+                if kit is not None and needs_load_boot(guest.system):
+                    add(guest.system.name, Purpose.MEMORY, 0, cycle, LOAD)
     if MetricFamily.SURFACE in experiment.metrics:
         for guest in guests:
             add(guest.system.name, Purpose.SURFACE_IMAGE, 0, 1)
@@ -63,7 +88,46 @@ def plan_trials(
         for cycle in range(1, experiment.surface.boots + 1):
             for guest in guests:
                 add(guest.system.name, Purpose.SURFACE_BOOT, 0, cycle)
+    for cycle, jobs in enumerate(_shuffle_work(experiment, guests, seed, kit), 1):
+        for name, purpose, workload in jobs:
+            add(name, purpose, cycle, cycle, workload)
     return tuple(trials)
+
+
+def needs_load_boot(system: System) -> bool:
+    """Whether a system's load takes a boot of its own: it is its only work, from power-on to power-off."""
+    return isinstance(system.load, ProgramLoad) and isinstance(system.work, BootWork)
+
+
+def _shuffle_work(
+    experiment: Experiment, guests: Sequence[Guest], seed: int, kit: Kit | None
+) -> Iterator[list[tuple[str, Purpose, str]]]:
+    """The blocks of trials of work, each with all of them once in an order of its own."""
+    if kit is None:
+        return
+    jobs = {" ".join(job): job for guest in guests for job in _list_work(guest, experiment, kit)}
+    for order in _shuffles(list(jobs), experiment.work.cycles, f"{seed}/work"):
+        yield [jobs[text] for text in order]
+
+
+def _list_work(guest: Guest, experiment: Experiment, kit: Kit) -> Iterator[tuple[str, Purpose, str]]:
+    """System, purpose and workload of every trial in which this guest works, once each."""
+    system = guest.system
+    if system.work is None:
+        return
+    in_shell = isinstance(system.work, ShellWork)
+    if MetricFamily.WORK in experiment.metrics:
+        if isinstance(system.work, ImageWork):
+            yield system.name, Purpose.WORK, ""
+        else:
+            for work in kit.works:
+                if work.program is not None and work.workload.name in system.workloads:
+                    yield system.name, Purpose.WORK, work.workload.name
+        if isinstance(system.work, ShellWork) and system.work.disk and kit.tools_disk:
+            for tool in kit.checks:
+                yield system.name, Purpose.CROSS_CHECK, tool
+    if MetricFamily.NET in experiment.metrics and (in_shell or system.services):
+        yield system.name, Purpose.NET, ""
 
 
 def plan_sizes(

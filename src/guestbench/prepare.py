@@ -10,7 +10,7 @@ import os
 import secrets
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -19,8 +19,15 @@ import msgspec
 
 from guestbench import __version__, host, provision
 from guestbench.accel import choose_accel, find_kvm_obstacle
-from guestbench.errors import GuestbenchError, ImageError, StoreError, UsageError
-from guestbench.load import Catalogue, find_system, load_catalogue, load_experiment, system_folder
+from guestbench.errors import GuestbenchError, HostError, ImageError, StoreError, UsageError
+from guestbench.load import (
+    Catalogue,
+    find_system,
+    load_catalogue,
+    load_experiment,
+    load_workload,
+    system_folder,
+)
 from guestbench.model import (
     FORMAT_VERSION,
     Absent,
@@ -30,15 +37,19 @@ from guestbench.model import (
     Guest,
     Header,
     Job,
+    Kit,
     MemoryPlan,
+    Metric,
     MetricFamily,
     Outcome,
     Platform,
+    ProgramLoad,
     Purpose,
     SurfacePlan,
     System,
     Trial,
     Vmm,
+    WorkPlan,
 )
 from guestbench.plan import plan_trials
 from guestbench.pool import execute_in_worker
@@ -46,7 +57,7 @@ from guestbench.probes import find_metrics
 
 Say = Callable[[str], None]
 SEED_BITS = 32
-Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan)
+Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan, WorkPlan)
 
 
 class Request(Frozen):
@@ -61,6 +72,8 @@ class Request(Frozen):
     memory_boots: int | None = None
     memory_cycles: int | None = None
     surface_boots: int | None = None
+    work_cycles: int | None = None
+    workloads: tuple[str, ...] = ()
     seed: int | None = None
     accel: Accel | None = None
     build: bool = True
@@ -91,6 +104,7 @@ def prepare(request: Request, say: Say) -> Header:
     accel = choose_accel(experiment.platform, guests, _boot_once(this_host.digest), say)
     platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     guests = tuple(provision.settle(guest, platform, say) for guest in guests)
+    kit = _prepare_kit(experiment, guests, say)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
     now = datetime.now(UTC)
     return Header(
@@ -107,9 +121,39 @@ def prepare(request: Request, say: Say) -> Header:
         host=this_host,
         load_1m=host.read_load(),
         memory_policy=host.read_memory_policy(),
-        metrics=find_metrics(experiment.metrics),
-        trials=plan_trials(experiment, guests, platform, seed),
+        metrics=(*find_metrics(experiment.metrics), *find_work_metrics(experiment.metrics, kit)),
+        trials=plan_trials(experiment, guests, platform, seed, kit),
+        kit=kit,
     )
+
+
+def _prepare_kit(experiment: Experiment, guests: Sequence[Guest], say: Say) -> Kit | None:
+    """What the guests' work needs; None where none of them is to work."""
+    families = {MetricFamily.WORK, MetricFamily.NET} & set(experiment.metrics)
+    works = families and any(guest.system.work for guest in guests)
+    counts = MetricFamily.MEMORY in experiment.metrics
+    loads = counts and any(isinstance(guest.system.load, ProgramLoad) for guest in guests)
+    if not works and not loads:
+        return None
+    names = experiment.work.workloads if MetricFamily.WORK in families else ()
+    return provision.prepare_kit(names, say, tools=experiment.work.cross_checks)
+
+
+def find_work_metrics(families: Sequence[MetricFamily], kit: Kit | None) -> tuple[Metric, ...]:
+    """The metric rows of work and network, as far as they are asked for."""
+    from guestbench.workloads import network, result
+
+    rows: list[Metric] = []
+    if kit is not None and MetricFamily.WORK in families:
+        rows += [result.describe_metric(work.workload) for work in kit.works]
+        rows += result.METRICS
+        if kit.checks:
+            from guestbench.workloads import check_guest
+
+            rows += check_guest.METRICS
+    if kit is not None and MetricFamily.NET in families:
+        rows += network.METRICS
+    return tuple(rows)
 
 
 def adjust(experiment: Experiment, request: Request) -> Experiment:
@@ -126,6 +170,9 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
         metrics=_parse_families(request.metrics) or None,
         memory=_replace(experiment.memory, boots=request.memory_boots, cycles=request.memory_cycles),
         surface=_replace(experiment.surface, boots=request.surface_boots),
+        work=_replace(
+            experiment.work, cycles=request.work_cycles, workloads=_check_workloads(request.workloads) or None
+        ),
         platform=_replace(experiment.platform, accel=request.accel),
     )
 
@@ -144,6 +191,12 @@ def _parse_families(names: tuple[str, ...]) -> tuple[MetricFamily, ...]:
                 f"guestbench run --metrics {','.join(known)}",
             )
     return tuple(family for family in known if family in names)
+
+
+def _check_workloads(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        load_workload(name)  # raises UsageError for an unknown one
+    return tuple(dict.fromkeys(names))
 
 
 def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request) -> dict[str, _Candidate]:
@@ -181,7 +234,8 @@ def _find_guests(
                 build=request.build,
                 folder=system_folder(candidate.reference),
             )
-        except ImageError as error:
+        except (ImageError, HostError) as error:
+            # HostError: what it is built from cannot be downloaded here, say.
             if candidate.needed:
                 raise
             absent.append(Absent(system=name, reason=error.message))

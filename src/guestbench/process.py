@@ -39,6 +39,8 @@ DEBIAN_PACKAGES = {
     "sfdisk": "fdisk",
     "zstd": "zstd",
     "gcc": "gcc",
+    "ocamlopt": "ocaml-nox",
+    "strip": "binutils",
     "dpkg-deb": "dpkg",
 }
 """Which Debian package holds a program, for the hint when it is missing."""

@@ -41,8 +41,8 @@ class Forecast:
 
 
 def _kind(trial: Trial) -> str:
-    apart = trial.purpose in (Purpose.IMAGE, Purpose.MEMORY)
-    return f"{trial.system}/{trial.purpose if apart else Purpose.BOOT}"
+    apart = trial.purpose in (Purpose.IMAGE, Purpose.MEMORY, Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+    return f"{trial.system}/{trial.purpose if apart else Purpose.BOOT}/{trial.workload}"
 
 
 def _is_planned(trial: Trial) -> bool:
@@ -54,6 +54,7 @@ def describe_trial(trial: Trial) -> str:
     """Which trial it is, for a line of progress."""
     size = f" with {trial.memory_mib} MiB" if trial.memory_mib else ""
     what = "least RAM: boot" if trial.purpose is Purpose.MEMORY_MIN else trial.purpose.value
+    what = f"{what} {trial.workload}" if trial.workload else what
     return f"{trial.system} {what} {trial.cycle}{size}"
 
 
@@ -78,6 +79,11 @@ def describe_record(record: Record) -> str:
         touched = {s.labels["state"]: s.value for s in record.samples if s.metric == "memory.touched"}
         shown = (f"{state} {kib / 1024:.1f} MiB" for state, kib in touched.items() if state != "load-end")
         return f"{name}: RAM touched: {', '.join(shown)}"
+    if record.work or record.trial.purpose is Purpose.WORK:
+        times = (f"{w.workload} {w.seconds:.2f} s" for w in record.work if w.seconds is not None)
+        return f"{name}: {', '.join(times) or 'it does no such work'}"
+    if record.trial.purpose in (Purpose.NET, Purpose.CROSS_CHECK):
+        return f"{name}: done"
     ready = next((s.value for s in record.samples if s.metric == "boot.ready"), None)
     return f"{name}: {'done' if ready is None else f'ready after {ready:.3f} s'}"
 

@@ -31,7 +31,7 @@ PRINTED_METRICS = ("memory.guest_total", "memory.guest_used", "memory.guest_avai
 LARGEST_INTEGER = 2**63 - 1
 
 
-def experiment_rules(check_reference: Rule) -> Rules:
+def experiment_rules(check_reference: Rule, workloads: Collection[str]) -> Rules:
     """The rules of an experiment file. `check_reference` judges one entry of `systems` and `optional`."""
     references = all_of(not_twice, each(check_reference))
     return {
@@ -48,6 +48,10 @@ def experiment_rules(check_reference: Rule) -> Rules:
         (model.MemoryPlan, "boots"): within(1, 100),
         (model.MemoryPlan, "well_s"): _duration,
         (model.SurfacePlan, "boots"): within(1, 100),
+        (model.WorkPlan, "cycles"): within(1, 1000),
+        (model.WorkPlan, "workloads"): all_of(not_twice, each(one_of("workload", workloads))),
+        (model.WorkPlan, "transfer_mib"): within(1, 2**20),
+        (model.WorkPlan, "requests"): within(1, 1_000_000),
         (model.Platform, "machine"): not_blank,
         (model.Platform, "memory_mib"): within(1, 2**24),
         (model.Platform, "cpus"): within(1, 255),
@@ -55,7 +59,7 @@ def experiment_rules(check_reference: Rule) -> Rules:
     }
 
 
-def system_rules(folder: Path, catalogue: Collection[str]) -> Rules:
+def system_rules(folder: Path, catalogue: Collection[str], workloads: Collection[str]) -> Rules:
     """The rules of a system file in `folder`; `catalogue` holds the names that `share` may name."""
     return {
         (model.System, "name"): file_name,
@@ -63,12 +67,17 @@ def system_rules(folder: Path, catalogue: Collection[str]) -> Rules:
         (model.System, "ready"): not_empty,
         (model.System, "timeout_s"): _duration,
         (model.System, "milestones"): _milestones,
-        (model.System, "services"): each(not_blank),
+        (model.System, "services"): not_twice,
+        (model.System, "workloads"): all_of(not_twice, each(one_of("workload", workloads))),
+        (model.BootWork, "cmdline"): _work_cmdline,
+        (model.ImageWork, "timeout_s"): _duration,
         (model.Milestone, "pattern"): not_empty,
         (model.FailurePattern, "pattern"): not_empty,
         (model.FailurePattern, "reason"): not_blank,
         (model.Command, "command"): not_blank,
         (model.Command, "timeout_s"): _duration,
+        (model.ProgramLoad, "arguments"): all_of(not_empty, each(_argument)),
+        (model.ProgramLoad, "timeout_s"): _duration,
         (model.OwnWork, "end"): not_empty,
         (model.OwnWork, "timeout_s"): _duration,
         (model.MemoryReport, "metric"): one_of("metric that a guest can print", PRINTED_METRICS),
@@ -90,6 +99,10 @@ def system_rules(folder: Path, catalogue: Collection[str]) -> Rules:
         (model.DebianInitramfs, "kernel_package"): _package,
         (model.DebianInitramfs, "tree"): _source_folder(folder),
         (model.DebianInitramfs, "modules"): all_of(not_twice, each(file_name)),
+        (model.DebianInitramfs, "drivers"): all_of(not_twice, each(file_name)),
+        (model.DebianInitramfs, "programs"): all_of(not_twice, each(file_name)),
+        (model.AlpineInitramfs, "tree"): _source_folder(folder),
+        (model.AlpineInitramfs, "modules"): all_of(not_twice, each(file_name)),
         (model.Assembly, "source"): _source_file(folder),
     }
 
@@ -156,6 +169,31 @@ def _duration(value: float) -> Iterator[str]:
         yield f"more than 0 seconds are needed, found {value:g}"
 
 
+def _work_cmdline(value: str) -> Iterator[str]:
+    missing = [word for word in ("{program}", "{arguments}") if value.count(word) != 1]
+    if missing or "{" in value.replace("{program}", "").replace("{arguments}", ""):
+        yield f"{{program}} and {{arguments}} must be in it once each, and no other brace: {quote(value)}"
+
+
+def workload_rules() -> Rules:
+    """The rules of a workload file."""
+    return {
+        (model.Workload, "name"): file_name,
+        (model.Workload, "title"): not_blank,
+        (model.Workload, "program"): file_name,
+        (model.Workload, "metric"): file_name,
+        (model.Workload, "unit"): not_blank,
+        (model.Workload, "arguments"): each(_argument),
+        (model.Workload, "timeout_s"): _duration,
+    }
+
+
+def _argument(value: str) -> Iterator[str]:
+    # It is typed into shells and stands in kernel command lines.
+    if not re.fullmatch(r"[A-Za-z0-9=:,._/+-]+", value):
+        yield f"letters, digits and the characters = : , . _ / + - are possible, found {quote(value)}"
+
+
 def _milestones(milestones: list[dict[str, str]]) -> Iterator[str]:
     names = [each["name"] for each in milestones]
     yield from not_twice(names)
@@ -201,6 +239,8 @@ def _source_file(folder: Path) -> Callable[[str], Iterator[str]]:
 
 def _source_folder(folder: Path) -> Rule:
     def rule(value: str) -> Iterator[str]:
+        if value == "":
+            return
         if not FILE_NAME.fullmatch(value):
             yield f"the name of a folder beside system.toml is needed, found {quote(value)}"
         elif not (folder / value).is_dir():

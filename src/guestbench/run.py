@@ -13,12 +13,14 @@ from guestbench.errors import TrialError
 from guestbench.model import (
     Guest,
     Header,
+    Image,
     Job,
     MetricFamily,
     Platform,
     Purpose,
     Record,
     Resume,
+    ShellWork,
     Trial,
     Vmm,
 )
@@ -31,6 +33,9 @@ Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
 
 UNTIMED = (Purpose.SURFACE_IMAGE, Purpose.SURFACE_BOOT)
 """Trials that can be made side by side: nothing in them is a time, and none asks much of the host."""
+
+WORKING = (Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+"""Trials in which a guest is given work."""
 
 VMM_MIB = 640
 """What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
@@ -129,7 +134,6 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
     """What a worker of this process needs to make `trial` of a run in the run folder `folder`."""
     guest = next(guest for guest in header.guests if guest.system.name == trial.system)
     sought = trial.purpose is Purpose.MEMORY_MIN
-    asked = trial.purpose is Purpose.SURFACE and guest.system.login is not None
     return Job(
         trial=trial,
         guest=guest,
@@ -139,14 +143,35 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         parent_pid=os.getpid(),
         memory=header.experiment.memory,
         expected=search.expect(records, trial.system) if sought else None,
-        resume=_find_state(guest, header) if asked and header.platform.vmm is Vmm.QEMU else None,
+        resume=_find_state(guest, header, trial) if header.platform.vmm is Vmm.QEMU else None,
+        work=header.experiment.work,
+        kit=header.kit if trial.purpose in (*WORKING, Purpose.MEMORY, Purpose.MEMORY_MIN) else None,
     )
 
 
-def _find_state(guest: Guest, header: Header) -> Resume | None:
-    """A snapshot of the guest when it is ready; None if it does not get ready, which the trial will tell."""
+def _find_state(guest: Guest, header: Header, trial: Trial) -> Resume | None:
+    """A snapshot for a trial that is made in a guest's shell and times no boot; None for all others.
+
+    None as well if the guest does not get ready, which the trial will tell.
+    """
+    system, kit = guest.system, header.kit
+    tools: Image | None = None
+    working = trial.purpose in WORKING
+    if working and isinstance(system.work, ShellWork) and kit is not None:
+        if system.work.disk:
+            tools = kit.tools_disk if trial.purpose is Purpose.CROSS_CHECK else kit.disk
+        guest = provision.with_drivers(guest)
+    elif trial.purpose is not Purpose.SURFACE or system.login is None:
+        return None
     try:
-        snapshot = provision.take_snapshot(guest, header.platform, header.host.qemu_version, lambda _: None)
+        snapshot = provision.take_snapshot(
+            guest,
+            header.platform,
+            header.host.qemu_version,
+            lambda _: None,
+            tools=Path(tools.path) if tools else None,
+            settle_s=header.experiment.memory.settle_s if working else 0.0,
+        )
     except TrialError:
         return None
     return Resume(state=str(snapshot.state), images=snapshot.guest.images)

@@ -20,8 +20,8 @@ from guestbench.errors import StoreError
 from guestbench.model import FORMAT_VERSION, Header, Record
 
 STORE_NAME = "store.jsonl"
-READABLE = (1, FORMAT_VERSION)
-"""Versions that can be read: what version 2 added has defaults, so that a store of version 1 is one of 2."""
+READABLE = (1, 2, FORMAT_VERSION)
+"""Versions that can be read: what versions 2 and 3 added has defaults, so that an older store is one of 3."""
 Line = TypeVar("Line", Header, Record)
 
 

@@ -20,19 +20,28 @@ from guestbench import __version__, host
 from guestbench.errors import GuestbenchError, ImageError, StoreError
 from guestbench.model import (
     FORMAT_VERSION,
+    SERVER,
+    Boot,
+    BootWork,
     Frozen,
     Gap,
     Image,
+    ImageWork,
     Job,
+    Kernel,
     Mark,
     Net,
     Ok,
     Outcome,
+    ProgramLoad,
     Purpose,
     Record,
     Role,
     Sample,
     Series,
+    Service,
+    ShellWork,
+    WorkReport,
 )
 from guestbench.process import die_with_parent
 
@@ -60,6 +69,7 @@ class _Finding(Frozen):
     artifacts: dict[str, str] = {}
     series: tuple[Series, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    work: tuple[WorkReport, ...] = ()
 
 
 def trial_folder(trial_id: str) -> Path:
@@ -114,6 +124,7 @@ def run_trial(job: Job) -> Record:
         artifacts={name: str(relative / file) for name, file in finding.artifacts.items()},
         series=finding.series,
         gaps=finding.gaps,
+        work=finding.work,
     )
 
 
@@ -166,8 +177,11 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
         platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
     purpose, resume = job.trial.purpose, job.resume
     looked_at = purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT)
+    tools = _find_tools(job)
+    if tools:
+        _check_unchanged(tools)
     spec = LaunchSpec(
-        boot=job.guest.system.boot,
+        boot=_find_boot(job),
         images=resume.images if resume else images,
         platform=platform,
         folder=folder,
@@ -176,6 +190,8 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
         observed=purpose is Purpose.MEMORY,
         link=purpose is Purpose.SURFACE and platform.net is not Net.NONE,
         resume=Path(resume.state) if resume else None,
+        tools=Path(tools.path) if tools else None,
+        forwards=_find_forwards(job),
     )
     log = SerialLog()
     with find_vmm(job.platform.vmm)(spec) as machine:
@@ -187,6 +203,93 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     return msgspec.structs.replace(finding, argv=argv, artifacts=artifacts)
 
 
+def _find_boot(job: Job) -> Boot:
+    """How the guest is booted: with its work as an argument, where that is how it is given any."""
+    system, trial = job.guest.system, job.trial
+    if not trial.workload or not isinstance(system.work, BootWork) or not isinstance(system.boot, Kernel):
+        return system.boot
+    work = job.kit.find(trial.workload) if job.kit and trial.purpose is Purpose.WORK else None
+    if work is not None:
+        program, arguments = work.workload.program, work.workload.arguments
+    elif isinstance(system.load, ProgramLoad):
+        program, arguments = SERVER, system.load.arguments
+    else:
+        return system.boot
+    cmdline = system.work.cmdline.format(program=program, arguments=" ".join(arguments))
+    return msgspec.structs.replace(system.boot, cmdline=cmdline)
+
+
+def _find_program(job: Job) -> Path | None:
+    """The C workload program, where the run has it."""
+    if job.kit is None or job.kit.server is None:
+        return None
+    _check_unchanged(job.kit.server)
+    return Path(job.kit.server.path)
+
+
+def _find_tools(job: Job) -> Image | None:
+    """The disk that the guest is to find its tools on, if it is given work over its shell."""
+    work = job.guest.system.work
+    if job.kit is None or not (isinstance(work, ShellWork) and work.disk):
+        return None
+    match job.trial.purpose:
+        case Purpose.WORK | Purpose.NET:
+            return job.kit.disk
+        case Purpose.CROSS_CHECK:
+            return job.kit.tools_disk
+        case _:
+            return None
+
+
+def _find_forwards(job: Job) -> tuple[int, ...]:
+    """The guest's ports that the host is to reach."""
+    if job.platform.net is Net.NONE:
+        return ()
+    match job.trial.purpose:
+        case Purpose.NET:
+            return tuple(service.port for service in Service)
+        case Purpose.CROSS_CHECK:
+            from guestbench.workloads.check_guest import PORTS
+
+            return PORTS
+        case _:
+            return ()
+
+
+def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
+    """Have the guest do the work of a trial, and keep what it wrote."""
+    from guestbench.workloads import measure, network
+
+    system, kit, plan = job.guest.system, job.kit, job.work
+    if kit is None:
+        raise RuntimeError("a trial of work came without its kit")
+    work = kit.find(job.trial.workload)
+    if job.trial.purpose is Purpose.NET:
+        result = network.serve(machine, system, log, plan, kit.server)
+    elif job.trial.purpose is Purpose.CROSS_CHECK:
+        from guestbench.workloads import check_guest
+
+        result = check_guest.run_tool(machine, system, log, kit, job.trial.workload)
+    elif isinstance(system.work, ImageWork):
+        result = measure.work_of_image(machine, system, log, kit, system.work)
+    elif work is None:
+        raise RuntimeError(f"the kit has no workload {job.trial.workload}")
+    elif isinstance(system.work, BootWork):
+        result = measure.work_at_boot(machine, system, log, kit, work)
+    else:
+        result = measure.work_in_shell(machine, system, log, kit, work)
+    for name, content in result.raw.items():
+        (folder / name).write_bytes(content)
+    return _Finding(
+        outcome=result.outcome,
+        marks=result.marks,
+        samples=result.samples,
+        gaps=result.gaps,
+        work=result.work,
+        artifacts={Path(name).stem: name for name in result.raw},
+    )
+
+
 def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
     """Do with a machine that has just been started what the trial is for."""
     system = job.guest.system
@@ -194,7 +297,10 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
         case Purpose.MEMORY:
             from guestbench.probes import memory
 
-            counted = memory.measure(machine, system, log, job.memory)
+            if job.trial.workload:
+                counted = memory.measure_load(machine, system, log, job.memory)
+            else:
+                counted = memory.measure(machine, system, log, job.memory, _find_program(job))
             for name, content in counted.raw.items():
                 (folder / name).write_bytes(content)
             return _Finding(
@@ -208,7 +314,8 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
         case Purpose.MEMORY_MIN:
             from guestbench.probes import least_memory
 
-            tried = least_memory.try_boot(machine, system, log, job.memory, job.expected)
+            program = _find_program(job)
+            tried = least_memory.try_boot(machine, system, log, job.memory, job.expected, program)
             size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
             return _Finding(outcome=tried.outcome, marks=tried.marks, samples=(size,))
         case Purpose.SURFACE:
@@ -220,6 +327,8 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
             from guestbench.probes import surface
 
             return _keep(surface.measure_boot(machine, system, log), folder)
+        case Purpose.WORK | Purpose.NET | Purpose.CROSS_CHECK:
+            return _give_work(job, machine, log, folder)
         case _:
             from guestbench.probes.boot import watch_boot
 

@@ -131,7 +131,7 @@ def test_a_failed_trial_is_reported_and_the_exit_status_says_so(
         (["run", "--no-such-option"], 2, "No such option"),
         (["report", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
         (["systems", "show", "debain-12-nocloud"], 2, "debian-12-nocloud"),
-        (["systems", "build", "mirage-unikraft"], 2, "mirage-unikraft"),
+        (["systems", "build", "no-such-system"], 2, "no-such-system"),
         (["systems", "fetch", "floor"], 2, "floor"),
         (["nonsense"], 2, "No such command"),
     ],

@@ -85,8 +85,11 @@ def test_every_experiment_of_the_package_loads(name: str) -> None:
 def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
     """The default command would compare other systems, or under other settings, than documented."""
     seed = load.load_experiment("seed")
-    assert {*seed.systems} == {"floor", "linux-minimal", "debian-12-direct", "debian-12-nocloud"}
-    assert seed.optional == ("mirage-unikraft",)
+    assert {*seed.systems} == {
+        *("floor", "linux-app", "linux-minimal"),
+        *("debian-12-direct", "debian-12-nocloud"),
+    }
+    assert seed.optional == ("alpine", "mirage-unikraft")
     assert seed.metrics == tuple(MetricFamily)
     assert (seed.cycles, seed.warmups) == (10, 1)
     platform = seed.platform
@@ -248,7 +251,10 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
         ("seed = -1", "seed: at least 0 is needed, found -1"),
         ("metrics = []", "metrics: must not be empty"),
         ("metrics = 'boot'", 'metrics: a list is needed, found text "boot"'),
-        ("metrics = [1]", "metrics #1: one of image, boot, memory, surface is needed, found the number 1"),
+        (
+            "metrics = [1]",
+            "metrics #1: one of image, boot, memory, surface, work, net is needed, found the number 1",
+        ),
         ("optional = ['mirage-unikraft']", 'system "mirage-unikraft" is named 2 times'),
         ("optional = ['./nowhere']", 'optional: no system.toml in folder "./nowhere"'),
         ("platform = 'q35'", 'platform: a table is needed, found text "q35"'),
@@ -458,7 +464,7 @@ TOML_VALUES = st.recursive(
 def test_any_value_in_any_field_is_taken_or_told(field: str, value: object) -> None:
     """Some value of some key would end in a traceback, or be told of by nothing but the library's words."""
     data = {**tomllib.loads(SYSTEM), field: value}
-    found = find_mistakes(data, System, system_rules(Path(), ()))
+    found = find_mistakes(data, System, system_rules(Path(), (), ()))
     assert all(each.isprintable() and "Expected" not in each for each in found)
     if not found:
         msgspec.convert(data, System)

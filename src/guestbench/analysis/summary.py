@@ -48,8 +48,20 @@ READY = "boot.ready"
 ABOVE_FLOOR = "boot.above_floor"
 """The one metric of boots that is derived here rather than measured by a probe."""
 
-COUNTED = (Purpose.IMAGE, Purpose.BOOT, Purpose.MEMORY, Purpose.MEMORY_MIN)
+COUNTED = (
+    Purpose.IMAGE,
+    Purpose.BOOT,
+    Purpose.MEMORY,
+    Purpose.MEMORY_MIN,
+    Purpose.WORK,
+    Purpose.NET,
+    Purpose.CROSS_CHECK,
+)
 """The purposes that enter the statistics unless others are asked for: no warm-ups, no first boots."""
+
+
+WORKING = (Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+"""Those of them in which a guest is given work."""
 
 
 def summarise(
@@ -67,10 +79,17 @@ def summarise(
         summary
         for purpose in purposes
         for guest in header.guests
-        for summary in _summarise_system(
-            header, guest.system.name, purpose, [r for r in ordered if _is(r, guest.system.name, purpose)]
-        )
+        for together in _split_by_work([r for r in ordered if _is(r, guest.system.name, purpose)])
+        for summary in _summarise_system(header, guest.system.name, purpose, together)
     )
+
+
+def _split_by_work(records: Sequence[Record]) -> list[list[Record]]:
+    """The records apart by workload: that one piece of work fails says nothing of another."""
+    split: dict[str, list[Record]] = {}
+    for record in records:
+        split.setdefault(record.trial.workload, []).append(record)
+    return list(split.values())
 
 
 def find_summary(
@@ -205,7 +224,7 @@ def _summarise_system(
                 continue
             groups.setdefault((sample.metric, tuple(sorted(sample.labels.items()))), []).append(sample.value)
     timed = purpose not in (Purpose.IMAGE, Purpose.MEMORY, Purpose.MEMORY_MIN)
-    if failed and not ok and timed:
+    if failed and not ok and timed and purpose not in WORKING:
         groups[(READY, ())] = []
     rank = {metric.name: index for index, metric in enumerate(header.metrics)}
     disturbed = _disturbances(ok) if timed else ()

@@ -48,6 +48,8 @@ class MetricFamily(StrEnum):
     BOOT = "boot"
     MEMORY = "memory"
     SURFACE = "surface"
+    WORK = "work"
+    NET = "net"
 
 
 class MemoryPlan(Frozen):
@@ -69,6 +71,20 @@ class SurfacePlan(Frozen):
     boots: int = 3
 
 
+class WorkPlan(Frozen):
+    """How work is measured: `workloads` on each system that can do them, `cycles` times in shuffled blocks.
+
+    `cross_checks` has known tools run beside them on the guests that can run those. TCP transfers are of
+    `transfer_mib` each way, and `requests` single bytes are sent one after another for the latency.
+    """
+
+    cycles: int = 3
+    workloads: tuple[str, ...] = ("cpu", "memory", "merkle", "irmin")
+    cross_checks: bool = False
+    transfer_mib: int = 32
+    requests: int = 1000
+
+
 class Experiment(Frozen):
     """What an `experiments/*.toml` file holds.
 
@@ -86,4 +102,5 @@ class Experiment(Frozen):
     seed: int | None = None
     memory: MemoryPlan = MemoryPlan()
     surface: SurfacePlan = SurfacePlan()
+    work: WorkPlan = WorkPlan()
     platform: Platform = Platform()

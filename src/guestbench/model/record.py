@@ -7,8 +7,9 @@ from enum import StrEnum
 from guestbench.model.base import Frozen
 from guestbench.model.experiment import MetricFamily
 from guestbench.model.system import Role
+from guestbench.model.work import WorkReport
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the store's lines. Raised whenever an older reader would misread a newer store."""
 
 
@@ -48,7 +49,8 @@ class Purpose(StrEnum):
 
     A `memory-min` trial asks whether a memory size is enough, so that its failure is an answer. Of the
     attack surface, `surface-image` is what the images tell, `surface` what a running guest does, and
-    `surface-boot` only where a fresh boot has put things in memory.
+    `surface-boot` only where a fresh boot has put things in memory. `work` has a workload done, `net` TCP
+    connections served, `cross-check` a known tool run.
     """
 
     IMAGE = "image"
@@ -60,6 +62,9 @@ class Purpose(StrEnum):
     SURFACE_IMAGE = "surface-image"
     SURFACE = "surface"
     SURFACE_BOOT = "surface-boot"
+    WORK = "work"
+    NET = "net"
+    CROSS_CHECK = "cross-check"
 
 
 class Trial(Frozen):
@@ -67,7 +72,8 @@ class Trial(Frozen):
 
     `block` counts the shuffled blocks from 1, and is 0 outside them; `cycle` counts this system's trials
     of this purpose (and memory size) from 1. `definition` is a digest of all that defines what is booted
-    and how. `memory_mib` is the guest's memory where it is not the platform's.
+    and how. `memory_mib` is the guest's memory where it is not the platform's. `workload` names the work of
+    trials of work and cross-checks; it is empty where the image does what it does by itself.
     """
 
     id: str
@@ -77,6 +83,7 @@ class Trial(Frozen):
     cycle: int
     definition: str
     memory_mib: int | None = None
+    workload: str = ""
 
 
 class Mark(Frozen):
@@ -149,7 +156,13 @@ class Incomplete(Frozen, tag_field="result", tag="incomplete"):
     reason: str
 
 
-Outcome = Ok | TimedOut | Crashed | Unsupported | Incomplete
+class Wrong(Frozen, tag_field="result", tag="wrong"):
+    """The work was done, but it was other work than asked for, or its result is not what it must be."""
+
+    reason: str
+
+
+Outcome = Ok | TimedOut | Crashed | Unsupported | Incomplete | Wrong
 
 
 class Conditions(Frozen):
@@ -182,3 +195,4 @@ class Record(Frozen, tag_field="kind", tag="record"):
     artifacts: dict[str, str] = {}
     series: tuple[Series, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    work: tuple[WorkReport, ...] = ()

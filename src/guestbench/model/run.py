@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from guestbench.model.base import Frozen
-from guestbench.model.experiment import Accel, Experiment, MemoryPlan, Platform
+from guestbench.model.experiment import Accel, Experiment, MemoryPlan, Platform, WorkPlan
 from guestbench.model.record import Metric, Trial
 from guestbench.model.system import Guest, Image, Role
+from guestbench.model.work import Kit
 
 
 class Host(Frozen):
@@ -69,6 +70,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     metrics: tuple[Metric, ...]
     trials: tuple[Trial, ...]
     memory_policy: MemoryPolicy | None = None
+    kit: Kit | None = None
 
 
 class Expectation(Frozen):
@@ -95,7 +97,7 @@ class Job(Frozen):
 
     `folder` is the run folder; `parent_pid` the process without which the worker must not go on.
     `expected` is there for trials that ask whether a memory size is enough, `resume` for those that need no
-    boot of their own.
+    boot of their own, `kit` for those that give the guest work.
     """
 
     trial: Trial
@@ -107,3 +109,5 @@ class Job(Frozen):
     memory: MemoryPlan = MemoryPlan()
     expected: Expectation | None = None
     resume: Resume | None = None
+    work: WorkPlan = WorkPlan()
+    kit: Kit | None = None

@@ -99,12 +99,17 @@ class DebianInitramfs(Frozen, tag_field="method", tag="debian-initramfs"):
 
     `tree` names a folder in the system's folder whose files become the root of the initramfs; `modules`
     are kernel modules to put into it, their dependencies included, listed in load order in /etc/modules.
+    `programs` are workload programs to put into its root; `busybox` says whether that is there as well.
+    `drivers` are modules for an archive of their own beside the image, for trials that attach a disk.
     """
 
     suite: str
     kernel_package: str
-    tree: str
+    tree: str = ""
     modules: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    busybox: bool = True
 
 
 class Assembly(Frozen, tag_field="method", tag="assembly"):
@@ -113,7 +118,31 @@ class Assembly(Frozen, tag_field="method", tag="assembly"):
     source: str
 
 
-Build = DebianDisk | DebianInitramfs | Assembly
+class AlpineInitramfs(Frozen, tag_field="method", tag="alpine-initramfs"):
+    """Recipe of Alpine Linux's kernel and an initramfs of its mini root file system and a few files of ours.
+
+    `kernel` is the official netboot archive, `root` the official archive of the mini root file system.
+    `tree` names a folder in the system's folder whose files go on top of that; `modules` are kernel modules
+    to put into it, their dependencies included, listed in load order in /etc/modules-in-order.
+    """
+
+    kernel: Fetch
+    root: Fetch
+    tree: str
+    modules: tuple[str, ...] = ()
+
+
+class Mirage(Frozen, tag_field="method", tag="mirage"):
+    """Recipe of a MirageOS unikernel, and of its benchmark for Linux, built with opam and mirage.
+
+    `ocaml` is the version of OCaml, `packages` are those of opam's repository whose versions are pinned.
+    """
+
+    ocaml: str
+    packages: dict[str, str]
+
+
+Build = DebianDisk | DebianInitramfs | Assembly | AlpineInitramfs | Mirage
 
 
 class Fetch(Frozen):
@@ -133,6 +162,8 @@ class Provision(Frozen):
     """Another system whose disk this one uses; kernel and initrd are taken out of that disk."""
     build: Build | None = None
     fetch: Fetch | None = None
+    on_request: bool = False
+    """Whether its image is built only by `guestbench systems build`, and not because a run needs it."""
     settle: bool = False
     """Whether the disk is booted once before it is measured (machine-id, growfs), first boots apart."""
     differences: tuple[str, ...] = ()
@@ -165,7 +196,18 @@ class OwnWork(Frozen, tag_field="type", tag="own-work"):
     help: str = ""
 
 
-Load = Command | OwnWork
+class ProgramLoad(Frozen, tag_field="type", tag="program"):
+    """A load that is work of the C workload program, started with `arguments`, and over when that ends.
+
+    It is sent into a guest's shell; a guest that is booted with its work is booted with it once more.
+    """
+
+    arguments: tuple[str, ...]
+    timeout_s: float = 120.0
+    help: str = ""
+
+
+Load = Command | OwnWork | ProgramLoad
 
 
 class MemoryReport(Frozen):
@@ -179,6 +221,57 @@ class MemoryReport(Frozen):
     before: str
     unit_bytes: int = 1
     help: str = ""
+
+
+class ShellWork(Frozen, tag_field="type", tag="shell"):
+    """Work is begun in the guest's shell, with programs of a read-only tools disk attached for that alone.
+
+    `drivers` says that the kernel has to be given drivers of such a disk first, which lie beside the image.
+    Without a `disk` the program is sent over the shell, which only a small one can be.
+    """
+
+    drivers: bool = False
+    disk: bool = True
+
+
+class BootWork(Frozen, tag_field="type", tag="boot-argument"):
+    """Work is a program of the image, chosen by the kernel's command line; the guest is off when it ends.
+
+    In `cmdline` stand `{program}` and `{arguments}`, the latter separated by spaces.
+    """
+
+    cmdline: str
+
+
+class ImageWork(Frozen, tag_field="type", tag="image"):
+    """The image works by itself as soon as it is ready, and has `timeout_s` for all of it.
+
+    An image that prints no lines of the workload contract is understood to do `workload` between its texts
+    `begin` and `end`; the number behind the text `count` is then how much of it is done.
+    """
+
+    timeout_s: float = 120.0
+    workload: str = ""
+    begin: str = ""
+    end: str = ""
+    count: str = ""
+
+
+Work = ShellWork | BootWork | ImageWork
+
+
+class Service(StrEnum):
+    """TCP services that a guest may offer, by their standard names; see `port`."""
+
+    ECHO = "echo"
+    DISCARD = "discard"
+    CHARGEN = "chargen"
+    HTTP = "http"
+
+    @property
+    def port(self) -> int:
+        """The port that IANA has registered for it."""
+        return {"echo": 7, "discard": 9, "chargen": 19, "http": 80}[self.value]
 
 
 class System(Frozen):
@@ -196,7 +289,9 @@ class System(Frozen):
     login: Login | None = None
     load: Load | None = None
     memory_reports: tuple[MemoryReport, ...] = ()
-    services: tuple[str, ...] = ()
+    work: Work | None = None
+    workloads: tuple[str, ...] = ()
+    services: tuple[Service, ...] = ()
     provision: Provision = Provision()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from guestbench.errors import ShellError
@@ -9,6 +11,7 @@ from guestbench.model import (
     Better,
     Crashed,
     Expectation,
+    Login,
     MemoryPlan,
     Metric,
     MetricFamily,
@@ -25,6 +28,7 @@ from guestbench.vmm import Machine
 from guestbench.vmm.console import End, watch
 from guestbench.vmm.serial import SerialLog
 from guestbench.vmm.shell import open_shell
+from guestbench.workloads.sending import do_little
 
 PATIENCE = 3.0
 """How many times its usual time a guest is given. Two VMs on two cores slow each other down, and so does want
@@ -41,8 +45,8 @@ METRICS = (
         unit="MiB",
         better=Better.LOWER,
         help="Least -m with which every boot got ready and stayed well, and above which no size failed. Well "
-        "means: no failure on the console for a while, a shell that answers where there is one, and the "
-        "guest's own work done where it does any.",
+        "means: no failure on the console for a while, a small program that does its work over the "
+        "shell where there is one, and the guest's own work done where it does any.",
     ),
     Metric(
         name="memory.tried",
@@ -61,9 +65,16 @@ def limit_s(usual_s: float) -> float:
 
 
 def try_boot(
-    machine: Machine, system: System, log: SerialLog, plan: MemoryPlan, expected: Expectation | None
+    machine: Machine,
+    system: System,
+    log: SerialLog,
+    plan: MemoryPlan,
+    expected: Expectation | None,
+    program: Path | None = None,
 ) -> BootResult:
     """Boot, and see whether the guest is ready in time and stays well. No sample comes of it.
+
+    A guest with a shell is to do a little work with `program`, the workload program, where there is one.
 
     `expected` is how the guest behaves with the platform's memory; without it, the system's own limit of
     time holds, and nothing is expected of its work.
@@ -75,6 +86,8 @@ def try_boot(
     outcome = boot.outcome
     if isinstance(outcome, Ok):
         outcome = _stays_well(machine, system, log, plan, expected, boot)
+        if isinstance(outcome, Ok) and system.login is not None:
+            outcome = _works(machine, system.login, log, program)
     return BootResult(outcome=outcome, marks=boot.marks, samples=())
 
 
@@ -104,10 +117,17 @@ def _stays_well(
         if watched.end is End.CLOSED:
             return Crashed(reason=f"ready, but it went off before it printed {work.end!r}")
         return TimedOut(reason=f"ready, but no {work.end!r} within {seconds:.0f} s after that")
-    if system.login is None:
-        return Ok()
+    return Ok()
+
+
+def _works(machine: Machine, login: Login, log: SerialLog, program: Path | None) -> Outcome:
+    """Whether one can log in, and a program works."""
     try:
-        open_shell(machine, system.login, log, timeout_s=SHELL_S).run("true", timeout_s=SHELL_S)
+        shell = open_shell(machine, login, log, timeout_s=SHELL_S)
+        if program is None:
+            shell.run("true", timeout_s=SHELL_S)
+        else:
+            do_little(shell, program)
     except ShellError as error:
         return Crashed(reason=f"ready, but not well: {error.message}")
     return Ok()

@@ -8,6 +8,7 @@ balloon driver, or a line that it prints. Neither can stand for the other, so bo
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from guestbench.errors import ShellError
 from guestbench.model import (
@@ -24,19 +25,21 @@ from guestbench.model import (
     Ok,
     Outcome,
     OwnWork,
+    ProgramLoad,
     Sample,
     Series,
     System,
     Unsupported,
 )
 from guestbench.probes.boot import READY, watch_boot
-from guestbench.probes.counter import Counter
+from guestbench.probes.counter import IDLE_SHARE, Counter
 from guestbench.probes.meminfo import guest_samples, is_meminfo, parse_meminfo
 from guestbench.search import WORK_DONE
 from guestbench.vmm import Footprint, Machine
 from guestbench.vmm.console import End, Watched, explain_failure, last_words, watch
 from guestbench.vmm.serial import SerialLog
 from guestbench.vmm.shell import Shell, open_shell
+from guestbench.workloads.sending import send_program
 
 IDLE = "idle"
 LOAD = "load"
@@ -47,9 +50,8 @@ AT_WORK = "the guest goes to work as soon as it is ready"
 GUEST_METRICS = ("memory.guest_total", "memory.guest_used", "memory.guest_available")
 
 LOAD_BEGIN, LOAD_OVER = "load begins", "load ends"
+WORK_BEGIN, WORK_END = b"[work begin ", b"[work end "
 
-IDLE_SHARE = 0.15
-"""CPU time per second below which a guest counts as idle. An idle Debian takes 0.02 to 0.05 under TCG."""
 SHELL_S = 120.0
 MEMINFO = "cat /proc/meminfo"
 SAMPLED_LOAD = """( while :; do cat /proc/meminfo; echo; sleep 1; done ) & sampler=$!
@@ -128,35 +130,44 @@ class MemoryResult(Frozen):
     raw: dict[str, bytes] = {}
 
 
-def measure(machine: Machine, system: System, log: SerialLog, plan: MemoryPlan) -> MemoryResult:
+def measure(
+    machine: Machine, system: System, log: SerialLog, plan: MemoryPlan, program: Path | None = None
+) -> MemoryResult:
     """Boot to ready, let the guest settle, ask it for its own view, and put it under its load.
 
-    `machine` was started to be observed. A guest that fails is an outcome; what was measured by then is kept.
+    `machine` was started to be observed; `program` is the workload program, for a load that is one. A guest
+    that fails is an outcome; what was measured by then is kept.
     """
     if machine.footprint() is None and machine.exit_status() is None:
         return MemoryResult(
             outcome=Unsupported(reason="this VMM does not tell what its guest takes"), marks=(), samples=()
         )
-    trial = _MemoryTrial(machine, system, log, plan)
-    outcome = trial.run()
-    return MemoryResult(
-        outcome=outcome,
-        marks=tuple(trial.marks),
-        samples=tuple(trial.samples),
-        series=trial.counter.to_series(),
-        gaps=tuple(trial.gaps),
-        raw=trial.raw,
-    )
+    trial = _MemoryTrial(machine, system, log, plan, program)
+    return trial.to_result(trial.run())
+
+
+def measure_load(machine: Machine, system: System, log: SerialLog, plan: MemoryPlan) -> MemoryResult:
+    """Watch a guest that was booted with its load, as its only work, and count its memory at that."""
+    trial = _MemoryTrial(machine, system, log, plan, None)
+    return trial.to_result(trial.watch_load())
 
 
 class _MemoryTrial:
     """One memory trial under way: what it has found so far."""
 
-    def __init__(self, machine: Machine, system: System, log: SerialLog, plan: MemoryPlan) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        system: System,
+        log: SerialLog,
+        plan: MemoryPlan,
+        program: Path | None,
+    ) -> None:
         self._machine = machine
         self._system = system
         self._log = log
         self._plan = plan
+        self._program = program
         self._ready_ns = 0
         self.counter = Counter(machine)
         self.marks: list[Mark] = []
@@ -164,7 +175,19 @@ class _MemoryTrial:
         self.gaps: list[Gap] = []
         self.raw: dict[str, bytes] = {}
 
+    def to_result(self, outcome: Outcome) -> MemoryResult:
+        """What was found, with how it ended."""
+        return MemoryResult(
+            outcome=outcome,
+            marks=tuple(self.marks),
+            samples=tuple(self.samples),
+            series=self.counter.to_series(),
+            gaps=tuple(self.gaps),
+            raw=self.raw,
+        )
+
     def run(self) -> Outcome:
+        """Boot, and count in every state that the guest has."""
         boot = watch_boot(self._machine, self._system, self._log, self.counter)
         self.marks += boot.marks
         if not isinstance(boot.outcome, Ok):
@@ -199,8 +222,10 @@ class _MemoryTrial:
             self._take(LOAD_END, self._count())
         else:
             self._take(IDLE, self._count())
-            if work is None:
+            if work is None and not isinstance(self._system.load, ProgramLoad):
                 self._miss(LOAD, "no load is defined for this system")
+            elif work is None:
+                pass  # a boot of its own counts it
             elif off or not busy:
                 did = "went off" if off else "is idle"
                 self._miss(LOAD, f"this image does no such work: it {did} without {work.end!r}")
@@ -254,12 +279,17 @@ class _MemoryTrial:
 
     def _run_load(self, shell: Shell) -> None:
         load = self._system.load
-        if not isinstance(load, Command):
-            self._miss(LOAD, "no load is defined for this system")
-            return
+        match load:
+            case Command():
+                command = load.command
+            case ProgramLoad() if self._program is not None:
+                command = " ".join((send_program(shell, self._program), *load.arguments))
+            case _:
+                self._miss(LOAD, "no load is defined for this system")
+                return
         self.counter.begin_phase()
         self._mark(LOAD_BEGIN)
-        script = SAMPLED_LOAD.format(command=load.command)
+        script = SAMPLED_LOAD.format(command=command)
         answer = shell.run(script, timeout_s=load.timeout_s, meanwhile=self.counter)
         self._count()
         self._mark(LOAD_OVER)
@@ -275,6 +305,36 @@ class _MemoryTrial:
         if whole:
             self.samples += guest_samples(min(whole, key=lambda fields: fields["MemAvailable"]), LOAD)
         self._read_balloon(LOAD_END)
+
+    # --- guests that are booted with their load -----------------------------------------------------------
+
+    def watch_load(self) -> Outcome:
+        """Count while a guest does its load, from power-on to the line that says it is done."""
+        load = self._system.load
+        limit_s = self._system.timeout_s + (load.timeout_s if load else 0.0)
+        watched = watch(
+            self._machine,
+            self._log,
+            texts={LOAD_BEGIN: WORK_BEGIN, LOAD_OVER: WORK_END},
+            until=LOAD_OVER,
+            failures=self._system.failures,
+            deadline_ns=round(limit_s * 1e9),
+            meanwhile=self.counter,
+        )
+        self.marks += watched.marks
+        if watched.end is End.FOUND:
+            self._count()
+            self._take(LOAD, self.counter.find_peak())
+            self._take(LOAD_END, self._count())
+            return Ok()
+        lost = watched.end is End.LOST
+        reason = (
+            explain_failure(self._machine, self._system.failures, self._log, watched)
+            if lost
+            else f"the load did not end; {last_words(self._log)}"
+        )
+        self._miss(LOAD, reason)
+        return Crashed(reason=reason)
 
     # --- common -----------------------------------------------------------------------------------------
 

@@ -8,16 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from guestbench.errors import ImageError
 from guestbench.images.check import check_bootable
-from guestbench.model import Guest, Role, System
+from guestbench.model import Guest, Role, ShellWork, System
 from guestbench.provision import cache, shared
 from guestbench.provision.first_boot import settle
+from guestbench.provision.kit import add_drivers, prepare_kit
 from guestbench.provision.locate import find_guest, find_owner, missing, share_disk, system_folder
 from guestbench.provision.make import build_image, fetch_image
 from guestbench.provision.snapshot import take_snapshot
 
-__all__ = ["build", "check", "fetch", "locate", "prepare", "settle", "take_snapshot"]
+__all__ = [
+    "build",
+    "check",
+    "fetch",
+    "locate",
+    "prepare",
+    "prepare_kit",
+    "settle",
+    "take_snapshot",
+    "with_drivers",
+]
 
 Say = Callable[[str], None]
 
@@ -55,12 +68,23 @@ def prepare(
     guest = find_guest(system, given, catalogue, where)
     if guest is None and system.provision.share:
         guest = _prepare_shared(system, given, catalogue, say, build)
-    if guest is None and build and system.provision.build:
+    if guest is None and build and system.provision.build and not system.provision.on_request:
         build_image(system, where, say)
         guest = find_guest(system, given, catalogue, where)
     if guest is None:
         raise missing(system)
     return guest
+
+
+def with_drivers(guest: Guest) -> Guest:
+    """The guest with the drivers of a tools disk in its initial ramdisk, where its system asks for that."""
+    work = guest.system.work
+    if not (isinstance(work, ShellWork) and work.drivers and Role.INITRD in guest.images):
+        return guest
+    initrd = add_drivers(guest.images[Role.INITRD], lambda _: None)
+    if initrd is None:
+        return guest
+    return msgspec.structs.replace(guest, images={**guest.images, Role.INITRD: initrd})
 
 
 def check(guest: Guest) -> None:

@@ -17,6 +17,7 @@ from guestbench import process, vmm
 from guestbench.errors import TrialError
 from guestbench.model import Disk, DiskFormat, Frozen, Guest, Image, Kernel, Ok, Platform, Role, Vmm
 from guestbench.probes.boot import watch_boot
+from guestbench.probes.counter import IDLE_SHARE
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.vmm import LaunchSpec, Machine
@@ -26,8 +27,6 @@ Say = Callable[[str], None]
 
 FIRST_BOOT_FACTOR = 2.0
 """A first boot may take this many times the system's own limit: it does more, once."""
-IDLE_SHARE = 0.15
-"""CPU time per second below which a VM counts as idle. An idle Debian takes 0.02 to 0.05 under TCG."""
 IDLE_FOR_S = 5.0
 SETTLE_LIMIT_S = 180.0
 POWER_OFF_S = 120.0

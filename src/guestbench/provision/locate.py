@@ -11,6 +11,7 @@ import msgspec
 from guestbench.errors import ImageError
 from guestbench.images.disk import find_format
 from guestbench.model import (
+    AlpineInitramfs,
     Assembly,
     Build,
     DebianDisk,
@@ -19,12 +20,14 @@ from guestbench.model import (
     DiskFormat,
     Guest,
     Kernel,
+    Mirage,
     Origin,
     Role,
     System,
 )
-from guestbench.provision import cache, shared
+from guestbench.provision import cache, mirage, shared
 from guestbench.provision.digest import read_image
+from guestbench.provision.programs import program_sources
 
 Given = Mapping[str, Path]
 Catalogue = Mapping[str, System]
@@ -37,6 +40,8 @@ _BUILT_FILES: dict[type, dict[Role, str]] = {
     DebianDisk: {Role.DISK: "disk.qcow2"},
     DebianInitramfs: {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz"},
     Assembly: {Role.KERNEL: "kernel.elf"},
+    AlpineInitramfs: {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz"},
+    Mirage: {Role.KERNEL: mirage.KERNEL},
 }
 FOLDER_NAMES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz", Role.DISK: "disk.qcow2"}
 """How the files are called in a folder that the user gives for a system of several images."""
@@ -61,13 +66,19 @@ def build_sources(build: Build, folder: Path) -> dict[str, Path]:
     match build:
         case Assembly():
             sources = {build.source: folder / build.source}
-        case DebianInitramfs():
+        case DebianInitramfs() | AlpineInitramfs() if build.tree:
             tree = folder / build.tree
             sources = {str(path.relative_to(tree)): path for path in tree.rglob("*") if path.is_file()}
             if not sources:
                 raise ImageError(f"{tree} holds no files to build from", "guestbench systems list")
+        case DebianInitramfs() | AlpineInitramfs():
+            sources = {}
+        case Mirage():
+            sources = mirage.sources(folder)
         case DebianDisk():
             sources = {CUSTOMIZE.name: CUSTOMIZE}
+    for program in build.programs if isinstance(build, DebianInitramfs) else ():
+        sources |= {f"{program}/{name}": path for name, path in program_sources(program).items()}
     for path in sources.values():
         if not path.is_file():
             raise ImageError(f"{path} is missing", "guestbench systems list")
@@ -160,14 +171,20 @@ def _from_cache(system: System, folder: Path, manifest: cache.Manifest, files: d
             detail=f"official image, fetched on {manifest.date} and verified: {manifest.source}",
         )
     else:
-        count = len(manifest.packages)
-        made_of = f"Debian packages ({count} in all)" if count else "source"
         origin = Origin(
             kind="built",
-            detail=f"from {made_of}, on {manifest.date}",
+            detail=f"from {_ingredients(manifest)}, on {manifest.date}",
             differences=system.provision.differences,
         )
     return Guest(system=system, images=images, pristine=images, origin=origin)
+
+
+def _ingredients(manifest: cache.Manifest) -> str:
+    """What an image was built from, in words."""
+    if manifest.source:
+        return f"official archives, verified: {manifest.source}"
+    count = len(manifest.packages)
+    return f"Debian packages ({count} in all)" if count else "source"
 
 
 def _from_user(system: System, path: Path) -> Guest:
@@ -204,7 +221,7 @@ def _with_format(system: System, kind: DiskFormat) -> System:
 def missing(system: System) -> ImageError:
     """The error about a system without images, and how to come by them."""
     provision, name = system.provision, shlex.quote(system.name)
-    if provision.build or provision.share:
+    if (provision.build and not provision.on_request) or provision.share:
         hint = f"guestbench systems build {name}"
     elif provision.fetch:
         hint = f"guestbench systems fetch {name}"

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import UsageError
-from guestbench.model import Assembly, Build, DebianDisk, DebianInitramfs, System
-from guestbench.provision import assembly, cache, debian_disk, download, initramfs
+from guestbench.model import AlpineInitramfs, Assembly, Build, DebianDisk, DebianInitramfs, Mirage, System
+from guestbench.provision import alpine, assembly, cache, debian_disk, download, initramfs, mirage
 from guestbench.provision.locate import FETCHED_FILES, build_sources, built_files, find_built, find_fetched
 
 Say = Callable[[str], None]
@@ -23,6 +23,7 @@ def build_image(system: System, folder: Path, say: Say) -> None:
     Raises:
         UsageError: the system has no recipe.
         HostError: this host cannot build it.
+        ImageError: a download that it is to be built from is not what was published, or is of no use.
     """
     build = system.provision.build
     if build is None:
@@ -40,8 +41,10 @@ def build_image(system: System, folder: Path, say: Say) -> None:
             say(f"building {system.name}: {stage} ({time.monotonic() - began:.0f} s)")
 
         with cache.workspace(system.name) as work:
-            packages = _run_builder(build, key, folder, work, tell)
+            packages, source = _run_builder(system.name, build, key, folder, work, tell)
             names = tuple(built_files(build).values())
+            # What lies beside an image is no part of it, and is there only for some recipes.
+            names += tuple(name for name in (initramfs.DRIVERS_NAME, mirage.IRMIN) if (work / name).is_file())
             manifest = cache.Manifest(
                 system=system.name,
                 kind="built",
@@ -52,20 +55,28 @@ def build_image(system: System, folder: Path, say: Say) -> None:
                 files=tuple(cache.describe_file(work / name) for name in names),
                 packages=tuple(cache.Package(name=name, version=version) for name, version in packages),
                 elapsed_s=round(time.monotonic() - began, 1),
+                source=source,
             )
             cache.publish(work, manifest, names)
         tell("done")
 
 
-def _run_builder(build: Build, key: str, folder: Path, work: Path, tell: Say) -> tuple[tuple[str, str], ...]:
+def _run_builder(
+    name: str, build: Build, key: str, folder: Path, work: Path, tell: Say
+) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Build; the Debian packages (name, version) in it, and where the official archives in it came from."""
     match build:
         case DebianDisk():
-            return debian_disk.build(build, key, work, tell)
+            return debian_disk.build(build, key, work, tell), ""
         case DebianInitramfs():
-            return initramfs.build(build, folder, work, tell)
+            return initramfs.build(build, folder, work, tell), ""
         case Assembly():
             assembly.build(build, folder, work)
-            return ()
+            return (), ""
+        case Mirage():
+            return mirage.build(build, folder, work, tell), ""
+        case AlpineInitramfs():
+            return (), alpine.build(name, build, folder, work, tell)
 
 
 def fetch_image(system: System, say: Say) -> None:
@@ -105,6 +116,6 @@ def fetch_image(system: System, say: Say) -> None:
                 recipe=msgspec.Raw(msgspec.json.encode(source)),
                 files=(cache.describe_file(work / name),),
                 elapsed_s=round(time.monotonic() - began, 1),
-                source=f"{source.url} ({source.algorithm} {listed.line})",
+                source=download.describe(source, listed),
             )
             cache.publish(work, manifest, (name,))

@@ -24,6 +24,7 @@ from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.first_boot import create_layer, disk_format
 from guestbench.vmm import LaunchSpec
+from guestbench.vmm.console import watch
 from guestbench.vmm.qemu import build_argv
 from guestbench.vmm.serial import SerialLog
 
@@ -57,26 +58,40 @@ class _Recipe(Frozen):
     images: dict[Role, str]
     argv: tuple[str, ...]
     qemu_version: str
+    settle_s: float
 
 
-def take_snapshot(guest: Guest, platform: Platform, qemu_version: str, say: Say) -> Snapshot:
-    """The snapshot of a guest at its ready marker, from the cache if it is there.
+def take_snapshot(
+    guest: Guest,
+    platform: Platform,
+    qemu_version: str,
+    say: Say,
+    *,
+    tools: Path | None = None,
+    settle_s: float = 0.0,
+) -> Snapshot:
+    """The snapshot of a guest `settle_s` seconds after it was ready, from the cache if it is there.
+
+    `tools` is a disk of tools that the guest has, and that whoever goes on from it must attach as well.
 
     Raises:
         TrialError: the guest did not get ready.
         HostError: this host cannot run it, or the cache cannot be written.
     """
-    spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=Path())
+    spec = LaunchSpec(
+        boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(), tools=tools
+    )
     recipe = _Recipe(
         images={role: image.sha256 for role, image in guest.images.items()},
         argv=build_argv(spec),
         qemu_version=qemu_version,
+        settle_s=settle_s,
     )
     key = cache.recipe_key(recipe)
     folder = cache.image_folder("snapshot", key)
     with cache.locked(f"snapshot-{key}"):
         if cache.load_manifest(folder) is None:
-            _make(guest, platform, recipe, key, say)
+            _make(guest, platform, recipe, key, say, tools)
     images = dict(guest.images)
     if Role.DISK in images:
         images[Role.DISK] = read_image(folder / _layer_name(guest))
@@ -89,7 +104,7 @@ def _layer_name(guest: Guest) -> str:
     return f"disk.{disk_format(guest).value}"
 
 
-def _make(guest: Guest, platform: Platform, recipe: _Recipe, key: str, say: Say) -> None:
+def _make(guest: Guest, platform: Platform, recipe: _Recipe, key: str, say: Say, tools: Path | None) -> None:
     name, began = guest.system.name, time.monotonic()
     say(f"booting {name} for a snapshot")
     with cache.workspace("snapshot") as work:
@@ -100,15 +115,25 @@ def _make(guest: Guest, platform: Platform, recipe: _Recipe, key: str, say: Say)
             images[Role.DISK] = Image(path=str(layer), size_bytes=0, mtime_ns=0, sha256="")
             files.append(layer.name)
         spec = LaunchSpec(
-            boot=guest.system.boot, images=images, platform=platform, folder=work, writable=True, qmp=True
+            boot=guest.system.boot,
+            images=images,
+            platform=platform,
+            folder=work,
+            writable=True,
+            qmp=True,
+            tools=tools,
         )
         with vmm.find_vmm(platform.vmm)(spec) as machine:
-            outcome = watch_boot(machine, guest.system, SerialLog()).outcome
+            log = SerialLog()
+            outcome = watch_boot(machine, guest.system, log).outcome
             if not isinstance(outcome, Ok):
                 raise TrialError(
                     f"{name} did not get ready for a snapshot: {outcome.reason}",
                     f"guestbench systems boot {shlex.quote(name)}",
                 )
+            if recipe.settle_s:
+                deadline_ns = machine.now_ns() + round(recipe.settle_s * 1e9)
+                watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
             machine.save_state(work / STATE_NAME)
         manifest = cache.Manifest(
             system="snapshot",

@@ -19,6 +19,7 @@ from guestbench.model import (
     Guest,
     Header,
     Host,
+    Kit,
     Mark,
     MemoryPolicy,
     Metric,
@@ -30,10 +31,11 @@ from guestbench.model import (
     Role,
     Series,
     Summary,
+    WorkReport,
 )
 from guestbench.report.results import outcome_name
 
-JSON_VERSION = 2
+JSON_VERSION = 3
 """Version of the shape of results.json. Raised when a field changes its meaning or goes."""
 
 COLUMNS = (
@@ -90,6 +92,8 @@ class TrialResult(Frozen):
     memory_mib: int
     series: tuple[Series, ...]
     gaps: tuple[Gap, ...]
+    workload: str
+    work: tuple[WorkReport, ...]
 
 
 class Results(Frozen):
@@ -108,6 +112,7 @@ class Results(Frozen):
     accel: AccelChoice
     systems: tuple[Guest, ...]
     absent: tuple[Absent, ...]
+    kit: Kit | None
     metrics: tuple[Metric, ...]
     trials: tuple[TrialResult, ...]
     samples: tuple[TidySample, ...]
@@ -131,6 +136,7 @@ def render_json(header: Header, records: Sequence[Record]) -> bytes:
         accel=header.accel,
         systems=header.guests,
         absent=header.absent,
+        kit=header.kit,
         metrics=header.metrics,
         trials=tuple(_trial(header, record) for record in derived),
         samples=tuple(_samples(header, derived)),
@@ -227,4 +233,6 @@ def _trial(header: Header, record: Record) -> TrialResult:
         memory_mib=trial.memory_mib or header.platform.memory_mib,
         series=record.series,
         gaps=record.gaps,
+        workload=trial.workload,
+        work=record.work,
     )

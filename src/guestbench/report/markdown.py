@@ -30,8 +30,9 @@ from guestbench.analysis.summary import (
     summarise,
 )
 from guestbench.analysis.surface import find_rows
+from guestbench.analysis.work import find_work
 from guestbench.model import Header, Ok, Purpose, Record, Summary
-from guestbench.report import memory, results, setting, surface
+from guestbench.report import memory, results, setting, surface, work
 from guestbench.report.escape import Markdown, code, code_block, escape
 from guestbench.report.numbers import show_seconds
 from guestbench.report.table import Table
@@ -48,6 +49,7 @@ def render_markdown(header: Header, records: Sequence[Record]) -> str:
         **_gather_results(header, records, summaries),
         **_gather_memory(header, records, summaries),
         **_gather_surface(header, records),
+        **_gather_work(header, records, summaries),
         **_gather_setting(header, records),
     }
     return make_environment().get_template("comparison_results.md.j2").render(context)
@@ -170,6 +172,28 @@ def _gather_surface(header: Header, records: Sequence[Record]) -> dict[str, obje
         "surface_groups": groups,
         "surface_folders": surface.folders(header, rows),
         "surface_help": [(row.title, row.help) for row in dict.fromkeys(row.metric for row in rows)],
+    }
+
+
+def _gather_work(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> dict[str, object]:
+    rows = find_work(header, records, summaries)
+    kit = header.kit
+    names = dict.fromkeys(row.work.workload.metric for row in rows)
+    cycles = header.experiment.work.cycles
+    return {
+        "work_table": work.work_table(header, rows),
+        "clock_table": work.clock_table(header, rows),
+        "program_table": work.program_table(rows),
+        "work_starts": work.describe_starts(header) if rows else (),
+        "work_help": work.metric_helps(header, (*names, "work.time") if rows else ()),
+        "work_warnings": work.find_warnings(header, summaries),
+        "check_table": work.check_table(header, summaries),
+        "check_note": kit.no_tools if kit else "",
+        "net_table": work.net_table(header, records, summaries),
+        "net_help": work.metric_helps(header, [row[0] for row in work.NET_ROWS]),
+        "work_cycles": cycles,
     }
 
 

@@ -104,6 +104,21 @@ def show_bytes_exactly(size: float | None) -> str:
     return f"{show_bytes(size)} ({show_exact(size)} bytes)"
 
 
+def show_rate(mean: float | None, sd: float | None, unit: str) -> str:
+    """Things done a second, mean and standard deviation: `512 ± 14 events/s`; bytes as `319 ± 12 MB/s`."""
+    if mean is None:
+        return NOTHING
+    divisor, shown = 1.0, unit
+    for larger in BYTE_UNITS[1:] if unit == "bytes" else ():
+        if abs(mean) / divisor < 999.5:
+            break
+        divisor, shown = divisor * 1000, larger
+    last = _digit(sd / divisor, 2) - 1 if sd else _digit(mean / divisor, 3) - 2
+    decimals = min(max(-last, 0), 3)
+    middle = f"{mean / divisor:,.{decimals}f}"
+    return f"{middle} {shown}/s" if sd is None else f"{middle} ± {sd / divisor:,.{decimals}f} {shown}/s"
+
+
 def show_share(share: float | None) -> str:
     """A share of 0 to 1 in percent: one decimal below 10%, none above."""
     if share is None:

@@ -5,7 +5,7 @@ A VMM is a module of this package with a function `start` of the shape `Start`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +31,10 @@ Meanwhile = Callable[[], float]
 """What to do while a guest is waited for. Returns in how many seconds it wants to be called again."""
 
 
+TOOLS_SERIAL = "guestbench"
+"""The serial number by which a guest finds the tools disk among its disks."""
+
+
 class LaunchSpec(Frozen):
     """What to start: a guest's boot method and image files on a platform.
 
@@ -41,6 +45,8 @@ class LaunchSpec(Frozen):
     `resume` goes on from a state that `Machine.save_state` wrote, with the same options and the same disk.
     `link` puts us at the other end of the guest's network link (see `Machine.link`), in the place of the
     platform's network: the guest has the same device. It may differ between a state and what goes on from it.
+    `tools` is a raw disk that the guest may only read, with the serial number `TOOLS_SERIAL`. `forwards` are
+    TCP ports of the guest that can be reached from this host (see `Machine.forwarded`); they too may differ.
     """
 
     boot: Boot
@@ -53,6 +59,8 @@ class LaunchSpec(Frozen):
     stays: bool = False
     resume: Path | None = None
     link: bool = False
+    tools: Path | None = None
+    forwards: tuple[int, ...] = ()
 
 
 class Footprint(Frozen):
@@ -91,6 +99,10 @@ class Machine(Protocol):
     @property
     def link(self) -> Link | None:
         """The other end of the guest's network link; None if it has none, or the launch asked for none."""
+
+    @property
+    def forwarded(self) -> Mapping[int, int]:
+        """Ports on 127.0.0.1 by the guest's ports that they lead to; those that the launch asked for."""
 
     def now_ns(self) -> int:
         """The time now, on the clock that stamps the serial console."""

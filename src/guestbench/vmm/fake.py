@@ -33,6 +33,7 @@ class FakeMachine:
         self.argv = argv
         self.pid: int | None = None
         self.link: Link | None = None
+        self.forwarded: dict[int, int] = {}
         self.typed = bytearray()
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import socket
 import time
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from guestbench import process
 from guestbench.errors import HostError
 from guestbench.model import Disk, Kernel, Net, Platform, Role
-from guestbench.vmm import Chunk, Footprint, LaunchSpec, Machine, Qmp
+from guestbench.vmm import TOOLS_SERIAL, Chunk, Footprint, LaunchSpec, Machine, Qmp
 from guestbench.vmm.link import Link
 from guestbench.vmm.smaps import read_footprint
 
@@ -49,6 +50,8 @@ STATE_S = 120.0
 RESUME_S = 60.0
 GONE_S = 2.0
 UNLIMITED = 2**40
+TOOLS_SLOT = 0x10
+"""A PCI slot behind all others: QEMU would put the tools disk before the disk to boot from."""
 
 
 def build_argv(
@@ -60,10 +63,12 @@ def build_argv(
     if incoming and link_fd is not None:
         # A state that was saved on the user network has a part that only a user network will take.
         incoming = (*UNUSED_NETWORK, *incoming)
-    platform = _platform_options(spec.platform, observed=spec.observed, link_fd=link_fd)
+    platform = _platform_options(
+        spec.platform, observed=spec.observed, link_fd=link_fd, forwards=spec.forwards
+    )
     # A guest that powers off takes its memory and its CPU's state with it unless QEMU stays.
     stays = ("-no-shutdown",) if _stays(spec) else ()
-    return (PROGRAM, *platform, *stays, *console, *_guest_options(spec), *incoming)
+    return (PROGRAM, *platform, *stays, *console, *_guest_options(spec), *_tools_options(spec), *incoming)
 
 
 def _stays(spec: LaunchSpec) -> bool:
@@ -77,7 +82,11 @@ def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
 
 
 def _platform_options(
-    platform: Platform, *, observed: bool = False, link_fd: int | None = None
+    platform: Platform,
+    *,
+    observed: bool = False,
+    link_fd: int | None = None,
+    forwards: Sequence[int] = (),
 ) -> Iterator[str]:
     yield from ("-machine", f"{platform.machine},memory-backend={RAM}" if observed else platform.machine)
     yield from ("-accel", platform.accel.value)
@@ -86,7 +95,10 @@ def _platform_options(
     # -no-reboot turns a guest that resets itself into a VMM that exits, which can be told from a slow boot.
     yield from ("-nodefaults", "-no-user-config", "-nographic", "-no-reboot")
     if platform.net is Net.USER:
-        backend = "user,id=n0" if link_fd is None else f"stream,id=n0,addr.type=fd,addr.str={link_fd}"
+        # A port of 0 lets the kernel choose one that is free; QEMU then says which.
+        ports = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in forwards)
+        user = f"user,id=n0{ports}"
+        backend = user if link_fd is None else f"stream,id=n0,addr.type=fd,addr.str={link_fd}"
         yield from ("-netdev", backend, "-device", "virtio-net-pci,netdev=n0")
     if observed:
         yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
@@ -115,6 +127,19 @@ def _guest_options(spec: LaunchSpec) -> Iterator[str]:
         snapshot = "off" if spec.writable else "on"
         path = escape_option(spec.images[Role.DISK].path)
         yield from ("-drive", f"file={path},if=virtio,format={disk.value},snapshot={snapshot}")
+
+
+def _tools_options(spec: LaunchSpec) -> Iterator[str]:
+    if spec.tools is not None:
+        file = f"file={escape_option(str(spec.tools))},format=raw,read-only=on"
+        yield from ("-drive", f"{file},if=none,id=tools")
+        yield from ("-device", f"virtio-blk-pci,drive=tools,serial={TOOLS_SERIAL},addr={TOOLS_SLOT:#x}")
+
+
+def parse_forwards(text: str) -> dict[int, int]:
+    """Host ports by guest ports, out of what QEMU's `info usernet` prints of its listening sockets."""
+    found = re.findall(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+[\d.]+\s+(\d+)", text)
+    return {int(guest): int(host) for host, guest in found}
 
 
 def escape_option(value: str) -> str:
@@ -148,6 +173,7 @@ class QemuMachine:
         self._observed = observed
         self._stays = stays
         self.link = link
+        self.forwarded: dict[int, int] = {}
         self.argv = tuple(argv)
         self.pid: int | None = child.pid
 
@@ -245,6 +271,11 @@ class QemuMachine:
         """
         self._await_status("query-status", "running", OFF, RESUME_S)
 
+    def find_forwards(self) -> None:
+        """Find out which ports of this host lead to the guest."""
+        answer = self.qmp.command("human-monitor-command", **{"command-line": "info usernet"})
+        self.forwarded = parse_forwards(str(answer))
+
     def _await_status(self, command: str, wanted: str, lost: Sequence[str], timeout_s: float) -> None:
         """Ask until the answer's status is `wanted`. What is typed or printed meanwhile is left alone."""
         end = time.monotonic() + timeout_s
@@ -288,7 +319,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             raise HostError(f"cannot open {error.filename}: {error.strerror}", "df -h .") from error
         their_in, console_in = _pipe(stack)
         console_out, their_out = _pipe(stack)
-        talks = spec.qmp or _stays(spec) or state is not None
+        talks = spec.qmp or _stays(spec) or state is not None or bool(spec.forwards)
         qmp_ours, qmp_theirs = _socketpair(stack) if talks else (None, None)
         linked = spec.link and spec.platform.net is Net.USER
         link_ours, link_theirs = _socketpair(stack) if linked else (None, None)
@@ -332,6 +363,8 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             )
         if state and qmp:
             machine.await_resumed()
+        if spec.forwards and qmp:
+            machine.find_forwards()
         yield machine
 
 

@@ -1,0 +1,149 @@
+"""Makes what a run needs to give work to its guests: the programs, and their disk; it boots nothing.
+
+Programs are compiled once on the host and are static, so that every guest runs the very same file. The host
+runs each of them once itself: what they report then is what they must report in every guest.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from guestbench import process
+from guestbench.errors import HostError, ToolFailed, ToolMissing
+from guestbench.load import load_workload
+from guestbench.model import SERVER, Frozen, Image, Kit, KitWork, Workload, WorkReport
+from guestbench.provision import cache
+from guestbench.provision.digest import read_image
+from guestbench.provision.initramfs import DRIVERS_NAME
+from guestbench.provision.programs import build_program, publish_file
+from guestbench.workloads.check_guest import TOOL_NAMES
+from guestbench.workloads.contract import find_reports
+
+Say = Callable[[str], None]
+
+NATIVE_S = 120.0
+DISK_LABEL = "guestbench"
+
+
+def prepare_kit(names: Sequence[str], say: Say, *, tools: bool = False) -> Kit:
+    """The kit for these workloads, from the cache where it is there; `tools` adds tools for cross-checks.
+
+    A program that cannot be built here is told as missing, with the reason; only the C program must be there.
+
+    Raises:
+        HostError: gcc or mke2fs is missing or fails; or the cache cannot be written.
+    """
+    workloads = [load_workload(name) for name in names]
+    programs: dict[str, Image] = {}
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys((SERVER, *(workload.program for workload in workloads))):
+        try:
+            programs[name] = build_program(name, say)
+        except (ToolMissing, HostError) as error:
+            if name == SERVER:
+                raise
+            missing[name] = f"there is no program for it: {error.message} (mended by: {error.hint})"
+    works = tuple(_prepare_work(workload, programs, missing) for workload in workloads)
+    kit = Kit(works=works, disk=_make_disk(programs, say), server=programs[SERVER])
+    return _add_tools(kit, say) if tools else kit
+
+
+def _prepare_work(workload: Workload, programs: dict[str, Image], missing: dict[str, str]) -> KitWork:
+    program = programs.get(workload.program)
+    if program is None:
+        return KitWork(workload=workload, missing=missing[workload.program])
+    return KitWork(workload=workload, program=program, expected=run_on_host(program, workload))
+
+
+def run_on_host(program: Image, workload: Workload) -> tuple[WorkReport, ...]:
+    """What the program reports when this host itself runs it.
+
+    Raises:
+        HostError: it fails, or reports nothing.
+    """
+    done = process.run([program.path, *workload.arguments], timeout_s=NATIVE_S)
+    reports = find_reports(done.stdout, lambda _: 0)
+    if not reports or any(report.end_ns is None for report in reports):
+        command = shlex.join([program.path, *workload.arguments])
+        raise HostError(f"workload {workload.name}: its program reports no work on this host", command)
+    return reports
+
+
+# --- disks ------------------------------------------------------------------------------------------------
+
+
+class _Disk(Frozen):
+    """What the disk with the programs depends on."""
+
+    programs: dict[str, str]
+    form: int = 1
+
+
+def _make_disk(programs: dict[str, Image], say: Say) -> Image:
+    recipe = _Disk(programs={name: image.sha256 for name, image in programs.items()})
+    key = cache.recipe_key(recipe)
+    folder = cache.image_folder("kit", key)
+    with cache.locked(f"kit-{key}"):
+        if cache.load_manifest(folder) is None:
+            say("writing the disk with the workload programs")
+            with cache.workspace("kit") as work:
+                tree = work / "tree"
+                tree.mkdir()
+                for name, image in programs.items():
+                    (tree / name).write_bytes(Path(image.path).read_bytes())
+                    (tree / name).chmod(0o755)
+                write_disk(tree, work / "kit.ext4")
+                publish_file("kit", key, recipe, work, "kit.ext4")
+    return read_image(folder / "kit.ext4")
+
+
+def write_disk(tree: Path, disk: Path) -> None:
+    """Write a folder as a small ext4 file system, to be mounted read-only; its files belong to root.
+
+    Raises:
+        ToolMissing, ToolFailed: mke2fs is not installed, or failed.
+    """
+    size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+    mib = max(4, size * 5 // 4 // (1 << 20) + 3)
+    options = "root_owner=0:0,lazy_itable_init=0"
+    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-L", DISK_LABEL]
+    process.run([*argv, "-E", options, "-d", tree, disk, f"{mib}M"])
+
+
+def _add_tools(kit: Kit, say: Say) -> Kit:
+    from guestbench.provision.tools_tree import prepare_tools
+
+    try:
+        tools = prepare_tools(say)
+    except (HostError, ToolFailed) as error:
+        return msgspec.structs.replace(kit, no_tools=f"{error.message} (mended by: {error.hint})")
+    return msgspec.structs.replace(
+        kit,
+        tools_disk=read_image(tools.image),
+        host_tools={"iperf3": tools.host_argv("iperf3")},
+        checks=TOOL_NAMES,
+    )
+
+
+def add_drivers(initrd: Image, say: Say) -> Image | None:
+    """An initial ramdisk with the drivers of a disk appended, which lie beside it; None if none do.
+
+    The kernel unpacks archives one after the other, so that the first is in it unchanged.
+    """
+    drivers = Path(initrd.path).with_name(DRIVERS_NAME)
+    if not drivers.is_file():
+        return None
+    recipe = _Disk(programs={"initrd": initrd.sha256, "drivers": cache.hash_file(drivers)})
+    key = cache.recipe_key(recipe)
+    folder = cache.image_folder("initrd", key)
+    with cache.locked(f"initrd-{key}"):
+        if cache.load_manifest(folder) is None:
+            say("adding drivers for the tools disk to an initial ramdisk")
+            with cache.workspace("initrd") as work:
+                (work / "initrd.gz").write_bytes(Path(initrd.path).read_bytes() + drivers.read_bytes())
+                publish_file("initrd", key, recipe, work, "initrd.gz")
+    return read_image(folder / "initrd.gz")

@@ -1,0 +1,224 @@
+"""The report's tables of work and network; it looks numbers up and never calculates one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guestbench.analysis.summary import find_metric, find_summary
+from guestbench.analysis.work import CLOCK, WorkCell, WorkRow, find_checks
+from guestbench.model import (
+    BootWork,
+    Header,
+    ImageWork,
+    MetricFamily,
+    Purpose,
+    Record,
+    ShellWork,
+    Summary,
+    System,
+)
+from guestbench.report.escape import Markdown, code, escape
+from guestbench.report.numbers import (
+    NOTHING,
+    show_exact,
+    show_mean,
+    show_rate,
+    show_seconds,
+)
+from guestbench.report.results import UNKNOWN, list_systems
+from guestbench.report.table import Table
+
+NET_ROWS: tuple[tuple[str, dict[str, str], str], ...] = (
+    ("net.ready", {}, "Network ready"),
+    ("net.goodput_in", {}, "TCP into the guest"),
+    ("net.goodput_out", {}, "TCP out of the guest"),
+    ("net.echo", {"quantile": "0.5"}, "Echo of one byte, median"),
+    ("net.echo", {"quantile": "0.99"}, "Echo of one byte, 99th percentile"),
+)
+
+
+def work_table(header: Header, rows: Sequence[WorkRow]) -> Table:
+    """One row a piece of work, one column a system, and whether the work was the same."""
+    names = _columns(header, rows)
+    lines = [
+        (
+            _title(row),
+            _verdict(row),
+            *(_rate_cell(row, row.cells[name]) for name in names),
+        )
+        for row in rows
+    ]
+    head = ("Work, done a second", "Was it the same?", *(code(name) for name in names))
+    return Table(head=head, rows=tuple(lines), words=2)
+
+
+def clock_table(header: Header, rows: Sequence[WorkRow]) -> Table:
+    """How long each piece of work took by the host's clock, and by the guest's own beside it."""
+    names = _columns(header, rows)
+    lines = [
+        (_title(row), *(_clock_cell(row.cells[name]) for name in names))
+        for row in rows
+        if any(row.cells[name].host_s is not None for name in names)
+    ]
+    return Table(head=("Median time, by host / by guest", *(code(name) for name in names)), rows=tuple(lines))
+
+
+def program_table(rows: Sequence[WorkRow]) -> Table:
+    """The programs: what they were made of, and the digest of the file that Linux guests run."""
+    lines: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        program, expected = row.work.program, row.work.expected
+        if program is None or not expected:
+            continue
+        made = expected[0]
+        lines[row.work.workload.program] = (
+            code(row.work.workload.program),
+            code(made.source),
+            escape(f"{made.compiler} {made.flags.replace(',', ' ')}"),
+            code(program.sha256),
+            f"{show_exact(program.size_bytes)} bytes",
+        )
+    head = ("Program", "SHA-256 of its sources (first 16 digits)", "Compiler and flags", "SHA-256", "Size")
+    return Table(head=head, rows=tuple(lines.values()), words=4)
+
+
+def describe_starts(header: Header) -> tuple[Markdown, ...]:
+    """A line for each system: how it was given its work."""
+    return tuple(
+        Markdown(f"{code(system.name)}: {escape(_describe_start(system))}") for system in list_systems(header)
+    )
+
+
+def net_table(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Table:
+    """One row a figure of the network, one column a system that was asked."""
+    asked = {record.trial.system for record in records if record.trial.purpose is Purpose.NET}
+    names = [system.name for system in list_systems(header) if system.name in asked]
+    if not names or MetricFamily.NET not in header.experiment.metrics:
+        return Table(head=(), rows=())
+    lines = []
+    for metric, labels, title in NET_ROWS:
+        cells = []
+        for name in names:
+            summary = find_summary(summaries, name, metric, labels)
+            cells.append(_net_cell(header, records, name, metric, summary))
+        lines.append((title, *cells))
+    return Table(head=("TCP over the user network", *(code(name) for name in names)), rows=tuple(lines))
+
+
+def metric_helps(header: Header, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Title and help of those metrics that the run has."""
+    present = {metric.name for metric in header.metrics}
+    return tuple(
+        (find_metric(header, n).title, find_metric(header, n).help)
+        for n in dict.fromkeys(names)
+        if n in present
+    )
+
+
+def find_warnings(header: Header, summaries: Sequence[Summary]) -> tuple[tuple[Markdown, str], ...]:
+    """What is to be known of the rates: figure and system, and the warning, none twice."""
+    found: dict[tuple[Markdown, str], None] = {}
+    for summary in summaries:
+        row = find_metric(header, summary.metric)
+        if row.family in (MetricFamily.WORK, MetricFamily.NET) and summary.metric != CLOCK:
+            for warning in summary.warnings:
+                found[(Markdown(f"{code(summary.system)}, {escape(row.title)}"), warning)] = None
+    return tuple(found)
+
+
+def check_table(header: Header, summaries: Sequence[Summary]) -> Table:
+    """Known tools beside our own work: their figures, and ours over theirs."""
+    lines = []
+    for check in find_checks(header, summaries):
+        theirs, ours = check.theirs, check.ours
+        unit = find_metric(header, theirs.metric).unit.removesuffix("/s")
+        lines.append(
+            (
+                code(check.system),
+                find_metric(header, theirs.metric).title,
+                show_rate(theirs.mean, theirs.sd, unit),
+                show_rate(ours.mean, ours.sd, unit) if ours else NOTHING,
+                f"{check.ratio:.3f}" if check.ratio is not None else NOTHING,
+            )
+        )
+    head = ("System", "Known tool", "Its figure", "Our own for the same", "Ours over the tool's")
+    return Table(head=head, rows=tuple(lines), words=2)
+
+
+def _columns(header: Header, rows: Sequence[WorkRow]) -> list[str]:
+    """The systems that did any of the work, or were to."""
+    return [
+        system.name
+        for system in list_systems(header)
+        if system.work is not None or any(row.cells[system.name].rate for row in rows)
+    ]
+
+
+def _title(row: WorkRow) -> str:
+    labels = [f"{name}={show_parameter(value)}" for name, value in row.labels.items() if value]
+    return ", ".join((row.work.workload.title, *labels))
+
+
+def show_parameter(value: str) -> str:
+    """A parameter of work; numbers with their thousands set apart."""
+    return show_exact(int(value)) if value.isdecimal() and len(value) < 19 else value
+
+
+def _verdict(row: WorkRow) -> str:
+    if row.same:
+        return f"yes: {row.same}"
+    if row.differs:
+        return f"no, not equivalent: {'; '.join(row.differs)}"
+    return "nothing to compare: fewer than two systems did it"
+
+
+def _rate_cell(row: WorkRow, cell: WorkCell) -> str:
+    if cell.rate is None:
+        return f"n/a: {cell.reason}" if cell.reason else UNKNOWN
+    return show_rate(cell.rate.mean, cell.rate.sd, row.work.workload.unit) + _failed(cell.rate)
+
+
+def _failed(summary: Summary) -> str:
+    return f" ({summary.failed} of {summary.n + summary.failed} failed)" if summary.failed else ""
+
+
+def _clock_cell(cell: WorkCell) -> str:
+    if cell.host_s is None:
+        return NOTHING
+    return f"{show_seconds(cell.host_s)} / {show_seconds(cell.guest_s)}"
+
+
+def _describe_start(system: System) -> str:
+    match system.work:
+        case ShellWork(disk=False):
+            return "in its shell, with a program that was sent over the console"
+        case ShellWork():
+            return "in its shell, with programs of a disk that only these trials attach"
+        case BootWork():
+            return "as its only process, by the kernel's command line"
+        case ImageWork():
+            return "by itself, as its image is configured"
+        case None:
+            return "none: its definition lists no work"
+
+
+def _net_cell(
+    header: Header, records: Sequence[Record], system: str, metric: str, summary: Summary | None
+) -> str:
+    if summary is not None and summary.n:
+        if find_metric(header, metric).unit == "bytes/s":
+            return show_rate(summary.mean, summary.sd, "bytes") + _failed(summary)
+        return _time(summary) + _failed(summary)
+    for record in records:
+        if record.trial.system == system and record.trial.purpose is Purpose.NET:
+            for gap in record.gaps:
+                if gap.metric == metric:
+                    return f"n/a: {gap.reason}"
+    return UNKNOWN
+
+
+def _time(summary: Summary) -> str:
+    if summary.mean is not None and summary.mean < 0.01:
+        shown = f"{summary.mean * 1e6:,.0f}"
+        return f"{shown} ± {summary.sd * 1e6:,.0f} µs" if summary.sd is not None else f"{shown} µs"
+    return show_mean(summary.mean, summary.sd)

@@ -1,0 +1,197 @@
+"""TCP connections to a guest's standard services, through the forwarded ports of its VMM; it starts no VM."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from guestbench.errors import GuestbenchError, ShellError
+from guestbench.model import (
+    Better,
+    Gap,
+    Image,
+    Incomplete,
+    Mark,
+    Metric,
+    MetricFamily,
+    Ok,
+    Sample,
+    Service,
+    ShellWork,
+    System,
+    WorkPlan,
+)
+from guestbench.probes.boot import READY, watch_boot
+from guestbench.vmm import Machine
+from guestbench.vmm.console import watch
+from guestbench.vmm.serial import SerialLog
+from guestbench.workloads.measure import bring_program, open_tools
+from guestbench.workloads.result import WorkResult
+from guestbench.workloads.tcp import ReadyProbe, TransferError, receive, send, time_echo
+
+SERVICES = (Service.ECHO, Service.DISCARD, Service.CHARGEN)
+ANSWER_S = 60.0
+"""How long a server may take to answer once it was started: the guest's DHCP may not be over."""
+IMAGE_ANSWER_S = 5.0
+"""How long after ready an image may take to answer that serves by itself."""
+TRANSFER_S = 60.0
+WARMUPS = 50
+
+
+def _metric(name: str, title: str, unit: str, better: Better, text: str) -> Metric:
+    return Metric(name=name, title=title, family=MetricFamily.NET, unit=unit, better=better, help=text)
+
+
+METRICS = (
+    _metric(
+        "net.ready",
+        "Network ready",
+        "s",
+        Better.LOWER,
+        "From the exec of the VMM to the first byte that comes back from the guest's echo service, to which "
+        "new connections are tried all the time. That the VMM accepts a connection does not count.",
+    ),
+    _metric(
+        "net.goodput_in",
+        "TCP into the guest",
+        "bytes/s",
+        Better.HIGHER,
+        "Payload sent to the guest's discard service on one connection, over the time from the first byte to "
+        "the guest's end of the connection, which it sends when it has read everything.",
+    ),
+    _metric(
+        "net.goodput_out",
+        "TCP out of the guest",
+        "bytes/s",
+        Better.HIGHER,
+        "Payload read from the guest's character generator (RFC 864) on one connection, over the time from "
+        "the first byte to the last.",
+    ),
+    _metric(
+        "net.echo",
+        "Echo of one byte",
+        "s",
+        Better.LOWER,
+        "Round trip of one byte to the guest's echo service and back, one after the other on one connection; "
+        "label quantile=0.5 or 0.99 of one trial.",
+    ),
+)
+
+
+def serve(
+    machine: Machine, system: System, log: SerialLog, plan: WorkPlan, server: Image | None
+) -> WorkResult:
+    """Measure the TCP services of a guest, which its image offers by itself, or else `server` in its shell.
+
+    `machine` was started with the services' ports forwarded.
+    """
+    if isinstance(system.work, ShellWork) and server is not None:
+        return _serve_from_shell(machine, system, log, plan, server)
+    ports = {service: machine.forwarded[service.port] for service in SERVICES if service in system.services}
+    if Service.ECHO not in ports:
+        return WorkResult(outcome=Ok(), gaps=_gaps("the system lists no echo service"))
+    begin_ns = time.monotonic_ns() - machine.now_ns()
+    with ReadyProbe(ports[Service.ECHO]) as probe:
+        booted = watch_boot(machine, system, log, probe)
+        if not isinstance(booted.outcome, Ok):
+            return WorkResult(outcome=booted.outcome, marks=booted.marks)
+        _wait(machine, log, lambda: probe.answered_ns is not None, probe, IMAGE_ANSWER_S)
+        answered_ns = probe.answered_ns
+    if answered_ns is None:
+        reason = (
+            f"this image does not answer on port {Service.ECHO.port} within {IMAGE_ANSWER_S:g} s of ready"
+        )
+        return WorkResult(outcome=Ok(), marks=booted.marks, gaps=_gaps(reason))
+    t_ns = answered_ns - begin_ns
+    ready = Sample(metric="net.ready", value=t_ns / 1e9)
+    result = _transfer(ports, plan)
+    marks = (*booted.marks, Mark(name="network ready", t_ns=t_ns))
+    return WorkResult(
+        outcome=result.outcome,
+        marks=tuple(sorted(marks, key=lambda mark: (mark.t_ns, mark.name == READY))),
+        samples=(ready, *result.samples),
+        gaps=result.gaps,
+    )
+
+
+def _serve_from_shell(
+    machine: Machine, system: System, log: SerialLog, plan: WorkPlan, server: Image
+) -> WorkResult:
+    ports = {service: machine.forwarded[service.port] for service in SERVICES}
+    late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
+    try:
+        shell = open_tools(machine, system, log)
+        program = bring_program(shell, system, server)
+        shell.run(f"{program} serve </dev/null >/dev/null 2>&1 &")
+    except ShellError as error:
+        return WorkResult(outcome=Incomplete(reason=error.message), gaps=_gaps(error.message))
+    with ReadyProbe(ports[Service.ECHO], attempt_s=0.2) as probe:
+        _wait(machine, log, lambda: probe.answered_ns is not None, probe, ANSWER_S)
+        answered = probe.answered_ns is not None
+    if not answered:
+        reason = f"the server that was started in the guest does not answer within {ANSWER_S:g} s"
+        return WorkResult(outcome=Incomplete(reason=reason), gaps=_gaps(reason))
+    result = _transfer(ports, plan)
+    return WorkResult(outcome=result.outcome, samples=result.samples, gaps=(late, *result.gaps))
+
+
+def _wait(
+    machine: Machine, log: SerialLog, done: Callable[[], bool], step: Callable[[], float], seconds: float
+) -> None:
+    """Read the console, and take steps meanwhile, until `done` or for so many seconds."""
+    end_ns = machine.now_ns() + round(seconds * 1e9)
+    while not done() and machine.now_ns() < end_ns and machine.exit_status() is None:
+        deadline_ns = machine.now_ns() + 50_000_000
+        watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns, meanwhile=step)
+
+
+def _transfer(ports: dict[Service, int], plan: WorkPlan) -> WorkResult:
+    """All transfers with those services that there are; what fails is told, and stops no other."""
+    size_bytes = plan.transfer_mib << 20
+    samples: list[Sample] = []
+    gaps: list[Gap] = []
+
+    def echo() -> None:
+        times = time_echo(ports[Service.ECHO], requests=plan.requests, warmups=WARMUPS, timeout_s=TRANSFER_S)
+        for quantile in (0.5, 0.99):
+            labels = {"quantile": f"{quantile:g}"}
+            samples.append(Sample(metric="net.echo", value=find_quantile(times, quantile), labels=labels))
+
+    def goodput_in() -> None:
+        rate = send(ports[Service.DISCARD], size_bytes, timeout_s=TRANSFER_S).rate
+        samples.append(Sample(metric="net.goodput_in", value=rate))
+
+    def goodput_out() -> None:
+        rate = receive(ports[Service.CHARGEN], size_bytes, timeout_s=TRANSFER_S).rate
+        samples.append(Sample(metric="net.goodput_out", value=rate))
+
+    steps = (
+        ("net.echo", Service.ECHO, echo),
+        ("net.goodput_in", Service.DISCARD, goodput_in),
+        ("net.goodput_out", Service.CHARGEN, goodput_out),
+    )
+    failed = []
+    for metric, service, step in steps:
+        if service not in ports:
+            gaps.append(Gap(metric=metric, reason=f"the system lists no {service.value} service"))
+            continue
+        try:
+            step()
+        except (TransferError, GuestbenchError) as error:
+            failed.append(f"{service.value}: {error.message}")
+            gaps.append(Gap(metric=metric, reason=error.message))
+    outcome = Incomplete(reason="; ".join(failed)) if failed else Ok()
+    return WorkResult(outcome=outcome, samples=tuple(samples), gaps=tuple(gaps))
+
+
+def find_quantile(values: tuple[float, ...], quantile: float) -> float:
+    """The least of the values that at least the share `quantile` of them does not exceed."""
+    if quantile == 0.5:
+        return statistics.median(values)
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+
+
+def _gaps(reason: str) -> tuple[Gap, ...]:
+    return tuple(Gap(metric=metric.name, reason=reason) for metric in METRICS)
