@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from guestbench import load
 from guestbench.cli import cli
-from guestbench.model import Kernel, Provision
+from guestbench.model import (
+    Build,
+    ImageWork,
+    Kernel,
+    Load,
+    MetricFamily,
+    Provision,
+    Service,
+    Work,
+    Workload,
+    WorkPlan,
+)
+from guestbench.workloads.contract import find_reports
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -22,6 +36,12 @@ EXTENDING = ROOT / "docs" / "extending.md"
 def blocks(file: Path, language: str) -> list[str]:
     """The code blocks of a document in one language."""
     return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", file.read_text())
+
+
+def example(name: str) -> str:
+    """The one file of `docs/extending.md` whose first line is a comment with this name."""
+    (found,) = [block for block in blocks(EXTENDING, "toml") if block.startswith(f"# {name}\n")]
+    return found
 
 
 def commands(file: Path) -> list[list[str]]:
@@ -76,27 +96,69 @@ def test_commands_can_be_typed(file: Path) -> None:
 
 def test_example_guest_is_one_that_loads(tmp_path: Path) -> None:
     """Whoever copies the documented guest would be told of mistakes in it."""
-    guest, _ = blocks(EXTENDING, "toml")
-    (tmp_path / "system.toml").write_text(guest)
+    (tmp_path / "system.toml").write_text(example("guests/my-kernel/system.toml"))
     system = load.load_system(tmp_path, ())
     assert isinstance(system.boot, Kernel)
     assert system.name == "my-kernel"
     assert len(system.milestones) == 2
     assert system.failures
     assert system.provision.path
+    assert isinstance(system.work, ImageWork)
+    assert system.workloads
+    assert system.services
 
 
 def test_example_experiment_is_one_that_loads(tmp_path: Path) -> None:
     """Whoever copies the documented experiment would be told of mistakes in it."""
-    guest, experiment = blocks(EXTENDING, "toml")
     folder = tmp_path / "guests" / "my-kernel"
     folder.mkdir(parents=True)
-    (folder / "system.toml").write_text(guest)
+    (folder / "system.toml").write_text(example("guests/my-kernel/system.toml"))
     file = tmp_path / "my-kernel.toml"
-    file.write_text(experiment)
+    file.write_text(example("my-kernel.toml"))
     loaded = load.load_experiment(str(file))
     assert loaded.systems == ("floor", "linux-minimal", str(folder))
     assert loaded.seed == 1
+    told = tomllib.loads(example("my-kernel.toml"))
+    assert set(told["work"]) == set(WorkPlan.__struct_fields__)
+    assert set(told["metrics"]) == set(MetricFamily)
+
+
+def test_example_workload_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies the documented workload would be told of mistakes in it, or not of a key."""
+    text = example("src/guestbench/workloads/sort.toml")
+    (tmp_path / "sort.toml").write_text(text)
+    monkeypatch.setattr(load, "WORKLOADS", tmp_path)
+    assert load.load_workload("sort").metric == "work.sort"
+    assert set(tomllib.loads(text)) == set(Workload.__struct_fields__)
+
+
+def test_example_of_the_contract_is_read() -> None:
+    """A program that prints what the document shows would be credited with no work."""
+    (text,) = [block for block in blocks(EXTENDING, "text") if block.startswith("[work begin")]
+    console = f"a line of the kernel's\r\n{text}".replace("\n[work end", "\nprogress\n[work end").encode()
+    (report,) = find_reports(console, lambda index: index)
+    begin, end = (console.index(b"]", console.index(start)) for start in (b"[work begin", b"[work end"))
+    assert (report.begin_ns, report.end_ns) == (begin, end)
+    assert (report.workload, report.parameters) == ("sort", {"records": "100000"})
+    assert (report.source, report.compiler) == ("3f0c2a9d11e85b76", "gcc-12.2.0")
+    assert report.flags.split(",") == ["-O2", "-march=x86-64", "-static"]
+    assert (report.done, report.guest_ns) == (100000, 412345678)
+    assert len(report.digest) == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "counts"),
+    [
+        ("s" * 41, 20, True),
+        ("s" * 42, 1, False),
+        ("Sort", 1, False),
+        ("sort", 21, False),
+    ],
+)
+def test_limits_of_the_contract_are_the_documented_ones(name: str, words: int, counts: bool) -> None:
+    """A program that keeps to the document would go unheard."""
+    told = " ".join(f"key_{number}=~" for number in range(words))
+    assert bool(find_reports(f"[work begin {name} {told}]".encode(), lambda _: 0)) is counts
 
 
 def test_lock_command_in_the_guide_is_the_one_make_runs() -> None:
@@ -111,3 +173,25 @@ def test_documented_provision_keys_exist() -> None:
     """A documented key of system.toml would be refused as unknown."""
     table = re.findall(r"(?m)^\| `\[?(?:provision\.)?(\w+)[^`]*` \|", EXTENDING.read_text())
     assert set(table) == set(Provision.__struct_fields__)
+
+
+@pytest.mark.parametrize("union", [Build, Load, Work], ids=["build", "load", "work"])
+def test_documented_kinds_have_all_their_keys(union: object) -> None:
+    """A kind of build, load or work, or one of its keys, would be unknown to the reader or to the tool."""
+    rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', EXTENDING.read_text())
+    documented = {kind: set(re.findall(r"`(\w+)`", keys)) for kind, keys in rows}
+    assert len(documented) == len(rows)
+    for kind in get_args(union):
+        assert documented.get(kind.__struct_config__.tag) == set(kind.__struct_fields__)
+
+
+def test_documented_services_have_their_ports() -> None:
+    """An image would serve at a port where nobody asks."""
+    rows = re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", EXTENDING.read_text())
+    assert {name: int(port) for port, name in rows} == {each.value: each.port for each in Service}
+
+
+def test_documented_families_are_those_there_are() -> None:
+    """A family would be measured that the reader was not told of, or promised and not there."""
+    table = (ROOT / "README.md").read_text().split("| family |")[1].split("\n\n")[0]
+    assert re.findall(r"(?m)^\| (\w+) \|", table) == [each.value for each in MetricFamily]
