@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guestbench.store import Store
 
 DEFAULT_EXPERIMENT = "seed"
-OWN_NAME = re.compile(r"\bguestbench(?= (run|report|systems|doctor|inspect|--help)\b)")
+OWN_NAME = re.compile(r"\bguestbench(?= (run|report|workloads|systems|doctor|inspect|--help)\b)")
 
 
 def say(text: str) -> None:

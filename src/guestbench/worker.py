@@ -265,7 +265,7 @@ def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Fin
         raise RuntimeError("a trial of work came without its kit")
     work = kit.find(job.trial.workload)
     if job.trial.purpose is Purpose.NET:
-        result = network.serve(machine, system, log, plan, kit.server)
+        result = network.serve(machine, system, log, plan, kit.server, kit.host_tools.get("wrk", ()))
     elif job.trial.purpose is Purpose.CROSS_CHECK:
         from guestbench.workloads import check_guest
 

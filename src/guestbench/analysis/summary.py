@@ -227,7 +227,7 @@ def _summarise_system(
     if failed and not ok and timed and purpose not in WORKING:
         groups[(READY, ())] = []
     rank = {metric.name: index for index, metric in enumerate(header.metrics)}
-    disturbed = _disturbances(ok) if timed else ()
+    disturbed = _disturbances(ok) if timed and purpose not in WORKING else ()
     return [
         _describe(system, metric, dict(labels), values, failed, purpose, disturbed)
         for (metric, labels), values in sorted(

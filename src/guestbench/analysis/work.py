@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guestbench.analysis.memory import holds
-from guestbench.analysis.summary import find_summary
+from guestbench.analysis.summary import BUSY_SHARE, WORKING, find_summary
 from guestbench.model import (
     BootWork,
     Frozen,
@@ -97,7 +97,12 @@ def _find_cell(
     host, guest = clocks["host"], clocks["guest"]
     if rate is None and host is None:
         return WorkCell(reason=_explain(system, work, records))
-    return WorkCell(rate=rate, host_s=host.median if host else None, guest_s=guest.median if guest else None)
+    return WorkCell(
+        rate=rate,
+        host_s=host.median if host else None,
+        guest_s=guest.median if guest else None,
+        reason="" if rate else "it began and ended, but its console does not say how much was done",
+    )
 
 
 def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:
@@ -176,6 +181,21 @@ def _difference(report: WorkReport, standard: WorkReport) -> str:
     return ""
 
 
+class Busy(Frozen):
+    """In how many trials of work others used much of the host, and the largest share they had."""
+
+    trials: int
+    of: int
+    most: float
+
+
+def find_busy(records: Sequence[Record]) -> Busy:
+    """How the host was shared while guests worked."""
+    shares = [record.conditions.cpu_others for record in records if record.trial.purpose in WORKING]
+    over = [share for share in shares if share > BUSY_SHARE]
+    return Busy(trials=len(over), of=len(shares), most=max(over, default=0.0))
+
+
 # --- known tools ------------------------------------------------------------------------------------------
 
 
@@ -214,5 +234,5 @@ COUNTERPARTS: dict[str, tuple[str, dict[str, str]]] = {
 }
 """Metrics of known tools, and the metric and labels of our own work that does the same."""
 
-ALONE = ("check.stress_ng_matrix", "check.wrk")
+ALONE = ("check.stress_ng_matrix",)
 """Metrics of known tools that nothing of ours is the same as."""

@@ -124,7 +124,7 @@ def _add_tools(kit: Kit, say: Say) -> Kit:
     return msgspec.structs.replace(
         kit,
         tools_disk=read_image(tools.image),
-        host_tools={"iperf3": tools.host_argv("iperf3")},
+        host_tools={name: tools.host_argv(name) for name in ("iperf3", "wrk")},
         checks=TOOL_NAMES,
     )
 

@@ -56,6 +56,8 @@ def build_program(name: str, say: Say) -> Image:
     Raises:
         HostError: this host cannot build it: its compiler is missing or fails, or it has to be built first.
     """
+    if name not in _BUILDERS:
+        raise HostError(f"nothing builds a program {name}", "guestbench workloads")
     return _BUILDERS[name](say)
 
 

@@ -188,7 +188,7 @@ def _gather_work(
         "program_table": work.program_table(rows),
         "work_starts": work.describe_starts(header) if rows else (),
         "work_help": work.metric_helps(header, (*names, "work.time") if rows else ()),
-        "work_warnings": work.find_warnings(header, summaries),
+        "work_warnings": work.find_warnings(header, records, summaries),
         "check_table": work.check_table(header, summaries),
         "check_note": kit.no_tools if kit else "",
         "net_table": work.net_table(header, records, summaries),

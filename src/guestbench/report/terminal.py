@@ -43,7 +43,8 @@ def render_summary_table(header: Header, records: Sequence[Record]) -> str:
     kept = [column for column in range(len(HEAD)) if any(row[column] != NOTHING for row in rows[1:])]
     rows = [tuple(row[column] for column in kept) for row in rows] if len(rows) > 1 else rows
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [_align(row, widths) for row in rows]
+    # A run that measured none of these has only names to show, which say nothing.
+    lines = [_align(row, widths) for row in rows] if len(widths) > 1 else []
     for group in find_failures(records):
         how = f"{len(group.records)} of {group.of} {group.purpose.value} trials {show_outcome(group.outcome)}"
         lines.append(f"failed: {visible(group.system)}: {how}: {visible(group.outcome.reason)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guestbench.analysis.summary import find_metric, find_summary
-from guestbench.analysis.work import CLOCK, WorkCell, WorkRow, find_checks
+from guestbench.analysis.summary import BUSY_SHARE, find_metric, find_summary
+from guestbench.analysis.work import CLOCK, WorkCell, WorkRow, find_busy, find_checks
 from guestbench.model import (
     BootWork,
     Header,
@@ -24,6 +24,7 @@ from guestbench.report.numbers import (
     show_mean,
     show_rate,
     show_seconds,
+    show_share,
 )
 from guestbench.report.results import UNKNOWN, list_systems
 from guestbench.report.table import Table
@@ -34,6 +35,7 @@ NET_ROWS: tuple[tuple[str, dict[str, str], str], ...] = (
     ("net.goodput_out", {}, "TCP out of the guest"),
     ("net.echo", {"quantile": "0.5"}, "Echo of one byte, median"),
     ("net.echo", {"quantile": "0.99"}, "Echo of one byte, 99th percentile"),
+    ("net.http", {}, "HTTP requests on 4 connections"),
 )
 
 
@@ -97,6 +99,8 @@ def net_table(header: Header, records: Sequence[Record], summaries: Sequence[Sum
         return Table(head=(), rows=())
     lines = []
     for metric, labels, title in NET_ROWS:
+        if metric == "net.http" and not any(summary.metric == metric for summary in summaries):
+            continue  # its client is there only where it was asked for
         cells = []
         for name in names:
             summary = find_summary(summaries, name, metric, labels)
@@ -115,15 +119,27 @@ def metric_helps(header: Header, names: Sequence[str]) -> tuple[tuple[str, str],
     )
 
 
-def find_warnings(header: Header, summaries: Sequence[Summary]) -> tuple[tuple[Markdown, str], ...]:
-    """What is to be known of the rates: figure and system, and the warning, none twice."""
-    found: dict[tuple[Markdown, str], None] = {}
+def find_warnings(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> tuple[Markdown, ...]:
+    """What is to be known of the rates: one item for the host, and one for each figure of a system."""
+    busy = find_busy(records)
+    lines: dict[Markdown, None] = {}
+    if busy.trials:
+        lines[
+            Markdown(
+                f"in {busy.trials} of {busy.of} trials of work other processes used more than "
+                f"{show_share(BUSY_SHARE)} of the host's CPU time, at most {show_share(busy.most)}"
+            )
+        ] = None
     for summary in summaries:
         row = find_metric(header, summary.metric)
         if row.family in (MetricFamily.WORK, MetricFamily.NET) and summary.metric != CLOCK:
+            labels = [f"{name}={show_parameter(value)}" for name, value in summary.labels.items()]
+            what = ", ".join((row.title, *labels))
             for warning in summary.warnings:
-                found[(Markdown(f"{code(summary.system)}, {escape(row.title)}"), warning)] = None
-    return tuple(found)
+                lines[Markdown(f"{code(summary.system)}, {escape(what)}: {escape(warning)}")] = None
+    return tuple(lines)
 
 
 def check_table(header: Header, summaries: Sequence[Summary]) -> Table:
@@ -206,8 +222,9 @@ def _net_cell(
     header: Header, records: Sequence[Record], system: str, metric: str, summary: Summary | None
 ) -> str:
     if summary is not None and summary.n:
-        if find_metric(header, metric).unit == "bytes/s":
-            return show_rate(summary.mean, summary.sd, "bytes") + _failed(summary)
+        unit = find_metric(header, metric).unit
+        if unit.endswith("/s"):
+            return show_rate(summary.mean, summary.sd, unit.removesuffix("/s")) + _failed(summary)
         return _time(summary) + _failed(summary)
     for record in records:
         if record.trial.system == system and record.trial.purpose is Purpose.NET:

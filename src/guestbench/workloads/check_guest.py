@@ -118,6 +118,8 @@ def _run_in_guest(shell: Shell, check: Check) -> tuple[float | Unreadable, bytes
 def _run_iperf3(
     shell: Shell, machine: Machine, kit: Kit, *, reverse: bool
 ) -> tuple[float | Unreadable, bytes]:
+    if cross_check.IPERF3_PORT not in machine.forwarded:
+        return Unreadable(reason="the guest has no network, or its VMM forwards no port"), b""
     server = " ".join(cross_check.iperf3_server())
     shell.run(f"chroot {TOOLS} {server} </dev/null >/dev/null 2>&1 &")
     port = machine.forwarded[cross_check.IPERF3_PORT]

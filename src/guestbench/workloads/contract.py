@@ -14,6 +14,8 @@ from collections.abc import Callable
 from guestbench.model import ImageWork, WorkReport
 
 LARGEST = 2**63 - 1
+MOST_REPORTS = 1000
+"""A console that tells of more work than this floods; what comes after it is not read."""
 OWN_KEYS = ("source", "compiler", "flags")
 """Keys of a begin line that say what the program was made of; all others are parameters of the work."""
 
@@ -36,6 +38,8 @@ def find_reports(data: bytes | bytearray, time_of: TimeOf, start: int = 0) -> tu
         name, last = line[2].decode(), line.end() - 1
         values = dict(word.decode().split("=", 1) for word in line[3].split())
         if line[1] == b"begin":
+            if len(reports) >= MOST_REPORTS:
+                break
             source, compiler, flags = (values.pop(key, "") for key in OWN_KEYS)
             reports.append(
                 WorkReport(

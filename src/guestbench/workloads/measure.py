@@ -46,6 +46,9 @@ done
 mkdir -p {TOOLS} && mount -t ext4 -o ro /dev/${{found##*/}} {TOOLS}"""
 OUT_OF_MEMORY = "dmesg | grep -a 'Out of memory: Killed process' | tail -n 1"
 KILLED = 128 + 9
+EXIT_S = 1.0
+"""How long a VMM may take to exit once its console is closed."""
+LAST_SIGNAL = 64
 LOOK_S = 2.0
 """How often it is looked whether an image that works by itself does so."""
 
@@ -69,8 +72,9 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
         ended = _explain(shell, answer)
     except ShellError as error:
         reports = find_reports(log.data, log.time_of, begin)
+        reason = "; ".join(filter(None, (_tell_death(machine), error.message)))
         return WorkResult(
-            outcome=incomplete(error.message, reports),
+            outcome=incomplete(work, reports, reason),
             marks=tuple(marks),
             samples=to_samples(kit, reports),
             work=reports,
@@ -123,7 +127,7 @@ def _explain(shell: Shell, answer: Answer) -> str:
         line = shell.run(OUT_OF_MEMORY).stdout.strip()
         if line:
             return f"was killed by the guest's kernel for want of memory: {quote(line)}"
-    if answer.status > KILLED - 9:
+    if 128 < answer.status <= 128 + LAST_SIGNAL:
         return f"was ended by signal {answer.status - 128}{said}"
     return f"ended with status {answer.status}{said}"
 
@@ -137,19 +141,23 @@ def _keep(answer: Answer) -> dict[str, bytes]:
 
 def work_at_boot(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> WorkResult:
     """Watch a guest that was booted with the workload's program until it powers off."""
+    seconds = system.timeout_s + work.workload.timeout_s
     watched = watch(
-        machine,
-        log,
-        texts={},
-        until=None,
-        failures=system.failures,
-        deadline_ns=round((system.timeout_s + work.workload.timeout_s) * 1e9),
+        machine, log, texts={}, until=None, failures=system.failures, deadline_ns=round(seconds * 1e9)
     )
     reports = find_reports(log.data, log.time_of)
-    outcome = _lost(machine, system, log, watched) or judge(work, reports, last_words(log))
+    outcome = _lost(machine, system, log, watched) or judge(work, reports, _tell_end(machine, log, watched))
     if watched.end is End.LATE and isinstance(outcome, Ok):
         outcome = Crashed(reason=f"{work.workload.name} was done, but the guest did not power off")
+    elif watched.end is End.LATE and isinstance(outcome, Crashed):
+        outcome = TimedOut(reason=f"{outcome.reason}; it took more than {seconds:g} s")
     return WorkResult(outcome=outcome, samples=to_samples(kit, reports), work=reports)
+
+
+def _tell_end(machine: Machine, log: SerialLog, watched: Watched) -> str:
+    """The last that is known of a guest that ended, or of the VMM if that never got to run it."""
+    said = machine.complaint() if watched.end is End.CLOSED and not log.data else ""
+    return f"the VMM said: {said.splitlines()[-1]}" if said else last_words(log)
 
 
 def _lost(machine: Machine, system: System, log: SerialLog, watched: Watched) -> Outcome | None:
@@ -159,8 +167,18 @@ def _lost(machine: Machine, system: System, log: SerialLog, watched: Watched) ->
             return Crashed(reason=explain_failure(machine, system.failures, log, watched))
         case End.FLOOD:
             return Crashed(reason=f"it flooded the console; {last_words(log)}")
+        case End.CLOSED if how := _tell_death(machine):
+            return Crashed(reason=f"{how}; {_tell_end(machine, log, watched)}")
         case End.LATE | End.FOUND | End.CLOSED:
             return None
+
+
+def _tell_death(machine: Machine) -> str:
+    """How a VMM ended by itself or was ended; empty where the guest turned it off, or where it runs."""
+    status = machine.wait(EXIT_S)
+    if not status:
+        return ""
+    return f"the VMM was ended by signal {-status}" if status < 0 else f"the VMM exited with status {status}"
 
 
 # --- images that work by themselves -----------------------------------------------------------------------
@@ -188,8 +206,10 @@ def work_of_image(machine: Machine, system: System, log: SerialLog, kit: Kit, ow
         if watched.end is not End.LATE or idle or machine.now_ns() >= end_ns:
             break
     reports = find_reports(log.data, log.time_of)
-    if not reports and not idle:
-        reports = find_unlabelled(log.data, log.time_of, own)
+    if not reports:
+        found = find_unlabelled(log.data, log.time_of, own)
+        # An image that is idle after its text of ready has not begun anything.
+        reports = tuple(report for report in found if not idle or report.end_ns is not None)
     outcome = _lost(machine, system, log, watched) or judge_image(reports, kit, last_words(log))
     if watched.end is End.LATE and not idle and not isinstance(outcome, Ok):
         outcome = TimedOut(reason=f"its work took more than {own.timeout_s:g} s; {last_words(log)}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
+
+import msgspec
 
 from guestbench.errors import GuestbenchError, ShellError
 from guestbench.model import (
@@ -26,16 +29,20 @@ from guestbench.probes.boot import READY, watch_boot
 from guestbench.vmm import Machine
 from guestbench.vmm.console import watch
 from guestbench.vmm.serial import SerialLog
+from guestbench.workloads import cross_check
+from guestbench.workloads.cross_check import HostProgram
 from guestbench.workloads.measure import bring_program, open_tools
 from guestbench.workloads.result import WorkResult
 from guestbench.workloads.tcp import ReadyProbe, TransferError, receive, send, time_echo
 
-SERVICES = (Service.ECHO, Service.DISCARD, Service.CHARGEN)
+SERVICES = tuple(Service)
 ANSWER_S = 60.0
 """How long a server may take to answer once it was started: the guest's DHCP may not be over."""
 IMAGE_ANSWER_S = 5.0
 """How long after ready an image may take to answer that serves by itself."""
 TRANSFER_S = 60.0
+HTTP = "net.http"
+NO_CLIENT = "wrk, the client, is brought along only with cross_checks = true"
 WARMUPS = 50
 
 
@@ -76,18 +83,35 @@ METRICS = (
         "Round trip of one byte to the guest's echo service and back, one after the other on one connection; "
         "label quantile=0.5 or 0.99 of one trial.",
     ),
+    _metric(
+        HTTP,
+        "HTTP requests",
+        "requests/s",
+        Better.HIGHER,
+        "Requests that the guest's HTTP service answered to wrk on the host, with 4 connections that are "
+        "kept, by wrk's own count; only in experiments with cross_checks, which bring wrk along.",
+    ),
 )
 
 
 def serve(
-    machine: Machine, system: System, log: SerialLog, plan: WorkPlan, server: Image | None
+    machine: Machine,
+    system: System,
+    log: SerialLog,
+    plan: WorkPlan,
+    server: Image | None,
+    wrk: tuple[str, ...] = (),
 ) -> WorkResult:
     """Measure the TCP services of a guest, which its image offers by itself, or else `server` in its shell.
 
-    `machine` was started with the services' ports forwarded.
+    `machine` was started with the services' ports forwarded. `wrk` is the beginning of the command line of
+    the HTTP client, if it is there.
     """
+    if not machine.forwarded:
+        return WorkResult(outcome=Ok(), gaps=_gaps("the guest has no network, or its VMM forwards no port"))
     if isinstance(system.work, ShellWork) and server is not None:
-        return _serve_from_shell(machine, system, log, plan, server)
+        result = _serve_from_shell(machine, system, log, plan, server)
+        return _add_http(result, machine, log, machine.forwarded.get(Service.HTTP.port), wrk)
     ports = {service: machine.forwarded[service.port] for service in SERVICES if service in system.services}
     if Service.ECHO not in ports:
         return WorkResult(outcome=Ok(), gaps=_gaps("the system lists no echo service"))
@@ -107,12 +131,32 @@ def serve(
     ready = Sample(metric="net.ready", value=t_ns / 1e9)
     result = _transfer(ports, plan)
     marks = (*booted.marks, Mark(name="network ready", t_ns=t_ns))
-    return WorkResult(
+    served = WorkResult(
         outcome=result.outcome,
         marks=tuple(sorted(marks, key=lambda mark: (mark.t_ns, mark.name == READY))),
         samples=(ready, *result.samples),
         gaps=result.gaps,
     )
+    return _add_http(served, machine, log, ports.get(Service.HTTP), wrk)
+
+
+def _add_http(
+    result: WorkResult, machine: Machine, log: SerialLog, port: int | None, wrk: tuple[str, ...]
+) -> WorkResult:
+    """The result with the HTTP requests that the guest answers, if it answers any and there is a client."""
+    if any(gap.metric == HTTP for gap in result.gaps):
+        return result
+    reason = "the system lists no http service" if port is None else "" if wrk else NO_CLIENT
+    if port is not None and wrk:
+        with HostProgram(cross_check.wrk(port), wrk, timeout_s=TRANSFER_S) as client:
+            _wait(machine, log, lambda: client.result is not None, client, TRANSFER_S)
+            found = client.result
+        if isinstance(found, float):
+            sample = Sample(metric=HTTP, value=found)
+            return msgspec.structs.replace(result, samples=(*result.samples, sample))
+        reason = found.reason if found is not None else "wrk did not end"
+    gap = Gap(metric=HTTP, reason=reason)
+    return msgspec.structs.replace(result, gaps=(*result.gaps, gap))
 
 
 def _serve_from_shell(
@@ -186,11 +230,15 @@ def _transfer(ports: dict[Service, int], plan: WorkPlan) -> WorkResult:
 
 
 def find_quantile(values: tuple[float, ...], quantile: float) -> float:
-    """The least of the values that at least the share `quantile` of them does not exceed."""
+    """The least of the values that at least the share `quantile` of them does not exceed.
+
+    The median of an even number of values is the mean of the two in the middle.
+    """
     if quantile == 0.5:
         return statistics.median(values)
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+    # Rounded first: a product of such numbers may come out a little above a whole one.
+    return ordered[max(1, math.ceil(round(quantile * len(ordered), 6))) - 1]
 
 
 def _gaps(reason: str) -> tuple[Gap, ...]:

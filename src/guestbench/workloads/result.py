@@ -122,8 +122,11 @@ def judge_image(reports: Sequence[WorkReport], kit: Kit, otherwise: str) -> Outc
     return Ok()
 
 
-def incomplete(reason: str, reports: Sequence[WorkReport]) -> Outcome:
-    """The outcome of a trial that was stopped: what was finished holds."""
+def incomplete(work: KitWork, reports: Sequence[WorkReport], reason: str) -> Outcome:
+    """The outcome of a trial that was stopped: what was finished holds, unless it was done wrong."""
+    judged = judge(work, reports, reason)
+    if isinstance(judged, Wrong):
+        return judged
     finished = any(report.end_ns is not None for report in reports)
     return Incomplete(reason=reason) if finished else Crashed(reason=reason)
 
