@@ -387,6 +387,28 @@ def test_own_system_cannot_take_the_name_of_one_beside_it(tmp_path: Path) -> Non
             "[provision.fetch]\nurl = 'https://a/b'\nsums_url = 'https://a/b'\nalgorithm = 'sha521'\n[boot]",
             '[provision.fetch] algorithm: unknown checksum algorithm "sha521"; did you mean sha512?',
         ),
+        ("[boot]", "[work]\ntype = 'ssh'\n[boot]", '[work] type: unknown value "ssh"; did you mean shell?'),
+        (
+            "timeout_s = 10",
+            "timeout_s = 10\nworkloads = ['cpuu']",
+            'workloads: unknown workload "cpuu"; did you mean cpu?',
+        ),
+        (
+            "[boot]",
+            "[work]\ntype = 'boot-argument'\ncmdline = 'rdinit=/{program}'\n[boot]",
+            "[work] cmdline: {program} and {arguments} must be in it once each",
+        ),
+        (
+            "[boot]",
+            "[work]\ntype = 'boot-argument'\ncmdline = '{program} {arguments} {0}'\n[boot]",
+            "[work] cmdline: {program} and {arguments} must be in it once each, and no other brace",
+        ),
+        ("[boot]", "[work]\ntype = 'image'\ntimeout_s = 0\n[boot]", "[work] timeout_s: more than 0 seconds"),
+        (
+            "[boot]",
+            "[load]\ntype = 'program'\narguments = ['; reboot']\n[boot]",
+            "[load] arguments: letters, digits and the characters",
+        ),
     ],
 )
 def test_system_value_that_cannot_be(tmp_path: Path, old: str, new: str, problem: str) -> None:

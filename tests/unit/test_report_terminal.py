@@ -28,10 +28,17 @@ def test_no_text_reaches_the_terminal_raw(text: str) -> None:
     header, records = make_run()
     lost = with_outcome(records[0], Crashed(reason=text))
     shown = render_summary_table(
-        make_header(header.guests, absent=[Absent(system=text, reason=text)]), [lost]
+        make_header(header.guests, absent=[Absent(system=text, reason=text)]), [lost, records[1]]
     )
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert len(shown.splitlines()) == 1 + len(header.guests) + 2
+
+
+def test_a_run_with_no_headline_shows_no_table_of_names() -> None:
+    """A run of work or surface alone would print a column of names that says nothing."""
+    header, records = make_run()
+    shown = render_summary_table(header, [with_outcome(records[0], Crashed(reason="lost"))])
+    assert shown.splitlines()[0] == "failed: floor: 1 of 1 image trials crashed: lost"
 
 
 def test_run_without_systems_has_a_table() -> None:

@@ -212,7 +212,7 @@ def _gather_setting(header: Header, records: Sequence[Record]) -> dict[str, obje
         "settled": any(guest.images != guest.pristine for guest in header.guests),
         "emulated": setting.emulated(header),
         "repeat": shlex.join(("guestbench", *header.command)),
-        "blocks": len({trial.block for trial in header.trials if trial.block}),
+        "blocks": len({trial.block for trial in header.trials if trial.purpose is Purpose.BOOT}),
     }
 
 

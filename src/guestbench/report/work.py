@@ -11,6 +11,7 @@ from guestbench.model import (
     Header,
     ImageWork,
     MetricFamily,
+    Ok,
     Purpose,
     Record,
     ShellWork,
@@ -226,12 +227,11 @@ def _net_cell(
         if unit.endswith("/s"):
             return show_rate(summary.mean, summary.sd, unit.removesuffix("/s")) + _failed(summary)
         return _time(summary) + _failed(summary)
-    for record in records:
-        if record.trial.system == system and record.trial.purpose is Purpose.NET:
-            for gap in record.gaps:
-                if gap.metric == metric:
-                    return f"n/a: {gap.reason}"
-    return UNKNOWN
+    mine = [r for r in records if r.trial.system == system and r.trial.purpose is Purpose.NET]
+    gaps = [gap.reason for record in mine for gap in record.gaps if gap.metric == metric]
+    failed = [f"failed: {r.outcome.reason}" for r in mine if not isinstance(r.outcome, Ok)]
+    reason = next(iter((*gaps, *failed)), "")
+    return f"n/a: {reason}" if reason else UNKNOWN
 
 
 def _time(summary: Summary) -> str:
