@@ -258,12 +258,20 @@ def _find_forwards(job: Job) -> tuple[int, ...]:
 
 def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
     """Have the guest do the work of a trial, and keep what it wrote."""
+    from guestbench.probes.boot import watch_boot
     from guestbench.workloads import measure, network
 
     system, kit, plan = job.guest.system, job.kit, job.work
     if kit is None:
         raise RuntimeError("a trial of work came without its kit")
     work = kit.find(job.trial.workload)
+    if work is None and job.trial.purpose is Purpose.WORK and not isinstance(system.work, ImageWork):
+        raise RuntimeError(f"the kit has no workload {job.trial.workload}")
+    if job.resume is None and isinstance(system.work, ShellWork):
+        # There is no snapshot to go on from: the guest has to boot, or to show why it does not.
+        booted = watch_boot(machine, system, log)
+        if not isinstance(booted.outcome, Ok):
+            return _Finding(outcome=booted.outcome, marks=booted.marks, samples=())
     if job.trial.purpose is Purpose.NET:
         result = network.serve(machine, system, log, plan, kit.server, kit.host_tools.get("wrk", ()))
     elif job.trial.purpose is Purpose.CROSS_CHECK:
@@ -272,12 +280,10 @@ def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Fin
         result = check_guest.run_tool(machine, system, log, kit, job.trial.workload)
     elif isinstance(system.work, ImageWork):
         result = measure.work_of_image(machine, system, log, kit, system.work)
-    elif work is None:
-        raise RuntimeError(f"the kit has no workload {job.trial.workload}")
-    elif isinstance(system.work, BootWork):
-        result = measure.work_at_boot(machine, system, log, kit, work)
     else:
-        result = measure.work_in_shell(machine, system, log, kit, work)
+        assert work is not None
+        do_work = measure.work_at_boot if isinstance(system.work, BootWork) else measure.work_in_shell
+        result = do_work(machine, system, log, kit, work)
     for name, content in result.raw.items():
         (folder / name).write_bytes(content)
     return _Finding(

@@ -31,7 +31,7 @@ from guestbench.analysis.summary import (
 )
 from guestbench.analysis.surface import find_rows
 from guestbench.analysis.work import find_work
-from guestbench.model import Header, Ok, Purpose, Record, Summary
+from guestbench.model import Header, Ok, Purpose, Record, ShellWork, Summary
 from guestbench.report import memory, results, setting, surface, work
 from guestbench.report.escape import Markdown, code, code_block, escape
 from guestbench.report.numbers import show_seconds
@@ -194,6 +194,7 @@ def _gather_work(
         "net_table": work.net_table(header, records, summaries),
         "net_help": work.metric_helps(header, [row[0] for row in work.NET_ROWS]),
         "work_cycles": cycles,
+        "work_resumes": any(isinstance(g.system.work, ShellWork) for g in header.guests),
     }
 
 

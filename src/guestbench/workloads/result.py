@@ -58,7 +58,7 @@ def describe_metric(workload: Workload) -> Metric:
         family=MetricFamily.WORK,
         unit=f"{workload.unit}/s",
         better=Better.HIGHER,
-        help=" ".join(workload.help.split()),
+        help=" ".join(workload.help.replace("`", "").split()),
     )
 
 
@@ -102,6 +102,9 @@ def judge(work: KitWork, reports: Sequence[WorkReport], otherwise: str) -> Outco
                 reason=f"{name} printed digest {quote(report.digest.encode())} for {report.done} of its work"
                 f"; on the host the same program printed {wanted.digest} for {wanted.done}"
             )
+    if len(reports) > len(work.expected):
+        more = _describe(reports[len(work.expected)])
+        return Wrong(reason=f"{name} printed more work than its program does: {more}")
     return Ok()
 
 
