@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from guestbench.errors import HostError, ToolFailed, ToolMissing
-from guestbench.load import SYSTEMS
-from guestbench.model import Frozen
+from guestbench import provision
+from guestbench.errors import HostError, ImageError, ToolFailed, ToolMissing
+from guestbench.load import SYSTEMS, load_catalogue
+from guestbench.model import Frozen, Role
 from guestbench.provision import mirage
-from guestbench.provision.programs import program_sources, source_digest
+from guestbench.provision.programs import build_program, program_sources, source_digest
 
 FOLDER = SYSTEMS / "mirage-unikraft"
 
@@ -193,6 +195,32 @@ def test_every_source_counts_for_the_cache(site: Site) -> None:
     assert {"config.ml", "unikernel.ml", "linux/main.ml", "merkle/merkle_store.ml", "merkle/stubs.c"} <= set(
         listed
     )
+
+
+def test_built_guest_and_its_program_for_linux_are_found_afterwards(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After half an hour of building, a run would still have neither the unikernel nor Irmin for Linux."""
+    monkeypatch.setenv("PATH", f"{site.bin}:{os.environ['PATH']}:/usr/bin:/bin")
+    monkeypatch.chdir(site.base)
+    catalogue = load_catalogue()
+    guest = provision.build(catalogue["mirage-unikraft"], catalogue, site.said.append)
+    assert Path(guest.images[Role.KERNEL].path).read_bytes() == b"a kernel"
+    assert "opam packages" in guest.origin.detail
+    assert "irmin 3.11.0" in guest.origin.detail
+    program = Path(build_program("irmin", site.said.append).path)
+    assert program.read_bytes() == b"a program"
+    assert os.access(program, os.X_OK)
+
+
+def test_a_run_does_not_begin_to_build_the_guest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison would install compilers for half an hour because opam happens to be there."""
+    monkeypatch.chdir(site.base)
+    catalogue = load_catalogue()
+    with pytest.raises(ImageError, match="has no image") as refusal:
+        provision.prepare(catalogue["mirage-unikraft"], {}, catalogue, say=site.said.append)
+    assert "--system mirage-unikraft=" in refusal.value.hint
+    assert not site.calls_file.exists()
 
 
 def test_unreachable_repository_is_named(site: Site) -> None:

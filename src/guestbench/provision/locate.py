@@ -173,16 +173,19 @@ def _from_cache(system: System, folder: Path, manifest: cache.Manifest, files: d
     else:
         origin = Origin(
             kind="built",
-            detail=f"from {_ingredients(manifest)}, on {manifest.date}",
+            detail=f"from {_ingredients(manifest, system.provision.build)}, on {manifest.date}",
             differences=system.provision.differences,
         )
     return Guest(system=system, images=images, pristine=images, origin=origin)
 
 
-def _ingredients(manifest: cache.Manifest) -> str:
+def _ingredients(manifest: cache.Manifest, build: Build | None) -> str:
     """What an image was built from, in words."""
     if manifest.source:
         return f"official archives, verified: {manifest.source}"
+    if isinstance(build, Mirage):
+        pinned = ", ".join(f"{package.name} {package.version}" for package in manifest.packages)
+        return f"opam packages, of which pinned: {pinned}"
     count = len(manifest.packages)
     return f"Debian packages ({count} in all)" if count else "source"
 
