@@ -5,6 +5,7 @@ from __future__ import annotations
 from factories import make_header, make_run, with_outcome
 from hypothesis import given
 from hypothesis import strategies as st
+from work_factories import make_work_run
 
 from golden import check_golden
 from guestbench.model import Absent, Crashed
@@ -39,6 +40,11 @@ def test_a_run_with_no_headline_shows_no_table_of_names() -> None:
     header, records = make_run()
     shown = render_summary_table(header, [with_outcome(records[0], Crashed(reason="lost"))])
     assert shown.splitlines()[0] == "failed: floor: 1 of 1 image trials crashed: lost"
+
+
+def test_figures_of_work_are_shown() -> None:
+    """A run of work alone would end without any of its results on the terminal."""
+    check_golden("summary-work.txt", render_summary_table(*make_work_run()).encode())
 
 
 def test_run_without_systems_has_a_table() -> None:

@@ -10,6 +10,7 @@ from guestbench.model import Header, Record
 from guestbench.report.escape import visible
 from guestbench.report.numbers import NOTHING, show_bytes, show_mean, show_seconds
 from guestbench.report.results import IMAGE_SIZE, list_systems, memory_cells, show_outcome
+from guestbench.report.work import summary_lines
 
 GAP = "  "
 HEAD = (
@@ -19,7 +20,7 @@ HEAD = (
 
 
 def render_summary_table(header: Header, records: Sequence[Record]) -> str:
-    """One line a system, aligned, then one for each kind of failure and each system left out.
+    """One line a system, aligned, then one for each figure of work, kind of failure and system left out.
 
     Ends with a newline. Whatever a guest printed is shown in printable characters only.
     """
@@ -45,6 +46,9 @@ def render_summary_table(header: Header, records: Sequence[Record]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     # A run that measured none of these has only names to show, which say nothing.
     lines = [_align(row, widths) for row in rows] if len(widths) > 1 else []
+    lines += [
+        f"{visible(title)}: {visible(cells)}" for title, cells in summary_lines(header, records, summaries)
+    ]
     for group in find_failures(records):
         how = f"{len(group.records)} of {group.of} {group.purpose.value} trials {show_outcome(group.outcome)}"
         lines.append(f"failed: {visible(group.system)}: {how}: {visible(group.outcome.reason)}")

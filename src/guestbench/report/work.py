@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guestbench.analysis.summary import BUSY_SHARE, find_metric, find_summary
-from guestbench.analysis.work import CLOCK, WorkCell, WorkRow, find_busy, find_checks
+from guestbench.analysis.work import CLOCK, WorkCell, WorkRow, find_busy, find_checks, find_work
 from guestbench.model import (
     BootWork,
     Header,
@@ -108,6 +108,25 @@ def net_table(header: Header, records: Sequence[Record], summaries: Sequence[Sum
             cells.append(_net_cell(header, records, name, metric, summary))
         lines.append((title, *cells))
     return Table(head=("TCP over the user network", *(code(name) for name in names)), rows=tuple(lines))
+
+
+def summary_lines(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> tuple[tuple[str, str], ...]:
+    """For the terminal: each figure of work and network that has a value, and those of all systems."""
+    lines = []
+    for row in find_work(header, records, summaries):
+        cells = [
+            f"{name} {_rate_cell(row, cell)}" for name, cell in row.cells.items() if cell.rate is not None
+        ]
+        if cells:
+            lines.append((_title(row), "; ".join((*cells, *(["NOT EQUIVALENT"] if row.differs else [])))))
+    for metric, labels, title in NET_ROWS:
+        found = [s for s in summaries if s.metric == metric and s.labels == labels and s.n]
+        cells = [f"{s.system} {_net_cell(header, records, s.system, metric, s)}" for s in found]
+        if cells:
+            lines.append((title, "; ".join(cells)))
+    return tuple(lines)
 
 
 def metric_helps(header: Header, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
