@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from guestbench import process
 from guestbench.errors import HostError, ToolFailed
@@ -71,8 +72,8 @@ def package_folder(suite: str) -> Path:
 class PrivateApt:
     """apt with its own lists, state and settings in a folder; the host's are neither used nor changed."""
 
-    def __init__(self, folder: Path, suite: str) -> None:
-        """Set up apt's files and fetch the package lists.
+    def __init__(self, folder: Path, suite: str, *, kind: Literal["deb", "deb-src"] = "deb") -> None:
+        """Set up apt's files and fetch the lists of binary packages, or those of source packages.
 
         Raises:
             HostError: no Debian mirror is known to this host.
@@ -90,7 +91,7 @@ class PrivateApt:
             (folder / name).mkdir(parents=True)
         (folder / "status").write_bytes(b"")
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-        lines = [line.replace("deb ", f"deb {signed}", 1) for line in sources.lines]
+        lines = [line.replace("deb ", f"{kind} {signed}", 1) for line in sources.lines]
         (folder / "sources.list").write_text("\n".join([*lines, ""]))
         settings = {
             "Dir::Etc::Main": "/dev/null",
@@ -136,6 +137,22 @@ class PrivateApt:
             version = fields["Version"].replace(":", "%3a")
             found[package] = folder / f"{package}_{version}_{fields['Architecture']}.deb"
         return found
+
+    def download_source(self, package: str, folder: Path) -> Path:
+        """Download the newest version of a source package into `folder`; returns its control file (.dsc).
+
+        The object was made with `kind="deb-src"`. apt compares every file with the signed lists.
+
+        Raises:
+            HostError: the mirror has no such source package.
+        """
+        # A name that is unknown makes this command fail on some versions of apt and print nothing on others.
+        shown = self._run(["apt-cache", "showsrc", "--only-source", package], check=False).stdout
+        if not shown.strip():
+            raise HostError(f"Debian {self._suite} has no source package {package}", "apt-get update")
+        self._run(["apt-get", "--quiet", "--download-only", "--only-source", "source", package], cwd=folder)
+        (control,) = folder.glob("*.dsc")
+        return control
 
     def _run(self, argv: Sequence[str], *, cwd: Path | None = None, check: bool = True) -> process.Completed:
         env = {"APT_CONFIG": str(self._config), "LC_ALL": "C.UTF-8"}

@@ -1,7 +1,7 @@
 """Compiles the workload programs, static and once for all guests; it runs none of them.
 
 The sources lie in `workloads/programs`, a folder for each program; the benchmark that the OCaml programs
-share with the MirageOS guest lies with that guest.
+share with the MirageOS guest lies with that guest. SQLite itself is a library of Debian's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from guestbench.load import SYSTEMS, WORKLOADS
 from guestbench.model import SERVER, Frozen, Image
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
+from guestbench.provision.libraries import SUITE, fetch_library
 
 Say = Callable[[str], None]
 
@@ -30,6 +31,13 @@ C_FLAGS = (
 OCAML_FLAGS = ("-ccopt", "-static")
 OCAML_PARTS = ("bench.ml", "merkle_store.ml", "linux.ml", "main.ml")
 """The parts of the OCaml program in the order in which they depend on one another."""
+SQLITE_FLAGS = ("-std=c11", "-O2", "-static", "-fno-pie", "-no-pie", "-march=x86-64")
+SQLITE_SHARED = ("guestwork.h", "sha256.c", "syscalls.h", "text.c", "work.c")
+"""What the SQLite program has of guestwork's sources; one of them it includes rather than links."""
+SQLITE_UNITS = ("main.c", "lines.c", "work.c", "sha256.c")
+
+_TOLD_FLAGS = ("-O", "-march", "-static", "sqlite-")
+"""The flags that matter to how fast a program is, and the version of a library."""
 
 
 class _Program(Frozen):
@@ -47,6 +55,8 @@ def program_sources(name: str) -> dict[str, Path]:
     sources = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in kinds}
     if name == "merkle":
         sources["bench.ml"] = SYSTEMS / "mirage-unikraft" / "bench.ml"
+    if name == "sqlite":
+        sources |= {shared: PROGRAMS / SERVER / shared for shared in SQLITE_SHARED}
     return sources
 
 
@@ -64,20 +74,57 @@ def build_program(name: str, say: Say) -> Image:
 def _build_c_program(say: Say) -> Image:
     """The C program, for several workloads and as a TCP server."""
     sources = program_sources(SERVER)
-    version = process.run(["gcc", "-dumpfullversion"]).stdout.decode().strip()
-    recipe = _Program(name=SERVER, compiler=f"gcc-{version}", flags=C_FLAGS)
+    recipe = _Program(name=SERVER, compiler=_find_gcc(), flags=C_FLAGS)
 
     def compile_into(work: Path) -> None:
-        told = {
-            "SOURCE": source_digest(sources.values()),
-            "COMPILER": recipe.compiler,
-            "FLAGS": ",".join(flag for flag in C_FLAGS if flag.startswith(("-O", "-march", "-static"))),
-        }
-        defines = [f'-D{name}="{value}"' for name, value in told.items()]
         files = [path for path in sources.values() if path.suffix != ".h"]
-        process.run(["gcc", *C_FLAGS, *defines, "-s", "-o", work / SERVER, *files])
+        process.run(["gcc", *C_FLAGS, *_defines(recipe, sources), "-s", "-o", work / SERVER, *files])
 
     return _build_program(recipe, sources, compile_into, say)
+
+
+def _find_gcc() -> str:
+    """The C compiler with its version."""
+    return f"gcc-{process.run(['gcc', '-dumpfullversion']).stdout.decode().strip()}"
+
+
+def _defines(recipe: _Program, sources: dict[str, Path]) -> list[str]:
+    """What a program in C says of itself, as options of the compiler."""
+    told = {
+        "SOURCE": source_digest(sources.values()),
+        "COMPILER": recipe.compiler,
+        "FLAGS": ",".join(flag for flag in recipe.flags if flag.startswith(_TOLD_FLAGS)),
+    }
+    return [f'-D{name}="{value}"' for name, value in told.items()]
+
+
+def _build_sqlite(say: Say) -> Image:
+    """The program that has SQLite work, linked with Debian's library."""
+    library = fetch_library("libsqlite3-dev", SUITE, say)
+    folder = library.folder / "usr"
+    archive, header = folder / "lib/x86_64-linux-gnu/libsqlite3.a", folder / "include/sqlite3.h"
+    if not (archive.is_file() and header.is_file()):
+        raise HostError(
+            f"package {library.package} {library.version} has no {archive.name} or no {header.name}",
+            f"rm -r {library.folder}",
+        )
+    sources = program_sources("sqlite")
+    recipe = _Program(
+        name="sqlite", compiler=_find_gcc(), flags=(*SQLITE_FLAGS, f"sqlite-{library.upstream}")
+    )
+
+    def compile_into(work: Path) -> None:
+        # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
+        process.run(
+            [
+                *("gcc", *SQLITE_FLAGS, *_defines(recipe, sources), "-s", "-Wl,--build-id=none"),
+                *("-I", PROGRAMS / SERVER, "-isystem", header.parent, "-o", work / "sqlite"),
+                *(sources[name] for name in SQLITE_UNITS),
+                *(archive, "-lm", "-lpthread", "-ldl"),
+            ]
+        )
+
+    return _build_program(recipe, {**sources, archive.name: archive, header.name: header}, compile_into, say)
 
 
 def _build_merkle(say: Say) -> Image:
@@ -123,6 +170,7 @@ def _find_irmin(say: Say) -> Image:
 _BUILDERS: dict[str, Callable[[Say], Image]] = {
     SERVER: _build_c_program,
     "merkle": _build_merkle,
+    "sqlite": _build_sqlite,
     "irmin": _find_irmin,
 }
 
