@@ -180,8 +180,12 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     tools = _find_tools(job)
     if tools:
         _check_unchanged(tools)
+    boot, program = _find_boot(job)
+    if program is not None:
+        _check_unchanged(program)
+        images = {**images, Role.INITRD: program}
     spec = LaunchSpec(
-        boot=_find_boot(job),
+        boot=boot,
         images=resume.images if resume else images,
         platform=platform,
         folder=folder,
@@ -203,20 +207,23 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     return msgspec.structs.replace(finding, argv=argv, artifacts=artifacts)
 
 
-def _find_boot(job: Job) -> Boot:
-    """How the guest is booted: with its work as an argument, where that is how it is given any."""
-    system, trial = job.guest.system, job.trial
+def _find_boot(job: Job) -> tuple[Boot, Image | None]:
+    """How the guest is booted, and the program that is its initial ramdisk where its own is not.
+
+    A guest that is given its work so has it as an argument of its kernel.
+    """
+    system, trial, kit = job.guest.system, job.trial, job.kit
     if not trial.workload or not isinstance(system.work, BootWork) or not isinstance(system.boot, Kernel):
-        return system.boot
-    work = job.kit.find(trial.workload) if job.kit and trial.purpose is Purpose.WORK else None
+        return system.boot, None
+    work = kit.find(trial.workload) if kit and trial.purpose is Purpose.WORK else None
     if work is not None:
-        program, arguments = work.workload.program, work.workload.arguments
-    elif isinstance(system.load, ProgramLoad):
-        program, arguments = SERVER, system.load.arguments
+        name, arguments, program = work.workload.program, work.workload.arguments, work.program
+    elif isinstance(system.load, ProgramLoad) and kit:
+        name, arguments, program = SERVER, system.load.arguments, kit.server
     else:
-        return system.boot
-    cmdline = system.work.cmdline.format(program=program, arguments=" ".join(arguments))
-    return msgspec.structs.replace(system.boot, cmdline=cmdline)
+        return system.boot, None
+    cmdline = system.work.cmdline.format(program=name, arguments=" ".join(arguments))
+    return msgspec.structs.replace(system.boot, cmdline=cmdline), program if system.work.initrd else None
 
 
 def _find_program(job: Job) -> Path | None:

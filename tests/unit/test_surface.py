@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from image_files import Load, elf64, multiboot_header
 from replay import make_system
 
 from guestbench.errors import HostError, ShellError
@@ -14,10 +16,15 @@ from guestbench.model import (
     Crashed,
     Family,
     Gap,
+    Guest,
+    Image,
     Incomplete,
+    Kernel,
     Login,
     Ok,
+    Origin,
     Provenance,
+    Role,
     Sample,
     System,
 )
@@ -291,6 +298,33 @@ def test_known_and_unknown_figures_of_an_image_are_kept_apart() -> None:
     surface_image.add_gadgets(found, unknown("too large"), "inspect-kernel", {"file": "x"})
     assert reasons(found.gaps)["surface.gadgets"] == "unknown: too large"
     assert known(3, "here").value == 3
+
+
+def test_a_kernel_and_its_program_are_one_image(tmp_path: Path) -> None:
+    """The code of a unikernel's program would be left out, or shown as a second figure beside the kernel's."""
+    kernel, program = tmp_path / "kernel.elf", tmp_path / "program"
+    header = multiboot_header(0x10000, 0x100000, 0x100000, 0x100000, 0x100000, 0x100000)
+    kernel.write_bytes(elf64(multiboot=header))
+    program.write_bytes(elf64((Load(7, b"\x90" * 50),)) + b"GNU bash, version 5.2")
+    images = {
+        role: Image(path=str(path), size_bytes=path.stat().st_size, mtime_ns=0, sha256="")
+        for role, path in {Role.KERNEL: kernel, Role.INITRD: program}.items()
+    }
+    guest = Guest(
+        system=make_system(boot=Kernel(initrd=True)),
+        images=images,
+        pristine=images,
+        origin=Origin(kind="given", detail=""),
+    )
+    result = surface_image.measure_images(guest, tmp_path)
+    shown = {sample.metric: sample for sample in result.samples}
+    assert (shown["surface.code_bytes"].value, shown["surface.wx_segments"].value) == (350, 1)
+    assert shown["surface.code_bytes"].detail == "kernel: 300; program: 50"
+    assert (shown["surface.shells"].value, shown["surface.shells"].detail) == (1, "bash")
+    files = {s.labels["file"] for s in result.samples if s.metric == "surface.gadgets"}
+    files |= {gap.labels["file"] for gap in result.gaps if gap.metric == "surface.gadgets"}
+    assert files == {"kernel", "program"}
+    assert set(result.raw) == {"inspect-kernel.json", "inspect-initrd.json"}
 
 
 def test_every_metric_has_a_table_and_a_name_of_its_own() -> None:

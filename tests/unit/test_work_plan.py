@@ -28,6 +28,7 @@ from work_factories import (
 from guestbench import provision, run, worker
 from guestbench.errors import TrialError
 from guestbench.model import (
+    BootWork,
     Disk,
     DiskFormat,
     Experiment,
@@ -253,7 +254,7 @@ def test_a_guest_is_booted_with_its_work_where_that_is_how_it_works(
     system: System, purpose: Purpose, workload: str, cmdline: str
 ) -> None:
     """A guest would boot without its work, or a counted boot with some."""
-    boot = worker._find_boot(job_of(trial_of(system.name, purpose, workload), system, KIT))
+    boot, _ = worker._find_boot(job_of(trial_of(system.name, purpose, workload), system, KIT))
     assert isinstance(boot, Kernel) and boot.cmdline == cmdline
 
 
@@ -261,7 +262,7 @@ def test_a_guest_that_boots_from_a_disk_is_never_given_a_command_line() -> None:
     """A definition that cannot be would end with a traceback."""
     system = msgspec.structs.replace(APP, boot=Disk())
     job = job_of(trial_of("linux-app", Purpose.WORK, "cpu"), system, KIT)
-    assert worker._find_boot(job) == Disk()
+    assert worker._find_boot(job) == (Disk(), None)
 
 
 @pytest.mark.parametrize(
@@ -407,3 +408,21 @@ def test_the_time_left_is_known_for_each_workload_apart() -> None:
     for seconds, record in zip((10, 60, 100), records[:3], strict=True):
         forecast.learn(msgspec.structs.replace(record, wall_ns=seconds * 10**9))
     assert forecast.describe() == "2 min 50 s left"
+
+
+def test_a_program_takes_the_place_of_the_initial_ramdisk_where_that_is_how_it_comes() -> None:
+    """A guest would work with another file than the others, or boot into its work in every trial."""
+    way = BootWork(cmdline="{program} {arguments}", initrd=True)
+    load = ProgramLoad(arguments=("memory", "parts=write:64M:4G"))
+    system = msgspec.structs.replace(APP, work=way, load=load)
+    work = KIT.find("cpu")
+    assert work is not None and work.program is not None
+    boot, program = worker._find_boot(job_of(trial_of(system.name, Purpose.WORK, "cpu"), system, KIT))
+    assert isinstance(boot, Kernel)
+    assert boot.cmdline == " ".join(["guestwork", *work.workload.arguments])
+    assert program == work.program
+    boot, program = worker._find_boot(job_of(trial_of(system.name, Purpose.MEMORY, "load"), system, KIT))
+    assert isinstance(boot, Kernel) and boot.cmdline == "guestwork memory parts=write:64M:4G"
+    assert program == KIT.server
+    for purpose in (Purpose.BOOT, Purpose.NET, Purpose.MEMORY):
+        assert worker._find_boot(job_of(trial_of(system.name, purpose, ""), system, KIT)) == (APP.boot, None)

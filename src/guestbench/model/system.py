@@ -69,6 +69,20 @@ class Milestone(Frozen):
     help: str = ""
 
 
+class Layer(Frozen):
+    """A part of a system between the firmware and the application, which is the last of its layers.
+
+    Its time is that from the milestone `since` (empty: the exec of the VMM) to the milestone `until`, `ready`
+    among them; without `until` it has none of its own. `size` names the metric of its size in the image.
+    """
+
+    name: str
+    help: str = ""
+    since: str = ""
+    until: str = ""
+    size: str = ""
+
+
 class FailurePattern(Frozen):
     """Literal text on the serial console that means the guest is lost, and what it then died of."""
 
@@ -142,7 +156,19 @@ class Mirage(Frozen, tag_field="method", tag="mirage"):
     packages: dict[str, str]
 
 
-Build = DebianDisk | DebianInitramfs | Assembly | AlpineInitramfs | Mirage
+class LibraryOs(Frozen, tag_field="method", tag="library-os"):
+    """Recipe of the reference unikernel: the library operating system of this project, and one program.
+
+    `program` is a static Linux program beside system.toml, or the name of a workload program. With `network`
+    a TCP/IP stack is linked in, from Debian's source package of lwIP in `suite`.
+    """
+
+    program: str
+    network: bool = True
+    suite: str = "bookworm"
+
+
+Build = DebianDisk | DebianInitramfs | Assembly | AlpineInitramfs | Mirage | LibraryOs
 
 
 class Fetch(Frozen):
@@ -237,10 +263,12 @@ class ShellWork(Frozen, tag_field="type", tag="shell"):
 class BootWork(Frozen, tag_field="type", tag="boot-argument"):
     """Work is a program of the image, chosen by the kernel's command line; the guest is off when it ends.
 
-    In `cmdline` stand `{program}` and `{arguments}`, the latter separated by spaces.
+    In `cmdline` stand `{program}` and `{arguments}`, the latter separated by spaces. With `initrd` the
+    program is no part of the image: it takes the place of the system's own initial ramdisk.
     """
 
     cmdline: str
+    initrd: bool = False
 
 
 class ImageWork(Frozen, tag_field="type", tag="image"):
@@ -285,6 +313,7 @@ class System(Frozen):
     timeout_s: float
     help: str = ""
     milestones: tuple[Milestone, ...] = ()
+    layers: tuple[Layer, ...] = ()
     failures: tuple[FailurePattern, ...] = ()
     login: Login | None = None
     load: Load | None = None
@@ -317,10 +346,12 @@ class Guest(Frozen):
     """A system with its image files found: what a trial boots.
 
     `pristine` holds the images as provisioned; `images` those to measure boots on, which for a settled
-    disk is an overlay on the pristine one. They are the same files where nothing was settled.
+    disk is an overlay on the pristine one. They are the same files where nothing was settled. `programs`
+    has the SHA-256 of those workload programs that are inside of the image.
     """
 
     system: System
     images: dict[Role, Image]
     pristine: dict[Role, Image]
     origin: Origin
+    programs: dict[str, str] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,6 +29,14 @@ FILE_METRICS = (
 )
 
 
+class _Program(NamedTuple):
+    """An ELF file of an image, and where the evidence of it lies."""
+
+    role: Role
+    elf: Elf
+    evidence: str
+
+
 def measure_images(guest: Guest, scratch: Path) -> SurfaceResult:
     """Inspect each of a guest's pristine images. `scratch` has room for a disk's contents.
 
@@ -36,6 +46,7 @@ def measure_images(guest: Guest, scratch: Path) -> SurfaceResult:
     """
     found = Findings()
     seen = False
+    programs: list[_Program] = []
     for role in (Role.DISK, Role.INITRD, Role.KERNEL):
         if role not in guest.pristine:
             continue
@@ -47,7 +58,10 @@ def measure_images(guest: Guest, scratch: Path) -> SurfaceResult:
         if inspection.files is not None and not seen:
             seen = True
             add_files(found, inspection.files, evidence)
-        add_code(found, inspection, evidence, alone=guest.system.family is not Family.LINUX)
+        if inspection.elf is not None:
+            programs.append(_Program(role, inspection.elf, evidence))
+        add_code(found, inspection, evidence)
+    add_programs(found, programs, alone=guest.system.family is not Family.LINUX)
     if not seen:
         found.miss(FILE_METRICS, "the image holds no files")
     if not any(sample.metric == CODE_METRICS[0] for sample in found.samples):
@@ -89,10 +103,8 @@ def add_files(found: Findings, known: Known[FileSystem], evidence: str) -> None:
         found.add("surface.kernel_options", config.modules, evidence, labels={"kind": "module"})
 
 
-def add_code(found: Findings, inspection: Inspection, evidence: str, *, alone: bool) -> None:
-    """What the code of a kernel or of programs offers; `alone` if it is all the code that there is."""
-    if inspection.elf is not None:
-        add_elf(found, inspection.elf, evidence, alone=alone)
+def add_code(found: Findings, inspection: Inspection, evidence: str) -> None:
+    """What the code of a Linux kernel or of the programs in a file system offers."""
     if inspection.kernel is not None:
         add_kernel(found, inspection.kernel, evidence)
     for file in (inspection.code.value or ()) if inspection.code is not None else ():
@@ -111,11 +123,20 @@ def add_kernel(found: Findings, kernel: LinuxKernel, evidence: str) -> None:
 
 def add_segments(found: Findings, elf: Elf, evidence: str) -> None:
     """What the segments of a kernel tell."""
-    for name, known in (("code_bytes", elf.code_bytes), ("wx_segments", elf.wx_segments)):
-        if known.value is None:
-            found.miss([f"surface.{name}"], f"unknown: {known.unknown}")
-        else:
-            found.add(f"surface.{name}", known.value, evidence)
+    _add_sum(found, "code_bytes", {"kernel": elf.code_bytes}, evidence)
+    _add_sum(found, "wx_segments", {"kernel": elf.wx_segments}, evidence)
+
+
+def _add_sum(found: Findings, name: str, parts: Mapping[str, Known[int]], evidence: str) -> None:
+    """A figure of all the files of an image together, with those of each where there are several."""
+    missing = [f"{part}: {known.unknown}" for part, known in parts.items() if known.value is None]
+    if missing:
+        told = missing[0] if len(parts) > 1 else missing[0].partition(": ")[2]
+        found.miss([f"surface.{name}"], f"unknown: {told}")
+        return
+    values = {part: known.value or 0 for part, known in parts.items()}
+    detail = "; ".join(f"{part}: {value}" for part, value in values.items()) if len(values) > 1 else ""
+    found.add(f"surface.{name}", sum(values.values()), evidence, detail=detail)
 
 
 def add_gadgets(
@@ -128,26 +149,38 @@ def add_gadgets(
         found.add("surface.gadgets", known.value.places, evidence, labels=labels)
 
 
-def add_elf(found: Findings, elf: Elf, evidence: str, *, alone: bool) -> None:
-    """What the ELF file of a unikernel tells."""
-    add_segments(found, elf, evidence)
-    add_gadgets(found, elf.gadgets, evidence)
-    handlers = elf.syscall_handlers
+def add_programs(found: Findings, programs: Sequence[_Program], *, alone: bool) -> None:
+    """What the ELF files of a unikernel tell: its kernel, and the program beside it where that is a file.
+
+    `alone` if they are all the code that there is.
+    """
+    kernel = next((program for program in programs if program.role is Role.KERNEL), None)
+    if kernel is None:
+        return
+    parts = {"program" if part.role is Role.INITRD else "kernel": part for part in reversed(programs)}
+    _add_sum(found, "code_bytes", {n: part.elf.code_bytes for n, part in parts.items()}, kernel.evidence)
+    _add_sum(found, "wx_segments", {n: part.elf.wx_segments for n, part in parts.items()}, kernel.evidence)
+    for name, part in parts.items():
+        add_gadgets(found, part.elf.gadgets, part.evidence, {"file": name} if len(parts) > 1 else None)
+    handlers = kernel.elf.syscall_handlers
     if handlers.value is None:
         found.miss(["surface.syscall_handlers"], f"unknown: {handlers.unknown}")
     else:
-        found.add("surface.syscall_handlers", handlers.value, evidence)
+        found.add("surface.syscall_handlers", handlers.value, kernel.evidence)
     if not alone:
         return
-    add_entry(found, elf, evidence)
-    programs = elf.programs
+    add_entry(found, kernel.elf, kernel.evidence)
     for name, known_names in PROGRAMS.items():
-        if programs.value is None:
-            found.miss([f"surface.{name}"], f"unknown: {programs.unknown}")
+        unknown = next(
+            (part.elf.programs.unknown for part in programs if part.elf.programs.value is None), ""
+        )
+        if unknown:
+            found.miss([f"surface.{name}"], f"unknown: {unknown}")
             continue
-        hits = [program for program in programs.value if program in known_names]
+        texts = [text for part in programs for text in part.elf.programs.value or ()]
+        hits = sorted({text for text in texts if text in known_names})
         detail = ", ".join(hits) or "no texts of such a program are in the image"
-        found.add(f"surface.{name}", len(hits), evidence, detail=detail, provenance=Provenance.DERIVED)
+        found.add(f"surface.{name}", len(hits), kernel.evidence, detail=detail, provenance=Provenance.DERIVED)
 
 
 def add_entry(found: Findings, elf: Elf, evidence: str) -> None:
@@ -158,6 +191,11 @@ def add_entry(found: Findings, elf: Elf, evidence: str) -> None:
         return
     seen = "; ".join(f"{count.name}: {count.count}" for count in entries.value)
     if any(count.count for count in entries.value if "LSTAR" in count.name):
+        handlers = elf.syscall_handlers.value
+        if handlers:
+            detail = f"handlers by their symbols; {seen}"
+            found.add("surface.syscalls", handlers, evidence, detail=detail, provenance=Provenance.DERIVED)
+            return
         found.miss(
             ["surface.syscalls"], f"unknown: there is code for an entry, its calls do not show ({seen})"
         )

@@ -43,9 +43,10 @@ def locate(
     Raises:
         ImageError: there is no image yet, or one that the user gave is missing.
     """
-    guest = find_guest(system, given, catalogue, folder or system_folder(system))
+    where = folder or system_folder(system)
+    guest = find_guest(system, given, catalogue, where)
     if guest is None:
-        raise missing(system)
+        raise missing(system, where)
     return guest
 
 
@@ -72,7 +73,7 @@ def prepare(
         build_image(system, where, say)
         guest = find_guest(system, given, catalogue, where)
     if guest is None:
-        raise missing(system)
+        raise missing(system, where)
     return guest
 
 

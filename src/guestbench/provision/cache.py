@@ -62,6 +62,10 @@ class Manifest(Frozen):
     source: str = ""
     """Where a fetched image, or what an image was built from, came from, and the lines of the publisher's
     checksum lists that they agree with."""
+    programs: dict[str, str] = {}
+    """The SHA-256 of the workload programs that are inside of it, by their names."""
+    lacks: str = ""
+    """What the image is without because it could not be had, in words; empty where nothing is missing."""
 
     @property
     def date(self) -> str:

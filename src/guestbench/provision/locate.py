@@ -20,12 +20,13 @@ from guestbench.model import (
     DiskFormat,
     Guest,
     Kernel,
+    LibraryOs,
     Mirage,
     Origin,
     Role,
     System,
 )
-from guestbench.provision import cache, mirage, shared
+from guestbench.provision import cache, library_os, mirage, shared
 from guestbench.provision.digest import read_image
 from guestbench.provision.programs import program_sources
 
@@ -42,6 +43,7 @@ _BUILT_FILES: dict[type, dict[Role, str]] = {
     Assembly: {Role.KERNEL: "kernel.elf"},
     AlpineInitramfs: {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz"},
     Mirage: {Role.KERNEL: mirage.KERNEL},
+    LibraryOs: {Role.KERNEL: library_os.KERNEL, Role.INITRD: library_os.PROGRAM},
 }
 FOLDER_NAMES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz", Role.DISK: "disk.qcow2"}
 """How the files are called in a folder that the user gives for a system of several images."""
@@ -77,6 +79,8 @@ def build_sources(build: Build, folder: Path) -> dict[str, Path]:
             sources = mirage.sources(folder)
         case DebianDisk():
             sources = {CUSTOMIZE.name: CUSTOMIZE}
+        case LibraryOs():
+            sources = library_os.sources(build, folder)
     for program in build.programs if isinstance(build, DebianInitramfs) else ():
         sources |= {f"{program}/{name}": path for name, path in program_sources(program).items()}
     for path in sources.values():
@@ -174,9 +178,11 @@ def _from_cache(system: System, folder: Path, manifest: cache.Manifest, files: d
         origin = Origin(
             kind="built",
             detail=f"from {_ingredients(manifest, system.provision.build)}, on {manifest.date}",
-            differences=system.provision.differences,
+            differences=(*system.provision.differences, *filter(None, (manifest.lacks,))),
         )
-    return Guest(system=system, images=images, pristine=images, origin=origin)
+    return Guest(
+        system=system, images=images, pristine=images, origin=origin, programs=dict(manifest.programs)
+    )
 
 
 def _ingredients(manifest: cache.Manifest, build: Build | None) -> str:
@@ -186,6 +192,9 @@ def _ingredients(manifest: cache.Manifest, build: Build | None) -> str:
     if isinstance(build, Mirage):
         pinned = ", ".join(f"{package.name} {package.version}" for package in manifest.packages)
         return f"opam packages, of which pinned: {pinned}"
+    if isinstance(build, LibraryOs):
+        stack = [f" and Debian's {package.name} {package.version}" for package in manifest.packages]
+        return f"source{''.join(stack)}"
     count = len(manifest.packages)
     return f"Debian packages ({count} in all)" if count else "source"
 
@@ -193,13 +202,16 @@ def _ingredients(manifest: cache.Manifest, build: Build | None) -> str:
 def _from_user(system: System, path: Path) -> Guest:
     roles = system.boot.roles
     path = path.expanduser().absolute()
+    recipe = system.provision.build
+    # A unikernel's files are no vmlinuz and no initrd.gz.
+    names = built_files(recipe) if isinstance(recipe, LibraryOs) else FOLDER_NAMES
     if len(roles) > 1 and path.exists() and not path.is_dir():
-        names = ", ".join(FOLDER_NAMES[role] for role in roles)
+        listed = ", ".join(names[role] for role in roles)
         raise ImageError(
-            f"system {system.name} boots from {len(roles)} files: give a folder that holds {names}",
+            f"system {system.name} boots from {len(roles)} files: give a folder that holds {listed}",
             f"guestbench run --system {shlex.quote(system.name)}=FOLDER",
         )
-    files = {role: path / FOLDER_NAMES[role] if len(roles) > 1 else path for role in roles}
+    files = {role: path / names[role] if len(roles) > 1 else path for role in roles}
     for file in files.values():
         if not file.exists():
             raise ImageError(
@@ -221,9 +233,12 @@ def _with_format(system: System, kind: DiskFormat) -> System:
             return msgspec.structs.replace(system, boot=msgspec.structs.replace(system.boot, disk=kind))
 
 
-def missing(system: System) -> ImageError:
-    """The error about a system without images, and how to come by them."""
-    provision, name = system.provision, shlex.quote(system.name)
+def missing(system: System, folder: Path | None = None) -> ImageError:
+    """The error about a system without images, and how to come by them; `folder` is where it is defined."""
+    provision = system.provision
+    # A system that is not of the catalogue is known by its folder only.
+    own = folder is not None and folder != system_folder(system)
+    name = shlex.quote(str(folder) if own else system.name)
     if (provision.build and not provision.on_request) or provision.share:
         hint = f"guestbench systems build {name}"
     elif provision.fetch:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from guestbench.errors import UsageError
-from guestbench.model import AlpineInitramfs, Assembly, Build, DebianDisk, DebianInitramfs, Mirage, System
-from guestbench.provision import alpine, assembly, cache, debian_disk, download, initramfs, mirage
+from guestbench.model import (
+    AlpineInitramfs,
+    Assembly,
+    Build,
+    DebianDisk,
+    DebianInitramfs,
+    LibraryOs,
+    Mirage,
+    System,
+)
+from guestbench.provision import alpine, assembly, cache, debian_disk, download, initramfs, library_os, mirage
 from guestbench.provision.locate import FETCHED_FILES, build_sources, built_files, find_built, find_fetched
+from guestbench.provision.programs import build_program
 
 Say = Callable[[str], None]
 
@@ -33,7 +44,8 @@ def build_image(system: System, folder: Path, say: Say) -> None:
         )
     key = cache.recipe_key(build, build_sources(build, folder))
     with cache.locked(f"{system.name}-{key}"):
-        if find_built(system, folder) is not None:
+        there = find_built(system, folder)
+        if there is not None and not there[1].lacks:
             return
         began = time.monotonic()
 
@@ -41,7 +53,7 @@ def build_image(system: System, folder: Path, say: Say) -> None:
             say(f"building {system.name}: {stage} ({time.monotonic() - began:.0f} s)")
 
         with cache.workspace(system.name) as work:
-            packages, source = _run_builder(system.name, build, key, folder, work, tell)
+            made = _run_builder(system.name, build, key, folder, work, tell)
             names = tuple(built_files(build).values())
             # What lies beside an image is no part of it, and is there only for some recipes.
             names += tuple(name for name in (initramfs.DRIVERS_NAME, mirage.IRMIN) if (work / name).is_file())
@@ -53,30 +65,43 @@ def build_image(system: System, folder: Path, say: Say) -> None:
                 created=cache.utc_now(),
                 recipe=msgspec.Raw(msgspec.json.encode(build)),
                 files=tuple(cache.describe_file(work / name) for name in names),
-                packages=tuple(cache.Package(name=name, version=version) for name, version in packages),
+                packages=tuple(cache.Package(name=name, version=version) for name, version in made.packages),
                 elapsed_s=round(time.monotonic() - began, 1),
-                source=source,
+                source=made.source,
+                programs=dict(made.programs),
+                lacks=made.lacks,
             )
             cache.publish(work, manifest, names)
-        tell("done")
+        tell(f"done, but {made.lacks}" if made.lacks else "done")
 
 
-def _run_builder(
-    name: str, build: Build, key: str, folder: Path, work: Path, tell: Say
-) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Build; the Debian packages (name, version) in it, and where the official archives in it came from."""
+class _Made(NamedTuple):
+    """What went into an image: packages (name, version), archives, programs; and what it lacks."""
+
+    packages: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    programs: Mapping[str, str] = {}
+    lacks: str = ""
+
+
+def _run_builder(name: str, build: Build, key: str, folder: Path, work: Path, tell: Say) -> _Made:
     match build:
         case DebianDisk():
-            return debian_disk.build(build, key, work, tell), ""
+            return _Made(debian_disk.build(build, key, work, tell))
         case DebianInitramfs():
-            return initramfs.build(build, folder, work, tell), ""
+            packages = initramfs.build(build, folder, work, tell)
+            programs = {name: build_program(name, tell).sha256 for name in build.programs}
+            return _Made(packages, programs=programs)
         case Assembly():
             assembly.build(build, folder, work)
-            return (), ""
+            return _Made()
         case Mirage():
-            return mirage.build(build, folder, work, tell), ""
+            return _Made(mirage.build(build, folder, work, tell))
         case AlpineInitramfs():
-            return (), alpine.build(name, build, folder, work, tell)
+            return _Made(source=alpine.build(name, build, folder, work, tell))
+        case LibraryOs():
+            packages, lacks = library_os.build(build, folder, work, tell)
+            return _Made(packages, lacks=lacks)
 
 
 def fetch_image(system: System, say: Say) -> None:
