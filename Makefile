@@ -4,6 +4,7 @@
 #   make test                lint, then every test, those with a real QEMU included; ARGS="…" for options of pytest
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
+#   make fuzz                10 minutes of fuzzing for each part of the reference unikernel that reads foreign bytes; MINUTES=1
 #   make lock                renew requirements.lock (needs uv)
 #   make clean               remove what was built here, results excepted
 
@@ -13,7 +14,7 @@ CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 --memory-cycles 1 --memory
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint format lock clean
+.PHONY: help setup compare test lint format fuzz lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
@@ -36,6 +37,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz_unikernel.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 lock:
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \

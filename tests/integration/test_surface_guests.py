@@ -85,6 +85,30 @@ def test_what_is_known_by_construction_is_what_is_found(tmp_path: Path) -> None:
             assert (tmp_path / "run" / name).is_file()
 
 
+def test_the_reference_unikernel_is_protected_as_it_was_built(tmp_path: Path) -> None:
+    """No guest would show that the probe can find full protection, only that it finds what is missing."""
+    records = run(tmp_path / "run", "reference-unikernel")
+    found = values(find(records, "reference-unikernel"))
+    assert (found["paging", ""], found["nx", ""], found["write_protect", ""]) == (1, 1, 1)
+    assert (found["wx_pages", ""], found["text_writable", ""], found["user_pages", ""]) == (0, 0, 0)
+    assert (found["null_mapped", ""], found["stack_guard", ""]) == (0, 1)
+    assert (found["open_tcp", ""], found["closed_tcp", ""]) == (4, 65_531)
+    assert found["virtio_driven", ""] == 1
+    image = find(records, "reference-unikernel", Purpose.SURFACE_IMAGE)
+    inside = values(image)
+    assert inside["wx_segments", ""] == 0
+    assert 30 <= inside["syscalls", ""] == inside["syscall_handlers", ""] <= 120
+    # The kernel itself moves from boot to boot, not only the program.
+    bases = {
+        s.value
+        for r in records
+        if r.trial.purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT)
+        for s in r.samples
+        if s.metric == "surface.text_base"
+    }
+    assert len(bases) > 1
+
+
 def test_a_guest_that_misbehaves_shows_exactly_that(tmp_path: Path) -> None:
     """One page that can be written and executed, one open port or a missing guard page would go unseen."""
     platform = Platform(accel=Accel.TCG)

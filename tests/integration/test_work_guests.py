@@ -30,7 +30,7 @@ requests = 200
 [platform]
 accel = "tcg"
 """
-PARTS = {"cpu": 1, "memory": 3, "merkle": 1}
+PARTS = {"cpu": 1, "memory": 3, "merkle": 1, "sqlite": 1}
 """How many reports each workload makes."""
 
 
@@ -125,20 +125,22 @@ def rows_of(report: str, title: str) -> list[list[str]]:
 
 def test_small_guests_do_the_same_work(tmp_path: Path) -> None:
     """The report would compare speeds of unlike work, or a guest with a wrong result would have a speed."""
-    systems, workloads = ("linux-minimal", "linux-app"), ("cpu", "memory", "merkle")
+    systems = ("linux-minimal", "linux-app", "reference-unikernel")
+    workloads = ("cpu", "memory", "merkle", "sqlite")
     results = make_run(tmp_path, systems, workloads)
     header, records = read_store(results)
     assert len(records) == len(header.trials) == len(systems) * (len(workloads) + 1)
     for system in systems:
         for workload in workloads:
             check_work(header, records, system, workload)
-        check_network(records, system, boots=system == "linux-app")
+        check_network(records, system, boots=system != "linux-minimal")
     check_images(header)
     report = (results / "comparison_results.md").read_text()
     assert "\n## Work\n" in report
     assert "\n## Network\n" in report
-    for title, count in (("CPU: primes", 1), ("Memory: sequential words", 3), ("Merkle tree in OCaml", 1)):
-        rows = [row for row in rows_of(report, title) if "yes: same sources" in row[1]]
+    titles = ("CPU: primes", "Memory: sequential words", "Merkle tree in OCaml", "SQLite in memory")
+    for title, count in zip(titles, PARTS.values(), strict=True):
+        rows = [row for row in rows_of(report, title) if row[1].startswith("yes: the same program file (SHA")]
         assert len(rows) == count, (title, rows_of(report, title))
         assert all("/s" in cell and "n/a" not in cell for row in rows for cell in row[2:])
     for title in ("TCP into the guest", "TCP out of the guest"):

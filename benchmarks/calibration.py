@@ -1,0 +1,198 @@
+"""Holds the instruments against a guest that does what it is told: told, measured, and the difference.
+
+    .venv/bin/python benchmarks/calibration.py [--rounds 5] [--machine q35]
+
+The guest is the kernel of the reference unikernel without a program. It gets ready after so many
+milliseconds or instructions, touches so much memory, or writes so many bytes, as its boot arguments say.
+The instruments are those of any run: `watch_boot` for boot time, the count of resident pages for memory,
+the log of the serial console for bytes. Instructions are counted by QEMU itself (`-icount` with
+`rr=record`). What a boot takes when told the least is subtracted; rounds of times are shuffled, and the
+median of their differences is printed. A busy host makes times longer, and nothing else. Memory is counted
+on machines with PCI only. No figure is held against a bound here:
+`tests/integration/test_reference_calibration.py` does that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+from guestbench.model import Accel, Family, Image, Kernel, Net, Ok, Platform, Role, System
+from guestbench.probes.boot import BootResult, watch_boot
+from guestbench.provision.library_os import compile_kernel
+from guestbench.vmm import LaunchSpec, Machine
+from guestbench.vmm.qemu import start
+from guestbench.vmm.serial import SerialLog
+
+READY = "[refuk ready]"
+TIMES_MS = (0, 10, 100, 1000)
+MEMORY_MIB = (0, 16, 64, 256)
+BYTES = (1_000, 10_000, 100_000, 1_000_000)
+INSTRUCTIONS = (2, 1_001, 1_000_000, 100_000_000)
+"""The first is what the others are compared with."""
+HALT_S = 0.1
+"""Between two looks at the count of instructions: the guest has halted when they are equal."""
+PLATFORM = Platform(accel=Accel.TCG, net=Net.NONE)
+
+
+def make_system(options: str, ready: str = READY, timeout_s: float = 60.0) -> System:
+    """The kernel with these boot arguments, as a guest that is ready when it prints `ready`."""
+    return System(
+        name="calibration",
+        title="The reference unikernel's kernel",
+        family=Family.UNIKERNEL,
+        boot=Kernel(cmdline=options),
+        ready=ready,
+        timeout_s=timeout_s,
+    )
+
+
+@contextmanager
+def boot(
+    kernel: Path,
+    system: System,
+    folder: Path,
+    *,
+    platform: Platform = PLATFORM,
+    observed: bool = False,
+) -> Iterator[tuple[Machine, BootResult, SerialLog]]:
+    """Boot `kernel` and watch it to whatever end; the machine is there until the context is left."""
+    stat = kernel.stat()
+    image = Image(path=str(kernel), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256="")
+    spec = LaunchSpec(
+        boot=system.boot,
+        images={Role.KERNEL: image},
+        platform=platform,
+        folder=folder,
+        qmp=True,
+        observed=observed,
+    )
+    log = SerialLog()
+    with start(spec) as machine:
+        yield machine, watch_boot(machine, system, log), log
+
+
+def must_be_ready(result: BootResult, log: SerialLog) -> None:
+    """Raises ValueError unless the guest got ready."""
+    if not isinstance(result.outcome, Ok):
+        raise ValueError(f"{result.outcome}; it printed {bytes(log.data[-1000:])!r}")
+
+
+def measure_ready_s(kernel: Path, milliseconds: int, folder: Path, platform: Platform = PLATFORM) -> float:
+    """Boot time, in seconds, of a guest that waits so long before it is ready."""
+    with boot(kernel, make_system(f"refuk.ready-after-ms={milliseconds}"), folder, platform=platform) as (
+        _,
+        result,
+        log,
+    ):
+        must_be_ready(result, log)
+    return next(sample.value for sample in result.samples if sample.metric == "boot.ready")
+
+
+def measure_touched_kib(kernel: Path, mebibytes: int, folder: Path, platform: Platform = PLATFORM) -> int:
+    """Guest RAM touched, in KiB, when a guest that touches so much is ready."""
+    system = make_system(f"refuk.touch-mib={mebibytes} refuk.ready-after-ms=0")
+    with boot(kernel, system, folder, platform=platform, observed=True) as (machine, result, log):
+        must_be_ready(result, log)
+        footprint = machine.footprint()
+    if footprint is None:
+        raise ValueError("the machine has gone")
+    return footprint.guest_kib
+
+
+def make_bytes(count: int) -> bytes:
+    """The bytes that the guest writes when it is told to write so many."""
+    return bytes(10 if at % 64 == 63 else 33 + at % 94 for at in range(count))
+
+
+def read_bytes(kernel: Path, count: int, folder: Path, platform: Platform = PLATFORM) -> bytes:
+    """What arrived of `count` bytes on the console, between the lines that frame them."""
+    end = f"\n[refuk bytes end {count}]\n"
+    system = make_system(f"refuk.write-bytes={count}", ready=end)
+    with boot(kernel, system, folder, platform=platform) as (_, result, log):
+        must_be_ready(result, log)
+    _, _, rest = bytes(log.data).partition(b"[refuk bytes begin %d]\n" % count)
+    return rest.partition(end.encode())[0]
+
+
+def count_instructions(kernel: Path, number: int, folder: Path, platform: Platform = PLATFORM) -> int:
+    """Instructions from power-on to the halt of a guest that runs so many and then says that it is ready."""
+    record = folder / "record"
+    counting = ("-icount", f"shift=0,sleep=off,rr=record,rrfile={record}")
+    counted = Platform(
+        machine=platform.machine, accel=Accel.TCG, net=Net.NONE, extra=(*platform.extra, *counting)
+    )
+    # Digits cost instructions too: there are always as many. The end is a halt, as a guest runs on for a
+    # while after it has turned the machine off.
+    system = make_system(f"refuk.ready-after-instructions={number:015} refuk.halt")
+    with boot(kernel, system, folder, platform=counted) as (machine, result, log):
+        must_be_ready(result, log)
+        before, count = -1, 0
+        while count != before:
+            time.sleep(HALT_S)
+            before, count = count, cast(dict[str, int], machine.qmp.command("query-replay"))["icount"]
+    record.unlink(missing_ok=True)
+    return count
+
+
+def show(what: str, told: int, measured: float, unit: str) -> None:
+    """Print a line of the table."""
+    print(f"{what:24} {told:>14,} {measured:>18,.3f} {measured - told:>+14,.3f}  {unit}", flush=True)
+
+
+def measure_times(kernel: Path, rounds: int, folder: Path, platform: Platform) -> None:
+    """Print the lines of boot time: medians of what a boot took longer than its round's boot with 0 ms."""
+    took: dict[int, list[float]] = {told: [] for told in TIMES_MS}
+    order = random.Random(1)
+    for _ in range(rounds):
+        for told in order.sample(TIMES_MS, len(TIMES_MS)):
+            took[told].append(measure_ready_s(kernel, told, folder, platform) * 1000)
+    for told in TIMES_MS[1:]:
+        longer = [ms - base for ms, base in zip(took[told], took[0], strict=True)]
+        show("ready after", told, median(longer), "ms")
+    print(f"{'':24} (told 0 ms: ready after {median(took[0]):.1f} ms, median of {rounds})")
+
+
+def measure_memory(kernel: Path, folder: Path, platform: Platform) -> None:
+    """Print the lines of touched memory."""
+    base_kib = measure_touched_kib(kernel, MEMORY_MIB[0], folder, platform)
+    for mebibytes in MEMORY_MIB[1:]:
+        touched = measure_touched_kib(kernel, mebibytes, folder, platform) - base_kib
+        show("memory touched", mebibytes * 1024, touched, f"KiB, above {base_kib:,}")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9, help="boots for each time")
+    parser.add_argument("--machine", default="q35", help="of QEMU")
+    asked = parser.parse_args()
+    platform = Platform(machine=asked.machine, accel=Accel.TCG, net=Net.NONE)
+    print(f"{'':24} {'told':>14} {'measured':>18} {'difference':>14}")
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as name:
+        folder = Path(name)
+        kernel = folder / "kernel.elf"
+        compile_kernel(kernel, None)
+        measure_times(kernel, asked.rounds, folder, platform)
+        if asked.machine != "microvm":
+            measure_memory(kernel, folder, platform)
+        for told in BYTES:
+            arrived = read_bytes(kernel, told, folder, platform)
+            wrong = "" if arrived == make_bytes(told) else ", and they are other bytes"
+            show("bytes on the console", told, len(arrived), f"bytes{wrong}")
+        first, *others = INSTRUCTIONS
+        base = count_instructions(kernel, first, folder, platform)
+        for told in others:
+            counted = count_instructions(kernel, told, folder, platform) - base
+            show("instructions", told - first, counted, f"more than the {base:,} when told {first}")
+
+
+if __name__ == "__main__":
+    main()
