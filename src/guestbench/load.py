@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ import msgspec
 
 from guestbench.decode import find_mistakes, quote, suggest
 from guestbench.errors import DefinitionError, UsageError
-from guestbench.model import Experiment, System, Workload
+from guestbench.model import Experiment, Family, System, Workload
 from guestbench.rules import experiment_rules, one_of, system_rules, workload_rules
 
 PACKAGE = Path(__file__).parent
@@ -104,7 +104,9 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     file = folder / SYSTEM_FILE
     example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
     data = _read(file, example)
-    problems = list(find_mistakes(data, System, system_rules(folder, catalogue, list_workloads())))
+    rules = system_rules(folder, catalogue, list_workloads(), list_programs())
+    problems = list(find_mistakes(data, System, rules))
+    problems += _find_unknown_milestones(data)
     name = data.get("name")
     if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
         problems.append(f"name: must be the folder's name, {quote(folder.name)}; found {quote(name)}")
@@ -114,6 +116,11 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
 def list_workloads() -> tuple[str, ...]:
     """The names of the workloads."""
     return tuple(sorted(each.stem for each in WORKLOADS.glob("*.toml")))
+
+
+def list_programs() -> tuple[str, ...]:
+    """The names of the workload programs whose sources are here."""
+    return tuple(sorted(path.name for path in (WORKLOADS / "programs").iterdir() if path.is_dir()))
 
 
 def load_workload(name: str) -> Workload:
@@ -167,12 +174,46 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
     references = [*_references(data, "systems"), *_references(data, "optional")]
     names, broken = _load_folders([each for each in references if is_folder(each)], known, base)
     names.update(each for each in references if not is_folder(each))
+    compared = _find_strangers(data, names)
     twice = tuple(f"system {quote(name)} is named {n} times" for name, n in names.items() if n > 1)
-    experiment = _convert(file, data, Experiment, (*problems, *twice), hint, broken)
+    experiment = _convert(file, data, Experiment, (*problems, *twice, *compared), hint, broken)
     return msgspec.structs.replace(
         experiment,
         systems=_absolute(experiment.systems, base),
         optional=_absolute(experiment.optional, base),
+    )
+
+
+def _find_unknown_milestones(data: dict[str, object]) -> list[str]:
+    """Mistakes in the milestones between which layers lie."""
+
+    def tables(key: str) -> list[dict[str, object]]:
+        listed = data.get(key)
+        return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+    known = one_of("milestone", [str(each.get("name")) for each in tables("milestones")] + ["ready"])
+    return [
+        f"[layers] {number}: {key}: {mistake}"
+        for number, layer in enumerate(tables("layers"), 1)
+        for key in ("since", "until")
+        if isinstance(layer.get(key), str) and layer[key]
+        for mistake in known(str(layer[key]))
+    ]
+
+
+def _find_strangers(data: dict[str, object], names: Collection[str]) -> tuple[str, ...]:
+    """Mistakes in the names of systems that the experiment compares but does not measure."""
+    known = one_of("system of this experiment", (*names, Family.UNIKERNEL.value))
+    baseline, claims = data.get("baseline"), data.get("claims")
+    places = [("baseline", baseline)] if baseline else []
+    for number, claim in enumerate(claims if isinstance(claims, list) else (), 1):
+        if isinstance(claim, dict):
+            places += [(f"[claims] {number}: {key}", claim.get(key)) for key in ("system", "against")]
+    return tuple(
+        f"{place}: {mistake}"
+        for place, name in places
+        if isinstance(name, str) and name
+        for mistake in known(name)
     )
 
 

@@ -52,6 +52,8 @@ def experiment_rules(check_reference: Rule, workloads: Collection[str]) -> Rules
         (model.WorkPlan, "workloads"): all_of(not_twice, each(one_of("workload", workloads))),
         (model.WorkPlan, "transfer_mib"): within(1, 2**20),
         (model.WorkPlan, "requests"): within(1, 1_000_000),
+        (model.Claim, "text"): not_blank,
+        (model.Claim, "metric"): _metric,
         (model.Platform, "machine"): not_blank,
         (model.Platform, "memory_mib"): within(1, 2**24),
         (model.Platform, "cpus"): within(1, 255),
@@ -59,8 +61,13 @@ def experiment_rules(check_reference: Rule, workloads: Collection[str]) -> Rules
     }
 
 
-def system_rules(folder: Path, catalogue: Collection[str], workloads: Collection[str]) -> Rules:
-    """The rules of a system file in `folder`; `catalogue` holds the names that `share` may name."""
+def system_rules(
+    folder: Path, catalogue: Collection[str], workloads: Collection[str], programs: Collection[str] = ()
+) -> Rules:
+    """The rules of a system file in `folder`; `catalogue` holds the names that `share` may name.
+
+    `programs` are the workload programs that can be built.
+    """
     return {
         (model.System, "name"): file_name,
         (model.System, "title"): not_blank,
@@ -72,6 +79,7 @@ def system_rules(folder: Path, catalogue: Collection[str], workloads: Collection
         (model.BootWork, "cmdline"): _work_cmdline,
         (model.ImageWork, "timeout_s"): _duration,
         (model.Milestone, "pattern"): not_empty,
+        (model.Layer, "name"): not_blank,
         (model.FailurePattern, "pattern"): not_empty,
         (model.FailurePattern, "reason"): not_blank,
         (model.Command, "command"): not_blank,
@@ -104,6 +112,8 @@ def system_rules(folder: Path, catalogue: Collection[str], workloads: Collection
         (model.AlpineInitramfs, "tree"): _source_folder(folder),
         (model.AlpineInitramfs, "modules"): all_of(not_twice, each(file_name)),
         (model.Assembly, "source"): _source_file(folder),
+        (model.LibraryOs, "program"): _program(folder, programs),
+        (model.LibraryOs, "suite"): file_name,
     }
 
 
@@ -194,6 +204,12 @@ def _argument(value: str) -> Iterator[str]:
         yield f"letters, digits and the characters = : , . _ / + - are possible, found {quote(value)}"
 
 
+def _metric(value: str) -> Iterator[str]:
+    families = tuple(family.value for family in model.MetricFamily)
+    if value.partition(".")[0] not in families or not value.partition(".")[2]:
+        yield f"a metric is needed, such as boot.ready or image.file, found {quote(value)}"
+
+
 def _milestones(milestones: list[dict[str, str]]) -> Iterator[str]:
     names = [each["name"] for each in milestones]
     yield from not_twice(names)
@@ -233,6 +249,16 @@ def _source_file(folder: Path) -> Callable[[str], Iterator[str]]:
         elif not (folder / value).is_file():
             there = sorted(each.name for each in folder.iterdir() if each.name != "system.toml")
             yield f"no file {quote(value)} beside system.toml; {suggest(value, there)}"
+
+    return rule
+
+
+def _program(folder: Path, programs: Collection[str]) -> Callable[[str], Iterator[str]]:
+    """A workload program, or a file beside system.toml."""
+
+    def rule(value: str) -> Iterator[str]:
+        if value not in programs:
+            yield from _source_file(folder)(value)
 
     return rule
 

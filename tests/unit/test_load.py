@@ -86,7 +86,7 @@ def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
     """The default command would compare other systems, or under other settings, than documented."""
     seed = load.load_experiment("seed")
     assert {*seed.systems} == {
-        *("floor", "linux-app", "linux-minimal"),
+        *("floor", "reference-unikernel", "linux-app", "linux-minimal"),
         *("debian-12-direct", "debian-12-nocloud"),
     }
     assert seed.optional == ("alpine", "mirage-unikraft")
@@ -95,6 +95,26 @@ def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
     platform = seed.platform
     assert (platform.machine, platform.memory_mib, platform.cpus) == ("q35", 512, 1)
     assert (platform.accel, platform.net) == (Accel.AUTO, Net.USER)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("baseline = 'debian-12'", 'baseline: unknown system of this experiment "debian-12"'),
+        (
+            "[[claims]]\ntext='t'\nmetric='boot.ready'\nsystem='uk'",
+            "[claims] 1: system: unknown system of this",
+        ),
+        (
+            "[[claims]]\ntext='t'\nmetric='speed'\nsystem='unikernel'",
+            'a metric is needed, such as boot.ready or image.file, found "speed"',
+        ),
+    ],
+)
+def test_what_is_compared_and_claimed_has_to_be_measured(tmp_path: Path, line: str, problem: str) -> None:
+    """A misspelt claim would be undecided for ever, and nobody know why."""
+    problems = problems_of_experiment(tmp_path, f"{EXPERIMENT}\n{line}\n")
+    assert any(problem in each for each in problems), problems
 
 
 def test_mirage_system_boots_what_the_user_brings() -> None:

@@ -44,7 +44,7 @@ def milestone_steps(header: Header, records: Iterable[Record]) -> tuple[Step, ..
         for step in _steps(
             guest.system.name,
             [
-                _times(record)
+                times_of(record)
                 for record in ordered
                 if record.trial.system == guest.system.name
                 and record.trial.purpose is Purpose.BOOT
@@ -54,7 +54,7 @@ def milestone_steps(header: Header, records: Iterable[Record]) -> tuple[Step, ..
     )
 
 
-def _times(record: Record) -> dict[str, float]:
+def times_of(record: Record) -> dict[str, float]:
     """Seconds after the exec at which this trial reached each milestone, ready among them."""
     times: dict[str, float] = {}
     for sample in record.samples:

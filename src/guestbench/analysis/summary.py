@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from itertools import count
-from math import comb
 
 import msgspec
 
 from guestbench.analysis.memory import LEAST, add_derived_memory, holds
+from guestbench.analysis.stability import find_concerns
 from guestbench.analysis.surface import add_derived_surface
 from guestbench.model import (
     Better,
@@ -169,11 +168,13 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     what that coverage is. At 95% this needs n >= 6.
     """
     n = len(values)
-    missed = Fraction(0)
+    # Counted in whole numbers, of 2**n equally likely cases: no rounding, and no large fraction to shorten.
+    cases, missed, chosen = 2**n, 0, 1
     found: tuple[int, float] | None = None
     for k in range(1, n // 2 + 1):
-        missed += Fraction(2 * comb(n, k - 1), 2**n)
-        coverage = float(1 - missed)
+        missed += 2 * chosen
+        chosen = chosen * (n - k + 1) // k
+        coverage = (cases - missed) / cases
         if coverage < confidence:
             break
         found = (k, coverage)
@@ -292,6 +293,8 @@ def _boot_warnings(summary: Summary, purpose: Purpose) -> tuple[str, ...]:
     # A difference to the floor can be near 0, where a relative spread means nothing.
     if summary.metric != ABOVE_FLOOR and cv is not None and cv >= NOISY_CV:
         found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
+    if purpose is Purpose.BOOT:
+        found += map(str, find_concerns(summary.values))
     return tuple(found)
 
 

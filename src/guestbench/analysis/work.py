@@ -14,7 +14,9 @@ from guestbench.analysis.summary import BUSY_SHARE, WORKING, find_summary
 from guestbench.model import (
     BootWork,
     Frozen,
+    Guest,
     Header,
+    ImageWork,
     KitWork,
     MetricFamily,
     Purpose,
@@ -25,6 +27,8 @@ from guestbench.model import (
 )
 
 CLOCK = "work.time"
+DIGITS = 16
+"""Of a digest, as many as are shown: enough to tell files apart."""
 
 
 class WorkCell(Frozen):
@@ -62,7 +66,8 @@ def find_work(header: Header, records: Sequence[Record], summaries: Sequence[Sum
                 guest.system.name: _find_cell(guest.system, work, labels, done, summaries)
                 for guest in header.guests
             }
-            same, differs = judge_equality(work, labels, done, [guest.system.name for guest in header.guests])
+            files = {guest.system.name: _find_program(guest, work) for guest in header.guests}
+            same, differs = judge_equality(work, labels, done, files)
             rows.append(WorkRow(work=work, labels=labels, cells=cells, same=same, differs=differs))
     return tuple(rows)
 
@@ -125,12 +130,23 @@ def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:
 # --- was it the same? -------------------------------------------------------------------------------------
 
 
+def _find_program(guest: Guest, work: KitWork) -> str:
+    """The SHA-256 of the program file that a guest runs for a workload; empty if that is not known."""
+    program, way = work.program, guest.system.work
+    if program is None or way is None or isinstance(way, ImageWork):
+        return ""
+    if isinstance(way, BootWork) and not way.initrd:
+        return guest.programs.get(work.workload.program, "")
+    return program.sha256
+
+
 def judge_equality(
-    work: KitWork, labels: Mapping[str, str], records: Sequence[Record], systems: Sequence[str]
+    work: KitWork, labels: Mapping[str, str], records: Sequence[Record], systems: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
     """What proves that the systems did the same work, and what speaks against it, a sentence for each system.
 
-    They are held against the run of the same program on the host, or without one against the first system.
+    `systems` has the SHA-256 of each one's program, empty where it is not known. They are held against the
+    run of the same program on the host, or without one against the first system.
     """
     finished: dict[str, list[WorkReport]] = {}
     for record in records:
@@ -155,6 +171,9 @@ def judge_equality(
         for name in names
     }
     kinds = dict.fromkeys(makers.values())
+    digests = {systems[name] for name in names}
+    if len(digests) == 1 and "" not in digests:
+        return f"the same program file (SHA-256 {digests.pop()[:DIGITS]}…); same result", ()
     if len(kinds) == 1:
         return "same sources, compiler and flags; same result", ()
     told = "; ".join(

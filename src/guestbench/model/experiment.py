@@ -85,11 +85,30 @@ class WorkPlan(Frozen):
     requests: int = 1000
 
 
+class Claim(Frozen):
+    """Something that was expected of the figures before they were measured.
+
+    It is about `metric` of `system`, which is a name, or `unikernel` for every unikernel of the run. With
+    `against` it is how many times that other system's value is as large, else it is the value itself, in the
+    metric's unit; what is claimed lies between `least` and `most`. Where a metric has values with labels
+    only and `labels` asks for none, their sum is meant. `text` says it in words.
+    """
+
+    text: str
+    metric: str
+    system: str
+    against: str = ""
+    least: float | None = None
+    most: float | None = None
+    labels: dict[str, str] = {}
+
+
 class Experiment(Frozen):
     """What an `experiments/*.toml` file holds.
 
     `systems` and `optional` are names of the catalogue, or paths of folders with a `system.toml`;
-    an optional system whose image is missing is left out, and the report says so.
+    an optional system whose image is missing is left out, and the report says so. The others are compared
+    with `baseline`, one of them; without it nothing is compared. `claims` are judged by what was found.
     """
 
     name: str
@@ -104,3 +123,5 @@ class Experiment(Frozen):
     surface: SurfacePlan = SurfacePlan()
     work: WorkPlan = WorkPlan()
     platform: Platform = Platform()
+    baseline: str = ""
+    claims: tuple[Claim, ...] = ()

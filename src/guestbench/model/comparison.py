@@ -1,0 +1,85 @@
+"""What a comparison of two samples says; no type here knows how a figure was computed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from guestbench.model.base import Frozen
+from guestbench.model.experiment import Claim
+from guestbench.model.summary import Interval
+
+
+class Verdict(StrEnum):
+    """What the data say of a metric of one system against another; always of the first of the two."""
+
+    SMALLER = "smaller"
+    LARGER = "larger"
+    EQUIVALENT = "equivalent"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Method(StrEnum):
+    """How two samples were compared."""
+
+    BLOCKS = "blocks"
+    """Value by value within the blocks that have both."""
+    SAMPLES = "samples"
+    """As two independent samples."""
+    EXACT = "exact"
+    """As figures that do not scatter: sizes of files, and results of a search."""
+    NONE = "none"
+    """Not at all: a value is missing, or not positive."""
+
+
+class Comparison(Frozen):
+    """One metric of `system` against `baseline`, of those trials that succeeded; failures are counted.
+
+    `ratio` is of geometric means, system over baseline, or of the figures themselves where these are exact;
+    `difference` is of the means, in the metric's unit. `ratio_bca` is a bootstrap interval beside `ratio_ci`.
+    `p` is two-sided, of a permutation test; `p_holm` the same adjusted for all comparisons of the report;
+    `delta` is Cliff's. `reason` says why a verdict is not more than it is; `needed` how many blocks would do.
+    """
+
+    metric: str
+    labels: dict[str, str]
+    system: str
+    baseline: str
+    n: int
+    n_baseline: int
+    failed: int
+    failed_baseline: int
+    method: Method
+    verdict: Verdict
+    ratio: float | None = None
+    ratio_ci: Interval | None = None
+    ratio_bca: Interval | None = None
+    difference: float | None = None
+    difference_ci: Interval | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    delta: float | None = None
+    reason: str = ""
+    needed: int | None = None
+
+
+class Ruling(StrEnum):
+    """What became of a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+
+
+class Judgement(Frozen):
+    """A claim held against what was found of one system.
+
+    `value` is in the claim's terms: a ratio, or a figure in the metric's unit; `interval` is what decided,
+    and missing where figures do not scatter. `reason` says why nothing is decided.
+    """
+
+    claim: Claim
+    system: str
+    ruling: Ruling
+    value: float | None = None
+    interval: Interval | None = None
+    reason: str = ""

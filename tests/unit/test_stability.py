@@ -1,0 +1,59 @@
+"""What is flagged in a series of repetitions: what is wrong with it, and next to nothing where nothing is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from guestbench.analysis.stability import Kind, find_concerns
+
+STEADY = [1.00, 1.03, 0.98, 1.01, 1.02, 0.97, 1.04, 0.99, 1.00, 1.01]
+
+
+def kinds(values: list[float]) -> set[Kind]:
+    """The kinds of concern about these values."""
+    return {concern.kind for concern in find_concerns(values)}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "words"),
+    [
+        (
+            [v + n / 50 for n, v in enumerate(STEADY)],
+            Kind.DRIFT,
+            "above the first; let the host come to rest",
+        ),
+        ([v - n / 50 for n, v in enumerate(STEADY)], Kind.DRIFT, "below the first"),
+        ([1, 1.1, 1.2, 1.3, 1.2, 1.1, 1, 0.9, 0.8, 0.7, 0.8, 0.9] * 2, Kind.SERIAL, "like the one before"),
+        ([v + (0.3 if n % 3 == 0 else 0) for n, v in enumerate(STEADY)], Kind.MODES, "6 values below"),
+        ([2.0, *STEADY], Kind.FIRST, "the first value lies far from the others; raise --warmups"),
+        ([*STEADY, 2.0, *STEADY, 3.0], Kind.OUTLIERS, "values 11, 22; kept"),
+    ],
+)
+def test_a_doubtful_series_is_flagged(values: list[float], kind: Kind, words: str) -> None:
+    """A figure that means nothing would be read as one that does."""
+    found = {concern.kind: str(concern) for concern in find_concerns(values)}
+    assert kind in found
+    assert words in found[kind]
+
+
+def test_a_steady_series_is_not() -> None:
+    """Every table would come with a warning, and none be read."""
+    assert kinds(STEADY) == set()
+    assert kinds([*STEADY[:8], 9.0]) == set()
+    assert kinds([1.0] * 20) == set() and kinds([]) == set() and kinds([0.0] * 9) == set()
+    # A sixth of a percent: whatever its pattern, nobody decides by it.
+    assert kinds([1 + n / 6000 for n in range(10)]) == set()
+
+
+@pytest.mark.parametrize("n", [10, 20, 30])
+def test_chance_is_seldom_flagged(n: int) -> None:
+    """A sound run would be called doubtful again and again."""
+    random = np.random.default_rng(7)
+    found: Counter[Kind] = Counter()
+    for _ in range(1000):
+        values = random.lognormal(0.0, 0.05, n)
+        found.update(kinds([float(value) for value in values]))
+    assert max(found.values(), default=0) <= 50, found
