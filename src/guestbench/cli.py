@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guestbench import __version__
+from guestbench import __version__, commands
 from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
 from guestbench.model import Accel, MetricFamily, Ok
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guestbench.store import Store
 
 DEFAULT_EXPERIMENT = "seed"
-OWN_NAME = re.compile(r"\bguestbench(?= (run|report|workloads|systems|doctor|inspect|--help)\b)")
+OWN_NAME = re.compile(r"\bguestbench(?= (run|report|diff|export|workloads|systems|doctor|inspect|--help)\b)")
 
 
 def say(text: str) -> None:
@@ -291,7 +291,14 @@ def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
-def report(folder: Path, as_json: bool) -> None:
+@click.option(
+    "--update-stack",
+    "stack",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what each layer costs between the markers in FILE.",
+)
+def report(folder: Path, as_json: bool, stack: Path | None) -> None:
     """Write the reports of the run in DIR again, from its store alone."""
     from guestbench.analysis.quality import count_missing
     from guestbench.store import read_store
@@ -300,7 +307,15 @@ def report(folder: Path, as_json: bool) -> None:
     missing = count_missing(header, records)
     if missing:
         say(f"note: {missing} of {len(header.trials)} trials have not been made")
+    if stack is not None:
+        from guestbench.report.stack import update_stack
+
+        update_stack(stack, header, records)
     _report(folder, header, records, as_json)
+
+
+cli.add_command(commands.export)
+cli.add_command(commands.diff)
 
 
 # --- workloads --------------------------------------------------------------------------------------
@@ -430,12 +445,7 @@ def inspect(image: Path, as_json: bool, sbom: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch:
         found = inspect_image(image, Path(scratch))
     if sbom is not None:
-        document = render_sbom(found, image)
-        try:
-            sbom.write_bytes(document)
-        except OSError as error:
-            folder = shlex.quote(str(sbom.absolute().parent))
-            raise UsageError(f"{sbom} cannot be written: {error.strerror}", f"ls -ld {folder}") from None
+        commands.write_file(sbom, render_sbom(found, image))
     click.echo(msgspec.json.format(msgspec.json.encode(found)) if as_json else render_inspection(found))
 
 

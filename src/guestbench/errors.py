@@ -8,6 +8,7 @@ GuestbenchError
 │   ├── ToolMissing              a program is not installed, or too old
 │   ├── ToolFailed               a program ran and failed
 │   └── StoreError               a results folder cannot be read or written
+├── GateError           exit 1   the measurements do not hold what was asked of them
 ├── TrialError          exit 4   a trial failed where one was needed to go on
 │   └── ShellError               no shell answers on a guest's serial console, or it stopped answering
 └── Interrupted         exit 130 the user pressed Ctrl-C
@@ -76,6 +77,12 @@ class ToolFailed(HostError):
 
 class StoreError(HostError):
     """A results folder cannot be read or written."""
+
+
+class GateError(GuestbenchError):
+    """The measurements do not hold what was asked of them."""
+
+    exit_code = 1
 
 
 class TrialError(GuestbenchError):

@@ -7,6 +7,7 @@ moment loses at most the trial that was under way. A last line without its newli
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shlex
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from guestbench.errors import StoreError
 from guestbench.model import FORMAT_VERSION, Header, Record
 
 STORE_NAME = "store.jsonl"
-READABLE = (1, 2, FORMAT_VERSION)
+READABLE = (1, 2, 3, FORMAT_VERSION)
 """Versions that can be read: what versions 2 and 3 added has defaults, so that an older store is one of 3."""
 Line = TypeVar("Line", Header, Record)
 
@@ -30,6 +31,10 @@ class _AnyLine(msgspec.Struct):
 
     version: int
     kind: str
+
+
+# Made once: msgspec looks a type through each time it is given one, which takes longer than a line does.
+_ANY_LINE = msgspec.json.Decoder(_AnyLine)
 
 
 class Store:
@@ -139,19 +144,36 @@ def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
         raise _unreadable(path, error) from error
     if not lines:
         raise StoreError(f"{path} is empty: the run ended before its first trial", "guestbench run")
-    header = _decode(lines[0], Header, path, 1)
-    return header, tuple(_decode(line, Record, path, number) for number, line in enumerate(lines[1:], 2))
+    header = _decode(lines[0], msgspec.json.Decoder(Header), path, 1)
+    decoder = msgspec.json.Decoder(Record)
+    with without_collection():
+        return header, tuple(_decode(line, decoder, path, n) for n, line in enumerate(lines[1:], 2))
 
 
-def _decode(line: bytes, kind: type[Line], path: Path, number: int) -> Line:
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Keep the garbage collector out of a place that makes many objects and no garbage.
+
+    Of reading 10,000 records it took three quarters of the time, looking through those read so far.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        version = msgspec.json.decode(line, type=_AnyLine).version
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _decode(line: bytes, decoder: msgspec.json.Decoder[Line], path: Path, number: int) -> Line:
+    try:
+        version = _ANY_LINE.decode(line).version
         if version not in READABLE:
             raise StoreError(
                 f"{path} was written in format {version}; this guestbench reads format {FORMAT_VERSION}",
                 "guestbench run -o DIR  # measure again, into a new folder",
             )
-        return msgspec.json.decode(line, type=kind)
+        return decoder.decode(line)
     except msgspec.DecodeError as error:
         raise StoreError(
             f"{path}:{number} is damaged: {error}",

@@ -83,7 +83,7 @@ def test_a_store_of_another_version_is_refused_by_its_number(tmp_path: Path, hea
     newer["version"] = 999
     newer["surprise"] = True
     (folder / STORE_NAME).write_bytes(msgspec.json.encode(newer) + b"\n")
-    with pytest.raises(StoreError, match=r"format 999.*reads format 3"):
+    with pytest.raises(StoreError, match=r"format 999.*reads format 4"):
         read_store(folder)
 
 

@@ -1,0 +1,72 @@
+"""Makes runs of boots for tests of `guestbench diff`, and compares them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from factories import make_guest, make_header, make_record, make_system, make_trials
+
+from guestbench.analysis.diff import RunDiff, diff_runs
+from guestbench.analysis.gate import parse_gate
+from guestbench.model import (
+    Better,
+    Crashed,
+    Family,
+    Header,
+    Metric,
+    MetricFamily,
+    Record,
+    Sample,
+)
+
+TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
+RATE = Metric(
+    name="work.cpu", title="Primes", family=MetricFamily.WORK, unit="events/s", better=Better.HIGHER, help=""
+)
+replace = msgspec.structs.replace
+
+Run = tuple[Header, tuple[Record, ...]]
+
+
+def make_boots(times: Mapping[str, Sequence[float]], run: str = "old") -> Run:
+    """A run of boots of these times in seconds; a time of 0 is a boot that crashed. `floor` is a floor."""
+    names = list(times)
+    cycles = max(map(len, times.values()))
+    trials = [t for t in make_trials(names, cycles, images=False) if t.cycle <= len(times[t.system])]
+    families = {name: Family.FLOOR if name == "floor" else Family.UNIKERNEL for name in names}
+    header = make_header([make_guest(make_system(name, family=families[name])) for name in names], trials)
+    records = []
+    for trial in trials:
+        time = times[trial.system][trial.cycle - 1]
+        crashed = Crashed(reason="\x1b[31mpanic") if not time else None
+        samples = () if crashed else (Sample(metric="boot.ready", value=time),)
+        records.append(make_record(trial, samples, outcome=crashed))
+    return replace(header, run=run, metrics=(*header.metrics, RATE)), tuple(records)
+
+
+def scale(values: Sequence[float], factor: float) -> list[float]:
+    """The values times a factor, in another order."""
+    return [value * factor for value in reversed(values)]
+
+
+def diff_boots(
+    old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]], *gates: str
+) -> RunDiff:
+    """Two runs of boots compared."""
+    return diff_runs(make_boots(old), make_boots(new, "new"), [parse_gate(gate) for gate in gates])
+
+
+def states(found: RunDiff) -> dict[str, str]:
+    """What became of the gates, by system."""
+    return {decision.system: decision.state.value for decision in found.decisions}
+
+
+def with_metric(run: Run, metric: str, values: Sequence[float], **labels: str) -> Run:
+    """The run with one more sample in each of its first records."""
+    header, records = run
+    more = [
+        replace(record, samples=(*record.samples, Sample(metric=metric, value=value, labels=labels)))
+        for record, value in zip(records, values, strict=False)
+    ]
+    return header, (*more, *records[len(more) :])
