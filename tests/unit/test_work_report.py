@@ -47,7 +47,7 @@ def judge(
     records = [
         work_record(name, [report] if report else []) for name, report in zip(SYSTEMS, reports, strict=False)
     ]
-    return judge_equality(work, {}, records, systems)
+    return judge_equality(work, {}, records, dict.fromkeys(systems, ""))
 
 
 def cpu(seconds: float | None = 2.0, **fields: object) -> WorkReport:
@@ -68,6 +68,17 @@ def rows_of(run: tuple[Header, tuple[Record, ...]]) -> dict[str, WorkRow]:
 def test_equal_work_is_told_to_be_equal() -> None:
     """A reader could not know whether the systems did the same."""
     assert judge(cpu(), cpu(9.0)) == ("same sources, compiler and flags; same result", ())
+
+
+def test_the_very_same_file_is_told_to_be_that() -> None:
+    """Work of one file would be claimed no stronger than work of two builds of the same sources."""
+    records = [work_record(name, [cpu()]) for name in SYSTEMS]
+    digest = "0123456789abcdef" * 4
+    same, _ = judge_equality(WORK, {}, records, dict.fromkeys(SYSTEMS, digest))
+    assert same == "the same program file (SHA-256 0123456789abcdef…); same result"
+    for other in ("", "f" * 64):
+        files = {**dict.fromkeys(SYSTEMS, digest), "mirage": other}
+        assert judge_equality(WORK, {}, records, files)[0] == "same sources, compiler and flags; same result"
 
 
 def test_another_compiler_is_told_and_is_still_the_same_work() -> None:
@@ -128,7 +139,9 @@ def test_one_trial_that_differs_is_enough() -> None:
         work_record("linux-app", [cpu()]),
         work_record("linux-app", [cpu(done=3)], cycle=2),
     ]
-    assert judge_equality(WORK, {}, records, SYSTEMS)[1] == ("linux-app: it did 3 rather than 1200",)
+    assert judge_equality(WORK, {}, records, dict.fromkeys(SYSTEMS, ""))[1] == (
+        "linux-app: it did 3 rather than 1200",
+    )
 
 
 def test_parts_are_compared_each_with_its_own() -> None:

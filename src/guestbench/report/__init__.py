@@ -10,8 +10,10 @@ from guestbench.errors import StoreError
 from guestbench.model import Header, Record
 
 MARKDOWN_NAME = "comparison_results.md"
+HTML_NAME = "report.html"
 JSON_NAME = "results.json"
 CSV_NAME = "results.csv"
+SCRIPT_NAME = "reproduce.sh"
 
 
 def write_reports(folder: Path, header: Header, records: Sequence[Record]) -> dict[str, Path]:
@@ -24,12 +26,19 @@ def write_reports(folder: Path, header: Header, records: Sequence[Record]) -> di
     """
     # The templates' library is slow to import, and this package also prints the table of a run.
     from guestbench.report.export import render_csv, render_json
+    from guestbench.report.findings import analyse
+    from guestbench.report.html import render_html
     from guestbench.report.markdown import render_markdown
+    from guestbench.report.reproduce import render_script
 
+    findings = analyse(header, records)
+    markdown = render_markdown(header, records, findings)
     contents = {
-        MARKDOWN_NAME: render_markdown(header, records).encode(),
-        JSON_NAME: render_json(header, records),
+        MARKDOWN_NAME: markdown.encode(),
+        HTML_NAME: render_html(header, records, findings, markdown).encode(),
+        JSON_NAME: render_json(header, records, findings),
         CSV_NAME: render_csv(header, records).encode(),
+        SCRIPT_NAME: render_script(header, records).encode(),
     }
     return {name: _replace(folder / name, content) for name, content in contents.items()}
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import jinja2
 
-from guestbench.analysis.milestones import milestone_steps
 from guestbench.analysis.quality import (
     FailureGroup,
     find_failures,
@@ -34,19 +33,22 @@ from guestbench.analysis.work import find_work
 from guestbench.model import Header, Ok, Purpose, Record, ShellWork, Summary
 from guestbench.report import memory, results, setting, surface, work
 from guestbench.report.escape import Markdown, code, code_block, escape
+from guestbench.report.findings import Findings, analyse
 from guestbench.report.numbers import show_seconds
 from guestbench.report.table import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_markdown(header: Header, records: Sequence[Record]) -> str:
-    """The whole report of a run, finished or not, as Markdown."""
-    summaries = summarise(header, records)
+def render_markdown(header: Header, records: Sequence[Record], findings: Findings | None = None) -> str:
+    """The whole report of a run, finished or not, as Markdown; `findings` are those of `analyse`."""
+    findings = findings or analyse(header, records)
+    summaries = findings.summaries
     context = {
         "header": header,
         "records": records,
-        **_gather_results(header, records, summaries),
+        **_gather_results(header, records, findings),
+        **_gather_comparisons(header, findings),
         **_gather_memory(header, records, summaries),
         **_gather_surface(header, records),
         **_gather_work(header, records, summaries),
@@ -97,10 +99,8 @@ def first_sentence(text: str) -> str:
     return text.partition(". ")[0].removesuffix(".")
 
 
-def _gather_results(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> dict[str, object]:
-    steps = milestone_steps(header, records)
+def _gather_results(header: Header, records: Sequence[Record], findings: Findings) -> dict[str, object]:
+    summaries, steps = findings.summaries, findings.steps
     planned = sum(trial.purpose is Purpose.BOOT for trial in header.trials)
     boots = [record for record in records if record.trial.purpose is Purpose.BOOT]
     ready = sum(isinstance(record.outcome, Ok) for record in boots)
@@ -140,6 +140,21 @@ def _gather_results(
         "raw_table": results.raw_table(records),
         "confidence": f"{CONFIDENCE:.0%}",
         "smallest": smallest_sample(),
+    }
+
+
+def _gather_comparisons(header: Header, findings: Findings) -> dict[str, object]:
+    if not header.experiment.baseline and not header.experiment.claims:
+        # Statistics take half a second to load.
+        return {"claim_table": "", "ratio_table": "", "baseline": Markdown("")}
+    from guestbench.analysis.compare import LEAST_EFFECT
+    from guestbench.report import comparison
+
+    return {
+        "claim_table": comparison.claim_table(header, findings.judgements).render(),
+        "ratio_table": comparison.ratio_table(header, findings.comparisons).render(),
+        "baseline": code(header.experiment.baseline),
+        "least_effect": f"{LEAST_EFFECT:.0%}",
     }
 
 

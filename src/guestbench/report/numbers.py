@@ -126,6 +126,13 @@ def show_share(share: float | None) -> str:
     return f"{share:.1%}" if abs(share) < 0.0995 else f"{share:.0%}"
 
 
+def show_ratio(ratio: float | None) -> str:
+    """A ratio to three digits, or a dash for None."""
+    if ratio is None:
+        return NOTHING
+    return f"{ratio:,.{max(0, 2 - _digit(ratio, 3))}f}"
+
+
 def _digit(value: float, digits: int) -> int:
     """The place of the first digit of `value`, rounded to so many digits: 0 for ones, -1 for tenths."""
     return int(f"{value:.{digits - 1}e}".partition("e")[2]) if value and isfinite(value) else 0

@@ -30,6 +30,7 @@ from guestbench.report.numbers import (
     show_exact,
     show_kib,
     show_mean,
+    show_rate,
     show_seconds,
     show_share,
 )
@@ -209,7 +210,7 @@ def image_tables(
             kind = kinds.get((name, labels, system.name), Provenance.MEASURED)
             note = "" if kind is Provenance.MEASURED else f" ({kind.value})"
             missing = NOTHING if system.name in measured else UNKNOWN
-            round_cells.append(_amount(metric, summary.median) + note if summary else missing)
+            round_cells.append(show_amount(metric, summary.median) + note if summary else missing)
             exact_cells.append(show_exact(summary.median) if summary else missing)
         round_rows.append((title, *round_cells))
         exact_rows.append((title, metric.unit, *exact_cells))
@@ -270,9 +271,9 @@ def find_spans(header: Header, summaries: Sequence[Summary]) -> tuple[Span, ...]
         found.append(
             Span(
                 what=what,
-                low=_amount(row, low.median),
+                low=show_amount(row, low.median),
                 low_system=low.system,
-                high=_amount(row, high.median),
+                high=show_amount(row, high.median),
                 high_system=high.system,
             )
         )
@@ -288,11 +289,16 @@ def _median(summary: Summary) -> float:
     return summary.median or 0.0
 
 
-def _amount(metric: Metric, value: float | None) -> str:
+def show_amount(metric: Metric, value: float | None) -> str:
+    """A value of a metric with its unit, to three digits where it is a time, a size or a rate."""
     if metric.unit == "bytes":
         return show_bytes(value)
     if metric.unit == "s":
         return show_seconds(value)
+    if metric.unit == "KiB":
+        return show_kib(value)
+    if metric.unit.endswith("/s"):
+        return show_rate(value, None, metric.unit.removesuffix("/s"))
     return f"{show_exact(value)} {metric.unit}".strip()
 
 

@@ -230,6 +230,8 @@ def _describe_start(system: System) -> str:
             return "in its shell, with a program that was sent over the console"
         case ShellWork():
             return "in its shell, with programs of a disk that only these trials attach"
+        case BootWork(initrd=True):
+            return "as its only program, given as the initial ramdisk"
         case BootWork():
             return "as its only process, by the kernel's command line"
         case ImageWork():

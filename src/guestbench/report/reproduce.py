@@ -1,0 +1,74 @@
+"""Writes the shell script that makes a run again; it quotes every word, and runs nothing itself.
+
+The script says on which host and with which versions the run was made, checks that each image is still the
+file that was booted, and then types the run's own command. The command line of every guest stands in it as
+a comment: it is what the run did, and can be pasted to boot one guest by hand.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from guestbench.model import Header, Record
+from guestbench.report.escape import visible
+
+HEAD = """\
+#!/bin/sh
+# Makes a run of guestbench again: the same command, once the images are known to be the same files.
+set -eu
+"""
+
+
+def render_script(header: Header, records: Sequence[Record]) -> str:
+    """The script. Its comments are printable ASCII, whatever the run's names are; its command is quoted."""
+    host = header.host
+    facts = {
+        "run": header.run,
+        "guestbench": header.tool,
+        "begun": header.created,
+        "host": f"{host.cpu_model}, {host.cpus} CPUs, {host.memory_mib} MiB, Linux {host.kernel}, {host.os}",
+        "QEMU": f"{host.qemu_version}, accelerator {header.accel.used.value}",
+        "seed": str(header.experiment.seed),
+    }
+    lines = [HEAD, *(f"# {name}: {comment(value)}\n" for name, value in facts.items()), "\n"]
+    lines.append("for tool in guestbench qemu-system-x86_64 sha256sum; do\n")
+    lines.append(
+        '    command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }\n'
+    )
+    lines.append("done\n\n")
+    lines.append("# The images, by their SHA-256. One that differs makes another experiment.\n")
+    digests = {
+        image.path: image.sha256
+        for guest in header.guests
+        for image in guest.pristine.values()
+        if image.sha256
+    }
+    for path, digest in digests.items():
+        lines.append(f"echo {shlex.quote(f'{digest}  {path}')} | sha256sum --check --quiet -\n")
+    lines.append("\n# What QEMU was started with, first for each guest and purpose:\n")
+    seen = set()
+    for record in records:
+        key = record.trial.system, record.trial.purpose
+        if record.argv and key not in seen:
+            seen.add(key)
+            lines.append(f"# {comment(' '.join(key))}: {comment(shlex.join(record.argv))}\n")
+    lines.append(f'\nexec {shlex.join(("guestbench", *without_output(header.command)))} "$@"\n')
+    return "".join(lines)
+
+
+def comment(text: str) -> str:
+    """A text that stays within a comment's line."""
+    return visible(text).encode("ascii", "backslashreplace").decode()
+
+
+def without_output(command: Sequence[str]) -> tuple[str, ...]:
+    """The command's words without the folder of its results, which is there already."""
+    kept: list[str] = []
+    words = iter(command)
+    for word in words:
+        if word in ("-o", "--output"):
+            next(words, None)
+        elif not word.startswith("--output="):
+            kept.append(word)
+    return tuple(kept)
