@@ -259,15 +259,20 @@ def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tupl
 
 
 def _report(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
+    from guestbench.analysis.summary import add_derived
     from guestbench.report import write_reports
+    from guestbench.report.findings import analyse
     from guestbench.report.terminal import render_summary_table
 
-    paths = write_reports(folder, header, records)
+    derived = add_derived(header, records)
+    findings = analyse(header, derived)
+    paths = write_reports(folder, header, derived, findings)
     if as_json:
         click.echo(paths["results.json"].read_bytes(), nl=False)
     else:
-        click.echo(render_summary_table(header, records))
+        click.echo(render_summary_table(header, derived, findings.summaries))
         click.echo(str(paths["comparison_results.md"]))
+        click.echo(str(paths["report.html"]))
 
 
 def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:

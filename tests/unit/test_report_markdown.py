@@ -34,7 +34,7 @@ from guestbench.model import (
     Sample,
     TimedOut,
 )
-from guestbench.report import CSV_NAME, HTML_NAME, JSON_NAME, MARKDOWN_NAME, write_reports
+from guestbench.report import CSV_NAME, HTML_NAME, JSON_NAME, MARKDOWN_NAME, SCRIPT_NAME, write_reports
 from guestbench.report.escape import Markdown
 from guestbench.report.markdown import make_environment, render_markdown
 from guestbench.report.setting import command_lines, split_options
@@ -246,7 +246,7 @@ def test_reports_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     """A full disk or a kill would leave half a report, or a file of rubbish beside it."""
     header, records = make_run()
     first = write_reports(tmp_path, header, records)
-    assert set(first) == {MARKDOWN_NAME, HTML_NAME, JSON_NAME, CSV_NAME}
+    assert set(first) == {MARKDOWN_NAME, HTML_NAME, JSON_NAME, CSV_NAME, SCRIPT_NAME}
     before = {path: path.read_bytes() for path in first.values()}
     assert write_reports(tmp_path, header, records) == first
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

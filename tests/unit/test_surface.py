@@ -301,7 +301,7 @@ def test_known_and_unknown_figures_of_an_image_are_kept_apart() -> None:
 
 
 def test_a_kernel_and_its_program_are_one_image(tmp_path: Path) -> None:
-    """The code of a unikernel's program would be left out, or shown as a second figure beside the kernel's."""
+    """The code of a unikernel's program would be left out, or be shown as if it were the kernel's."""
     kernel, program = tmp_path / "kernel.elf", tmp_path / "program"
     header = multiboot_header(0x10000, 0x100000, 0x100000, 0x100000, 0x100000, 0x100000)
     kernel.write_bytes(elf64(multiboot=header))

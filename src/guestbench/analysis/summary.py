@@ -73,12 +73,14 @@ def summarise(
     of whose boots succeeded gets one Summary of `boot.ready` with n = 0. Derived metrics are included. Of
     the search for the least RAM only its result is: the sizes tried are no sample of anything.
     """
-    ordered = sort_records(header, add_derived(header, records))
+    groups: dict[tuple[str, Purpose], list[Record]] = {}
+    for record in sort_records(header, add_derived(header, records)):
+        groups.setdefault((record.trial.system, record.trial.purpose), []).append(record)
     return tuple(
         summary
         for purpose in purposes
         for guest in header.guests
-        for together in _split_by_work([r for r in ordered if _is(r, guest.system.name, purpose)])
+        for together in _split_by_work(groups.get((guest.system.name, purpose), ()))
         for summary in _summarise_system(header, guest.system.name, purpose, together)
     )
 
@@ -122,19 +124,27 @@ def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...
     )
 
 
-def add_derived(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
+class Derived(tuple[Record, ...]):
+    """Records that have what is derived of several, so that it need not be derived again."""
+
+    __slots__ = ()
+
+
+def add_derived(header: Header, records: Iterable[Record]) -> Derived:
     """The records with what is derived of several: see `memory` and `surface` here, and `boot.above_floor`.
 
     The latter is added to every successful counted boot that has `boot.ready`, but those of the floor. The
     floor's median is taken of the run's successful floor boots; where the run has none, nothing is added,
     and neither is to a record that has the sample already.
     """
+    if isinstance(records, Derived):
+        return records
     given = add_derived_surface(add_derived_memory(header, tuple(records)))
     floor = floor_median(header, given)
     if floor is None:
-        return given
+        return Derived(given)
     floors = {guest.system.name for guest in header.guests if guest.system.family is Family.FLOOR}
-    return tuple(
+    return Derived(
         _add_above_floor(record, floor)
         if record.trial.purpose is Purpose.BOOT and record.trial.system not in floors
         else record

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guestbench.errors import StoreError
 from guestbench.model import Header, Record
+
+if TYPE_CHECKING:
+    from guestbench.report.findings import Findings
 
 MARKDOWN_NAME = "comparison_results.md"
 HTML_NAME = "report.html"
@@ -16,8 +20,12 @@ CSV_NAME = "results.csv"
 SCRIPT_NAME = "reproduce.sh"
 
 
-def write_reports(folder: Path, header: Header, records: Sequence[Record]) -> dict[str, Path]:
+def write_reports(
+    folder: Path, header: Header, records: Sequence[Record], findings: Findings | None = None
+) -> dict[str, Path]:
     """Write every report into `folder`, replacing older ones; file name to path.
+
+    `findings` are those of `analyse`, where the caller has them.
 
     A report is either there whole or not there: it is written beside its place and then moved.
 
@@ -25,13 +33,15 @@ def write_reports(folder: Path, header: Header, records: Sequence[Record]) -> di
         StoreError: the folder cannot be written.
     """
     # The templates' library is slow to import, and this package also prints the table of a run.
+    from guestbench.analysis.summary import add_derived
     from guestbench.report.export import render_csv, render_json
     from guestbench.report.findings import analyse
     from guestbench.report.html import render_html
     from guestbench.report.markdown import render_markdown
     from guestbench.report.reproduce import render_script
 
-    findings = analyse(header, records)
+    records = add_derived(header, records)
+    findings = findings or analyse(header, records)
     markdown = render_markdown(header, records, findings)
     contents = {
         MARKDOWN_NAME: markdown.encode(),

@@ -62,7 +62,7 @@ def _show(header: Header, each: Judgement, value: float | None, *, exactly: bool
 
 def _rule(each: Judgement) -> str:
     if each.ruling is Ruling.UNDECIDED:
-        return f"{each.ruling.value}: {escape(each.reason)}" if each.reason else each.ruling.value
+        return f"{each.ruling.value}: {each.reason}" if each.reason else each.ruling.value
     if each.ruling is Ruling.CONFIRMED or each.value is None:
         return each.ruling.value
     less = each.claim.least is not None and each.value < each.claim.least
@@ -130,4 +130,4 @@ def _tell(each: Comparison) -> str:
     word = each.verdict.value
     if each.verdict is Verdict.EQUIVALENT:
         return f"{word} within {LEAST_EFFECT:.0%}"
-    return f"{word}: {escape(each.reason)}" if each.reason else word
+    return f"{word}: {each.reason}" if each.reason else word

@@ -7,6 +7,7 @@ characters that reverse the direction of writing. All of it is shown, none of it
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#~&$]")
 _ADDRESS = re.compile(r"(?<=\S)@(?=\S)")
@@ -26,6 +27,8 @@ def visible(text: str) -> str:
     Printable is what `str.isprintable` says, so that controls, surrogates, bidirectional overrides,
     invisible characters and blanks other than the space are written out.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _write_out(c) for c in text)
 
 
@@ -34,8 +37,12 @@ def escape(text: str) -> Markdown:
 
     Blanks at both ends are dropped: at the start of a line they could make a code block.
     """
-    if isinstance(text, Markdown):
-        return text
+    return text if isinstance(text, Markdown) else _escape(text)
+
+
+@lru_cache(maxsize=4096)
+def _escape(text: str) -> Markdown:
+    # Tables say the same words over and over.
     shown = visible(text).strip(" ")
     escaped = _SPECIAL.sub(r"\\\g<0>", shown)
     # In a table a backslash before a pipe means different things to different parsers; an entity does not.

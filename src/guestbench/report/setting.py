@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from guestbench.analysis.quality import ConditionSummary
 from guestbench.model import (
@@ -208,7 +209,8 @@ def command_lines(
     return common, tuple(found)
 
 
-def split_options(argv: Sequence[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)  # a run has few different command lines, and many boots of each
+def split_options(argv: tuple[str, ...]) -> tuple[str, ...]:
     """A command line as the program and its options, each with its values, quoted for a shell."""
     groups: list[list[str]] = []
     for index, word in enumerate(argv):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from guestbench.analysis.quality import find_failures
 from guestbench.analysis.summary import ABOVE_FLOOR, READY, find_summary, summarise
-from guestbench.model import Header, Record
+from guestbench.model import Header, Record, Summary
 from guestbench.report.escape import visible
 from guestbench.report.numbers import NOTHING, show_bytes, show_mean, show_seconds
 from guestbench.report.results import IMAGE_SIZE, list_systems, memory_cells, show_outcome
@@ -19,12 +19,15 @@ HEAD = (
 )
 
 
-def render_summary_table(header: Header, records: Sequence[Record]) -> str:
+def render_summary_table(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary] | None = None
+) -> str:
     """One line a system, aligned, then one for each figure of work, kind of failure and system left out.
 
-    Ends with a newline. Whatever a guest printed is shown in printable characters only.
+    `summaries` are those of the records, where the caller has them. Ends with a newline. Whatever a guest
+    printed is shown in printable characters only.
     """
-    summaries = summarise(header, records)
+    summaries = summarise(header, records) if summaries is None else summaries
     rows: list[tuple[str, ...]] = [HEAD]
     for system in list_systems(header):
         image = find_summary(summaries, system.name, IMAGE_SIZE)
