@@ -247,6 +247,19 @@ def raw_table(records: Sequence[Record]) -> Table:
     return Table(head=(*head, "Others' CPU", "Steal", "Load", "Started"), rows=tuple(rows), words=4)
 
 
+SPANS: tuple[tuple[str, dict[str, str], str], ...] = (
+    (READY, {}, "median boot time"),
+    (IMAGE_SIZE, {}, "image size"),
+    ("memory.min", {}, "least RAM to boot"),
+    ("memory.touched", {"state": "idle"}, "RAM touched when idle"),
+    ("surface.syscalls", {}, "number of system calls"),
+    ("work.cpu", {}, "speed of plain computing"),
+    ("net.goodput_in", {}, "throughput of TCP into the guest"),
+    ("net.echo", {"quantile": "0.5"}, "time of a byte to the guest and back"),
+)
+"""The figures of which the summary says in a sentence how far the systems lie apart."""
+
+
 class Span(Frozen):
     """The least and the most of something among the systems, each with the system's name."""
 
@@ -258,15 +271,17 @@ class Span(Frozen):
 
 
 def find_spans(header: Header, summaries: Sequence[Summary]) -> tuple[Span, ...]:
-    """How far median boot times and image sizes lie apart, floors left out; for two systems or more."""
+    """How far the systems lie apart in each of `SPANS`, floors left out; for two systems or more."""
     systems = [system.name for system in list_systems(header) if system.family is not Family.FLOOR]
     found = []
-    for metric, what in ((READY, "median boot time"), (IMAGE_SIZE, "image size")):
-        named = (find_summary(summaries, name, metric) for name in systems)
+    for metric, labels, what in SPANS:
+        named = (find_summary(summaries, name, metric, labels) for name in systems)
         have = [summary for summary in named if summary and summary.n]
         if len(have) < 2:
             continue
         low, high = min(have, key=_median), max(have, key=_median)
+        if low is high:
+            continue
         row = find_metric(header, metric)
         found.append(
             Span(
