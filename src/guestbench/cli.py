@@ -305,9 +305,13 @@ def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
 )
 def report(folder: Path, as_json: bool, stack: Path | None) -> None:
     """Write the reports of the run in DIR again, from its store alone."""
+    import gc
+
     from guestbench.analysis.quality import count_missing
     from guestbench.store import read_store
 
+    # All that is made here is needed to the end, and looking for garbage in it takes a tenth of the time.
+    gc.disable()
     header, records = read_store(folder)
     missing = count_missing(header, records)
     if missing:

@@ -43,6 +43,9 @@ class TidySample(Frozen):
     evidence: str
 
 
+_QUOTE = str.maketrans({character: f"\\{character}" for character in "\\;="})
+
+
 def render_csv(header: Header, records: Sequence[Record]) -> str:
     """results.csv: one row a sample as in RFC 4180, and one without a metric for a trial that has none.
 
@@ -80,9 +83,10 @@ def render_csv(header: Header, records: Sequence[Record]) -> str:
 
 def show_labels(labels: dict[str, str]) -> str:
     r"""Labels as `key=value;key=value`, sorted by key, with a backslash before `\`, `;`, `=` inside."""
-    quote = str.maketrans({character: f"\\{character}" for character in "\\;="})
+    if not labels:
+        return ""
     return ";".join(
-        f"{key.translate(quote)}={value.translate(quote)}" for key, value in sorted(labels.items())
+        f"{key.translate(_QUOTE)}={value.translate(_QUOTE)}" for key, value in sorted(labels.items())
     )
 
 
