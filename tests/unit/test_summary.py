@@ -387,3 +387,11 @@ def test_like_failures_are_told_together() -> None:
     groups = find_failures(failed)
     assert [(g.outcome.reason, len(g.records), g.of) for g in groups] == [("x", 2, 4), ("y", 1, 4)]
     assert summarise_conditions(header, failed)[0].n == 4
+
+
+def test_quartiles_enclose_the_middle_half() -> None:
+    """The spread of skewed times would be told by the SD alone, which one outlier sets."""
+    summary = summary_of(*make_simple_run({"uk": [5, 1, 3, 2, 4, 100]}), "uk")
+    # 1 2 3 4 5 100: at places 2.25 and 4.75.
+    assert (summary.lower_quartile, summary.upper_quartile) == (2.25, 4.75)
+    assert summary_of(*make_simple_run({"uk": [5]}), "uk").lower_quartile is None

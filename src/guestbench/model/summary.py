@@ -16,8 +16,8 @@ class Interval(Frozen):
 class Summary(Frozen):
     """One system's values of one metric: `n` successes, `failed` trials, every value kept in trial order.
 
-    `sd` is the sample standard deviation (n - 1), and is missing below two values; `median_ci` is
-    missing where n is too small for the confidence asked for.
+    `sd` is the sample standard deviation (n - 1), and is missing below two values, as the quartiles are;
+    `median_ci` is missing where n is too small for the confidence asked for.
     """
 
     system: str
@@ -32,4 +32,6 @@ class Summary(Frozen):
     minimum: float | None
     maximum: float | None
     median_ci: Interval | None
+    lower_quartile: float | None = None
+    upper_quartile: float | None = None
     warnings: tuple[str, ...] = ()

@@ -112,12 +112,13 @@ def boot_times(header: Header, summaries: Sequence[Summary], metric: str) -> Tab
                 scale.with_unit(summary.median),
                 f"{_interval(interval, scale)} {scale.unit}" if interval else NOTHING,
                 show_share_finely(interval.confidence) if interval else NOTHING,
+                _quartiles(summary, scale),
                 scale.with_unit(summary.minimum),
                 scale.with_unit(summary.maximum),
             )
         )
     head = ("System", "n", "Failed", "Mean", "SD", "CV", "Median", "Interval of the median", "Its coverage")
-    return Table(head=(*head, "Minimum", "Maximum"), rows=tuple(rows)).without_empty_columns()
+    return Table(head=(*head, "Quartiles", "Minimum", "Maximum"), rows=tuple(rows)).without_empty_columns()
 
 
 def every_value(header: Header, summaries: Sequence[Summary], metric: str) -> tuple[Markdown, ...]:
@@ -321,6 +322,12 @@ def _median_with_interval(summary: Summary) -> str:
     scale = choose_scale(summary.mean, summary.sd)
     median = scale.with_unit(summary.median)
     return f"{median} ({_interval(summary.median_ci, scale)})" if summary.median_ci else median
+
+
+def _quartiles(summary: Summary, scale: Scale) -> str:
+    if summary.lower_quartile is None or summary.upper_quartile is None:
+        return NOTHING
+    return f"{scale.show(summary.lower_quartile)} to {scale.show(summary.upper_quartile)} {scale.unit}"
 
 
 def _interval(interval: Interval, scale: Scale) -> str:
