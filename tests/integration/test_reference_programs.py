@@ -144,11 +144,25 @@ def test_sqlite_s_shell_runs_as_on_linux(sqlite_shell: Path, option: str) -> Non
 # --- programs of ours -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["-static", "-static-pie"])
+def link_with_musl(program: Path) -> None:
+    """Compile the C program of ours with Debian's musl in place of the C library."""
+    musl = from_debian(fetch_library, "musl-dev")
+    library = musl / "usr/lib/x86_64-linux-musl"
+    compilers_own = process.run(["gcc", "-print-file-name=include"]).stdout.decode().strip()
+    argv: list[str | Path] = ["gcc", "-O2", "-static", "-no-pie", "-nostdlib", "-nostdinc"]
+    argv += ["-isystem", musl / "usr/include/x86_64-linux-musl", "-isystem", compilers_own, "-o", program]
+    argv += [library / "crt1.o", library / "crti.o", GUESTS / "libc.c"]
+    process.run([*argv, library / "libc.a", "-lgcc", library / "libc.a", library / "crtn.o"])
+
+
+@pytest.mark.parametrize("kind", ["-static", "-static-pie", pytest.param("musl", marks=pytest.mark.network)])
 def test_a_c_program_runs_as_on_linux(kind: str, option: str, tmp_path: Path) -> None:
     """A program would get other numbers, memory, arguments or files than from the system it was made for."""
     program, words = tmp_path / "libc", tmp_path / "words.txt"
-    process.run(["gcc", "-O2", kind, "-o", program, GUESTS / "libc.c", "-lm"])
+    if kind == "musl":
+        link_with_musl(program)
+    else:
+        process.run(["gcc", "-O2", kind, "-o", program, GUESTS / "libc.c", "-lm"])
     words.write_text("alpha 17\nbeta 3\nthe end\n")
     arguments = ["libc", "a", "b c", "", "d=1"]
     here = run_here(program, arguments, tmp_path, COLOUR="light blue")
