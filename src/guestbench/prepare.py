@@ -33,6 +33,7 @@ from guestbench.model import (
     Absent,
     Accel,
     Experiment,
+    Family,
     Frozen,
     Guest,
     Header,
@@ -57,6 +58,7 @@ from guestbench.probes import find_metrics
 
 Say = Callable[[str], None]
 SEED_BITS = 32
+LINUX_WITNESS = "linux-minimal"
 Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan, WorkPlan)
 
 
@@ -101,7 +103,8 @@ def prepare(request: Request, say: Say) -> Header:
     candidates = _find_systems(experiment, catalogue, request)
     this_host = host.read_host()
     guests, absent = _find_guests(candidates, request, catalogue, experiment.platform.vmm, say)
-    accel = choose_accel(experiment.platform, guests, _boot_once(this_host.digest), say)
+    witnesses = find_witnesses(guests, catalogue)
+    accel = choose_accel(experiment.platform, witnesses, _boot_once(this_host.digest), say)
     platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     guests = tuple(provision.settle(guest, platform, say) for guest in guests)
     kit = _prepare_kit(experiment, guests, say)
@@ -247,6 +250,19 @@ def _find_guests(
     if not guests:
         raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
     return tuple(guests), tuple(absent)
+
+
+def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -> tuple[Guest, ...]:
+    """The guests that show whether KVM works: those to be measured, and a Linux guest if none is among them.
+
+    A broken KVM may boot a small unikernel and then hang under it. A Linux guest is added only if its image
+    is there.
+    """
+    if any(guest.system.family is Family.LINUX for guest in guests):
+        return guests
+    with contextlib.suppress(GuestbenchError):
+        return (*guests, provision.locate(catalogue[LINUX_WITNESS], {}, catalogue))
+    return guests
 
 
 def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:

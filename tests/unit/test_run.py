@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from replay import make_guest, make_header, make_system, write_recording
 
+from guestbench import prepare, provision
 from guestbench.accel import choose_accel
 from guestbench.analysis.memory import find_evidence, find_least
 from guestbench.analysis.quality import find_unfinished
@@ -19,6 +20,7 @@ from guestbench.model import (
     Accel,
     Crashed,
     Experiment,
+    Family,
     Guest,
     Header,
     Job,
@@ -343,3 +345,23 @@ def test_the_forecast_says_at_least_while_it_has_not_seen_every_system(
 def test_only_measured_boots_have_a_block(header: Header) -> None:
     """Warm-ups would be counted as blocks of the paired analysis."""
     assert {t.purpose for t in header.trials if t.block == 0} == {Purpose.WARMUP}
+
+
+def test_a_linux_guest_witnesses_for_kvm_where_none_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A KVM that boots only small unikernels would be chosen for them, and hang under their work."""
+    image = tmp_path / "image"
+    image.touch()
+    unikernel = make_guest(make_system("uk"), image)
+    linux = make_guest(make_system("linux-minimal", family=Family.LINUX), image)
+    catalogue = {"linux-minimal": linux.system}
+    monkeypatch.setattr(provision, "locate", lambda *_: linux)
+    assert prepare.find_witnesses((unikernel,), catalogue) == (unikernel, linux)
+    assert prepare.find_witnesses((linux, unikernel), catalogue) == (linux, unikernel)
+
+    def missing(*_: object) -> Guest:
+        raise ImageError("there is no image", "guestbench systems build linux-minimal")
+
+    monkeypatch.setattr(provision, "locate", missing)
+    assert prepare.find_witnesses((unikernel,), catalogue) == (unikernel,)
