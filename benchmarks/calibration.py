@@ -9,7 +9,7 @@ the log of the serial console for bytes. Instructions are counted by QEMU itself
 `rr=record`). What a boot takes when told the least is subtracted; rounds of times are shuffled, and the
 median of their differences is printed. A busy host makes times longer, and nothing else. Memory is counted
 on machines with PCI only. No figure is held against a bound here:
-`tests/integration/test_reference_calibration.py` does that.
+`tests/integration/reference/test_reference_calibration.py` does that.
 """
 
 from __future__ import annotations
@@ -24,11 +24,21 @@ from pathlib import Path
 from statistics import median
 from typing import cast
 
-from guestbench.model import Accel, Family, Image, Kernel, Net, Ok, Platform, Role, System
-from guestbench.probes.boot import BootResult, watch_boot
+from guestbench.guest.watch import BootResult, watch_boot
+from guestbench.model import (
+    Accel,
+    Family,
+    Image,
+    Kernel,
+    Net,
+    Ok,
+    Platform,
+    Role,
+    System,
+)
 from guestbench.provision.library_os import compile_kernel
 from guestbench.vmm import LaunchSpec, Machine
-from guestbench.vmm.qemu import start
+from guestbench.vmm.qemu.machine import start
 from guestbench.vmm.serial import SerialLog
 
 READY = "[refuk ready]"

@@ -20,9 +20,9 @@ from pathlib import Path
 import msgspec
 from factories import make_run
 
-from guestbench import process
+from guestbench.host import process
 from guestbench.model import Header, Purpose, Record
-from guestbench.store import STORE_NAME
+from guestbench.run.store import STORE_NAME
 
 BOUND_S = 2.0
 replace = msgspec.structs.replace

@@ -21,9 +21,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from guestbench import process
+from guestbench.host import process
 from guestbench.provision.libraries import SUITE, fetch_source
-from guestbench.provision.library_os import KERNEL_SOURCES, NETWORK, STACK_PACKAGE, STACK_SOURCES
+from guestbench.provision.library_os import (
+    KERNEL_SOURCES,
+    NETWORK,
+    STACK_PACKAGE,
+    STACK_SOURCES,
+)
 
 KERNEL = KERNEL_SOURCES
 HARNESSES = Path(__file__).parents[1] / "tests" / "fuzz"

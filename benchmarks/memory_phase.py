@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from guestbench import process
-from guestbench.analysis.memory import find_least
+from guestbench.families.memory.findings import find_least
+from guestbench.families.memory.section import show_least
+from guestbench.host import process
 from guestbench.model import Purpose, Record
-from guestbench.report.memory import show_least
-from guestbench.store import read_store
+from guestbench.run.store import read_store
 
 
 def span_s(records: Sequence[Record]) -> float:

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from guestbench import process
-from guestbench.store import read_store
+from guestbench.host import process
+from guestbench.run.store import read_store
 
 
 def run_timed(system: str, cycles: int, folder: Path) -> tuple[float, float, int]:

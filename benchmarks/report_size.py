@@ -20,10 +20,10 @@ from pathlib import Path
 import msgspec
 from factories import make_run
 
-from guestbench import process
-from guestbench.load import load_experiment
+from guestbench.definition.load import load_experiment
+from guestbench.host import process
 from guestbench.model import Header, Purpose, Record
-from guestbench.store import STORE_NAME, read_store
+from guestbench.run.store import STORE_NAME, read_store
 
 BOUND_S = 3.0
 BOUND_MB = 500.0

@@ -9,7 +9,7 @@ import sys
 import time
 from statistics import median
 
-from guestbench import process
+from guestbench.host import process
 
 COMMANDS = {
     "bare interpreter": (sys.executable, "-c", "pass"),

@@ -24,12 +24,12 @@ from pathlib import Path
 
 from memory_phase import span_s
 
-from guestbench import process
 from guestbench.analysis.summary import find_metric, summarise
-from guestbench.analysis.work import find_checks
+from guestbench.families.work.findings import find_checks
+from guestbench.host import process
 from guestbench.model import Ok
-from guestbench.run import WORKING
-from guestbench.store import read_store
+from guestbench.run.store import read_store
+from guestbench.run.trials import WORKING
 
 BOUND_S = 360.0
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from guestbench import load, process
+from guestbench.definition import load
+from guestbench.host import process
 from guestbench.model import Vmm
 
 ROOT = Path(__file__).parents[2]

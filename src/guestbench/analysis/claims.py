@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from guestbench.analysis.compare import EXACT, Key, Sampled, collect, compare
+from guestbench.analysis.compare import (
+    EXACT,
+    Key,
+    Sampled,
+    collect,
+    compare,
+)
 from guestbench.analysis.summary import COUNTED, add_derived, sort_records
-from guestbench.model import Claim, Family, Header, Interval, Judgement, Purpose, Record, Ruling
+from guestbench.model import (
+    Claim,
+    Family,
+    Header,
+    Interval,
+    Judgement,
+    Purpose,
+    Record,
+    Ruling,
+)
 
 PURPOSES = (*COUNTED, Purpose.SURFACE_IMAGE, Purpose.SURFACE)
 

@@ -15,10 +15,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from guestbench.analysis import inference
-from guestbench.analysis.memory import LEAST, holds
-from guestbench.analysis.summary import COUNTED, READY, add_derived, sort_records
-from guestbench.analysis.work import find_work
-from guestbench.model import Comparison, Family, Header, Interval, Method, Purpose, Record, Verdict
+from guestbench.analysis.summary import (
+    COUNTED,
+    READY,
+    add_derived,
+    sort_records,
+)
+from guestbench.families.memory.findings import LEAST, holds
+from guestbench.families.work.findings import find_work
+from guestbench.model import (
+    Comparison,
+    Family,
+    Header,
+    Interval,
+    Method,
+    Purpose,
+    Record,
+    Verdict,
+)
 
 LEAST_EFFECT = 0.03
 """A ratio within 3% of 1 is no difference that anyone should act on, unless the user says otherwise."""

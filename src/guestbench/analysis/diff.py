@@ -49,9 +49,9 @@ from guestbench.analysis.diff_setting import (
     find_unlike_work,
 )
 from guestbench.analysis.gate import Decision, Gate, GateState
-from guestbench.analysis.memory import holds
 from guestbench.analysis.summary import add_derived, find_metric, sort_records
 from guestbench.errors import UsageError
+from guestbench.families.memory.findings import holds
 from guestbench.model import (
     Better,
     Comparison,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.analysis import quality
 from guestbench.analysis.compare import Key
-from guestbench.analysis.memory import holds
 from guestbench.analysis.quality import count_missing, find_failures
+from guestbench.families.memory.findings import holds
 from guestbench.model import (
     Frozen,
     Guest,

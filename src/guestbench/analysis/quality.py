@@ -5,8 +5,18 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from guestbench.analysis.memory import find_least
-from guestbench.model import Frozen, Guest, Header, MetricFamily, Ok, Outcome, Purpose, Record, Vmm
+from guestbench.families.memory.findings import find_least
+from guestbench.model import (
+    Frozen,
+    Guest,
+    Header,
+    MetricFamily,
+    Ok,
+    Outcome,
+    Purpose,
+    Record,
+    Vmm,
+)
 
 
 class ConditionSummary(Frozen):

@@ -14,9 +14,9 @@ from itertools import count
 
 import msgspec
 
-from guestbench.analysis.memory import LEAST, add_derived_memory, holds
 from guestbench.analysis.stability import find_concerns
-from guestbench.analysis.surface import add_derived_surface
+from guestbench.families.memory.findings import LEAST, add_derived_memory, holds
+from guestbench.families.surface.findings import add_derived_surface
 from guestbench.model import (
     Better,
     Family,

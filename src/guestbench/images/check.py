@@ -24,7 +24,13 @@ from guestbench.images.binary import (
     unusable,
 )
 from guestbench.images.disk import add_suffix, find_format, run_qemu_img
-from guestbench.model import Disk, DiskFormat, Family, Role, System
+from guestbench.model import (
+    Disk,
+    DiskFormat,
+    Family,
+    Role,
+    System,
+)
 
 SECTOR = 512
 BOOT_SIGNATURE = b"\x55\xaa"

@@ -10,8 +10,19 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from guestbench.images.elf_tables import PT_GNU_RELRO, PT_GNU_STACK, ElfTables, Symbols
-from guestbench.images.inspection import Count, Known, Signature, known, unknown
+from guestbench.images.elf_tables import (
+    PT_GNU_RELRO,
+    PT_GNU_STACK,
+    ElfTables,
+    Symbols,
+)
+from guestbench.images.inspection import (
+    Count,
+    Known,
+    Signature,
+    known,
+    unknown,
+)
 from guestbench.images.tree import show
 
 _CANARY = re.compile(rb"[\x64\x65][\x48\x4c][\x8b\x2b\x33\x3b][\x04-\x3c]\x25\x28\0\0\0", re.DOTALL)

@@ -20,7 +20,12 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.tree import Entry, Tree, show, show_path
+from guestbench.images.tree import (
+    Entry,
+    Tree,
+    show,
+    show_path,
+)
 
 MAX_TEXT_BYTES = 4 << 20
 """Of a configuration file; real ones have some KiB."""

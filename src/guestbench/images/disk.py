@@ -13,10 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from guestbench import process
 from guestbench.errors import HostError, ImageError
+from guestbench.host import process
 from guestbench.images import qcow2
-from guestbench.images.binary import Source, open_source, printable, quoted, truncated, unusable
+from guestbench.images.binary import (
+    Source,
+    open_source,
+    printable,
+    quoted,
+    truncated,
+    unusable,
+)
 from guestbench.images.ext import ExtFilesystem, Inode
 from guestbench.model import DiskFormat, Frozen
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from guestbench.images.binary import Source, open_source, truncated, unusable
+from guestbench.images.binary import (
+    Source,
+    open_source,
+    truncated,
+    unusable,
+)
 from guestbench.model import Frozen
 
 MAGIC = b"\x7fELF"

@@ -10,7 +10,7 @@ import os
 import re
 from typing import IO
 
-from guestbench import process
+from guestbench.host import process
 from guestbench.images.binary import Source, unusable
 from guestbench.model import Frozen
 

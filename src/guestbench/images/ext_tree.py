@@ -14,7 +14,12 @@ from typing import NamedTuple
 
 from guestbench.errors import ImageError
 from guestbench.images.binary import Source, unusable
-from guestbench.images.tree import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree
+from guestbench.images.tree import (
+    MAX_ENTRIES,
+    MAX_PATH_BYTES,
+    Entry,
+    Tree,
+)
 
 MAX_READ_BYTES = 4 << 30
 """All reads of one file system together: Debian's takes less than 0.2 GiB; a hostile one ends here."""

@@ -13,8 +13,19 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import HostError, ImageError
-from guestbench.images import contents, disk, elf, linux_kernel
-from guestbench.images.binary import Source, open_source, printable, quoted, unusable
+from guestbench.images import (
+    contents,
+    disk,
+    elf,
+    linux_kernel,
+)
+from guestbench.images.binary import (
+    Source,
+    open_source,
+    printable,
+    quoted,
+    unusable,
+)
 from guestbench.images.ext_tree import read_ext_tree
 from guestbench.images.initramfs import looks_like_archive, open_initramfs
 from guestbench.images.inspection import (
@@ -32,7 +43,12 @@ from guestbench.images.inspection import (
 )
 from guestbench.images.kernel import find_linux_header
 from guestbench.images.package_lists import find_packages
-from guestbench.images.programs import count_in_programs, describe_elf, read_symbols, reason_of
+from guestbench.images.programs import (
+    count_in_programs,
+    describe_elf,
+    read_symbols,
+    reason_of,
+)
 from guestbench.images.tree import Tree
 from guestbench.model import DiskFormat
 

@@ -12,8 +12,19 @@ import zlib
 from pathlib import Path
 
 from guestbench.errors import ImageError
-from guestbench.images.binary import Source, open_source, printable, unusable
-from guestbench.images.inspection import KernelConfig, Known, Option, known, unknown
+from guestbench.images.binary import (
+    Source,
+    open_source,
+    printable,
+    unusable,
+)
+from guestbench.images.inspection import (
+    KernelConfig,
+    Known,
+    Option,
+    known,
+    unknown,
+)
 from guestbench.images.kernel import find_linux_header, find_newest
 from guestbench.images.tree import Entry, Tree, show
 from guestbench.images.unpack import unpack

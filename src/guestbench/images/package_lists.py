@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TypeAlias
 
-from guestbench.images.inspection import Known, Package, known, unknown
+from guestbench.images.inspection import (
+    Known,
+    Package,
+    known,
+    unknown,
+)
 from guestbench.images.tree import Tree, show
 
 MAX_DATABASE_BYTES = 16 << 20

@@ -12,7 +12,15 @@ from guestbench.images import code, elf, linux_kernel
 from guestbench.images.binary import Source, open_source, printable
 from guestbench.images.elf_tables import ElfTables, Symbols
 from guestbench.images.gadgets import MAX_RETURNS, count_gadgets
-from guestbench.images.inspection import CodeFile, Elf, Gadgets, Known, SegmentFound, known, unknown
+from guestbench.images.inspection import (
+    CodeFile,
+    Elf,
+    Gadgets,
+    Known,
+    SegmentFound,
+    known,
+    unknown,
+)
 from guestbench.images.tree import Entry, Tree, show_path
 
 MAX_ELF_BYTES = 128 << 20

@@ -10,7 +10,12 @@ import struct
 from array import array
 from sys import byteorder
 
-from guestbench.images.binary import Source, printable, truncated, unusable
+from guestbench.images.binary import (
+    Source,
+    printable,
+    truncated,
+    unusable,
+)
 from guestbench.model import Frozen
 
 MAGIC = b"QFI\xfb"

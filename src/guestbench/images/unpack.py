@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from guestbench import process
+from guestbench.host import process
 from guestbench.images.binary import Source, unusable
 from guestbench.images.lz4_legacy import MAX_LZ4_BYTES, unpack_lz4
 

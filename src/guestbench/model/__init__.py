@@ -4,9 +4,7 @@ Units are in the names (`t_ns`, `memory_mib`, `size_bytes`) or in a `Metric` row
 Every type decodes strictly: an unknown field is an error, never ignored.
 """
 
-from guestbench.model.base import (
-    Frozen,
-)
+from guestbench.model.base import Frozen
 from guestbench.model.comparison import (
     Comparison,
     Judgement,
@@ -57,10 +55,7 @@ from guestbench.model.run import (
     MemoryPolicy,
     Resume,
 )
-from guestbench.model.summary import (
-    Interval,
-    Summary,
-)
+from guestbench.model.summary import Interval, Summary
 from guestbench.model.system import (
     AlpineInitramfs,
     Assembly,

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from guestbench.model.base import Frozen
-from guestbench.model.experiment import Accel, Experiment, MemoryPlan, Platform, WorkPlan
+from guestbench.model.experiment import (
+    Accel,
+    Experiment,
+    MemoryPlan,
+    Platform,
+    WorkPlan,
+)
 from guestbench.model.record import Metric, Trial
 from guestbench.model.system import Guest, Image, Role
 from guestbench.model.work import Kit

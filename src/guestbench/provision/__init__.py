@@ -12,11 +12,22 @@ import msgspec
 
 from guestbench.errors import ImageError
 from guestbench.images.check import check_bootable
-from guestbench.model import Guest, Role, ShellWork, System
+from guestbench.model import (
+    Guest,
+    Role,
+    ShellWork,
+    System,
+)
 from guestbench.provision import cache, shared
 from guestbench.provision.first_boot import settle
 from guestbench.provision.kit import add_drivers, prepare_kit
-from guestbench.provision.locate import find_guest, find_owner, missing, share_disk, system_folder
+from guestbench.provision.locate import (
+    find_guest,
+    find_owner,
+    missing,
+    share_disk,
+    system_folder,
+)
 from guestbench.provision.make import build_image, fetch_image
 from guestbench.provision.snapshot import take_snapshot
 

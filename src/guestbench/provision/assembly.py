@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guestbench import process
+from guestbench.host import process
 from guestbench.model import Assembly
 
 LOAD_ADDRESS = 0x100000

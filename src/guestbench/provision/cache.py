@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import process
 from guestbench.errors import GuestbenchError, HostError
+from guestbench.host import process
 from guestbench.model import Frozen
 
 BUILDER_VERSION = 1

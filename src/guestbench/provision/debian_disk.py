@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestbench import process
 from guestbench.errors import HostError, ToolFailed
+from guestbench.host import process
 from guestbench.model import DebianDisk
 from guestbench.provision import layout, packages
 from guestbench.provision.cache import free_bytes, outliving_lock

@@ -13,11 +13,23 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import process, vmm
+from guestbench import vmm
 from guestbench.errors import TrialError
-from guestbench.model import Disk, DiskFormat, Frozen, Guest, Image, Kernel, Ok, Platform, Role, Vmm
-from guestbench.probes.boot import watch_boot
-from guestbench.probes.counter import IDLE_SHARE
+from guestbench.guest.idle import IDLE_SHARE
+from guestbench.guest.watch import watch_boot
+from guestbench.host import process
+from guestbench.model import (
+    Disk,
+    DiskFormat,
+    Frozen,
+    Guest,
+    Image,
+    Kernel,
+    Ok,
+    Platform,
+    Role,
+    Vmm,
+)
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.vmm import LaunchSpec, Machine

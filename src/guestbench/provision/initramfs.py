@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from guestbench import process
 from guestbench.errors import HostError
+from guestbench.host import process
 from guestbench.model import DebianInitramfs
 from guestbench.provision import cpio
 from guestbench.provision.packages import PrivateApt

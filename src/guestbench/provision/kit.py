@@ -12,16 +12,24 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import process
+from guestbench.definition.load import load_workload
 from guestbench.errors import HostError, ToolFailed, ToolMissing
-from guestbench.load import load_workload
-from guestbench.model import SERVER, Frozen, Image, Kit, KitWork, Workload, WorkReport
+from guestbench.families.work.check_guest import TOOL_NAMES
+from guestbench.families.work.contract import find_reports
+from guestbench.host import process
+from guestbench.model import (
+    SERVER,
+    Frozen,
+    Image,
+    Kit,
+    KitWork,
+    Workload,
+    WorkReport,
+)
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
 from guestbench.provision.programs import build_program, publish_file
-from guestbench.workloads.check_guest import TOOL_NAMES
-from guestbench.workloads.contract import find_reports
 
 Say = Callable[[str], None]
 

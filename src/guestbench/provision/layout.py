@@ -9,8 +9,8 @@ import struct
 import uuid
 from pathlib import Path
 
-from guestbench import process
 from guestbench.errors import HostError
+from guestbench.host import process
 
 SECTOR = 512
 MIB = 1 << 20

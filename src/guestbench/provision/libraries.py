@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from guestbench import process
 from guestbench.errors import ToolMissing
+from guestbench.host import process
 from guestbench.model import Frozen
 from guestbench.provision import cache
 from guestbench.provision.packages import PrivateApt, parse_control

@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from guestbench import process
+from guestbench.definition.load import SYSTEMS, list_programs
 from guestbench.errors import HostError
-from guestbench.load import SYSTEMS, list_programs
+from guestbench.host import process
 from guestbench.model import LibraryOs
 from guestbench.provision.libraries import Unpacked, fetch_source
 from guestbench.provision.programs import build_program, program_sources

@@ -26,7 +26,12 @@ from guestbench.model import (
     Role,
     System,
 )
-from guestbench.provision import cache, library_os, mirage, shared
+from guestbench.provision import (
+    cache,
+    library_os,
+    mirage,
+    shared,
+)
 from guestbench.provision.digest import read_image
 from guestbench.provision.programs import program_sources
 

@@ -21,8 +21,23 @@ from guestbench.model import (
     Mirage,
     System,
 )
-from guestbench.provision import alpine, assembly, cache, debian_disk, download, initramfs, library_os, mirage
-from guestbench.provision.locate import FETCHED_FILES, build_sources, built_files, find_built, find_fetched
+from guestbench.provision import (
+    alpine,
+    assembly,
+    cache,
+    debian_disk,
+    download,
+    initramfs,
+    library_os,
+    mirage,
+)
+from guestbench.provision.locate import (
+    FETCHED_FILES,
+    build_sources,
+    built_files,
+    find_built,
+    find_fetched,
+)
 from guestbench.provision.programs import build_program
 
 Say = Callable[[str], None]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from guestbench import process
 from guestbench.errors import HostError, ToolFailed, ToolMissing
+from guestbench.host import process
 from guestbench.provision import cache
 from guestbench.provision.programs import program_sources, source_digest
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from guestbench import process
 from guestbench.errors import HostError, ToolFailed
+from guestbench.host import process
 from guestbench.model import Frozen
 from guestbench.provision.cache import cache_folder
 

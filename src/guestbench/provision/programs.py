@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import process
+from guestbench.definition.load import SYSTEMS, WORKLOADS
 from guestbench.errors import HostError
-from guestbench.load import SYSTEMS, WORKLOADS
+from guestbench.host import process
 from guestbench.model import SERVER, Frozen, Image
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image

@@ -18,14 +18,21 @@ import msgspec
 
 from guestbench import vmm
 from guestbench.errors import TrialError
-from guestbench.model import Frozen, Guest, Image, Ok, Platform, Role
-from guestbench.probes.boot import watch_boot
+from guestbench.guest.console import watch
+from guestbench.guest.watch import watch_boot
+from guestbench.model import (
+    Frozen,
+    Guest,
+    Image,
+    Ok,
+    Platform,
+    Role,
+)
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.first_boot import create_layer, disk_format
 from guestbench.vmm import LaunchSpec
-from guestbench.vmm.console import watch
-from guestbench.vmm.qemu import build_argv
+from guestbench.vmm.qemu.machine import build_argv
 from guestbench.vmm.serial import SerialLog
 
 Say = Callable[[str], None]

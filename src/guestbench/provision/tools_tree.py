@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import process
 from guestbench.errors import HostError, ToolFailed
+from guestbench.host import process
 from guestbench.images.binary import open_source
 from guestbench.images.elf_tables import ElfTables
 from guestbench.model import Frozen

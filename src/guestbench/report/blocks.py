@@ -13,7 +13,7 @@ from functools import lru_cache
 from html import escape as escape_html
 
 from guestbench.model import Frozen
-from guestbench.report.numbers import NOTHING
+from guestbench.page.numbers import NOTHING
 from guestbench.report.results import UNKNOWN
 from guestbench.report.sorting import sort_key
 from guestbench.report.tags import EMPTY, Html, tag

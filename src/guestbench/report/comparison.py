@@ -6,11 +6,19 @@ from collections.abc import Sequence
 
 from guestbench.analysis.compare import LEAST_EFFECT
 from guestbench.analysis.summary import find_metric
-from guestbench.model import Comparison, Header, Interval, Judgement, Method, Ruling, Verdict
-from guestbench.report.escape import code, escape
-from guestbench.report.numbers import NOTHING, show_exact, show_ratio
+from guestbench.model import (
+    Comparison,
+    Header,
+    Interval,
+    Judgement,
+    Method,
+    Ruling,
+    Verdict,
+)
+from guestbench.page.escape import code, escape
+from guestbench.page.numbers import NOTHING, show_exact, show_ratio
+from guestbench.page.table import Table
 from guestbench.report.results import show_amount
-from guestbench.report.table import Table
 
 METHODS = {Method.BLOCKS: "blocks", Method.SAMPLES: "samples", Method.EXACT: "exact", Method.NONE: NOTHING}
 SMALLEST_P = 0.001

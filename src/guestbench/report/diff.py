@@ -14,9 +14,20 @@ from guestbench.analysis.diff import Change, Lost, RunDiff
 from guestbench.analysis.diff_setting import Failed, find_mismatches
 from guestbench.analysis.gate import Decision, GateState
 from guestbench.errors import UsageError
-from guestbench.model import Better, Header, Interval, Method, Verdict
-from guestbench.report.escape import Markdown, code, escape, visible
-from guestbench.report.numbers import (
+from guestbench.model import (
+    Better,
+    Header,
+    Interval,
+    Method,
+    Verdict,
+)
+from guestbench.page.escape import (
+    Markdown,
+    code,
+    escape,
+    visible,
+)
+from guestbench.page.numbers import (
     NOTHING,
     show_bytes,
     show_exact,
@@ -24,8 +35,8 @@ from guestbench.report.numbers import (
     show_rate,
     show_seconds,
 )
+from guestbench.page.table import Table
 from guestbench.report.results import show_outcome
-from guestbench.report.table import Table
 
 GAP = "  "
 HEAD = ("System", "Metric", "Old", "New", "Ratio", "Interval", "p, adjusted", "n", "Verdict")

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guestbench.analysis.milestones import Step, milestone_steps
 from guestbench.analysis.summary import summarise
-from guestbench.model import Comparison, Frozen, Header, Judgement, Record, Summary
+from guestbench.families.boot.milestones import Step, milestone_steps
+from guestbench.model import (
+    Comparison,
+    Frozen,
+    Header,
+    Judgement,
+    Record,
+    Summary,
+)
 
 
 class Findings(Frozen):

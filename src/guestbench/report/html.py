@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guestbench.model import Header, Record
+from guestbench.page.svg import fills
 from guestbench.report.blocks import MAIN, Heading, convert
 from guestbench.report.findings import Findings
 from guestbench.report.plots.boots import boot_timeline, every_boot
 from guestbench.report.plots.images import image_sizes
 from guestbench.report.plots.memory import least_memory, memory_over_time
 from guestbench.report.plots.ratios import ratio_forest
-from guestbench.report.svg import fills
 from guestbench.report.tags import EMPTY, Html, tag
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -23,8 +23,8 @@ from guestbench.images.inspection import (
     Program,
     User,
 )
-from guestbench.report.escape import visible
-from guestbench.report.numbers import show_bytes_exactly, show_exact, show_share
+from guestbench.page.escape import visible
+from guestbench.page.numbers import show_bytes_exactly, show_exact, show_share
 
 T = TypeVar("T")
 LISTED = 30

@@ -28,14 +28,29 @@ from guestbench.analysis.summary import (
     smallest_sample,
     summarise,
 )
-from guestbench.analysis.surface import find_rows
-from guestbench.analysis.work import find_work
-from guestbench.model import Header, Ok, Purpose, Record, ShellWork, Summary
-from guestbench.report import memory, results, setting, surface, work
-from guestbench.report.escape import Markdown, code, code_block, escape
+from guestbench.families.memory import section as memory
+from guestbench.families.surface import section as surface
+from guestbench.families.surface.findings import find_rows
+from guestbench.families.work import section as work
+from guestbench.families.work.findings import find_work
+from guestbench.model import (
+    Header,
+    Ok,
+    Purpose,
+    Record,
+    ShellWork,
+    Summary,
+)
+from guestbench.page.escape import (
+    Markdown,
+    code,
+    code_block,
+    escape,
+)
+from guestbench.page.numbers import show_seconds
+from guestbench.page.table import Table
+from guestbench.report import results, setting
 from guestbench.report.findings import Findings, analyse
-from guestbench.report.numbers import show_seconds
-from guestbench.report.table import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 

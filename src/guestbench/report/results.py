@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from guestbench.analysis.milestones import Step
-from guestbench.analysis.summary import ABOVE_FLOOR, READY, find_metric, find_summary, variation
+from guestbench.analysis.summary import (
+    ABOVE_FLOOR,
+    READY,
+    find_metric,
+    find_summary,
+    variation,
+)
+from guestbench.families.boot.milestones import Step
 from guestbench.model import (
     Family,
     Frozen,
@@ -20,8 +26,8 @@ from guestbench.model import (
     Summary,
     System,
 )
-from guestbench.report.escape import Markdown, code, escape
-from guestbench.report.numbers import (
+from guestbench.page.escape import Markdown, code, escape
+from guestbench.page.numbers import (
     NOTHING,
     Scale,
     choose_finer,
@@ -34,7 +40,7 @@ from guestbench.report.numbers import (
     show_seconds,
     show_share,
 )
-from guestbench.report.table import Table
+from guestbench.page.table import Table
 
 IMAGE_SIZE = "image.file"
 CPU = "boot.cpu"

@@ -22,9 +22,9 @@ from guestbench.model import (
     Record,
     Role,
 )
-from guestbench.report.escape import Markdown, code, escape
-from guestbench.report.numbers import show_bytes_exactly, show_exact, show_share
-from guestbench.report.table import Table
+from guestbench.page.escape import Markdown, code, escape
+from guestbench.page.numbers import show_bytes_exactly, show_exact, show_share
+from guestbench.page.table import Table
 
 
 class CommandLine(Frozen):

@@ -11,14 +11,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from guestbench.analysis.layers import LayerCost, find_layers
 from guestbench.analysis.summary import READY, find_summary, summarise
 from guestbench.errors import UsageError
+from guestbench.families.boot.layers import LayerCost, find_layers
 from guestbench.model import Family, Header, Record
-from guestbench.report.escape import code, escape
-from guestbench.report.numbers import NOTHING, show_bytes, show_mean
+from guestbench.page.escape import code, escape
+from guestbench.page.numbers import NOTHING, show_bytes, show_mean
+from guestbench.page.table import Table
 from guestbench.report.results import list_systems, memory_cells
-from guestbench.report.table import Table
 
 BEGIN = "<!-- guestbench: begin of measured figures; guestbench report writes them -->"
 END = "<!-- guestbench: end of measured figures -->"

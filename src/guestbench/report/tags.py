@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape as escape_html
 
-from guestbench.report.escape import visible
+from guestbench.page.escape import visible
 
 
 class Html(str):

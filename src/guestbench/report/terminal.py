@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guestbench.analysis.quality import find_failures
-from guestbench.analysis.summary import ABOVE_FLOOR, READY, find_summary, summarise
+from guestbench.analysis.summary import (
+    ABOVE_FLOOR,
+    READY,
+    find_summary,
+    summarise,
+)
+from guestbench.families.work.section import summary_lines
 from guestbench.model import Header, Record, Summary
-from guestbench.report.escape import visible
-from guestbench.report.numbers import NOTHING, show_bytes, show_mean, show_seconds
-from guestbench.report.results import IMAGE_SIZE, list_systems, memory_cells, show_outcome
-from guestbench.report.work import summary_lines
+from guestbench.page.escape import visible
+from guestbench.page.numbers import (
+    NOTHING,
+    show_bytes,
+    show_mean,
+    show_seconds,
+)
+from guestbench.report.results import (
+    IMAGE_SIZE,
+    list_systems,
+    memory_cells,
+    show_outcome,
+)
 
 GAP = "  "
 HEAD = (

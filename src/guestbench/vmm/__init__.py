@@ -11,7 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from guestbench.model import Boot, Frozen, Image, Platform, Role, Vmm
+from guestbench.model import (
+    Boot,
+    Frozen,
+    Image,
+    Platform,
+    Role,
+    Vmm,
+)
 
 if TYPE_CHECKING:
     from guestbench.vmm.link import Link

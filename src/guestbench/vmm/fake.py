@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guestbench.errors import HostError
-from guestbench.vmm import Chunk, Footprint, LaunchSpec, Machine, Qmp
+from guestbench.vmm import (
+    Chunk,
+    Footprint,
+    LaunchSpec,
+    Machine,
+    Qmp,
+)
 from guestbench.vmm.serial import read_recording
 
 if TYPE_CHECKING:

@@ -6,10 +6,21 @@ from collections.abc import Sequence
 
 from guestbench.model import Better, Header, Record
 from guestbench.report.export.action_benchmark import render_action_benchmark
-from guestbench.report.export.document import JSON_VERSION, Results, render_json, render_schema
+from guestbench.report.export.document import (
+    JSON_VERSION,
+    Results,
+    render_json,
+    render_schema,
+)
 from guestbench.report.export.hyperfine import render_hyperfine
 from guestbench.report.export.openmetrics import render_openmetrics
-from guestbench.report.export.table import COLUMNS, TidySample, guard, render_csv, show_labels
+from guestbench.report.export.table import (
+    COLUMNS,
+    TidySample,
+    guard,
+    render_csv,
+    show_labels,
+)
 from guestbench.report.formats import Format
 
 __all__ = [

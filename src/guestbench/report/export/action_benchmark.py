@@ -12,7 +12,12 @@ import msgspec
 
 from guestbench.analysis.compare import is_compared
 from guestbench.analysis.summary import find_metric, summarise
-from guestbench.model import Better, Header, Record, Summary
+from guestbench.model import (
+    Better,
+    Header,
+    Record,
+    Summary,
+)
 
 
 def render_action_benchmark(

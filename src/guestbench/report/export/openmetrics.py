@@ -12,8 +12,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, summarise
-from guestbench.model import Header, Metric, Ok, Purpose, Record, Summary
-from guestbench.report.escape import visible
+from guestbench.model import (
+    Header,
+    Metric,
+    Ok,
+    Purpose,
+    Record,
+    Summary,
+)
+from guestbench.page.escape import visible
 
 PREFIX = "guestbench_"
 UNITS = {"s": ("seconds", 1), "KiB": ("bytes", 1024), "MiB": ("bytes", 1 << 20)}

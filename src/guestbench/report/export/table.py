@@ -7,7 +7,13 @@ import io
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.summary import add_derived, find_metric
-from guestbench.model import Frozen, Header, Provenance, Purpose, Record
+from guestbench.model import (
+    Frozen,
+    Header,
+    Provenance,
+    Purpose,
+    Record,
+)
 from guestbench.report.results import outcome_name
 
 COLUMNS = (

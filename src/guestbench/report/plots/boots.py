@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf
 
-from guestbench.analysis.milestones import READY_MARK, Step
 from guestbench.analysis.summary import READY, find_summary
+from guestbench.families.boot.milestones import READY_MARK, Step
 from guestbench.model import Header, Summary
-from guestbench.report.numbers import show_mean, show_seconds, show_share
-from guestbench.report.plots.common import BAR, FAR_APART, ROW, UNDER_NAME, part_look, system_kind
-from guestbench.report.results import list_systems
-from guestbench.report.svg import (
+from guestbench.page.numbers import show_mean, show_seconds, show_share
+from guestbench.page.svg import (
     BELOW,
     Axis,
     bar,
@@ -27,6 +25,15 @@ from guestbench.report.svg import (
     row_name,
     shorten,
 )
+from guestbench.report.plots.common import (
+    BAR,
+    FAR_APART,
+    ROW,
+    UNDER_NAME,
+    part_look,
+    system_kind,
+)
+from guestbench.report.results import list_systems
 from guestbench.report.tags import EMPTY, Html, tag
 
 RADII = ((60, 3.0), (300, 2.0), (inf, 1.2))

@@ -6,8 +6,8 @@ Figures are looked up and never calculated.
 from __future__ import annotations
 
 from guestbench.model import Header
+from guestbench.page.svg import FILLS, KINDS
 from guestbench.report.results import list_systems
-from guestbench.report.svg import FILLS, KINDS
 
 FAR_APART = 8
 """From this ratio on between the largest and the smallest, sizes and times do not fit one linear axis."""

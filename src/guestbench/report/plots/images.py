@@ -11,10 +11,8 @@ import msgspec
 
 from guestbench.analysis.summary import find_metric, find_summary
 from guestbench.model import Header, Summary
-from guestbench.report.numbers import BYTE_UNITS, show_bytes
-from guestbench.report.plots.common import BAR, ROW, UNDER_NAME, part_look
-from guestbench.report.results import IMAGE_SIZE, list_systems
-from guestbench.report.svg import (
+from guestbench.page.numbers import BYTE_UNITS, show_bytes
+from guestbench.page.svg import (
     BELOW,
     Axis,
     bar,
@@ -27,6 +25,13 @@ from guestbench.report.svg import (
     plot,
     row_name,
 )
+from guestbench.report.plots.common import (
+    BAR,
+    ROW,
+    UNDER_NAME,
+    part_look,
+)
+from guestbench.report.results import IMAGE_SIZE, list_systems
 from guestbench.report.tags import EMPTY, Html, tag
 
 SIZES = (IMAGE_SIZE, "image.zstd", "image.rootfs", "image.kernel", "image.initrd", "image.virtual")

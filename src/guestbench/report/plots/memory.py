@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guestbench.analysis.memory import Evidence, find_evidence, find_least
-from guestbench.model import Frozen, Header, Record, Series
-from guestbench.report.memory import TOUCHED, VMM, show_least
-from guestbench.report.numbers import show_kib, show_seconds
-from guestbench.report.plots.common import FAR_APART, system_kind
-from guestbench.report.results import list_systems
-from guestbench.report.svg import (
+from guestbench.families.memory.findings import Evidence, find_evidence, find_least
+from guestbench.families.memory.section import TOUCHED, VMM, show_least
+from guestbench.model import (
+    Frozen,
+    Header,
+    Record,
+    Series,
+)
+from guestbench.page.numbers import show_kib, show_seconds
+from guestbench.page.svg import (
     BELOW,
     Axis,
     choose_axis,
@@ -26,6 +29,8 @@ from guestbench.report.svg import (
     plot,
     row_name,
 )
+from guestbench.report.plots.common import FAR_APART, system_kind
+from guestbench.report.results import list_systems
 from guestbench.report.tags import EMPTY, Html, tag
 
 CURVES = 260

@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from math import isinf
 
 from guestbench.analysis.summary import find_metric
-from guestbench.model import Comparison, Header, Judgement, Verdict
-from guestbench.report.numbers import show_ratio
-from guestbench.report.plots.common import UNDER_NAME
-from guestbench.report.svg import (
+from guestbench.families.work.section import show_parameter
+from guestbench.model import (
+    Comparison,
+    Header,
+    Judgement,
+    Verdict,
+)
+from guestbench.page.numbers import show_ratio
+from guestbench.page.svg import (
     BELOW,
     Axis,
     bar,
@@ -25,8 +30,8 @@ from guestbench.report.svg import (
     plot,
     row_name,
 )
+from guestbench.report.plots.common import UNDER_NAME
 from guestbench.report.tags import EMPTY, Html
-from guestbench.report.work import show_parameter
 
 GROUP, FOREST_ROW, LINE = 30, 33, 16
 NARROW = 36

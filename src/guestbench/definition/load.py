@@ -1,0 +1,308 @@
+"""Loads experiment and system files into the model, reporting all mistakes of a file at once; starts nothing.
+
+A definition is TOML. Each mistake names the file, the table, the key and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from guestbench.definition.decode import find_mistakes, quote, suggest
+from guestbench.definition.rules import (
+    experiment_rules,
+    one_of,
+    system_rules,
+    workload_rules,
+)
+from guestbench.errors import DefinitionError, UsageError
+from guestbench.model import (
+    Experiment,
+    Family,
+    System,
+    Workload,
+)
+
+PACKAGE = Path(__file__).parents[1]
+SYSTEMS = PACKAGE / "systems"
+EXPERIMENTS = PACKAGE / "experiments"
+WORKLOADS = PACKAGE / "workloads"
+SYSTEM_FILE = "system.toml"
+
+LIST_SYSTEMS = "guestbench systems list"
+
+Definition = TypeVar("Definition", bound=msgspec.Struct)
+
+
+class Catalogue(Mapping[str, System]):
+    """The systems of a folder by name. Each is loaded when it is asked for: a broken one breaks no other.
+
+    Looking a system up, or iterating over values or items, raises DefinitionError where its file is broken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names = tuple(sorted(each.parent.name for each in folder.glob(f"*/{SYSTEM_FILE}")))
+        self._loaded: dict[str, System] = {}
+
+    def __getitem__(self, name: str) -> System:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._loaded:
+            self._loaded[name] = load_system(self.folder / name, self._names)
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own would load the file, and a broken system would seem not to be there.
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def load_catalogue(folder: Path = SYSTEMS) -> Catalogue:
+    """The catalogue: every folder with a `system.toml` below `folder`."""
+    return Catalogue(folder)
+
+
+def find_system(reference: str, catalogue: Mapping[str, System], base: Path) -> System:
+    """The system that `reference` names: one of the catalogue, or a folder (it has a `/`) relative to `base`.
+
+    Raises:
+        UsageError: there is no such system.
+        DefinitionError: its system.toml has mistakes.
+    """
+    if is_folder(reference):
+        return load_system(find_folder(reference, base), tuple(catalogue))
+    if reference not in catalogue:
+        raise UsageError(
+            f"unknown system {quote(reference)}; {suggest(reference, catalogue.keys())}", LIST_SYSTEMS
+        )
+    return catalogue[reference]
+
+
+def system_folder(reference: str, base: Path = Path(), folder: Path = SYSTEMS) -> Path:
+    """Where the sources of a system lie, whether `reference` is a name of the catalogue or a folder."""
+    return find_folder(reference, base) if is_folder(reference) else folder / reference
+
+
+def is_folder(reference: str) -> bool:
+    """Whether a reference to a system is a folder rather than a name of the catalogue."""
+    return "/" in reference
+
+
+def find_folder(reference: str, base: Path) -> Path:
+    """The absolute path of a user's system folder."""
+    return (base / Path(reference).expanduser()).resolve()
+
+
+def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
+    """Load `folder`/system.toml. `catalogue` holds the names of the systems whose disk it may share.
+
+    Raises:
+        DefinitionError: the file is missing or has mistakes.
+    """
+    file = folder / SYSTEM_FILE
+    example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
+    data = _read(file, example)
+    rules = system_rules(folder, catalogue, list_workloads(), list_programs())
+    problems = list(find_mistakes(data, System, rules))
+    problems += _find_unknown_milestones(data)
+    name = data.get("name")
+    if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
+        problems.append(f"name: must be the folder's name, {quote(folder.name)}; found {quote(name)}")
+    return _convert(file, data, System, problems, example)
+
+
+def list_workloads() -> tuple[str, ...]:
+    """The names of the workloads."""
+    return tuple(sorted(each.stem for each in WORKLOADS.glob("*.toml")))
+
+
+def list_programs() -> tuple[str, ...]:
+    """The names of the workload programs whose sources are here."""
+    return tuple(sorted(path.name for path in (WORKLOADS / "programs").iterdir() if path.is_dir()))
+
+
+def load_workload(name: str) -> Workload:
+    """The workload of that name.
+
+    Raises:
+        UsageError: there is none.
+        DefinitionError: its file has mistakes.
+    """
+    if name not in list_workloads():
+        raise UsageError(
+            f"unknown workload {quote(name)}; {suggest(name, list_workloads())}", "guestbench workloads"
+        )
+    file = WORKLOADS / f"{name}.toml"
+    example = _example_of(WORKLOADS / "cpu.toml")
+    data = _read(file, example)
+    problems = list(find_mistakes(data, Workload, workload_rules()))
+    if data.get("name") != name:
+        problems.append(f"name: must be the file's name, {quote(name)}")
+    return _convert(file, data, Workload, problems, example)
+
+
+def list_experiments() -> tuple[str, ...]:
+    """The names of the experiments that come with the package."""
+    return tuple(sorted(each.stem for each in EXPERIMENTS.glob("*.toml")))
+
+
+def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Experiment:
+    """Load an experiment of the package by name, or any by its path (with a `/`, or ending in `.toml`).
+
+    Folders among its systems are relative to the experiment's file and come back as absolute paths.
+
+    Raises:
+        UsageError: there is no such experiment.
+        DefinitionError: its file, or the file of a system folder that it names, has mistakes.
+    """
+    known = catalogue if catalogue is not None else load_catalogue()
+    file = _find_experiment(reference)
+    base = file.parent
+    example = _example_of(EXPERIMENTS / "seed.toml")
+    data = _read(file, example)
+
+    def check_reference(value: str) -> Iterator[str]:
+        if not is_folder(value):
+            yield from one_of("system", known)(value)
+        elif not (find_folder(value, base) / SYSTEM_FILE).is_file():
+            yield f"no {SYSTEM_FILE} in folder {quote(value)}"
+
+    problems = find_mistakes(data, Experiment, experiment_rules(check_reference, list_workloads()))
+    hint = LIST_SYSTEMS if any("unknown system" in each for each in problems) else example
+    references = [*_references(data, "systems"), *_references(data, "optional")]
+    names, broken = _load_folders([each for each in references if is_folder(each)], known, base)
+    names.update(each for each in references if not is_folder(each))
+    compared = _find_strangers(data, names)
+    twice = tuple(f"system {quote(name)} is named {n} times" for name, n in names.items() if n > 1)
+    experiment = _convert(file, data, Experiment, (*problems, *twice, *compared), hint, broken)
+    return msgspec.structs.replace(
+        experiment,
+        systems=_absolute(experiment.systems, base),
+        optional=_absolute(experiment.optional, base),
+    )
+
+
+def _find_unknown_milestones(data: dict[str, object]) -> list[str]:
+    """Mistakes in the milestones between which layers lie."""
+
+    def tables(key: str) -> list[dict[str, object]]:
+        listed = data.get(key)
+        return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+    known = one_of("milestone", [str(each.get("name")) for each in tables("milestones")] + ["ready"])
+    return [
+        f"[layers] {number}: {key}: {mistake}"
+        for number, layer in enumerate(tables("layers"), 1)
+        for key in ("since", "until")
+        if isinstance(layer.get(key), str) and layer[key]
+        for mistake in known(str(layer[key]))
+    ]
+
+
+def _find_strangers(data: dict[str, object], names: Collection[str]) -> tuple[str, ...]:
+    """Mistakes in the names of systems that the experiment compares but does not measure."""
+    known = one_of("system of this experiment", (*names, Family.UNIKERNEL.value))
+    baseline, claims = data.get("baseline"), data.get("claims")
+    places = [("baseline", baseline)] if baseline else []
+    for number, claim in enumerate(claims if isinstance(claims, list) else (), 1):
+        if isinstance(claim, dict):
+            places += [(f"[claims] {number}: {key}", claim.get(key)) for key in ("system", "against")]
+    return tuple(
+        f"{place}: {mistake}"
+        for place, name in places
+        if isinstance(name, str) and name
+        for mistake in known(name)
+    )
+
+
+def _find_experiment(reference: str) -> Path:
+    if is_folder(reference) or reference.endswith(".toml"):
+        return Path(reference).expanduser().absolute()
+    names = list_experiments()
+    if reference not in names:
+        raise UsageError(
+            f"unknown experiment {quote(reference)}; {suggest(reference, names)}",
+            "guestbench run seed",
+        )
+    return EXPERIMENTS / f"{reference}.toml"
+
+
+def _absolute(references: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    return tuple(str(find_folder(each, base)) if is_folder(each) else each for each in references)
+
+
+def _references(data: dict[str, object], key: str) -> set[str]:
+    listed = data.get(key)
+    return {each for each in listed if isinstance(each, str)} if isinstance(listed, list) else set()
+
+
+def _load_folders(
+    references: list[str], catalogue: Catalogue, base: Path
+) -> tuple[Counter[str], tuple[str, ...]]:
+    """The names of the systems in users' folders, and the mistakes in their files."""
+    names: Counter[str] = Counter()
+    broken: dict[str, None] = {}
+    for reference in references:
+        folder = find_folder(reference, base)
+        if (folder / SYSTEM_FILE).is_file():
+            try:
+                names[load_system(folder, tuple(catalogue)).name] += 1
+            except DefinitionError as wrong:
+                broken.update(dict.fromkeys(wrong.problems))
+    return names, tuple(broken)
+
+
+def _read(file: Path, hint: str) -> dict[str, object]:
+    shown = quote_path(file)
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        problem = f"{shown}: no such file"
+    except OSError as wrong:
+        problem = f"{shown}: cannot be read: {wrong.strerror}"
+    except UnicodeDecodeError as wrong:
+        problem = f"{shown}: not UTF-8 text (byte {wrong.start})"
+    except tomllib.TOMLDecodeError as wrong:
+        problem = f"{shown}: not TOML: {wrong}"
+    except RecursionError:
+        problem = f"{shown}: not TOML: nested too deeply"
+    raise DefinitionError((problem,), hint)
+
+
+def _convert(
+    file: Path,
+    data: dict[str, object],
+    wanted: type[Definition],
+    problems: Sequence[str],
+    hint: str,
+    elsewhere: tuple[str, ...] = (),
+) -> Definition:
+    if problems or elsewhere:
+        shown = quote_path(file)
+        raise DefinitionError((*(f"{shown}: {each}" for each in problems), *elsewhere), hint)
+    return msgspec.convert(data, wanted)
+
+
+def quote_path(file: Path) -> str:
+    """A path for a message: relative where it lies below the working folder, control characters escaped."""
+    try:
+        shown = str(file.relative_to(Path.cwd()))
+    except ValueError:
+        shown = str(file)
+    return shown if shown.isprintable() else shown.encode("unicode_escape").decode()
+
+
+def _example_of(file: Path) -> str:
+    return f"cat {shlex.quote(str(file))}  # one that loads"

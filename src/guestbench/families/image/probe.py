@@ -1,0 +1,214 @@
+"""Image size: what a guest's files hold, measured on the images as provisioned; it never starts a VM.
+
+Where a guest boots from several files, a sample without labels is the sum over all of them, and one sample
+with the label `role` (kernel, initrd or disk) stands for each file. Samples that do not apply are absent,
+and so are those from inside a file system that cannot be read without mounting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from guestbench.errors import ImageError, ToolFailed
+from guestbench.host import process
+from guestbench.images import disk, elf
+from guestbench.images.kernel import find_newest
+from guestbench.model import (
+    Better,
+    Guest,
+    Kernel,
+    Metric,
+    MetricFamily,
+    Provenance,
+    Role,
+    Sample,
+)
+
+ZSTD = ("zstd", "-3", "--single-thread", "--quiet", "--stdout")
+READ_BYTES = 1 << 20
+EXIT_S = 60.0
+
+
+def _metric(name: str, title: str, text: str) -> Metric:
+    return Metric(
+        name=name, title=title, family=MetricFamily.IMAGE, unit="bytes", better=Better.LOWER, help=text
+    )
+
+
+METRICS = (
+    _metric(
+        "image.file",
+        "Image files",
+        "Length of all files that the guest boots from, as provisioned (stat, st_size); label role=NAME for "
+        "each where there are several. A disk counts in its own format, so that compression inside a qcow2 "
+        "shows. A kernel that was taken out of the guest's disk counts beside the disk.",
+    ),
+    _metric(
+        "image.allocated",
+        "Allocated on the host",
+        "Space that these files take on the host's file system (stat, st_blocks of 512 bytes); holes take "
+        "none.",
+    ),
+    _metric(
+        "image.virtual",
+        "Virtual disk size",
+        "Size of the disk as the guest sees it (qemu-img info, virtual-size).",
+    ),
+    _metric(
+        "image.zstd",
+        "Compressed",
+        "Bytes that zstd -3 --single-thread makes of the contents of the files, each compressed by itself; "
+        "of a disk, its contents as a raw disk, so that disk image formats do not matter. What is compressed "
+        "already (a bzImage, an initrd) is not unpacked first.",
+    ),
+    _metric(
+        "image.rootfs",
+        "Root file system used",
+        "Blocks of the disk's root file system that are not free, in bytes (from the superblock of ext4, as "
+        "dumpe2fs prints it): files, their metadata, inode tables and the journal.",
+    ),
+    _metric(
+        "image.kernel",
+        "Kernel",
+        "Length of the kernel file: the one given to -kernel, or the newest vmlinuz in /boot of the disk.",
+    ),
+    _metric(
+        "image.initrd",
+        "Initial ramdisk",
+        "Length of the initial ramdisk: the one given to -initrd, or the one beside the kernel in the disk's "
+        "/boot.",
+    ),
+    _metric(
+        "image.cmdline",
+        "Kernel command line",
+        "Length of the command line that -append gives to the kernel, in bytes of UTF-8. The one in the "
+        "configuration of a disk's boot loader is not counted.",
+    ),
+    _metric(
+        "image.text",
+        "Text",
+        "Bytes in the file of the executable LOAD segments of an ELF kernel; by the true ELF64 headers where "
+        "it is wrapped for a 32-bit loader. A bzImage is not unpacked and has none.",
+    ),
+    _metric(
+        "image.data",
+        "Data",
+        "Bytes in the file of the other LOAD segments of an ELF kernel, read-only data and headers included.",
+    ),
+    _metric(
+        "image.bss",
+        "BSS",
+        "Memory that the LOAD segments of an ELF kernel ask for beyond their bytes in the file.",
+    ),
+)
+
+
+def measure(guest: Guest, scratch: Path) -> tuple[Sample, ...]:
+    """Measure a guest's pristine images. `scratch` is a folder with room for a disk's contents as a raw file.
+
+    Raises:
+        ImageError: an image cannot be read.
+        HostError: a program is missing or fails, or there is no room in `scratch`.
+        OSError: `scratch` cannot be written.
+    """
+    paths = {role: Path(image.path) for role, image in guest.pristine.items()}
+    boot = guest.system.boot
+    stats = {role: path.stat() for role, path in paths.items()}
+    samples = [
+        *_per_file("image.file", {role: facts.st_size for role, facts in stats.items()}),
+        *_per_file("image.allocated", {role: facts.st_blocks * 512 for role, facts in stats.items()}),
+    ]
+    packed: dict[Role, int] = {
+        role: count_compressed(path) for role, path in paths.items() if role is not Role.DISK
+    }
+    if Role.DISK in paths:
+        raw = scratch / "disk.raw"
+        try:
+            disk.convert_to_raw(paths[Role.DISK], raw)
+            packed[Role.DISK] = count_compressed(raw)
+            samples.append(_bytes("image.virtual", disk.read_info(paths[Role.DISK]).virtual_bytes))
+            samples += _measure_filesystem(raw, with_kernel=not isinstance(boot, Kernel))
+        finally:
+            raw.unlink(missing_ok=True)
+    samples += _per_file("image.zstd", packed)
+    if isinstance(boot, Kernel):
+        samples += _measure_kernel(boot, paths)
+    order = {row.name: number for number, row in enumerate(METRICS)}
+    return tuple(sorted(samples, key=lambda sample: (order[sample.metric], bool(sample.labels))))
+
+
+def count_compressed(path: Path) -> int:
+    """How many bytes zstd makes of a file's contents; they are counted and not kept.
+
+    Raises:
+        ToolMissing, ToolFailed: zstd is not installed, or failed.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as contents, process.start(ZSTD, stdin=contents, stdout=process.PIPE) as child:
+        assert child.stdout is not None
+        count = 0
+        while chunk := child.stdout.read(READ_BYTES):
+            count += len(chunk)
+        status = child.wait(EXIT_S)
+    if status != 0:
+        raise ToolFailed(
+            f"zstd failed with status {status} on {path.name}",
+            "guestbench doctor",
+            status=-1 if status is None else status,
+            stderr="",
+        )
+    return count
+
+
+def _measure_filesystem(raw: Path, *, with_kernel: bool) -> tuple[Sample, ...]:
+    # A disk without ext4, or with features unknown to the tools at hand, still has all its other sizes.
+    samples: list[Sample] = []
+    with suppress(ImageError):
+        partitions = disk.find_partitions(raw)
+        root = disk.find_root(raw)
+        samples.append(_bytes("image.rootfs", disk.read_usage(raw, root).used_bytes))
+        if with_kernel:
+            samples += _measure_boot_files(raw, root, partitions)
+    return tuple(samples)
+
+
+def _measure_boot_files(
+    raw: Path, root: disk.Partition, partitions: tuple[disk.Partition, ...]
+) -> Iterator[Sample]:
+    """Sizes of the newest kernel and its initrd in /boot, which may be a file system of its own."""
+    others = [p for p in partitions if p != root and (p.filesystem or "").startswith("ext")]
+    for partition, folder in ((root, "/boot"), *((p, "/") for p in others)):
+        if folder != "/" and folder.strip("/") not in disk.list_files(raw, partition, "/"):
+            continue
+        newest = find_newest(disk.list_files(raw, partition, folder))
+        if newest is not None:
+            for metric, name in zip(("image.kernel", "image.initrd"), newest, strict=True):
+                if name is not None:
+                    yield _bytes(metric, disk.file_size(raw, partition, f"{folder}/{name}"))
+            return
+
+
+def _measure_kernel(boot: Kernel, paths: dict[Role, Path]) -> Iterator[Sample]:
+    for metric, role in (("image.kernel", Role.KERNEL), ("image.initrd", Role.INITRD)):
+        if role in paths:
+            yield _bytes(metric, paths[role].stat().st_size)
+    yield Sample(metric="image.cmdline", value=len(boot.cmdline.encode()), provenance=Provenance.DECLARED)
+    if elf.is_elf(paths[Role.KERNEL]):
+        image = elf.read_elf(paths[Role.KERNEL])
+        yield _bytes("image.text", image.text_bytes)
+        yield _bytes("image.data", image.data_bytes)
+        yield _bytes("image.bss", image.bss_bytes)
+
+
+def _per_file(metric: str, sizes: dict[Role, int]) -> Iterator[Sample]:
+    yield _bytes(metric, sum(sizes.values()))
+    if len(sizes) > 1:
+        for role in Role:
+            if role in sizes:
+                yield Sample(metric=metric, value=sizes[role], labels={"role": role.value})
+
+
+def _bytes(metric: str, value: int) -> Sample:
+    return Sample(metric=metric, value=value)

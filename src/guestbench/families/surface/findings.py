@@ -1,0 +1,145 @@
+"""Puts the figures of the attack surface into cells, one a metric and system; it guesses nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from guestbench.families.memory.findings import holds
+from guestbench.model import (
+    Frozen,
+    Header,
+    Metric,
+    MetricFamily,
+    Provenance,
+    Purpose,
+    Record,
+    Sample,
+)
+
+BASE, BASE_BITS = "surface.text_base", "surface.text_bits"
+SHOWN = (Purpose.SURFACE, Purpose.SURFACE_IMAGE)
+"""Where cells come from; what a running guest showed goes before what its image tells."""
+
+UNDIVIDED = "–"
+"""The reason of a cell whose system has the figure, but not under these labels."""
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Cell(Frozen):
+    """A figure of one system with where it comes from, or the reason why there is none.
+
+    `evidence` is the path of a file, relative to the run folder; empty where none was kept.
+    """
+
+    value: int | float | None
+    provenance: Provenance = Provenance.MEASURED
+    detail: str = ""
+    evidence: str = ""
+    reason: str = ""
+
+
+class Row(Frozen):
+    """A metric, and its cell for each system by name."""
+
+    metric: Metric
+    labels: dict[str, str]
+    cells: dict[str, Cell]
+
+
+def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
+    """All rows of the attack surface that any system has a figure for, or says why not.
+
+    They are in the order of the run's metrics.
+    """
+    found: dict[tuple[str, Labels], dict[str, Cell]] = {}
+    for purpose in (*SHOWN, Purpose.SURFACE_BOOT):
+        for record in records:
+            if record.trial.purpose is purpose and holds(record.outcome):
+                for sample in record.samples:
+                    if purpose in SHOWN or sample.metric == BASE_BITS:
+                        key = (sample.metric, tuple(sorted(sample.labels.items())))
+                        cells = found.setdefault(key, {})
+                        cells.setdefault(record.trial.system, _to_cell(record, sample))
+    measured = {name for name, _ in found}
+    for record in records:
+        if record.trial.purpose in SHOWN and holds(record.outcome):
+            for gap in record.gaps:
+                if gap.metric not in measured and not gap.labels:
+                    found.setdefault((gap.metric, ()), {})
+    rows = []
+    for metric in header.metrics:
+        if metric.family is not MetricFamily.SURFACE:
+            continue
+        for (name, labels), cells in found.items():
+            if name == metric.name:
+                systems = [guest.system.name for guest in header.guests]
+                # A system that has the metric under other labels does not lack it: it is not divided so.
+                others = {system for (other, _), has in found.items() if other == name for system in has}
+                complete = {
+                    system: cells.get(system) or _missing(records, system, name, labels, system in others)
+                    for system in systems
+                }
+                rows.append(Row(metric=metric, labels=dict(labels), cells=complete))
+    return tuple(rows)
+
+
+def _to_cell(record: Record, sample: Sample) -> Cell:
+    return Cell(
+        value=sample.value,
+        provenance=sample.provenance,
+        detail=sample.detail,
+        evidence=record.artifacts.get(sample.evidence, ""),
+    )
+
+
+def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels, has_others: bool) -> Cell:
+    """Why a system has no such figure, by its own trials; it may have others of the metric."""
+    reason = ""
+    wanted = BASE if metric == BASE_BITS else metric
+    for record in records:
+        if record.trial.system == system and record.trial.purpose in (*SHOWN, Purpose.SURFACE_BOOT):
+            if not holds(record.outcome):
+                reason = reason or record.outcome.reason
+            for gap in record.gaps:
+                if gap.metric == wanted and gap.labels in ({}, dict(labels)):
+                    return Cell(value=None, reason=gap.reason)
+    return Cell(value=None, reason=UNDIVIDED if has_others else reason)
+
+
+def add_derived_surface(records: Sequence[Record]) -> tuple[Record, ...]:
+    """The records with the randomised bits of the kernel's base added to each system's last fresh boot."""
+    bases: dict[str, list[tuple[str, int]]] = {}
+    for record in records:
+        if record.trial.purpose is Purpose.SURFACE_BOOT and holds(record.outcome):
+            for sample in record.samples:
+                if sample.metric == BASE:
+                    bases.setdefault(record.trial.system, []).append((record.trial.id, int(sample.value)))
+    last = {found[-1][0]: [value for _, value in found] for found in bases.values() if len(found) > 1}
+    return tuple(_add_bits(record, last.get(record.trial.id)) for record in records)
+
+
+def _add_bits(record: Record, values: Sequence[int] | None) -> Record:
+    if values is None or any(sample.metric == BASE_BITS for sample in record.samples):
+        return record
+    bits, distinct = count_varying_bits(values)
+    detail = (
+        f"{distinct} different in {len(values)} boots, so at least {math.log2(distinct):.1f} bits of choice"
+    )
+    sample = Sample(metric=BASE_BITS, value=bits, provenance=Provenance.DERIVED, detail=detail)
+    return msgspec.structs.replace(record, samples=(*record.samples, sample))
+
+
+def count_varying_bits(values: Sequence[int]) -> tuple[int, int]:
+    """How many bits of an address differed between boots, and how many different addresses there were.
+
+    A bit that varied was chosen from two values at least; the logarithm of the number of different addresses
+    is a lower bound of the choice there is, and no estimate of it.
+    """
+    mask = 0
+    for value in values:
+        mask |= value ^ values[0]
+    return mask.bit_count(), len(set(values))

@@ -1,0 +1,1 @@
+"""What image files tell of the attack surface."""

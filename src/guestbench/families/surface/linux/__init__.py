@@ -1,0 +1,1 @@
+"""What a Linux guest's shell tells of the attack surface."""

@@ -1,0 +1,274 @@
+"""A tiny host at the other end of a guest's link, as QEMU's user network would be; it forwards nothing.
+
+It is the router 10.0.2.2 and the name server 10.0.2.3: it answers ARP and ping, leases 10.0.2.15 to a guest
+that asks, refuses connections, and fails every look-up. So a guest boots as on the user network of a host
+that is off line; but of IPv6 there are only the addresses of the link, no router advertises others. It has to
+be called while the guest boots: give it to whatever waits for the guest as `meanwhile`. What the guest sends
+teaches it the guest's addresses.
+"""
+
+from __future__ import annotations
+
+import socket
+from enum import IntEnum
+
+from guestbench.families.surface.network.packets import (
+    BROADCAST_ADDRESS,
+    BROADCAST_MAC,
+    NO_ADDRESS,
+    Arp,
+    ArpOperation,
+    Dhcp,
+    DhcpKind,
+    DhcpOption,
+    Ethernet,
+    EtherType,
+    Icmp,
+    IcmpKind,
+    Ipv4,
+    Ipv6,
+    Neighbour,
+    NeighbourKind,
+    Protocol,
+    Tcp,
+    TcpFlag,
+    Udp,
+)
+from guestbench.model import Frozen
+from guestbench.vmm.link import Link
+
+MAC = bytes.fromhex("52550a000202")
+"""The address that QEMU's user network gives to its router: a guest that knew it goes on with it."""
+ROUTER = socket.inet_aton("10.0.2.2")
+NAME_SERVER = socket.inet_aton("10.0.2.3")
+LEASE = socket.inet_aton("10.0.2.15")
+NETMASK = socket.inet_aton("255.255.255.0")
+LEASE_SECONDS = 86400
+HOST_IPV6 = socket.inet_pton(socket.AF_INET6, "fe80::2")
+NOBODY_IPV6 = bytes(16)
+DNS_FAILS = 0x8182
+"""Flags of an answer that a look-up failed (RFC 1035: response, recursion asked for and had, SERVFAIL)."""
+
+POLL_S = 0.02
+"""How soon a booting guest is answered. It is more than a real network takes, and less than guests mind."""
+ADDRESSES_KEPT = 16
+EXTRA_HOSTS = range(64, 128)
+"""Last bytes of the addresses that the host takes for a scan, beside the router's: a guest may limit what it
+answers to one of them."""
+
+
+class Port(IntEnum):
+    """Ports of the services that the host has."""
+
+    DNS = 53
+    DHCP_SERVER = 67
+    DHCP_CLIENT = 68
+
+
+class Arrival(Frozen):
+    """A packet from the guest: from which address to which, and what it said."""
+
+    source: bytes
+    destination: bytes
+    content: Arp | Icmp | Neighbour | Tcp | Udp
+
+
+class LinkHost:
+    """The host at the other end of `link`. `heard` counts the frames that came; `guest_mac` sent the last.
+
+    `candidates` holds addresses of IPv4 that the guest may have: those it said in ARP, or sent from, or got
+    a lease for; the last one last. `candidates_ipv6` holds those of IPv6, of the link.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.heard = 0
+        self.guest_mac = BROADCAST_MAC
+        self.candidates: list[bytes] = []
+        self.candidates_ipv6: list[bytes] = []
+        self._ours = {ROUTER, NAME_SERVER, HOST_IPV6}
+
+    def __call__(self) -> float:
+        """Answer what has come; returns after how many seconds to call again. See `vmm.Meanwhile`."""
+        self.serve()
+        return POLL_S
+
+    def serve(self, timeout_s: float = 0.0) -> list[Arrival]:
+        """Answer what has come, or comes within `timeout_s` seconds, and return it. Of a flood, a part."""
+        arrivals, answers = [], []
+        for frame in self.link.receive(timeout_s):
+            self.heard += 1
+            ethernet = Ethernet.decode(frame)
+            # A group's address cannot have sent anything; to answer it would be to answer everyone.
+            if ethernet is None or ethernet.source[0] & 1:
+                continue
+            arrival = _decode(ethernet)
+            if arrival is None:
+                continue
+            self.guest_mac = ethernet.source
+            self._learn(arrival.source)
+            arrivals.append(arrival)
+            if answer := self._answer(arrival):
+                answers.append(answer)
+        if answers:
+            self.link.send(*answers)
+        return arrivals
+
+    def adopt(self, guest: bytes) -> tuple[bytes, ...]:
+        """Become more hosts on the network (all but 8 bits) of the guest's address; their addresses."""
+        network = guest[:-1] if len(guest) == len(ROUTER) else HOST_IPV6[:-1]
+        hosts = (network + bytes([last]) for last in (ROUTER[3], *EXTRA_HOSTS))
+        ours = tuple(host for host in hosts if host != guest)
+        self._ours.update(ours)
+        return ours
+
+    def frame(self, payload: Arp | Ipv4 | Ipv6, *, to: bytes | None = None) -> bytes:
+        """A frame to the guest, or to the MAC address `to`."""
+        return Ethernet(
+            destination=to or self.guest_mac, source=MAC, kind=KINDS[type(payload)], payload=payload.encode()
+        ).encode()
+
+    def ask(self, target: bytes, sender: bytes, *, to: bytes = BROADCAST_MAC) -> bytes:
+        """The frame that asks by ARP who has the address `target`, for the address `sender` of ours."""
+        question = Arp(operation=ArpOperation.REQUEST, sender_mac=MAC, sender=sender, target=target)
+        return self.frame(question, to=to)
+
+    def ask_ipv6(self, target: bytes, sender: bytes, *, to: bytes = b"") -> bytes:
+        """As `ask`, for an IPv6 address; to everyone who may have it (RFC 4291, 2.7.1) unless to `to`."""
+        group = bytes.fromhex("ff0200000000000000000001ff") + target[13:]
+        destination = target if to else group
+        question = Neighbour(kind=NeighbourKind.SOLICITATION, target=target, mac=MAC)
+        packet = make_packet(sender, destination, Protocol.ICMPV6, question.encode(sender, destination))
+        return self.frame(packet, to=to or b"\x33\x33" + group[12:])
+
+    def _learn(self, address: bytes) -> None:
+        # 0.0.0.0, loopback, multicast and broadcast are nobody's.
+        if address in self._ours:
+            return
+        if len(address) == len(HOST_IPV6):
+            if address[:2] == HOST_IPV6[:2]:
+                others = [each for each in self.candidates_ipv6 if each != address]
+                self.candidates_ipv6 = [*others[1 - ADDRESSES_KEPT :], address]
+            return
+        if address[0] in (0, 127) or address[0] >= 224:
+            return
+        if address in self.candidates:
+            self.candidates.remove(address)
+        self.candidates = [*self.candidates[1 - ADDRESSES_KEPT :], address]
+
+    def _answer(self, arrival: Arrival) -> bytes | None:
+        match arrival.content:
+            case Arp() as question if question.operation == ArpOperation.REQUEST:
+                return self._answer_arp(question)
+            case Icmp(kind=IcmpKind.ECHO) as echo if arrival.destination in self._ours:
+                reply = Icmp(kind=IcmpKind.ECHO_REPLY, code=0, payload=echo.payload)
+                return self._reply(arrival, Protocol.ICMP, reply.encode())
+            case Tcp() as segment if arrival.destination in self._ours and not segment.flags & TcpFlag.RST:
+                answer = segment.refusal().encode(arrival.destination, arrival.source)
+                return self._reply(arrival, Protocol.TCP, answer)
+            case Neighbour(kind=NeighbourKind.SOLICITATION) as question:
+                return self._answer_neighbour(arrival, question)
+            case Udp(port=Port.DHCP_SERVER) as datagram:
+                return self._answer_dhcp(datagram.payload)
+            case Udp(port=Port.DNS) as datagram if arrival.destination in self._ours:
+                return self._answer_dns(arrival, datagram)
+        return None
+
+    def _reply(self, arrival: Arrival, protocol: Protocol, payload: bytes) -> bytes:
+        return self.frame(make_packet(arrival.destination, arrival.source, protocol, payload))
+
+    def _answer_arp(self, question: Arp) -> bytes | None:
+        if question.target not in self._ours or question.sender == question.target:
+            return None
+        answer = Arp(
+            operation=ArpOperation.REPLY,
+            sender_mac=MAC,
+            sender=question.target,
+            target_mac=question.sender_mac,
+            target=question.sender,
+        )
+        return self.frame(answer)
+
+    def _answer_neighbour(self, arrival: Arrival, question: Neighbour) -> bytes | None:
+        if arrival.source == NOBODY_IPV6:
+            # The guest asks whether the address is free: it wants it.
+            self._learn(question.target)
+            return None
+        if question.target not in self._ours:
+            return None
+        answer = Neighbour(kind=NeighbourKind.ADVERTISEMENT, target=question.target, mac=MAC)
+        payload = answer.encode(question.target, arrival.source)
+        return self.frame(make_packet(question.target, arrival.source, Protocol.ICMPV6, payload))
+
+    def _answer_dns(self, arrival: Arrival, datagram: Udp) -> bytes | None:
+        query = datagram.payload
+        if not 12 <= len(query) <= 512:
+            return None
+        failed = query[:2] + DNS_FAILS.to_bytes(2, "big") + query[4:]
+        answer = Udp(source_port=datagram.port, port=datagram.source_port, payload=failed)
+        return self._reply(arrival, Protocol.UDP, answer.encode(arrival.destination, arrival.source))
+
+    def _answer_dhcp(self, payload: bytes) -> bytes | None:
+        """Offer the lease to whoever asks, and refuse any other address, as QEMU's user network does."""
+        message = Dhcp.decode(payload)
+        if message is None or message.operation != 1:
+            return None
+        wanted = message.options.get(DhcpOption.REQUESTED_ADDRESS, message.client)
+        match message.kind:
+            case DhcpKind.DISCOVER:
+                kind = DhcpKind.OFFER
+            case DhcpKind.REQUEST:
+                kind = DhcpKind.ACK if wanted in (LEASE, NO_ADDRESS) else DhcpKind.NAK
+            case _:
+                return None
+        options: dict[int, bytes] = {DhcpOption.KIND: bytes([kind]), DhcpOption.SERVER: ROUTER}
+        if kind is not DhcpKind.NAK:
+            options |= {
+                DhcpOption.SUBNET_MASK: NETMASK,
+                DhcpOption.ROUTER: ROUTER,
+                DhcpOption.DNS: NAME_SERVER,
+                DhcpOption.LEASE_SECONDS: LEASE_SECONDS.to_bytes(4, "big"),
+            }
+        if kind is DhcpKind.ACK:
+            self._learn(LEASE)
+        answer = Dhcp(
+            operation=2,
+            transaction=message.transaction,
+            flags=message.flags,
+            yours=NO_ADDRESS if kind is DhcpKind.NAK else LEASE,
+            server=ROUTER,
+            mac=message.mac,
+            options=options,
+        )
+        datagram = Udp(source_port=Port.DHCP_SERVER, port=Port.DHCP_CLIENT, payload=answer.encode())
+        packet = Ipv4(
+            source=ROUTER,
+            destination=BROADCAST_ADDRESS,
+            protocol=Protocol.UDP,
+            payload=datagram.encode(ROUTER, BROADCAST_ADDRESS),
+        )
+        return self.frame(packet, to=BROADCAST_MAC)
+
+
+KINDS = {Arp: EtherType.ARP, Ipv4: EtherType.IPV4, Ipv6: EtherType.IPV6}
+
+
+def make_packet(source: bytes, destination: bytes, protocol: Protocol, payload: bytes) -> Ipv4 | Ipv6:
+    """An IP packet of the version that the addresses have."""
+    kind = Ipv4 if len(source) == len(ROUTER) else Ipv6
+    return kind(source=source, destination=destination, protocol=protocol, payload=payload)
+
+
+def _decode(ethernet: Ethernet) -> Arrival | None:
+    if ethernet.kind == EtherType.ARP:
+        arp = Arp.decode(ethernet.payload)
+        return Arrival(source=arp.sender, destination=arp.target, content=arp) if arp else None
+    packet: Ipv4 | Ipv6 | None = None
+    content: Icmp | Neighbour | Tcp | Udp | None = None
+    if ethernet.kind == EtherType.IPV4 and (packet := Ipv4.decode(ethernet.payload)):
+        content = Tcp.decode(packet) or Udp.decode(packet) or Icmp.decode(packet)
+    elif ethernet.kind == EtherType.IPV6 and (packet := Ipv6.decode(ethernet.payload)):
+        content = Tcp.decode(packet) or Neighbour.decode(packet)
+    if packet is None or content is None:
+        return None
+    return Arrival(source=packet.source, destination=packet.destination, content=content)

@@ -1,0 +1,130 @@
+"""A scan of a guest's commonest UDP ports: which answer, refuse or stay silent; it never guesses.
+
+A port is open if anything answers a question that fits, closed if the guest says by ICMP that nobody listens,
+and else it cannot be told: the service may not like the question.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from guestbench.families.surface.network.link_host import Arrival
+from guestbench.families.surface.network.packets import (
+    PORT_UNREACHABLE,
+    Icmp,
+    Protocol,
+    Udp,
+)
+from guestbench.families.surface.network.scan_target import Target
+from guestbench.families.surface.network.udp_questions import GROUPS, PORTS, make_question
+from guestbench.model import Frozen
+
+OPEN, CLOSED = 1, 2
+"""What is known of a port; 0 while nothing is."""
+
+ROUNDS = 3
+WAIT_S = 1.0
+PER_SOURCE = 4
+"""Linux sends six ICMP refusals to one address at once, and then one a second (icmp_ratelimit): so ask from
+many addresses, and never more often than that from one."""
+BURST = 40
+"""Linux sends 50 at once to all together, then 1,000 a second (icmp_msgs_burst, icmp_msgs_per_sec)."""
+GAP_S = 0.06
+SOURCE_PORT = 50000
+
+
+class UdpPorts(Frozen):
+    """What came of the UDP ports that were `asked`: of those with no answer, nobody can say more.
+
+    `sent` counts questions.
+    """
+
+    asked: int = 0
+    open: tuple[int, ...] = ()
+    closed: int = 0
+    no_answer: int = 0
+    sent: int = 0
+    duration_s: float = 0.0
+
+
+class UdpScan:
+    """A scan under way. Each port is asked from a port of its own, which tells the answers apart."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._states = dict.fromkeys(PORTS, 0)
+        self._sent = 0
+        self._began_s = time.monotonic()
+        self._ended_s: float | None = None
+
+    def run(self) -> None:
+        """Ask the ports, those that do not answer several times. Raises Stop."""
+        try:
+            for number in range(ROUNDS):
+                silent = [port for port in PORTS if not self._states[port]]
+                self._run_round(silent, number)
+            if not all(self._states.values()):
+                self._target.check()
+        finally:
+            self._ended_s = time.monotonic()
+
+    def to_ports(self) -> UdpPorts:
+        """What has been found so far."""
+        states = list(self._states.values())
+        return UdpPorts(
+            asked=len(states),
+            open=tuple(port for port, state in self._states.items() if state == OPEN),
+            closed=states.count(CLOSED),
+            no_answer=len(states) - states.count(OPEN) - states.count(CLOSED),
+            sent=self._sent,
+            duration_s=(self._ended_s or time.monotonic()) - self._began_s,
+        )
+
+    def _run_round(self, ports: Sequence[int], number: int) -> None:
+        sources = self._target.sources
+        for at in range(0, len(ports), BURST):
+            frames = []
+            for place, port in enumerate(ports[at : at + BURST], at):
+                # Each round goes on with the sources where the last one stopped.
+                used = number * (len(PORTS) // PER_SOURCE + 1) + place // PER_SOURCE
+                source = sources[used % len(sources)]
+                question = make_question(port, self._target.address)
+                datagram = Udp(source_port=_own_port(port), port=port, payload=question)
+                frames.append(self._target.datagram(source, None, datagram))
+                if port in GROUPS:
+                    frames.append(self._target.datagram(source, GROUPS[port], datagram))
+            if self._target.send(frames):
+                self._sent += len(frames)
+            self._listen(GAP_S)
+        self._listen(WAIT_S)
+
+    def _listen(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0 and not all(self._states.values()):
+            for arrival in self._target.listen(left_s):
+                self._take(arrival)
+
+    def _take(self, arrival: Arrival) -> None:
+        match arrival.content:
+            case Udp(port=own):
+                # Some services answer from another port than they were asked at.
+                port = _asked_from(own)
+                if port is not None and arrival.destination in self._target.sources:
+                    self._states[port] = OPEN
+            case Icmp(code=code) as message:
+                quoted = message.quoted()
+                if quoted is None or code != PORT_UNREACHABLE or quoted.protocol != Protocol.UDP:
+                    return
+                ours = _asked_from(quoted.source_port) == quoted.port
+                if ours and quoted.destination == self._target.address:
+                    self._states[quoted.port] = self._states[quoted.port] or CLOSED
+
+
+def _own_port(port: int) -> int:
+    return SOURCE_PORT + PORTS.index(port)
+
+
+def _asked_from(own: int) -> int | None:
+    place = own - SOURCE_PORT
+    return PORTS[place] if 0 <= place < len(PORTS) else None

@@ -1,0 +1,134 @@
+"""Runs known benchmark programs in a guest's shell, from a disk that holds a tree of them; it starts no VM.
+
+Their figures are by their own clocks. They are there to check our own work against, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from guestbench.errors import ShellError
+from guestbench.families.work import cross_check
+from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
+from guestbench.families.work.measure import TOOLS, open_tools
+from guestbench.families.work.result import WorkResult
+from guestbench.guest.shell import Shell
+from guestbench.model import (
+    Better,
+    Crashed,
+    Incomplete,
+    Kit,
+    Metric,
+    MetricFamily,
+    Ok,
+    Sample,
+    Service,
+    System,
+)
+from guestbench.vmm import Machine
+from guestbench.vmm.serial import SerialLog
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+TOOL_S = 120.0
+TRIES = 20
+"""How often a client on the host is started: the server in the guest may not listen yet."""
+TRANSFER_BYTES = 64 * MIB
+PORTS = (cross_check.IPERF3_PORT, Service.HTTP.port)
+"""The guest's ports that these tools need to be forwarded."""
+PREPARE = " && ".join(
+    (
+        f"mount --bind /dev {TOOLS}/dev",
+        f"mount --bind /proc {TOOLS}/proc",
+        f"mount -t tmpfs tmpfs {TOOLS}/tmp",
+    )
+)
+
+IN_GUEST: dict[str, Callable[[], Check]] = {
+    "sysbench-cpu": lambda: cross_check.sysbench_cpu(events=1000),
+    "sysbench-memory-write-1m": lambda: cross_check.sysbench_memory(block_bytes=MIB, total_bytes=4 * GIB),
+    "sysbench-memory-read-1m": lambda: cross_check.sysbench_memory(
+        block_bytes=MIB, total_bytes=4 * GIB, operation="read"
+    ),
+    "sysbench-memory-write-1k": lambda: cross_check.sysbench_memory(block_bytes=KIB, total_bytes=GIB),
+    "stress-ng-matrix": cross_check.stress_ng_matrix,
+}
+FROM_HOST = ("iperf3-in", "iperf3-out")
+TOOL_NAMES = (*IN_GUEST, *FROM_HOST)
+
+
+def _metric(name: str, title: str, unit: str) -> Metric:
+    return Metric(
+        name=to_metric(name),
+        title=title,
+        family=MetricFamily.WORK,
+        unit=unit,
+        better=Better.HIGHER,
+        help="The figure of a known tool, by its own clock, to check our own work against.",
+    )
+
+
+def to_metric(tool: str) -> str:
+    """The name of a tool's metric."""
+    return f"check.{tool.replace('-', '_')}"
+
+
+METRICS = (
+    _metric("sysbench-cpu", "sysbench cpu, primes below 10,000", "events/s"),
+    _metric("sysbench-memory-write-1m", "sysbench memory, writing blocks of 1 MiB", "bytes/s"),
+    _metric("sysbench-memory-read-1m", "sysbench memory, reading blocks of 1 MiB", "bytes/s"),
+    _metric(
+        "sysbench-memory-write-1k",
+        "sysbench memory, writing blocks of 1 KiB (mostly its own bookkeeping)",
+        "bytes/s",
+    ),
+    _metric("stress-ng-matrix", "stress-ng, one matrix stressor", "bogo-ops/s"),
+    _metric("iperf3-in", "iperf3 into the guest", "bytes/s"),
+    _metric("iperf3-out", "iperf3 out of the guest", "bytes/s"),
+)
+
+
+def run_tool(machine: Machine, system: System, log: SerialLog, kit: Kit, tool: str) -> WorkResult:
+    """Log in, mount the tree of tools, and run one of them.
+
+    Raises:
+        ToolMissing: a tool that runs on the host is not in the tree.
+    """
+    try:
+        shell = open_tools(machine, system, log)
+        answer = shell.run(PREPARE)
+        if answer.status != 0:
+            return WorkResult(outcome=Crashed(reason=f"{tool}: its tree cannot be prepared in the guest"))
+        if tool in IN_GUEST:
+            found, raw = _run_in_guest(shell, IN_GUEST[tool]())
+        else:
+            found, raw = _run_iperf3(shell, machine, kit, reverse=tool == "iperf3-out")
+    except ShellError as error:
+        return WorkResult(outcome=Incomplete(reason=error.message))
+    kept = {f"{tool}.txt": raw} if raw else {}
+    if isinstance(found, Unreadable):
+        return WorkResult(outcome=Crashed(reason=f"{tool}: {found.reason}"), raw=kept)
+    return WorkResult(outcome=Ok(), samples=(Sample(metric=to_metric(tool), value=found),), raw=kept)
+
+
+def _run_in_guest(shell: Shell, check: Check) -> tuple[float | Unreadable, bytes]:
+    answer = shell.run(f"chroot {TOOLS} {check.command}", timeout_s=TOOL_S)
+    output = answer.stdout + answer.stderr
+    if answer.status != 0:
+        return Unreadable(reason=f"it ended with status {answer.status}"), output
+    return check.parse(output), output
+
+
+def _run_iperf3(
+    shell: Shell, machine: Machine, kit: Kit, *, reverse: bool
+) -> tuple[float | Unreadable, bytes]:
+    if cross_check.IPERF3_PORT not in machine.forwarded:
+        return Unreadable(reason="the guest has no network, or its VMM forwards no port"), b""
+    server = " ".join(cross_check.iperf3_server())
+    shell.run(f"chroot {TOOLS} {server} </dev/null >/dev/null 2>&1 &")
+    port = machine.forwarded[cross_check.IPERF3_PORT]
+    check = cross_check.iperf3_client(port, size_bytes=TRANSFER_BYTES, reverse=reverse)
+    with HostProgram(check, kit.host_tools["iperf3"], timeout_s=TOOL_S, tries=TRIES) as running:
+        while running.result is None:
+            time.sleep(running())
+        return running.result, b""

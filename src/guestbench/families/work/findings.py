@@ -1,0 +1,257 @@
+"""Describes the work that guests did, and whether it was the same; it compares no speeds.
+
+A row is one piece of work. It counts as the same if every system says that it was done by a program of the
+same sources, with the same parameters, in the same amount and with the same digest of the result; whatever is
+missing or differs is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from guestbench.analysis.summary import BUSY_SHARE, WORKING, find_summary
+from guestbench.families.memory.findings import holds
+from guestbench.model import (
+    BootWork,
+    Frozen,
+    Guest,
+    Header,
+    ImageWork,
+    KitWork,
+    MetricFamily,
+    Purpose,
+    Record,
+    Summary,
+    System,
+    WorkReport,
+)
+
+CLOCK = "work.time"
+DIGITS = 16
+"""Of a digest, as many as are shown: enough to tell files apart."""
+
+
+class WorkCell(Frozen):
+    """What one system did of a row: a Summary of its rate, or the reason why there is none."""
+
+    rate: Summary | None = None
+    host_s: float | None = None
+    guest_s: float | None = None
+    reason: str = ""
+
+
+class WorkRow(Frozen):
+    """One piece of work: `labels` tell the parts of a workload apart; `cells` has every system of the run.
+
+    `same` says in words what proves that it was the same work everywhere; `differs` has a sentence for each
+    system of which that cannot be said. Both are empty where fewer than two systems did it.
+    """
+
+    work: KitWork
+    labels: dict[str, str]
+    cells: dict[str, WorkCell]
+    same: str = ""
+    differs: tuple[str, ...] = ()
+
+
+def find_work(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> tuple[WorkRow, ...]:
+    """All rows of the run's workloads, in the order of the kit and of their parts."""
+    if header.kit is None or MetricFamily.WORK not in header.experiment.metrics:
+        return ()
+    done = [record for record in records if record.trial.purpose is Purpose.WORK]
+    rows: list[WorkRow] = []
+    for work in header.kit.works:
+        for labels in _find_parts(work, done):
+            cells = {
+                guest.system.name: _find_cell(guest.system, work, labels, done, summaries)
+                for guest in header.guests
+            }
+            files = {guest.system.name: _find_program(guest, work) for guest in header.guests}
+            same, differs = judge_equality(work, labels, done, files)
+            rows.append(WorkRow(work=work, labels=labels, cells=cells, same=same, differs=differs))
+    return tuple(rows)
+
+
+def _find_parts(work: KitWork, records: Sequence[Record]) -> list[dict[str, str]]:
+    """The labels of every part of a workload, first those that the host's own run had."""
+    reports = [*work.expected, *(report for record in records for report in record.work)]
+    mine = [report for report in reports if report.workload == work.workload.name]
+    found = dict.fromkeys(tuple(_labels(work, report).items()) for report in mine)
+    return [dict(labels) for labels in found] or [{}]
+
+
+def _labels(work: KitWork, report: WorkReport) -> dict[str, str]:
+    return {name: report.parameters.get(name, "") for name in work.workload.labels}
+
+
+def _find_cell(
+    system: System,
+    work: KitWork,
+    labels: Mapping[str, str],
+    records: Sequence[Record],
+    summaries: Sequence[Summary],
+) -> WorkCell:
+    workload = work.workload
+    rate = find_summary(summaries, system.name, workload.metric, dict(labels))
+    clocks = {
+        clock: find_summary(
+            summaries, system.name, CLOCK, {"workload": workload.name, **labels, "clock": clock}
+        )
+        for clock in ("host", "guest")
+    }
+    host, guest = clocks["host"], clocks["guest"]
+    if rate is None and host is None:
+        return WorkCell(reason=_explain(system, work, records))
+    return WorkCell(
+        rate=rate,
+        host_s=host.median if host else None,
+        guest_s=guest.median if guest else None,
+        reason="" if rate else "it began and ended, but its console does not say how much was done",
+    )
+
+
+def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:
+    """Why a system has no value of a workload."""
+    workload = work.workload
+    if system.work is None or workload.name not in system.workloads:
+        return "its definition does not list this work"
+    mine = [r for r in records if r.trial.system == system.name and r.trial.workload in ("", workload.name)]
+    failed = [record.outcome.reason for record in mine if not holds(record.outcome)]
+    if failed:
+        return f"failed: {failed[0]}"
+    gaps = [gap.reason for record in mine for gap in record.gaps if gap.metric == workload.metric]
+    if gaps:
+        return gaps[0]
+    if not mine and isinstance(system.work, BootWork) and work.missing:
+        return work.missing
+    return work.missing if not mine and work.missing else "not measured"
+
+
+# --- was it the same? -------------------------------------------------------------------------------------
+
+
+def _find_program(guest: Guest, work: KitWork) -> str:
+    """The SHA-256 of the program file that a guest runs for a workload; empty if that is not known."""
+    program, way = work.program, guest.system.work
+    if program is None or way is None or isinstance(way, ImageWork):
+        return ""
+    if isinstance(way, BootWork) and not way.initrd:
+        return guest.programs.get(work.workload.program, "")
+    return program.sha256
+
+
+def judge_equality(
+    work: KitWork, labels: Mapping[str, str], records: Sequence[Record], systems: Mapping[str, str]
+) -> tuple[str, tuple[str, ...]]:
+    """What proves that the systems did the same work, and what speaks against it, a sentence for each system.
+
+    `systems` has the SHA-256 of each one's program, empty where it is not known. They are held against the
+    run of the same program on the host, or without one against the first system.
+    """
+    finished: dict[str, list[WorkReport]] = {}
+    for record in records:
+        for report in record.work:
+            mine = report.workload == work.workload.name and _labels(work, report) == dict(labels)
+            if mine and report.end_ns is not None and record.trial.system in systems:
+                finished.setdefault(record.trial.system, []).append(report)
+    names = [name for name in systems if name in finished]
+    if len(names) < 2:
+        return "", ()
+    known = [report for report in work.expected if _labels(work, report) == dict(labels)]
+    standard = known[0] if known else finished[names[0]][0]
+    differs = [
+        f"{name}: {difference}"
+        for name in names
+        if (difference := next(filter(None, (_difference(r, standard) for r in finished[name])), ""))
+    ]
+    if differs:
+        return "", tuple(differs)
+    makers = {
+        name: " ".join((finished[name][0].compiler, finished[name][0].flags.replace(",", " ")))
+        for name in names
+    }
+    kinds = dict.fromkeys(makers.values())
+    digests = {systems[name] for name in names}
+    if len(digests) == 1 and "" not in digests:
+        return f"the same program file (SHA-256 {digests.pop()[:DIGITS]}…); same result", ()
+    if len(kinds) == 1:
+        return "same sources, compiler and flags; same result", ()
+    told = "; ".join(
+        f"{kind} on {', '.join(name for name in names if makers[name] == kind)}" for kind in kinds
+    )
+    return f"same sources, same result; built by different compilers: {told}", ()
+
+
+def _difference(report: WorkReport, standard: WorkReport) -> str:
+    """How a piece of work differs from what it is held against; empty if in nothing that matters."""
+    if not report.parameters and not report.digest:
+        return "its image prints neither what it does nor a digest of the result"
+    others = sorted(report.parameters.keys() | standard.parameters.keys())
+    for name in others:
+        mine, theirs = report.parameters.get(name, "none"), standard.parameters.get(name, "none")
+        if mine != theirs:
+            return f"{name} was {mine} rather than {theirs}"
+    if report.source != standard.source:
+        return "its program was built from other sources"
+    if report.done != standard.done:
+        return f"it did {report.done} rather than {standard.done}"
+    if report.digest != standard.digest:
+        return "its result has another digest"
+    return ""
+
+
+class Busy(Frozen):
+    """In how many trials of work others used much of the host, and the largest share they had."""
+
+    trials: int
+    of: int
+    most: float
+
+
+def find_busy(records: Sequence[Record]) -> Busy:
+    """How the host was shared while guests worked."""
+    shares = [record.conditions.cpu_others for record in records if record.trial.purpose in WORKING]
+    over = [share for share in shares if share > BUSY_SHARE]
+    return Busy(trials=len(over), of=len(shares), most=max(over, default=0.0))
+
+
+# --- known tools ------------------------------------------------------------------------------------------
+
+
+class Check(Frozen):
+    """A known tool's figure on one system, and that of our own work which does the same, if it was done.
+
+    `ratio` is the median of ours over the median of the tool's.
+    """
+
+    system: str
+    theirs: Summary
+    ours: Summary | None
+    ratio: float | None
+
+
+def find_checks(header: Header, summaries: Sequence[Summary]) -> tuple[Check, ...]:
+    """All cross-checks that have a figure, by system."""
+    found = []
+    for summary in summaries:
+        counterpart = COUNTERPARTS.get(summary.metric)
+        if not summary.n or (counterpart is None and summary.metric not in ALONE):
+            continue
+        ours = find_summary(summaries, summary.system, *counterpart) if counterpart else None
+        ratio = ours.median / summary.median if ours and ours.median and summary.median else None
+        found.append(Check(system=summary.system, theirs=summary, ours=ours, ratio=ratio))
+    return tuple(found)
+
+
+COUNTERPARTS: dict[str, tuple[str, dict[str, str]]] = {
+    "check.sysbench_cpu": ("work.cpu", {}),
+    "check.sysbench_memory_write_1m": ("work.memory", {"op": "write", "block": "1048576"}),
+    "check.sysbench_memory_read_1m": ("work.memory", {"op": "read", "block": "1048576"}),
+    "check.sysbench_memory_write_1k": ("work.memory", {"op": "write", "block": "1024"}),
+    "check.iperf3_in": ("net.goodput_in", {}),
+    "check.iperf3_out": ("net.goodput_out", {}),
+}
+"""Metrics of known tools, and the metric and labels of our own work that does the same."""
+
+ALONE = ("check.stress_ng_matrix",)
+"""Metrics of known tools that nothing of ours is the same as."""

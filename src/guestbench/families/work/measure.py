@@ -1,0 +1,240 @@
+"""Has a guest do a workload, in the way its system allows, and reads what it said with the host's times.
+
+A guest with a shell runs a program of the tools disk; a kernel that starts one program is booted with that;
+an image that works by itself is watched. Nothing here starts a VM, and no time is taken from the guest's
+clock.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guestbench.errors import ShellError
+from guestbench.families.work.contract import find_reports, find_unlabelled
+from guestbench.families.work.result import (
+    WorkResult,
+    incomplete,
+    judge,
+    judge_image,
+    to_samples,
+)
+from guestbench.guest.console import (
+    End,
+    Watched,
+    explain_failure,
+    last_words,
+    quote,
+    watch,
+)
+from guestbench.guest.idle import IDLE_SHARE
+from guestbench.guest.sending import send_program
+from guestbench.guest.shell import Answer, Shell, open_shell
+from guestbench.guest.watch import watch_boot
+from guestbench.model import (
+    Crashed,
+    Gap,
+    Image,
+    ImageWork,
+    Kit,
+    KitWork,
+    Mark,
+    Ok,
+    Outcome,
+    ShellWork,
+    System,
+    TimedOut,
+)
+from guestbench.vmm import TOOLS_SERIAL, Machine
+from guestbench.vmm.serial import SerialLog
+
+SHELL_S = 120.0
+TOOLS = "/run/guestbench"
+"""Where the tools disk is mounted in a guest."""
+MOUNT = f"""for module in $(cat /etc/tool-drivers 2>/dev/null); do insmod $module 2>/dev/null; done
+found=
+for file in /sys/block/*/serial; do
+    [ "$(cat $file 2>/dev/null)" = {TOOLS_SERIAL} ] && found=${{file%/serial}}
+done
+[ -n "$found" ] || {{ echo "no disk has the serial number {TOOLS_SERIAL}" >&2; exit 3; }}
+mkdir -p {TOOLS} && mount -t ext4 -o ro /dev/${{found##*/}} {TOOLS}"""
+OUT_OF_MEMORY = "dmesg | grep -a 'Out of memory: Killed process' | tail -n 1"
+KILLED = 128 + 9
+EXIT_S = 1.0
+"""How long a VMM may take to exit once its console is closed."""
+LAST_SIGNAL = 64
+LOOK_S = 2.0
+"""How often it is looked whether an image that works by itself does so."""
+
+
+# --- guests with a shell --------------------------------------------------------------------------------
+
+
+def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> WorkResult:
+    """Log in to a guest that is ready, mount the tools disk, and run the workload's program from there."""
+    workload, marks, begin = work.workload, [], 0
+    if work.program is None:
+        return WorkResult(outcome=Crashed(reason=work.missing))
+    try:
+        shell = open_tools(machine, system, log)
+        program = bring_program(shell, system, work.program)
+        begin = len(log.data)
+        marks.append(Mark(name="shell", t_ns=machine.now_ns()))
+        # Its standard output is the console itself: the lines are stamped when they are printed.
+        command = " ".join([program, *workload.arguments, ">/dev/tty"])
+        answer = shell.run(command, timeout_s=workload.timeout_s)
+        ended = _explain(shell, answer)
+    except ShellError as error:
+        reports = find_reports(log.data, log.time_of, begin)
+        reason = "; ".join(filter(None, (_tell_death(machine), error.message)))
+        return WorkResult(
+            outcome=incomplete(work, reports, reason),
+            marks=tuple(marks),
+            samples=to_samples(kit, reports),
+            work=reports,
+        )
+    reports = find_reports(log.data, log.time_of, begin)
+    outcome = judge(work, reports, ended)
+    if isinstance(outcome, Ok) and answer.status != 0:
+        outcome = Crashed(reason=f"{workload.name} {ended}")
+    return WorkResult(
+        outcome=outcome, marks=tuple(marks), samples=to_samples(kit, reports), work=reports, raw=_keep(answer)
+    )
+
+
+def open_tools(machine: Machine, system: System, log: SerialLog) -> Shell:
+    """A shell in the guest, with the tools disk mounted on `TOOLS` if it has one.
+
+    Raises:
+        ShellError: there is no shell, or no such disk.
+    """
+    login = system.login
+    if login is None:
+        raise ShellError("the system has no login on its console", f"guestbench systems show {system.name}")
+    shell = open_shell(machine, login, log, timeout_s=SHELL_S)
+    if not (isinstance(system.work, ShellWork) and system.work.disk):
+        return shell
+    answer = shell.run(MOUNT)
+    if answer.status != 0:
+        raise ShellError(
+            f"the tools disk cannot be mounted in the guest: {quote(answer.stderr) or 'no reason given'}",
+            "guestbench doctor",
+        )
+    return shell
+
+
+def bring_program(shell: Shell, system: System, program: Image) -> str:
+    """Where in the guest the program lies: on the tools disk, or where it is sent to.
+
+    Raises:
+        ShellError: the guest did not take it.
+    """
+    if isinstance(system.work, ShellWork) and not system.work.disk:
+        return send_program(shell, Path(program.path))
+    return f"{TOOLS}/{Path(program.path).name}"
+
+
+def _explain(shell: Shell, answer: Answer) -> str:
+    """How a program ended, in words, and what the guest's kernel knows of it."""
+    said = f"; it said: {quote(answer.stderr)}" if answer.stderr.strip() else ""
+    if answer.status == KILLED:
+        line = shell.run(OUT_OF_MEMORY).stdout.strip()
+        if line:
+            return f"was killed by the guest's kernel for want of memory: {quote(line)}"
+    if 128 < answer.status <= 128 + LAST_SIGNAL:
+        return f"was ended by signal {answer.status - 128}{said}"
+    return f"ended with status {answer.status}{said}"
+
+
+def _keep(answer: Answer) -> dict[str, bytes]:
+    return {"work-stderr.txt": answer.stderr} if answer.stderr else {}
+
+
+# --- guests that are booted with their work ---------------------------------------------------------------
+
+
+def work_at_boot(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> WorkResult:
+    """Watch a guest that was booted with the workload's program until it powers off."""
+    seconds = system.timeout_s + work.workload.timeout_s
+    watched = watch(
+        machine, log, texts={}, until=None, failures=system.failures, deadline_ns=round(seconds * 1e9)
+    )
+    reports = find_reports(log.data, log.time_of)
+    outcome = _lost(machine, system, log, watched) or judge(work, reports, _tell_end(machine, log, watched))
+    if watched.end is End.LATE and isinstance(outcome, Ok):
+        outcome = Crashed(reason=f"{work.workload.name} was done, but the guest did not power off")
+    elif watched.end is End.LATE and isinstance(outcome, Crashed):
+        outcome = TimedOut(reason=f"{outcome.reason}; it took more than {seconds:g} s")
+    return WorkResult(outcome=outcome, samples=to_samples(kit, reports), work=reports)
+
+
+def _tell_end(machine: Machine, log: SerialLog, watched: Watched) -> str:
+    """The last that is known of a guest that ended, or of the VMM if that never got to run it."""
+    said = machine.complaint() if watched.end is End.CLOSED and not log.data else ""
+    return f"the VMM said: {said.splitlines()[-1]}" if said else last_words(log)
+
+
+def _lost(machine: Machine, system: System, log: SerialLog, watched: Watched) -> Outcome | None:
+    """What befell a guest at its work; None if it only ended, or its time is up."""
+    match watched.end:
+        case End.LOST:
+            return Crashed(reason=explain_failure(machine, system.failures, log, watched))
+        case End.FLOOD:
+            return Crashed(reason=f"it flooded the console; {last_words(log)}")
+        case End.CLOSED if how := _tell_death(machine):
+            return Crashed(reason=f"{how}; {_tell_end(machine, log, watched)}")
+        case End.LATE | End.FOUND | End.CLOSED:
+            return None
+
+
+def _tell_death(machine: Machine) -> str:
+    """How a VMM ended by itself or was ended; empty where the guest turned it off, or where it runs."""
+    status = machine.wait(EXIT_S)
+    if not status:
+        return ""
+    return f"the VMM was ended by signal {-status}" if status < 0 else f"the VMM exited with status {status}"
+
+
+# --- images that work by themselves -----------------------------------------------------------------------
+
+
+def work_of_image(machine: Machine, system: System, log: SerialLog, kit: Kit, own: ImageWork) -> WorkResult:
+    """Boot an image that works as soon as it is ready, and watch it until its work is over or it is idle."""
+    booted = watch_boot(machine, system, log)
+    if not isinstance(booted.outcome, Ok):
+        return WorkResult(outcome=booted.outcome, marks=booted.marks)
+    end_ns = machine.now_ns() + round(own.timeout_s * 1e9)
+    idle = False
+    while True:
+        began_ns, cpu_ns = machine.now_ns(), machine.cpu_ns() or 0
+        watched = watch(
+            machine,
+            log,
+            texts={"end": own.end.encode()} if own.end else {},
+            until="end",
+            failures=system.failures,
+            deadline_ns=min(end_ns, began_ns + round(LOOK_S * 1e9)),
+        )
+        share = ((machine.cpu_ns() or cpu_ns) - cpu_ns) / max(1, machine.now_ns() - began_ns)
+        idle = watched.end is End.LATE and share < IDLE_SHARE
+        if watched.end is not End.LATE or idle or machine.now_ns() >= end_ns:
+            break
+    reports = find_reports(log.data, log.time_of)
+    if not reports:
+        found = find_unlabelled(log.data, log.time_of, own)
+        # An image that is idle after its text of ready has not begun anything.
+        reports = tuple(report for report in found if not idle or report.end_ns is not None)
+    outcome = _lost(machine, system, log, watched) or judge_image(reports, kit, last_words(log))
+    if watched.end is End.LATE and not idle and not isinstance(outcome, Ok):
+        outcome = TimedOut(reason=f"its work took more than {own.timeout_s:g} s; {last_words(log)}")
+    done = {report.workload for report in reports}
+    return WorkResult(
+        outcome=outcome,
+        marks=booted.marks,
+        samples=to_samples(kit, reports),
+        gaps=tuple(
+            Gap(metric=work.workload.metric, reason="this image does no such work")
+            for work in kit.works
+            if work.workload.name in system.workloads and work.workload.name not in done
+        ),
+        work=reports,
+    )

@@ -1,0 +1,139 @@
+"""What a trial of work leaves, and how reports of work become samples; it talks to no guest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guestbench.guest.console import quote
+from guestbench.model import (
+    Better,
+    Crashed,
+    Frozen,
+    Gap,
+    Incomplete,
+    Kit,
+    KitWork,
+    Mark,
+    Metric,
+    MetricFamily,
+    Ok,
+    Outcome,
+    Sample,
+    Workload,
+    WorkReport,
+    Wrong,
+)
+
+TIME = "work.time"
+METRICS = (
+    Metric(
+        name=TIME,
+        title="Time of the work",
+        family=MetricFamily.WORK,
+        unit="s",
+        better=Better.LOWER,
+        help="From the byte that completes the line with which the work begins on the console to the byte "
+        "that completes the line with which it ends, on the host's monotonic clock; labels workload=NAME, "
+        "those of the workload's own metric, and clock=host. With clock=guest, the time by that clock.",
+    ),
+)
+
+
+class WorkResult(Frozen):
+    """What came of a trial of work; `raw` holds texts of the guest by the name of the file to keep."""
+
+    outcome: Outcome
+    marks: tuple[Mark, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    work: tuple[WorkReport, ...] = ()
+    raw: dict[str, bytes] = {}
+
+
+def describe_metric(workload: Workload) -> Metric:
+    """The row of the metric table that a workload makes."""
+    return Metric(
+        name=workload.metric,
+        title=workload.title,
+        family=MetricFamily.WORK,
+        unit=f"{workload.unit}/s",
+        better=Better.HIGHER,
+        help=" ".join(workload.help.replace("`", "").split()),
+    )
+
+
+def to_samples(kit: Kit, reports: Sequence[WorkReport]) -> tuple[Sample, ...]:
+    """Rates and times of the pieces of work that were finished and are known to the kit."""
+    samples: list[Sample] = []
+    for report in reports:
+        known = kit.find(report.workload)
+        if known is None or not report.seconds:
+            continue
+        workload = known.workload
+        labels = {name: report.parameters.get(name, "") for name in workload.labels}
+        if report.done is not None:
+            samples.append(Sample(metric=workload.metric, value=report.done / report.seconds, labels=labels))
+        times = {"host": report.seconds, "guest": (report.guest_ns or 0) / 1e9 or None}
+        samples += [
+            Sample(metric=TIME, value=value, labels={"workload": workload.name, **labels, "clock": clock})
+            for clock, value in times.items()
+            if value is not None
+        ]
+    return tuple(samples)
+
+
+def judge(work: KitWork, reports: Sequence[WorkReport], otherwise: str) -> Outcome:
+    """Whether a guest has done what the very same program did on the host; `otherwise` says how it ended.
+
+    It has to have done all of it, in the same order, with the same result.
+    """
+    name = work.workload.name
+    for number, wanted in enumerate(work.expected):
+        if number >= len(reports):
+            what = "did not begin its work" if number == 0 else f"did {number} of {len(work.expected)} parts"
+            return Crashed(reason=f"{name} {what}; {otherwise}")
+        report = reports[number]
+        if report.key != wanted.key or report.source != wanted.source:
+            return Wrong(reason=f"{name} was not asked for what it began: {_describe(report)}")
+        if report.end_ns is None:
+            return Crashed(reason=f"{name} began but did not end; {otherwise}")
+        if (report.done, report.digest) != (wanted.done, wanted.digest):
+            return Wrong(
+                reason=f"{name} printed digest {quote(report.digest.encode())} for {report.done} of its work"
+                f"; on the host the same program printed {wanted.digest} for {wanted.done}"
+            )
+    if len(reports) > len(work.expected):
+        more = _describe(reports[len(work.expected)])
+        return Wrong(reason=f"{name} printed more work than its program does: {more}")
+    return Ok()
+
+
+def judge_image(reports: Sequence[WorkReport], kit: Kit, otherwise: str) -> Outcome:
+    """Whether an image that works by itself came to an end, and with the result that its own sources have."""
+    unfinished = [report for report in reports if report.end_ns is None]
+    if unfinished:
+        return Crashed(reason=f"{unfinished[0].workload} began but did not end; {otherwise}")
+    for report in reports:
+        known = kit.find(report.workload)
+        for wanted in known.expected if known else ():
+            same = report.key == wanted.key and report.source == wanted.source
+            if same and (report.done, report.digest) != (wanted.done, wanted.digest):
+                return Wrong(
+                    reason=f"{report.workload} printed digest {quote(report.digest.encode())}; on the host "
+                    f"a program of the same sources printed {wanted.digest}"
+                )
+    return Ok()
+
+
+def incomplete(work: KitWork, reports: Sequence[WorkReport], reason: str) -> Outcome:
+    """The outcome of a trial that was stopped: what was finished holds, unless it was done wrong."""
+    judged = judge(work, reports, reason)
+    if isinstance(judged, Wrong):
+        return judged
+    finished = any(report.end_ns is not None for report in reports)
+    return Incomplete(reason=reason) if finished else Crashed(reason=reason)
+
+
+def _describe(report: WorkReport) -> str:
+    words = [f"{key}={value}" for key, value in sorted(report.parameters.items())]
+    return quote(" ".join([report.workload, f"source={report.source}", *words]).encode())

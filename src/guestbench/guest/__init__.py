@@ -1,0 +1,1 @@
+"""What one does with a running guest, whatever runs it."""

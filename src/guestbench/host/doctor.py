@@ -1,0 +1,338 @@
+"""Says what this host has and lacks for a comparison, each with the line that mends it; it mends nothing.
+
+Two steps: `take_readings` looks at the host, `judge` is pure, so that any host can be judged by its readings.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from guestbench.errors import HostError, ToolMissing
+from guestbench.host import facts as host
+from guestbench.host import process
+from guestbench.model import Frozen
+from guestbench.provision.cache import cache_folder, free_bytes
+
+BootKvm = Callable[[], tuple[bool, str]]
+"""Boots a guest with KVM; returns whether it got ready, and what was seen."""
+
+PYTHON_MIN = (3, 11)
+KVM_DEVICE = Path("/dev/kvm")
+MIB = 2**20
+GIB = 2**30
+
+SPACE_WANTED = 6 * GIB
+"""The virtual size of the largest image while it is built, and what is kept of it afterwards."""
+MEMORY_WANTED_MIB = 1024
+"""A guest of the default experiment, and as much again for QEMU's own memory under software emulation."""
+LOAD_BUSY = 0.3
+"""Load per CPU that counts as busy: on two cores, more than half of what the measured guest leaves free."""
+
+APT_INSTALL = "sudo apt-get install --no-install-recommends"
+MEND_USER_NAMESPACE = "sudo sysctl kernel.unprivileged_userns_clone=1"
+MEND_APPARMOR = "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+MEND_SUBORDINATE_IDS = 'sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"'
+MEND_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+MEND_BOOST = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
+MEND_TURBO = "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo"
+
+
+class Status(StrEnum):
+    """`fail`: the default comparison cannot run. `warn`: it runs, but slower, noisier or with less in it."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Check(Frozen):
+    """One thing looked at: what was found and, unless all is well, the line that mends it."""
+
+    name: str
+    status: Status
+    found: str
+    mend: str = ""
+
+
+class Readings(Frozen):
+    """What was seen of a host. `missing` are programs; `kvm_boot` is empty where there is nothing to try.
+
+    `namespace` tells whether a user namespace could be made, and what was said if not.
+    """
+
+    python: tuple[int, int, int]
+    qemu: str
+    qemu_wrong: str
+    missing: tuple[str, ...]
+    kvm_device: bool
+    kvm_usable: bool
+    kvm_boot: tuple[bool, str] | None
+    root: bool
+    namespace: tuple[bool, str]
+    subordinate_ids: bool
+    apparmor_restricts: bool
+    cache: str
+    free_bytes: int
+    memory_available_mib: int
+    swap_used_mib: int
+    cpus: int
+    cpus_allowed: int
+    load_1m: float
+    other_vms: int
+    governor: str
+    boost: bool | None
+    intel_pstate: bool
+    virtualization: str
+
+
+def run_checks(boot_kvm: BootKvm) -> tuple[Check, ...]:
+    """Look at this host. `boot_kvm` is called only where /dev/kvm can be opened and QEMU is there."""
+    return judge(take_readings(boot_kvm))
+
+
+def take_readings(boot_kvm: BootKvm, root: Path = host.ROOT) -> Readings:
+    """Look at the host below `root`; programs, users and the cache are always this machine's."""
+    try:
+        qemu, qemu_wrong = host.find_qemu_version(), ""
+    except HostError as wrong:
+        qemu, qemu_wrong = "", wrong.message
+    memory = host.read_memory(root)
+    device = root / KVM_DEVICE.relative_to("/")
+    usable = os.access(device, os.R_OK | os.W_OK)
+    governor, boost = host.read_cpu_policy(root)
+    return Readings(
+        python=sys.version_info[:3],
+        qemu=qemu,
+        qemu_wrong=qemu_wrong,
+        missing=tuple(each for each in process.DEBIAN_PACKAGES if not _is_installed(each)),
+        kvm_device=device.exists(),
+        kvm_usable=usable,
+        kvm_boot=boot_kvm() if usable and qemu else None,
+        root=os.geteuid() == 0,
+        namespace=host.try_user_namespace(),
+        subordinate_ids=host.has_subordinate_ids(_user_name(), os.getuid(), root),
+        apparmor_restricts=host.is_switched_on("kernel/apparmor_restrict_unprivileged_userns", root),
+        cache=str(cache_folder()),
+        free_bytes=free_bytes(
+            next(each for each in (cache_folder(), *cache_folder().parents) if each.exists())
+        ),
+        memory_available_mib=memory["MemAvailable"] // 1024,
+        swap_used_mib=(memory["SwapTotal"] - memory["SwapFree"]) // 1024,
+        cpus=host.read_cpus(root),
+        cpus_allowed=len(os.sched_getaffinity(0)),
+        load_1m=host.read_load(root),
+        other_vms=host.count_other_vms(root=root),
+        governor=governor,
+        boost=boost,
+        intel_pstate=(root / "sys/devices/system/cpu/intel_pstate/no_turbo").exists(),
+        virtualization=host.find_virtualization(root),
+    )
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _is_installed(program: str) -> bool:
+    try:
+        process.find_tool(program)
+    except ToolMissing:
+        return False
+    return True
+
+
+# --- judging ------------------------------------------------------------------------------------------
+
+
+def judge(seen: Readings) -> tuple[Check, ...]:
+    """What the readings mean, in the order in which one would mend things."""
+    checks = (
+        _check_python(seen),
+        _check_qemu(seen),
+        *_check_programs(seen),
+        _check_namespaces(seen),
+        _check_space(seen),
+        _check_memory(seen),
+        _check_kvm(seen),
+        _check_load(seen),
+        _check_other_vms(seen),
+        _check_cpus(seen),
+        *_check_frequency(seen),
+    )
+    if not seen.root:
+        return checks
+    # Root needs no sudo, and small systems have none.
+    return tuple(msgspec.structs.replace(each, mend=each.mend.replace("sudo ", "")) for each in checks)
+
+
+def is_fit(checks: Sequence[Check]) -> bool:
+    """Whether the default comparison can run here."""
+    return all(check.status is not Status.FAIL for check in checks)
+
+
+def _check_python(seen: Readings) -> Check:
+    version = ".".join(map(str, seen.python))
+    if seen.python[:2] >= PYTHON_MIN:
+        return Check(name="Python", status=Status.OK, found=version)
+    wanted = ".".join(map(str, PYTHON_MIN))
+    found = f"{version}, older than {wanted}"
+    return Check(name="Python", status=Status.FAIL, found=found, mend=_install("python3"))
+
+
+def _check_qemu(seen: Readings) -> Check:
+    if seen.qemu:
+        return Check(name="QEMU", status=Status.OK, found=seen.qemu)
+    mend = _install(process.DEBIAN_PACKAGES[host.QEMU])
+    return Check(name="QEMU", status=Status.FAIL, found=seen.qemu_wrong, mend=mend)
+
+
+def _check_programs(seen: Readings) -> Iterator[Check]:
+    others = [each for each in process.DEBIAN_PACKAGES if each != host.QEMU]
+    lacking = [each for each in others if each in seen.missing]
+    if not lacking:
+        yield Check(name="programs", status=Status.OK, found=", ".join(others))
+    for program in lacking:
+        package = process.DEBIAN_PACKAGES[program]
+        # Root can build without a user namespace, so it can do without the program that maps ids into one.
+        status = Status.WARN if program == "newuidmap" and seen.root else Status.FAIL
+        yield Check(name=program, status=status, found="not installed", mend=_install(package))
+
+
+def _check_namespaces(seen: Readings) -> Check:
+    name = "user namespaces"
+    possible, said = seen.namespace
+    if possible and (seen.subordinate_ids or seen.root):
+        return Check(name=name, status=Status.OK, found="one could be made")
+    if seen.root:
+        return Check(name=name, status=Status.OK, found="none can be made; image builds run as root instead")
+    if not possible:
+        found = f"none can be made: {said or 'no reason given'}"
+        mend = MEND_APPARMOR if seen.apparmor_restricts else MEND_USER_NAMESPACE
+    else:
+        found, mend = "this user has no ids to map in /etc/subuid and /etc/subgid", MEND_SUBORDINATE_IDS
+    return Check(name=name, status=Status.FAIL, found=found, mend=mend)
+
+
+def _check_space(seen: Readings) -> Check:
+    found = f"{seen.free_bytes / GIB:.1f} GiB free for {seen.cache}"
+    if seen.free_bytes >= SPACE_WANTED:
+        return Check(name="disk space", status=Status.OK, found=found)
+    found += f"; building the images needs {SPACE_WANTED / GIB:.0f} GiB"
+    mend = "export XDG_CACHE_HOME=DIR  # a folder with more room"
+    return Check(name="disk space", status=Status.FAIL, found=found, mend=mend)
+
+
+def _check_memory(seen: Readings) -> Check:
+    found = f"{seen.memory_available_mib} MiB available"
+    if seen.swap_used_mib:
+        found += f", {seen.swap_used_mib} MiB swapped out"
+    if seen.memory_available_mib >= MEMORY_WANTED_MIB:
+        return Check(name="memory", status=Status.OK, found=found)
+    found += f"; {MEMORY_WANTED_MIB} MiB are wanted"
+    return Check(
+        name="memory", status=Status.WARN, found=found, mend="ps -eo rss,pid,comm --sort=-rss | head"
+    )
+
+
+def _check_kvm(seen: Readings) -> Check:
+    name, emulated = "KVM", "guests run under software emulation (tcg)"
+    nested = f" (nested: this machine runs in {seen.virtualization})" if seen.virtualization != "none" else ""
+    if not seen.kvm_device:
+        found = f"no {KVM_DEVICE}; {emulated}"
+        mend = "sudo modprobe kvm_intel || sudo modprobe kvm_amd"
+    elif not seen.kvm_usable:
+        found = f"{KVM_DEVICE} cannot be opened by this user; {emulated}"
+        mend = 'sudo usermod --append --groups kvm "$USER"  # then log in again'
+    elif seen.kvm_boot is None:
+        found, mend = (
+            f"{KVM_DEVICE} is there, but without QEMU it cannot be tried",
+            _install("qemu-system-x86"),
+        )
+    elif seen.kvm_boot[0]:
+        found = f"{seen.kvm_boot[1]}{nested}; each run tries it with its own guests"
+        return Check(name=name, status=Status.OK, found=found)
+    else:
+        found = (
+            f"{KVM_DEVICE} is there, but a guest did not boot with it{nested}: {seen.kvm_boot[1]}; {emulated}"
+        )
+        mend = "guestbench run --accel tcg"
+    return Check(name=name, status=Status.WARN, found=found, mend=mend)
+
+
+def _check_load(seen: Readings) -> Check:
+    found = f"load {seen.load_1m:.2f} on {seen.cpus} CPUs"
+    if seen.load_1m <= LOAD_BUSY * seen.cpus:
+        return Check(name="load", status=Status.OK, found=found)
+    found += "; what else runs will show in the figures"
+    return Check(
+        name="load", status=Status.WARN, found=found, mend="ps -eo pcpu,pid,comm --sort=-pcpu | head"
+    )
+
+
+def _check_other_vms(seen: Readings) -> Check:
+    name = "other VMs"
+    if not seen.other_vms:
+        return Check(name=name, status=Status.OK, found="none running")
+    found = f"{seen.other_vms} running; they share CPUs and caches with what is measured"
+    return Check(name=name, status=Status.WARN, found=found, mend="ps -C qemu-system-x86 -o pid,pcpu,args")
+
+
+def _check_cpus(seen: Readings) -> Check:
+    found = f"{seen.cpus_allowed} of {seen.cpus} for this process"
+    if seen.cpus_allowed >= 2:
+        return Check(name="CPUs", status=Status.OK, found=found)
+    found += "; with one CPU the measuring process and the guest take turns"
+    return Check(name="CPUs", status=Status.WARN, found=found, mend="taskset --cpu-list --pid $$")
+
+
+def _check_frequency(seen: Readings) -> Iterator[Check]:
+    if seen.governor:
+        steady = seen.governor == "performance"
+        yield Check(
+            name="CPU governor",
+            status=Status.OK if steady else Status.WARN,
+            found=seen.governor
+            if steady
+            else f"{seen.governor}: the clock follows the load, and times with it",
+            mend="" if steady else MEND_GOVERNOR,
+        )
+    if seen.boost is not None:
+        found = "on: the clock depends on heat and on what the other cores do" if seen.boost else "off"
+        yield Check(
+            name="CPU boost",
+            status=Status.WARN if seen.boost else Status.OK,
+            found=found,
+            mend=(MEND_TURBO if seen.intel_pstate else MEND_BOOST) if seen.boost else "",
+        )
+
+
+def _install(package: str) -> str:
+    return f"{APT_INSTALL} {package}"
+
+
+# --- showing ------------------------------------------------------------------------------------------
+
+
+def render_checks(checks: Sequence[Check]) -> str:
+    """The checks as plain text: one line each and, where something is amiss, a line to type below it."""
+    width = max((len(check.name) for check in checks), default=0)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.status.value:<4}  {check.name:<{width}}  {check.found}")
+        if check.mend:
+            lines.append(f"{'':4}  {'':{width}}  $ {check.mend}")
+    failed = sum(check.status is Status.FAIL for check in checks)
+    warned = sum(check.status is Status.WARN for check in checks)
+    verdict = "this host can run the comparison" if not failed else "this host cannot run the comparison yet"
+    lines += ["", f"{verdict}: {failed} failed, {warned} warnings"]
+    return "\n".join(lines)

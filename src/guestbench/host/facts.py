@@ -1,0 +1,295 @@
+"""What machine this is and what else it does meanwhile; it changes nothing and judges nothing.
+
+Functions that read /proc, /sys or /etc take the folder that stands for `/`: any machine can be described.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import msgspec
+
+from guestbench.errors import ToolFailed, ToolMissing
+from guestbench.host import process
+from guestbench.model import (
+    Conditions,
+    Frozen,
+    Host,
+    MemoryPolicy,
+)
+
+ROOT = Path("/")
+QEMU = "qemu-system-x86_64"
+QEMU_MIN = (7, 0)
+TOOL_TIMEOUT_S = 20.0
+
+UNSHARE = ("unshare", "--user", "--map-root-user", "true")
+
+VMM_NAMES = (
+    "qemu-system",
+    "qemu-kvm",
+    "firecracker",
+    "cloud-hyperviso",
+    "crosvm",
+    "VBoxHeadless",
+    "VirtualBoxVM",
+)
+"""How the process names of virtual machine monitors begin; the kernel keeps 15 characters of a name."""
+
+DMI_VENDORS = {
+    "QEMU": "qemu",
+    "Amazon EC2": "amazon",
+    "Google": "google",
+    "Microsoft Corporation": "microsoft",
+    "VMware": "vmware",
+    "innotek": "oracle",
+    "Xen": "xen",
+}
+"""What a hypervisor writes where a mainboard has its vendor, and systemd-detect-virt's word for it."""
+
+
+# --- facts that stay as they are ---------------------------------------------------------------------
+
+
+def read_host(root: Path = ROOT) -> Host:
+    """Describe this machine.
+
+    Raises:
+        ToolMissing: QEMU is not installed, or too old.
+        ToolFailed: QEMU cannot say its version.
+    """
+    qemu_version = find_qemu_version()
+    facts = {
+        "cpu_model": read_cpu_model(root),
+        "cpus": read_cpus(root),
+        "memory_mib": read_memory(root)["MemTotal"] // 1024,
+        "kernel": _read_text(root / "proc/sys/kernel/osrelease") or platform.release(),
+        "os": read_os(root),
+        "virtualization": find_virtualization(root),
+        "qemu_version": qemu_version,
+    }
+    return msgspec.convert(
+        {
+            **facts,
+            "digest": digest_facts([*map(str, facts.values()), _read_text(root / "etc/machine-id")]),
+            "qemu_path": str(process.find_tool(QEMU).resolve()),
+            "python": platform.python_version(),
+        },
+        Host,
+    )
+
+
+def digest_facts(facts: Iterable[str]) -> str:
+    """SHA-256 over the facts that make two machines different ones for a benchmark.
+
+    The machine id is among them, hashed with the rest as machine-id(5) asks, so that two machines of one
+    make are told apart; Python and the place where QEMU lies are not, for they do not change a guest's time.
+    """
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()
+
+
+def find_qemu_version() -> str:
+    """QEMU's version as it says it, such as `7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.
+
+    Raises:
+        ToolMissing: it is not installed, or older than `QEMU_MIN`.
+        ToolFailed: it failed, or said something else.
+    """
+    said = process.run([QEMU, "--version"], timeout_s=TOOL_TIMEOUT_S).stdout.decode("utf-8", "replace")
+    return check_qemu_version(said)
+
+
+def check_qemu_version(said: str) -> str:
+    """The version in what `qemu-system-x86_64 --version` prints. Raises as `find_qemu_version` does."""
+    first = said.splitlines()[0] if said.strip() else ""
+    found = re.search(r"version ((\d+)\.(\d+)\S*.*)", first)
+    hint = f"apt-get install {process.DEBIAN_PACKAGES[QEMU]}"
+    if found is None:
+        raise ToolFailed(f"{QEMU} does not say its version: {first!r}", hint, status=0, stderr="")
+    if (int(found[2]), int(found[3])) < QEMU_MIN:
+        oldest = ".".join(map(str, QEMU_MIN))
+        raise ToolMissing(f"{QEMU} {found[1]} is too old: {oldest} or newer is needed", hint)
+    return found[1].strip()
+
+
+def read_cpu_model(root: Path = ROOT) -> str:
+    """The CPU's name, or the architecture's where the kernel tells none."""
+    names = re.findall(r"(?m)^(?:model name|Model)\s*:\s*(.+)$", _read_text(root / "proc/cpuinfo"))
+    return " ".join(names[0].split()) if names else platform.machine()
+
+
+def read_cpus(root: Path = ROOT) -> int:
+    """How many logical CPUs the machine has, whether or not this process may use them all."""
+    return len(re.findall(r"(?m)^processor\s*:", _read_text(root / "proc/cpuinfo"))) or os.cpu_count() or 1
+
+
+def read_memory(root: Path = ROOT) -> dict[str, int]:
+    """/proc/meminfo: at least `MemTotal`, `MemAvailable`, `SwapTotal` and `SwapFree`, in KiB."""
+    rows = re.findall(r"(?m)^(\w+):\s+(\d+) kB$", _read_text(root / "proc/meminfo"))
+    wanted = ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
+    return dict.fromkeys(wanted, 0) | {name: int(kib) for name, kib in rows}
+
+
+def read_memory_policy(root: Path = ROOT) -> MemoryPolicy:
+    """The settings of this machine's kernel that move memory figures."""
+    huge_pages = root / "sys/kernel/mm/transparent_hugepage"
+    return MemoryPolicy(
+        huge_pages=_chosen_word(huge_pages / "enabled"),
+        shmem_huge_pages=_chosen_word(huge_pages / "shmem_enabled"),
+        ksm=_read_text(root / "sys/kernel/mm/ksm/run"),
+        swap_mib=read_memory(root)["SwapTotal"] // 1024,
+    )
+
+
+def _chosen_word(file: Path) -> str:
+    """The word in brackets, as sysfs marks the one of several that is in force."""
+    found = re.search(r"\[([^\]]*)\]", _read_text(file))
+    return found[1] if found else ""
+
+
+def read_os(root: Path = ROOT) -> str:
+    """The operating system's name as os-release(5) gives it."""
+    for file in (root / "etc/os-release", root / "usr/lib/os-release"):
+        found = re.search(r'(?m)^PRETTY_NAME="?([^"\n]*)"?$', _read_text(file))
+        if found:
+            return found[1]
+    return platform.system()
+
+
+def find_virtualization(root: Path = ROOT) -> str:
+    """What this machine itself runs in: `none`, a hypervisor, a container, or both, as far as it shows."""
+    if root == ROOT and shutil.which("systemd-detect-virt"):
+        said = [_detect_virt(kind) for kind in ("--vm", "--container")]
+    else:
+        said = [guess_hypervisor(root)]
+    # In a container systemd-detect-virt may miss the hypervisor around it; the CPU's flag does not.
+    if said[0] == "none":
+        said[0] = guess_hypervisor(root)
+    return " + ".join(word for word in said if word != "none") or "none"
+
+
+def _detect_virt(kind: str) -> str:
+    try:
+        done = process.run(["systemd-detect-virt", kind], timeout_s=TOOL_TIMEOUT_S, check=False)
+    except ToolFailed:
+        return "none"
+    return done.stdout.decode("ascii", "replace").strip() or "none"
+
+
+def guess_hypervisor(root: Path = ROOT) -> str:
+    """The hypervisor below this machine by /sys/hypervisor, DMI and the CPU's flags; `none` if none shows."""
+    if kind := _read_text(root / "sys/hypervisor/type"):
+        return kind
+    flags = re.search(r"(?m)^flags\s*:(.*)$", _read_text(root / "proc/cpuinfo"))
+    if flags is None or "hypervisor" not in flags[1].split():
+        return "none"
+    vendor = _read_text(root / "sys/class/dmi/id/sys_vendor")
+    return next((word for name, word in DMI_VENDORS.items() if vendor.startswith(name)), "unknown hypervisor")
+
+
+# --- facts that change --------------------------------------------------------------------------------
+
+
+class CpuTimes(Frozen):
+    """CPU time of the whole machine since it started, all CPUs together, from /proc/stat.
+
+    The kernel counts in ticks of 10 ms on most machines: shares of spans far shorter than that mean nothing.
+    """
+
+    total_ns: int
+    busy_ns: int
+    steal_ns: int
+    load_1m: float
+
+
+def read_cpu_times(root: Path = ROOT) -> CpuTimes:
+    """Take a snapshot for `conditions`."""
+    # proc(5): user nice system idle iowait irq softirq steal; guest times are inside user and nice already.
+    words = _read_text(root / "proc/stat").partition("\n")[0].split()
+    ticks = [int(word) for word in words[1:9]] + [0] * (9 - len(words))
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    user, nice, system, idle, iowait, irq, softirq, steal = ticks
+    busy = user + nice + system + irq + softirq
+    return CpuTimes(
+        total_ns=(busy + idle + iowait + steal) * tick_ns,
+        busy_ns=busy * tick_ns,
+        steal_ns=steal * tick_ns,
+        load_1m=read_load(root),
+    )
+
+
+def conditions(before: CpuTimes, after: CpuTimes, own_cpu_ns: int) -> Conditions:
+    """What others did on this machine between two snapshots, in which we used `own_cpu_ns` of CPU time.
+
+    Shares are of all CPUs' time, from 0 to 1; both are 0 where no tick passed between the snapshots.
+    """
+    total = after.total_ns - before.total_ns
+    if total <= 0:
+        return Conditions(load_1m=after.load_1m, cpu_others=0.0, cpu_steal=0.0)
+    others = after.busy_ns - before.busy_ns - own_cpu_ns
+    return Conditions(
+        load_1m=after.load_1m,
+        cpu_others=_clamp(others / total),
+        cpu_steal=_clamp((after.steal_ns - before.steal_ns) / total),
+    )
+
+
+def _clamp(share: float) -> float:
+    return min(1.0, max(0.0, share))
+
+
+def read_load(root: Path = ROOT) -> float:
+    """The load average of the last minute; 0 where the kernel tells none."""
+    words = _read_text(root / "proc/loadavg").split()
+    return float(words[0]) if words else 0.0
+
+
+def count_other_vms(own_pids: Collection[int] = (), root: Path = ROOT) -> int:
+    """How many virtual machine monitors run here, those in `own_pids` aside."""
+    names = {int(file.parent.name): _read_text(file) for file in (root / "proc").glob("[0-9]*/comm")}
+    return sum(pid not in own_pids and name.startswith(VMM_NAMES) for pid, name in names.items())
+
+
+def read_cpu_policy(root: Path = ROOT) -> tuple[str, bool | None]:
+    """The first CPU's frequency governor (empty if none shows) and whether boost is on (None: unknown)."""
+    cpus = root / "sys/devices/system/cpu"
+    governor = _read_text(cpus / "cpu0/cpufreq/scaling_governor")
+    if no_turbo := _read_text(cpus / "intel_pstate/no_turbo"):
+        return governor, no_turbo == "0"
+    boost = _read_text(cpus / "cpufreq/boost")
+    return governor, boost == "1" if boost else None
+
+
+def try_user_namespace() -> tuple[bool, str]:
+    """Whether this user can make a user namespace, found by making one; and if not, what said so."""
+    try:
+        done = process.run(UNSHARE, timeout_s=TOOL_TIMEOUT_S, check=False)
+    except (ToolMissing, ToolFailed) as wrong:
+        return False, wrong.message
+    said = process.tail(done.stderr).strip().splitlines()
+    return done.status == 0, said[-1] if said else ""
+
+
+def has_subordinate_ids(user: str, uid: int, root: Path = ROOT) -> bool:
+    """Whether `user` has user ids and group ids of its own to map, as subuid(5) wants for an image build."""
+    lines = (re.split(r"\s+", _read_text(root / f"etc/{name}")) for name in ("subuid", "subgid"))
+    return all(any(line.split(":")[0] in (user, str(uid)) for line in each if line) for each in lines)
+
+
+def is_switched_on(setting: str, root: Path = ROOT) -> bool:
+    """Whether a kernel setting (a path below /proc/sys) exists and is not 0."""
+    return _read_text(root / "proc/sys" / setting) not in ("", "0")
+
+
+def _read_text(file: Path) -> str:
+    """A small file's text without the white space around it; empty where it cannot be read."""
+    try:
+        return file.read_bytes().decode("utf-8", "replace").strip()
+    except OSError:
+        return ""

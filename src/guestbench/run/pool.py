@@ -1,0 +1,142 @@
+"""Makes trials in fresh worker processes, one or several at a time; it measures nothing and stores nothing.
+
+The parent never starts a thread: it waits for its workers in short steps and lets the progress display
+redraw in between, so that nothing competes with a worker for a core.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from guestbench.errors import GuestbenchError, StoreError, TrialError
+from guestbench.host import process
+from guestbench.model import Job, Record
+from guestbench.run.worker import Failure, trial_folder
+
+TICK_S = 0.5
+WORKER_STDERR = "worker.stderr"
+
+Tick = Callable[[], None]
+"""Called now and then while workers are waited for."""
+
+
+class _ReadyMade(GuestbenchError):
+    """An error that a worker has worded already."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, failure.hint)
+        self.exit_code = failure.exit_code
+
+
+class _Worker:
+    """A worker process and its answer so far."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._stderr_path = Path(job.folder) / trial_folder(job.trial.id) / WORKER_STDERR
+        self._answer = bytearray()
+        self._stack = ExitStack()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        try:
+            self._stderr_path.parent.mkdir(parents=True, exist_ok=True)
+            stderr = self._stack.enter_context(self._stderr_path.open("wb"))
+        except OSError as error:
+            hint = f"df -h {shlex.quote(self._job.folder)}"
+            raise StoreError(f"cannot write {self._stderr_path}: {error.strerror}", hint) from error
+        # Its own session, so that Ctrl-C reaches only us: we end the worker, the kernel ends its VM.
+        self._child = self._stack.enter_context(
+            process.start(
+                [sys.executable, "-m", "guestbench.run.worker"],
+                stdin=process.PIPE,
+                stdout=process.PIPE,
+                stderr=stderr,
+                new_session=True,
+            )
+        )
+        if self._child.stdin is None or self._child.stdout is None:
+            raise RuntimeError("the worker was started without pipes")
+        self.fd = self._child.stdout.fileno()
+        try:
+            self._child.stdin.write(msgspec.json.encode(self._job))
+            self._child.stdin.close()
+        except BrokenPipeError:
+            pass  # it has died, and said why on its standard error
+
+    def read(self) -> bool:
+        """Take what has come of its answer; whether that was the end of it."""
+        data = os.read(self.fd, 65536)
+        self._answer += data
+        return not data
+
+    def finish(self) -> Record:
+        """The record of a worker whose answer is complete.
+
+        Raises:
+            GuestbenchError: what the worker raised, with its exit code.
+            TrialError: the worker died without an answer.
+        """
+        status = self._child.wait(5.0)
+        self.close()
+        complaint = process.tail(self._stderr_path.read_bytes()).strip()
+        if not complaint:
+            self._stderr_path.unlink()
+        try:
+            decoded = msgspec.json.decode(self._answer, type=Record | Failure)
+        except msgspec.DecodeError as error:
+            words = complaint.splitlines()[-1] if complaint else "it said nothing"
+            raise TrialError(
+                f"the worker of trial {self._job.trial.id} died with status {status}: {words}",
+                f"cat {shlex.quote(str(self._stderr_path))}",
+            ) from error
+        if isinstance(decoded, Failure):
+            raise _ReadyMade(decoded)
+        return decoded
+
+    def close(self) -> None:
+        """End the process, if it still runs."""
+        self._stack.close()
+
+
+def execute_in_workers(jobs: Sequence[Job], slots: int, tick: Tick) -> Iterator[Record]:
+    """Make trials in fresh processes, at most `slots` at a time; their records as they end.
+
+    Raises:
+        GuestbenchError: what a worker raised, with its exit code. The others are ended.
+        TrialError: a worker died without an answer.
+        StoreError: the run folder cannot be written.
+    """
+    waiting, running = deque(jobs), dict[int, _Worker]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < slots:
+                worker = _Worker(waiting.popleft())
+                running[worker.fd] = worker
+            ready, _, _ = select.select(list(running), [], [], TICK_S)
+            if not ready:
+                tick()
+            for fd in ready:
+                if running[fd].read():
+                    yield running.pop(fd).finish()
+    finally:
+        for worker in running.values():
+            worker.close()
+
+
+def execute_in_worker(job: Job, tick: Tick) -> Record:
+    """Make one trial in a fresh process. Raises as `execute_in_workers` does."""
+    return next(execute_in_workers([job], 1, tick))

@@ -1,0 +1,339 @@
+"""Turns a request into the header of a run: finds definitions and images, chooses the accelerator, plans.
+
+Nothing is measured here, and nothing is written but images in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from guestbench import __version__, provision
+from guestbench.definition.load import (
+    Catalogue,
+    find_system,
+    load_catalogue,
+    load_experiment,
+    load_workload,
+    system_folder,
+)
+from guestbench.errors import (
+    GuestbenchError,
+    HostError,
+    ImageError,
+    StoreError,
+    UsageError,
+)
+from guestbench.families import find_metrics
+from guestbench.host import facts as host
+from guestbench.host.accel import choose_accel, find_kvm_obstacle
+from guestbench.model import (
+    FORMAT_VERSION,
+    Absent,
+    Accel,
+    Experiment,
+    Family,
+    Frozen,
+    Guest,
+    Header,
+    Job,
+    Kit,
+    MemoryPlan,
+    Metric,
+    MetricFamily,
+    Outcome,
+    Platform,
+    ProgramLoad,
+    Purpose,
+    SurfacePlan,
+    System,
+    Trial,
+    Vmm,
+    WorkPlan,
+)
+from guestbench.run.plan import plan_trials
+from guestbench.run.pool import execute_in_worker
+
+Say = Callable[[str], None]
+SEED_BITS = 32
+LINUX_WITNESS = "linux-minimal"
+Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan, WorkPlan)
+
+
+class Request(Frozen):
+    """What the user asked for on the command line. Empty or None means: as the experiment says."""
+
+    experiment: str
+    given: dict[str, Path] = {}
+    only: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    cycles: int | None = None
+    warmups: int | None = None
+    memory_boots: int | None = None
+    memory_cycles: int | None = None
+    surface_boots: int | None = None
+    work_cycles: int | None = None
+    workloads: tuple[str, ...] = ()
+    seed: int | None = None
+    accel: Accel | None = None
+    build: bool = True
+    command: tuple[str, ...] = ()
+
+
+class _Candidate(Frozen):
+    """A system that the experiment names; one that is not needed may be left out."""
+
+    system: System
+    reference: str
+    needed: bool
+
+
+def prepare(request: Request, say: Say) -> Header:
+    """Find out everything a run needs before its first trial.
+
+    Raises:
+        UsageError: the request or a definition has mistakes; nothing was started.
+        ImageError: an image is missing or cannot boot.
+        HostError: this host cannot make the run.
+    """
+    catalogue = load_catalogue()
+    experiment = adjust(load_experiment(request.experiment, catalogue), request)
+    candidates = _find_systems(experiment, catalogue, request)
+    this_host = host.read_host()
+    guests, absent = _find_guests(candidates, request, catalogue, experiment.platform.vmm, say)
+    witnesses = find_witnesses(guests, catalogue)
+    accel = choose_accel(experiment.platform, witnesses, _boot_once(this_host.digest), say)
+    platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
+    guests = tuple(provision.settle(guest, platform, say) for guest in guests)
+    kit = _prepare_kit(experiment, guests, say)
+    seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
+    now = datetime.now(UTC)
+    return Header(
+        version=FORMAT_VERSION,
+        run=f"{now:%Y%m%d-%H%M%S}-{experiment.name}",
+        created=now.isoformat(timespec="seconds"),
+        tool=__version__,
+        command=request.command,
+        experiment=msgspec.structs.replace(experiment, seed=seed),
+        guests=guests,
+        absent=absent,
+        platform=platform,
+        accel=accel,
+        host=this_host,
+        load_1m=host.read_load(),
+        memory_policy=host.read_memory_policy(),
+        metrics=(*find_metrics(experiment.metrics), *find_work_metrics(experiment.metrics, kit)),
+        trials=plan_trials(experiment, guests, platform, seed, kit),
+        kit=kit,
+    )
+
+
+def _prepare_kit(experiment: Experiment, guests: Sequence[Guest], say: Say) -> Kit | None:
+    """What the guests' work needs; None where none of them is to work."""
+    families = {MetricFamily.WORK, MetricFamily.NET} & set(experiment.metrics)
+    works = families and any(guest.system.work for guest in guests)
+    counts = MetricFamily.MEMORY in experiment.metrics
+    loads = counts and any(isinstance(guest.system.load, ProgramLoad) for guest in guests)
+    if not works and not loads:
+        return None
+    names = experiment.work.workloads if MetricFamily.WORK in families else ()
+    return provision.prepare_kit(names, say, tools=experiment.work.cross_checks)
+
+
+def find_work_metrics(families: Sequence[MetricFamily], kit: Kit | None) -> tuple[Metric, ...]:
+    """The metric rows of work and network, as far as they are asked for."""
+    from guestbench.families.net import probe as network
+    from guestbench.families.work import result
+
+    rows: list[Metric] = []
+    if kit is not None and MetricFamily.WORK in families:
+        rows += [result.describe_metric(work.workload) for work in kit.works]
+        rows += result.METRICS
+        if kit.checks:
+            from guestbench.families.work import check_guest
+
+            rows += check_guest.METRICS
+    if kit is not None and MetricFamily.NET in families:
+        rows += network.METRICS
+    return tuple(rows)
+
+
+def adjust(experiment: Experiment, request: Request) -> Experiment:
+    """The experiment as the command line changes it.
+
+    Raises:
+        UsageError: the request names a metric family that does not exist.
+    """
+    return _replace(
+        experiment,
+        cycles=request.cycles,
+        warmups=request.warmups,
+        seed=request.seed,
+        metrics=_parse_families(request.metrics) or None,
+        memory=_replace(experiment.memory, boots=request.memory_boots, cycles=request.memory_cycles),
+        surface=_replace(experiment.surface, boots=request.surface_boots),
+        work=_replace(
+            experiment.work, cycles=request.work_cycles, workloads=_check_workloads(request.workloads) or None
+        ),
+        platform=_replace(experiment.platform, accel=request.accel),
+    )
+
+
+def _replace(settings: Settings, **changes: object) -> Settings:
+    """The settings with those changes that are not None."""
+    return msgspec.structs.replace(settings, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _parse_families(names: tuple[str, ...]) -> tuple[MetricFamily, ...]:
+    known = tuple(MetricFamily)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"unknown metric family {name!r}; there are: {', '.join(known)}",
+                f"guestbench run --metrics {','.join(known)}",
+            )
+    return tuple(family for family in known if family in names)
+
+
+def _check_workloads(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        load_workload(name)  # raises UsageError for an unknown one
+    return tuple(dict.fromkeys(names))
+
+
+def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request) -> dict[str, _Candidate]:
+    wanted: dict[str, _Candidate] = {}
+    for reference in (*experiment.systems, *experiment.optional):
+        system = find_system(reference, catalogue, Path.cwd())
+        named = system.name in request.only or system.name in request.given
+        needed = named or reference in experiment.systems
+        wanted[system.name] = _Candidate(system=system, reference=reference, needed=needed)
+    for name in (*request.only, *request.given):
+        if name not in wanted:
+            raise UsageError(
+                f"system {name!r} is not in experiment {experiment.name}, which has: {', '.join(wanted)}",
+                "guestbench systems list",
+            )
+    return {name: wanted[name] for name in wanted if not request.only or name in request.only}
+
+
+def _find_guests(
+    candidates: Mapping[str, _Candidate],
+    request: Request,
+    catalogue: Mapping[str, System],
+    vmm: Vmm,
+    say: Say,
+) -> tuple[tuple[Guest, ...], tuple[Absent, ...]]:
+    guests: list[Guest] = []
+    absent: list[Absent] = []
+    for name, candidate in candidates.items():
+        try:
+            guest = provision.prepare(
+                candidate.system,
+                request.given,
+                catalogue,
+                say=say,
+                build=request.build,
+                folder=system_folder(candidate.reference),
+            )
+        except (ImageError, HostError) as error:
+            # HostError: what it is built from cannot be downloaded here, say.
+            if candidate.needed:
+                raise
+            absent.append(Absent(system=name, reason=error.message))
+            say(f"leaving out {name}: {error.message} (to include it: {error.hint})")
+            continue
+        if vmm is Vmm.QEMU:
+            provision.check(guest)
+        guests.append(guest)
+    if not guests:
+        raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
+    return tuple(guests), tuple(absent)
+
+
+def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -> tuple[Guest, ...]:
+    """The guests that show whether KVM works: those to be measured, and a Linux guest if none is among them.
+
+    A broken KVM may boot a small unikernel and then hang under it. A Linux guest is added only if its image
+    is there.
+    """
+    if any(guest.system.family is Family.LINUX for guest in guests):
+        return guests
+    with contextlib.suppress(GuestbenchError):
+        return (*guests, provision.locate(catalogue[LINUX_WITNESS], {}, catalogue))
+    return guests
+
+
+def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
+    def boot(guest: Guest, platform: Platform) -> Outcome:
+        name = guest.system.name
+        trial = Trial(
+            id=f"try-{platform.accel}-{name}",
+            system=name,
+            purpose=Purpose.WARMUP,
+            block=0,
+            cycle=1,
+            definition="",
+        )
+        with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+            job = Job(
+                trial=trial,
+                guest=guest,
+                platform=platform,
+                host=host_digest,
+                folder=folder,
+                parent_pid=os.getpid(),
+            )
+            return execute_in_worker(job, lambda: None).outcome
+
+    return boot
+
+
+def try_kvm() -> tuple[bool, str]:
+    """Whether KVM boots the guests whose images are here (the floor always is), and what was seen.
+
+    Raises:
+        HostError: the floor cannot be built, or QEMU not be started.
+    """
+    catalogue = load_catalogue()
+    guests = [provision.prepare(catalogue["floor"], {}, catalogue, build=True, say=lambda _: None)]
+    for name in catalogue:
+        with contextlib.suppress(GuestbenchError):
+            if name != "floor":
+                guests.append(provision.locate(catalogue[name], {}, catalogue))
+    platform = Platform(accel=Accel.KVM)
+    obstacle = find_kvm_obstacle(platform, guests, _boot_once("doctor"), lambda _: None)
+    names = ", ".join(guest.system.name for guest in guests)
+    return not obstacle, obstacle or f"these guests got ready: {names}"
+
+
+def check_resumable(header: Header, folder: Path) -> None:
+    """Refuse to go on with a run whose remaining trials would not be comparable with those it holds.
+
+    Raises:
+        StoreError: it began on another host, with another QEMU, or another version of guestbench.
+    """
+    here = host.read_host()
+    again = "guestbench run -o DIR  # measure again, into a new folder"
+    if header.version != FORMAT_VERSION:
+        raise StoreError(
+            f"{folder} was begun in format {header.version} of the store; a run goes on in format "
+            f"{FORMAT_VERSION} only",
+            again,
+        )
+    if header.tool != __version__:
+        raise StoreError(
+            f"{shlex.quote(str(folder))} was begun by guestbench {header.tool}; this is {__version__}", again
+        )
+    if header.host.digest != here.digest:
+        theirs = f"{header.host.cpu_model}, Linux {header.host.kernel}, QEMU {header.host.qemu_version}"
+        raise StoreError(f"{folder} was begun on another host ({theirs})", again)

@@ -1,0 +1,187 @@
+"""Shows on standard error how a run goes on; it never measures, and never starts a thread."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import fmean
+from typing import TYPE_CHECKING, TextIO
+
+from guestbench.model import (
+    Ok,
+    Purpose,
+    Record,
+    Trial,
+)
+from guestbench.run.trials import Progress
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+
+class Forecast:
+    """Tells how long the rest of a run will take, from how long its trials have taken so far."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self._left = {trial.id: trial for trial in trials}
+        self._walls: dict[str, list[float]] = defaultdict(list)
+
+    def learn(self, record: Record) -> None:
+        """Take a finished trial into account."""
+        self._left.pop(record.trial.id, None)
+        self._walls[_kind(record.trial)].append(record.wall_ns / 1e9)
+
+    def describe(self, running_s: float = 0.0) -> str:
+        """The time left as text, `at least` where some kind of trial has not been seen yet."""
+        known = [fmean(self._walls[_kind(t)]) for t in self._left.values() if _kind(t) in self._walls]
+        if self._left and not known:
+            return "time left not known yet"
+        seconds = max(0.0, sum(known) - running_s)
+        bound = "" if len(known) == len(self._left) else "at least "
+        return f"{bound}{describe_duration(seconds)} left"
+
+
+def _kind(trial: Trial) -> str:
+    apart = trial.purpose in (Purpose.IMAGE, Purpose.MEMORY, Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+    return f"{trial.system}/{trial.purpose if apart else Purpose.BOOT}/{trial.workload}"
+
+
+def _is_planned(trial: Trial) -> bool:
+    """Whether the trial was known when the run began, so that it counts."""
+    return trial.purpose is not Purpose.MEMORY_MIN
+
+
+def describe_trial(trial: Trial) -> str:
+    """Which trial it is, for a line of progress."""
+    size = f" with {trial.memory_mib} MiB" if trial.memory_mib else ""
+    what = "least RAM: boot" if trial.purpose is Purpose.MEMORY_MIN else trial.purpose.value
+    what = f"{what} {trial.workload}" if trial.workload else what
+    return f"{trial.system} {what} {trial.cycle}{size}"
+
+
+def describe_duration(seconds: float) -> str:
+    """A duration as `42 s`, `3 min 05 s` or `1 h 02 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def describe_record(record: Record) -> str:
+    """What came of a trial, in one line of printable text."""
+    name = describe_trial(record.trial)
+    if record.trial.purpose is Purpose.MEMORY_MIN:
+        return f"{name}: {'enough' if is_good(record) else f'not enough: {record.outcome.reason}'}"
+    if not isinstance(record.outcome, Ok):
+        return f"{name}: FAILED: {record.outcome.reason}"
+    if record.trial.purpose is Purpose.MEMORY:
+        touched = {s.labels["state"]: s.value for s in record.samples if s.metric == "memory.touched"}
+        shown = (f"{state} {kib / 1024:.1f} MiB" for state, kib in touched.items() if state != "load-end")
+        return f"{name}: RAM touched: {', '.join(shown)}"
+    if record.work or record.trial.purpose is Purpose.WORK:
+        times = (f"{w.workload} {w.seconds:.2f} s" for w in record.work if w.seconds is not None)
+        return f"{name}: {', '.join(times) or 'it does no such work'}"
+    if record.trial.purpose in (Purpose.NET, Purpose.CROSS_CHECK):
+        return f"{name}: done"
+    ready = next((s.value for s in record.samples if s.metric == "boot.ready"), None)
+    return f"{name}: {'done' if ready is None else f'ready after {ready:.3f} s'}"
+
+
+def is_good(record: Record) -> bool:
+    """Whether the trial did what it was for."""
+    return isinstance(record.outcome, Ok)
+
+
+class PlainProgress:
+    """A line for each finished trial."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._total = self._done = 0
+        self._forecast = Forecast(())
+
+    def begin(self, trials: Sequence[Trial], done: Sequence[Record]) -> None:
+        """Start counting."""
+        self._total, self._done = len(trials), sum(_is_planned(record.trial) for record in done)
+        self._forecast = Forecast(trials)
+        for record in done:
+            self._forecast.learn(record)
+
+    def trial_started(self, trial: Trial) -> None:
+        """Say nothing: the line comes when the trial ends."""
+
+    def tick(self) -> None:
+        """Say nothing."""
+
+    def trial_finished(self, record: Record) -> None:
+        """Print what came of it and the time left."""
+        line = self._take(record)
+        left = f"; {self._forecast.describe()}" if self._done < self._total else ""
+        print(f"{line}{left}", file=self._stream, flush=True)
+
+    def _take(self, record: Record) -> str:
+        """Count the record; returns the line for it. Trials of a search have no number: how many is open."""
+        if not _is_planned(record.trial):
+            return f"[search] {describe_record(record)}"
+        self._done += 1
+        self._forecast.learn(record)
+        return f"[{self._done}/{self._total}] {describe_record(record)}"
+
+
+class LiveProgress(PlainProgress):
+    """The same lines, and below them a live one with the running trial and the time left."""
+
+    def __init__(self, live: Live) -> None:
+        super().__init__(sys.stderr)
+        self._live = live
+        self._trial: Trial | None = None
+        self._since = 0.0
+
+    def trial_started(self, trial: Trial) -> None:
+        """Show the trial."""
+        self._trial, self._since = trial, time.monotonic()
+        self.tick()
+
+    def tick(self) -> None:
+        """Redraw."""
+        from rich.text import Text
+
+        if self._trial is not None:
+            running_s = time.monotonic() - self._since
+            trial = self._trial
+            number, left = "[search]", ""
+            if _is_planned(trial):
+                number = f"[{self._done + 1}/{self._total}]"
+                left = f"; {self._forecast.describe(running_s)}"
+            self._live.update(
+                Text(f"{number} {describe_trial(trial)}: running for {describe_duration(running_s)}{left}"),
+                refresh=True,
+            )
+
+    def trial_finished(self, record: Record) -> None:
+        """Print what came of it above the live line."""
+        from rich.text import Text
+
+        style = "" if is_good(record) or not _is_planned(record.trial) else "bold red"
+        self._live.console.print(Text(self._take(record), style=style))
+        self._trial = None
+        self._live.update(Text(self._forecast.describe()), refresh=True)
+
+
+@contextmanager
+def show_progress() -> Iterator[Progress]:
+    """Give the Progress that fits standard error; rich honours NO_COLOR by itself."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield PlainProgress(sys.stderr)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        yield LiveProgress(live)

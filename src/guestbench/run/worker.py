@@ -1,0 +1,368 @@
+"""Makes one trial in a process of its own: a Job on standard input, its Record on standard output.
+
+Nothing else happens in this process, so that nothing delays the stamps of the serial console: no
+progress, no statistics, no threads. Modules that only some trials need are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from guestbench import __version__
+from guestbench.errors import GuestbenchError, ImageError, StoreError
+from guestbench.host import facts as host
+from guestbench.host.process import die_with_parent
+from guestbench.model import (
+    FORMAT_VERSION,
+    SERVER,
+    Boot,
+    BootWork,
+    Frozen,
+    Gap,
+    Image,
+    ImageWork,
+    Job,
+    Kernel,
+    Mark,
+    Net,
+    Ok,
+    Outcome,
+    ProgramLoad,
+    Purpose,
+    Record,
+    Role,
+    Sample,
+    Series,
+    Service,
+    ShellWork,
+    WorkReport,
+)
+
+if TYPE_CHECKING:
+    from guestbench.families.surface.probe import SurfaceResult
+    from guestbench.vmm import Machine
+    from guestbench.vmm.serial import SerialLog
+
+
+class Failure(Frozen, tag_field="kind", tag="failure"):
+    """What a worker prints instead of a Record when something stops the run, not just this trial."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+
+class _Finding(Frozen):
+    """The part of a Record that the trial itself decides."""
+
+    outcome: Outcome
+    samples: tuple[Sample, ...]
+    marks: tuple[Mark, ...] = ()
+    argv: tuple[str, ...] = ()
+    artifacts: dict[str, str] = {}
+    series: tuple[Series, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    work: tuple[WorkReport, ...] = ()
+
+
+def trial_folder(trial_id: str) -> Path:
+    """Where a trial's artifacts lie, relative to the run folder."""
+    return Path("trials") / trial_id
+
+
+def run_trial(job: Job) -> Record:
+    """Make one trial. A guest that fails is an outcome; only what stops the run is raised.
+
+    Raises:
+        ImageError: an image file is no longer the one the run began with.
+        StoreError: the artifacts cannot be written.
+        HostError: this host cannot make the trial.
+    """
+    pristine = job.trial.purpose in (Purpose.IMAGE, Purpose.FIRST_BOOT, Purpose.SURFACE_IMAGE)
+    images = job.guest.pristine if pristine else job.guest.images
+    for image in images.values():
+        _check_unchanged(image)
+    relative = trial_folder(job.trial.id)
+    folder = Path(job.folder) / relative
+    started, start_ns = datetime.now(UTC), time.monotonic_ns()
+    before, cpu_before = host.read_cpu_times(), _own_cpu_ns()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        match job.trial.purpose:
+            case Purpose.IMAGE:
+                finding = _measure_image(job, folder)
+            case Purpose.SURFACE_IMAGE:
+                finding = _inspect_images(job, folder)
+            case _:
+                finding = _boot(job, images, folder)
+    except OSError as error:
+        name = error.filename or folder
+        raise StoreError(
+            f"cannot write {name}: {error.strerror}", f"df -h {shlex.quote(job.folder)}"
+        ) from error
+    after, cpu_after = host.read_cpu_times(), _own_cpu_ns()
+    return Record(
+        version=FORMAT_VERSION,
+        trial=job.trial,
+        outcome=finding.outcome,
+        marks=finding.marks,
+        samples=finding.samples,
+        argv=finding.argv,
+        host=job.host,
+        images={role: image.sha256 for role, image in images.items()},
+        tool=__version__,
+        started=started.isoformat(timespec="milliseconds"),
+        wall_ns=time.monotonic_ns() - start_ns,
+        conditions=host.conditions(before, after, cpu_after - cpu_before),
+        artifacts={name: str(relative / file) for name, file in finding.artifacts.items()},
+        series=finding.series,
+        gaps=finding.gaps,
+        work=finding.work,
+    )
+
+
+def _check_unchanged(image: Image) -> None:
+    try:
+        stat = Path(image.path).stat()
+    except OSError as error:
+        raise ImageError(f"{image.path}: {error.strerror}", "guestbench systems list") from error
+    if (stat.st_size, stat.st_mtime_ns) != (image.size_bytes, image.mtime_ns):
+        raise ImageError(f"{image.path} has changed since the run began", "guestbench run")
+
+
+def _own_cpu_ns() -> int:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(sum(usage.ru_utime + usage.ru_stime for usage in usages) * 1e9)
+
+
+def _measure_image(job: Job, folder: Path) -> _Finding:
+    from guestbench.families.image import probe as image
+
+    samples = image.measure(job.guest, folder)
+    return _Finding(outcome=Ok(), samples=samples)
+
+
+def _inspect_images(job: Job, folder: Path) -> _Finding:
+    from guestbench.families.surface.image import inspection as surface_image
+
+    return _keep(surface_image.measure_images(job.guest, folder), folder)
+
+
+def _keep(result: SurfaceResult, folder: Path) -> _Finding:
+    """The finding of a trial of the attack surface, with its evidence written to `folder`."""
+    for name, content in result.raw.items():
+        (folder / name).write_bytes(content)
+    return _Finding(
+        outcome=result.outcome,
+        marks=result.marks,
+        samples=result.samples,
+        gaps=result.gaps,
+        artifacts={name.partition(".")[0]: name for name in result.raw},
+    )
+
+
+def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
+    from guestbench.vmm import LaunchSpec, find_vmm
+    from guestbench.vmm.serial import LOG_NAME, TIMING_NAME, SerialLog
+
+    platform = job.platform
+    if job.trial.memory_mib is not None:
+        platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
+    purpose, resume = job.trial.purpose, job.resume
+    looked_at = purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT)
+    tools = _find_tools(job)
+    if tools:
+        _check_unchanged(tools)
+    boot, program = _find_boot(job)
+    if program is not None:
+        _check_unchanged(program)
+        images = {**images, Role.INITRD: program}
+    spec = LaunchSpec(
+        boot=boot,
+        images=resume.images if resume else images,
+        platform=platform,
+        folder=folder,
+        qmp=looked_at,
+        stays=looked_at and resume is None,
+        observed=purpose is Purpose.MEMORY,
+        link=purpose is Purpose.SURFACE and platform.net is not Net.NONE,
+        resume=Path(resume.state) if resume else None,
+        tools=Path(tools.path) if tools else None,
+        forwards=_find_forwards(job),
+    )
+    log = SerialLog()
+    with find_vmm(job.platform.vmm)(spec) as machine:
+        finding = _probe(job, machine, log, folder)
+        status = machine.exit_status()
+        argv = machine.argv
+    log.write(folder, status)
+    artifacts = {"serial": LOG_NAME, "timing": TIMING_NAME} | finding.artifacts
+    return msgspec.structs.replace(finding, argv=argv, artifacts=artifacts)
+
+
+def _find_boot(job: Job) -> tuple[Boot, Image | None]:
+    """How the guest is booted, and the program that is its initial ramdisk where its own is not.
+
+    A guest that is given its work so has it as an argument of its kernel.
+    """
+    system, trial, kit = job.guest.system, job.trial, job.kit
+    if not trial.workload or not isinstance(system.work, BootWork) or not isinstance(system.boot, Kernel):
+        return system.boot, None
+    work = kit.find(trial.workload) if kit and trial.purpose is Purpose.WORK else None
+    if work is not None:
+        name, arguments, program = work.workload.program, work.workload.arguments, work.program
+    elif isinstance(system.load, ProgramLoad) and kit:
+        name, arguments, program = SERVER, system.load.arguments, kit.server
+    else:
+        return system.boot, None
+    cmdline = system.work.cmdline.format(program=name, arguments=" ".join(arguments))
+    return msgspec.structs.replace(system.boot, cmdline=cmdline), program if system.work.initrd else None
+
+
+def _find_program(job: Job) -> Path | None:
+    """The C workload program, where the run has it."""
+    if job.kit is None or job.kit.server is None:
+        return None
+    _check_unchanged(job.kit.server)
+    return Path(job.kit.server.path)
+
+
+def _find_tools(job: Job) -> Image | None:
+    """The disk that the guest is to find its tools on, if it is given work over its shell."""
+    work = job.guest.system.work
+    if job.kit is None or not (isinstance(work, ShellWork) and work.disk):
+        return None
+    match job.trial.purpose:
+        case Purpose.WORK | Purpose.NET:
+            return job.kit.disk
+        case Purpose.CROSS_CHECK:
+            return job.kit.tools_disk
+        case _:
+            return None
+
+
+def _find_forwards(job: Job) -> tuple[int, ...]:
+    """The guest's ports that the host is to reach."""
+    if job.platform.net is Net.NONE:
+        return ()
+    match job.trial.purpose:
+        case Purpose.NET:
+            return tuple(service.port for service in Service)
+        case Purpose.CROSS_CHECK:
+            from guestbench.families.work.check_guest import PORTS
+
+            return PORTS
+        case _:
+            return ()
+
+
+def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
+    """Have the guest do the work of a trial, and keep what it wrote."""
+    from guestbench.families.net import probe as network
+    from guestbench.families.work import measure
+    from guestbench.guest.watch import watch_boot
+
+    system, kit, plan = job.guest.system, job.kit, job.work
+    if kit is None:
+        raise RuntimeError("a trial of work came without its kit")
+    work = kit.find(job.trial.workload)
+    if work is None and job.trial.purpose is Purpose.WORK and not isinstance(system.work, ImageWork):
+        raise RuntimeError(f"the kit has no workload {job.trial.workload}")
+    if job.resume is None and isinstance(system.work, ShellWork):
+        # There is no snapshot to go on from: the guest has to boot, or to show why it does not.
+        booted = watch_boot(machine, system, log)
+        if not isinstance(booted.outcome, Ok):
+            return _Finding(outcome=booted.outcome, marks=booted.marks, samples=())
+    if job.trial.purpose is Purpose.NET:
+        result = network.serve(machine, system, log, plan, kit.server, kit.host_tools.get("wrk", ()))
+    elif job.trial.purpose is Purpose.CROSS_CHECK:
+        from guestbench.families.work import check_guest
+
+        result = check_guest.run_tool(machine, system, log, kit, job.trial.workload)
+    elif isinstance(system.work, ImageWork):
+        result = measure.work_of_image(machine, system, log, kit, system.work)
+    else:
+        assert work is not None
+        do_work = measure.work_at_boot if isinstance(system.work, BootWork) else measure.work_in_shell
+        result = do_work(machine, system, log, kit, work)
+    for name, content in result.raw.items():
+        (folder / name).write_bytes(content)
+    return _Finding(
+        outcome=result.outcome,
+        marks=result.marks,
+        samples=result.samples,
+        gaps=result.gaps,
+        work=result.work,
+        artifacts={Path(name).stem: name for name in result.raw},
+    )
+
+
+def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
+    """Do with a machine that has just been started what the trial is for."""
+    system = job.guest.system
+    match job.trial.purpose:
+        case Purpose.MEMORY:
+            from guestbench.families.memory import probe as memory
+
+            if job.trial.workload:
+                counted = memory.measure_load(machine, system, log, job.memory)
+            else:
+                counted = memory.measure(machine, system, log, job.memory, _find_program(job))
+            for name, content in counted.raw.items():
+                (folder / name).write_bytes(content)
+            return _Finding(
+                outcome=counted.outcome,
+                marks=counted.marks,
+                samples=counted.samples,
+                series=counted.series,
+                gaps=counted.gaps,
+                artifacts={Path(name).stem: name for name in counted.raw},
+            )
+        case Purpose.MEMORY_MIN:
+            from guestbench.families.memory import least as least_memory
+
+            program = _find_program(job)
+            tried = least_memory.try_boot(machine, system, log, job.memory, job.expected, program)
+            size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
+            return _Finding(outcome=tried.outcome, marks=tried.marks, samples=(size,))
+        case Purpose.SURFACE:
+            from guestbench.families.surface import probe as surface
+
+            resumed = job.resume is not None
+            return _keep(surface.measure(machine, system, log, resumed=resumed), folder)
+        case Purpose.SURFACE_BOOT:
+            from guestbench.families.surface import probe as surface
+
+            return _keep(surface.measure_boot(machine, system, log), folder)
+        case Purpose.WORK | Purpose.NET | Purpose.CROSS_CHECK:
+            return _give_work(job, machine, log, folder)
+        case _:
+            from guestbench.guest.watch import watch_boot
+
+            booted = watch_boot(machine, system, log)
+            return _Finding(outcome=booted.outcome, marks=booted.marks, samples=booted.samples)
+
+
+def main() -> int:
+    """Read a Job, make the trial, print its Record (or a Failure). Returns the exit status."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    die_with_parent(job.parent_pid)
+    answer: Record | Failure
+    try:
+        answer = run_trial(job)
+    except GuestbenchError as error:
+        answer = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

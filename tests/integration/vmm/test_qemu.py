@@ -1,0 +1,210 @@
+"""The real QEMU on the floor guest: stamps, outcomes, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import pytest
+import serial_stamps
+
+from guestbench import provision
+from guestbench.definition.load import load_catalogue
+from guestbench.guest.watch import BootResult, watch_boot
+from guestbench.host import process
+from guestbench.model import (
+    Accel,
+    Crashed,
+    Guest,
+    Ok,
+    Platform,
+    Role,
+    System,
+    TimedOut,
+)
+from guestbench.run.store import STORE_NAME, read_store
+from guestbench.vmm import LaunchSpec
+from guestbench.vmm.fake import FakeMachine
+from guestbench.vmm.qemu.machine import start
+from guestbench.vmm.serial import SerialLog, read_recording
+
+pytestmark = pytest.mark.qemu
+
+TCG = Platform(accel=Accel.TCG)
+
+
+@pytest.fixture(scope="module")
+def floor() -> Guest:
+    """The floor guest, built."""
+    return serial_stamps.find_floor()
+
+
+def boot(guest: Guest, folder: Path, platform: Platform = TCG, **changes: object) -> BootResult:
+    """Boot a guest, its system changed by `changes`."""
+    system: System = msgspec.structs.replace(guest.system, **changes)
+    spec = LaunchSpec(boot=system.boot, images=guest.images, platform=platform, folder=folder)
+    with start(spec) as machine:
+        return watch_boot(machine, system, SerialLog())
+
+
+def test_the_floor_gets_ready(floor: Guest, tmp_path: Path) -> None:
+    """The instrument's own zero point would be missing."""
+    result = boot(floor, tmp_path)
+    assert isinstance(result.outcome, Ok)
+    values = {s.metric: s.value for s in result.samples if not s.labels}
+    assert 0.005 < values["boot.ready"] < 10
+    assert 0.001 < values["boot.cpu"] < 10 * values["boot.ready"]
+    times = [mark.t_ns for mark in result.marks]
+    assert times == sorted(times)
+
+
+def test_stamps_agree_with_those_qemu_makes(floor: Guest, tmp_path: Path) -> None:
+    """Every boot time would be wrong by what our reading of the console adds."""
+    late_ms = [serial_stamps.measure_difference_ns(floor, tmp_path) / 1e6 for _ in range(7)]
+    assert -0.1 < median(late_ms) < 1.5
+    assert min(late_ms) > -0.1
+
+
+@pytest.mark.network
+def test_a_reader_that_is_kept_waiting_loses_no_byte(tmp_path: Path) -> None:
+    """On a busy host a marker could miss a byte, and a guest that was ready be called one that hangs."""
+    catalogue = load_catalogue()
+    guest = provision.prepare(catalogue["linux-minimal"], {}, catalogue, say=lambda _: None)
+    trace = tmp_path / "serial.trace"
+    extra = ("-msg", "timestamp=on", "-trace", f"enable=serial_write,file={trace}")
+    platform = msgspec.structs.replace(TCG, extra=extra)
+    spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=tmp_path)
+    heard = bytearray()
+    with start(spec) as machine:
+        while guest.system.ready.encode() not in heard and machine.now_ns() < 60e9:
+            chunk = machine.read_serial(1.0)
+            heard += chunk.data if chunk else b""
+            time.sleep(0.02)
+    sent = bytes(value for _, value in serial_stamps.read_writes(trace.read_text()))
+    assert len(heard) > 10_000
+    assert bytes(heard) == sent[: len(heard)]
+
+
+def test_a_marker_that_never_comes_times_out(floor: Guest, tmp_path: Path) -> None:
+    """A guest that hangs would hang the run."""
+    result = boot(floor, tmp_path, ready="never said", timeout_s=1.5)
+    assert isinstance(result.outcome, TimedOut)
+    assert "last line: " in result.outcome.reason
+
+
+def test_a_qemu_that_refuses_is_a_crash_that_quotes_it(floor: Guest, tmp_path: Path) -> None:
+    """A bad `extra` option would look like a guest that never boots."""
+    platform = msgspec.structs.replace(TCG, extra=("-device", "no-such-device"))
+    result = boot(floor, tmp_path, platform)
+    assert isinstance(result.outcome, Crashed)
+    assert "exited with status 1" in result.outcome.reason
+    assert "no-such-device" in result.outcome.reason
+
+
+def test_image_paths_with_commas_and_spaces_boot(floor: Guest, tmp_path: Path) -> None:
+    """A user's `my,disk image` would be taken for QEMU options."""
+    odd = tmp_path / "a,b c=d"
+    odd.write_bytes(Path(floor.images[Role.KERNEL].path).read_bytes())
+    image = msgspec.structs.replace(floor.images[Role.KERNEL], path=str(odd))
+    result = boot(msgspec.structs.replace(floor, images={Role.KERNEL: image}), tmp_path)
+    assert isinstance(result.outcome, Ok)
+
+
+def start_run(folder: Path, cycles: int) -> list[str]:
+    """The command of a run of the floor's image and boots alone."""
+    argv = [sys.executable, "-m", "guestbench", "run", "--only-system", "floor", "--accel", "tcg"]
+    return [*argv, "--metrics", "image,boot", "--cycles", str(cycles), "-o", str(folder)]
+
+
+def wait_for_records(folder: Path, count: int) -> None:
+    """Wait until a run has stored `count` lines."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        store = folder / STORE_NAME
+        if store.exists() and store.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {count} records within a minute")
+
+
+def find_children(ancestor: int) -> set[int]:
+    """All processes below `ancestor` now."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in found | {ancestor}} - found:
+        found |= more
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.03, 0.08, 0.15])
+def test_sigkill_leaves_no_vm_and_loses_no_finished_trial(
+    floor: Guest, tmp_path: Path, delay_s: float
+) -> None:
+    """A killed run would leave a QEMU that disturbs every later measurement, or lose what it had."""
+    folder = tmp_path / "run"
+    with process.start(start_run(folder, 500)) as child:
+        wait_for_records(folder, 5)
+        time.sleep(delay_s)
+        family = find_children(child.pid)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(5)
+        late = find_children(child.pid)
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, family | late)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in family | late if is_alive(pid)]
+    _, records = read_store(folder)
+    assert len(records) >= 4
+    assert [r.trial.id[:3] for r in records] == [f"{n:03}" for n in range(1, len(records) + 1)]
+
+
+def test_ctrl_c_stops_cleanly_and_resume_goes_on(floor: Guest, tmp_path: Path) -> None:
+    """Ctrl-C would end in a traceback, or the run could not be continued."""
+    folder = tmp_path / "run"
+    with (
+        (tmp_path / "stderr").open("wb") as stderr,
+        process.start(start_run(folder, 15), stderr=stderr) as child,
+    ):
+        wait_for_records(folder, 5)
+        os.kill(child.pid, signal.SIGINT)
+        assert child.wait(20) == 130
+    words = (tmp_path / "stderr").read_text()
+    assert "error: interrupted; every finished trial is kept" in words
+    assert f"hint: guestbench run --resume {folder}" in words
+    assert "Traceback" not in words
+    before = (folder / STORE_NAME).read_bytes()
+    done = process.run([sys.executable, "-m", "guestbench", "run", "--resume", str(folder)])
+    assert str(folder / "comparison_results.md").encode() in done.stdout
+    assert (folder / STORE_NAME).read_bytes().startswith(before)
+    header, records = read_store(folder)
+    assert [r.trial for r in records] == list(header.trials)
+
+
+def test_a_trials_serial_log_can_be_replayed(floor: Guest, tmp_path: Path) -> None:
+    """What a trial kept of the console would not give the same marks again."""
+    folder = tmp_path / "run"
+    process.run(start_run(folder, 1))
+    record = read_store(folder)[1][-1]
+    chunks, _ = read_recording(folder / record.artifacts["serial"])
+    replayed = watch_boot(FakeMachine(chunks, None, ("fake",)), floor.system, SerialLog())
+    assert [mark.name for mark in replayed.marks] == [mark.name for mark in record.marks]
+    for again, mark in zip(replayed.marks, record.marks, strict=True):
+        assert abs(again.t_ns - mark.t_ns) < 2_000_000

@@ -1,0 +1,252 @@
+"""Comparisons of systems and the judging of claims: what is compared with what, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from factories import boot_samples, make_guest, make_header, make_record, make_system, make_trials
+
+from guestbench.analysis.claims import judge_claims
+from guestbench.analysis.compare import (
+    Sampled,
+    adjust,
+    compare,
+    compare_run,
+)
+from guestbench.model import (
+    Claim,
+    Crashed,
+    Family,
+    Gap,
+    Header,
+    Method,
+    Purpose,
+    Record,
+    Ruling,
+    Sample,
+    Verdict,
+)
+from guestbench.report.markdown import render_markdown
+
+TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
+
+
+def blocks(values: Sequence[float], factor: float = 1.0) -> Sampled:
+    """Values of blocks 1, 2, and so on."""
+    return Sampled(values=tuple((n, value * factor) for n, value in enumerate(values, 1)))
+
+
+def loose(*values: float, failed: int = 0) -> Sampled:
+    """Values of no block."""
+    return Sampled(values=tuple((0, value) for value in values), failed=failed)
+
+
+# --- two samples ----------------------------------------------------------------------------------------
+
+
+def test_a_clear_difference_has_its_direction() -> None:
+    """Faster and slower would be confused, or a doubled time not be noticed."""
+    found = compare(blocks(TEN, 2.0), blocks(TEN[::-1]))
+    assert (found.verdict, found.method) == (Verdict.LARGER, Method.BLOCKS)
+    assert found.ratio == pytest.approx(2.0)
+    assert found.ratio_ci is not None and found.ratio_ci.low > 1.9 and found.ratio_ci.high < 2.1
+    assert (found.p, found.delta) == (2 / 2**10, 1.0)
+    assert found.difference == pytest.approx(sum(TEN) / 10)
+    assert compare(blocks(TEN[::-1]), blocks(TEN, 2.0)).verdict is Verdict.SMALLER
+
+
+def test_what_a_block_shares_cancels() -> None:
+    """A host that slows down by half during a run would hide every difference."""
+    drift = [1 + n / 20 for n in range(10)]
+    a, b = [d * t * 1.05 for d, t in zip(drift, TEN, strict=True)], list(drift)
+    assert compare(blocks(a), blocks(b)).verdict is Verdict.LARGER
+    assert compare(loose(*a), loose(*b)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_only_blocks_that_have_both_are_paired() -> None:
+    """A failed boot would shift all pairs behind it by one."""
+    a = Sampled(values=((1, 1.0), (3, 3.0), (4, 4.0)), failed=1)
+    b = Sampled(values=((1, 2.0), (2, 9.0), (3, 6.0), (4, 8.0)))
+    found = compare(a, b)
+    assert found.method is Method.BLOCKS and found.ratio == pytest.approx(0.5)
+    assert (found.n, found.n_baseline, found.failed, found.failed_baseline) == (3, 4, 1, 0)
+
+
+def test_a_small_difference_is_none() -> None:
+    """A difference of 1% that is sure would be called a difference, or one that is unsure be called none."""
+    assert compare(blocks(TEN, 1.01), blocks(TEN)).verdict is Verdict.EQUIVALENT
+    noisy = compare(blocks([1, 1.4, 0.8, 1.2]), blocks([1.3, 0.9, 1.1, 1.0]))
+    assert noisy.verdict is Verdict.INCONCLUSIVE
+    assert "about" in noisy.reason and noisy.needed is not None and noisy.needed > 100
+
+
+def test_figures_that_do_not_scatter_are_compared_as_they_are() -> None:
+    """Sizes of files would be called inconclusive for want of cycles."""
+    assert compare(loose(50.0), loose(100.0), exact=True).verdict is Verdict.SMALLER
+    assert compare(loose(101.0), loose(100.0), exact=True).verdict is Verdict.EQUIVALENT
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        (loose(failed=3), loose(1.0), "the system has no value: all 3 trials failed"),
+        (loose(1.0), loose(), "the baseline has no value"),
+        (loose(0.0), loose(1.0), "the system has a value of 0 or below, of which no ratio can be made"),
+        (loose(1.0), loose(2.0), "a single value; more cycles show how it scatters"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(a: Sampled, b: Sampled, reason: str) -> None:
+    """A missing figure would end in a traceback, or in a ratio of nothing."""
+    found = compare(a, b)
+    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, reason)
+
+
+def test_many_comparisons_are_adjusted_for_one_another() -> None:
+    """Of a hundred equal metrics five would be called different."""
+    slight = [x * (1.05 if n % 9 else 0.99) for n, x in enumerate(TEN)]
+    alone = compare(blocks(slight), blocks(TEN))
+    assert alone.verdict is Verdict.LARGER and alone.p is not None and 0.002 < alone.p < 0.05
+    together = adjust([alone] * 20)
+    assert all(each.p_holm is not None and each.p_holm > 0.05 for each in together)
+    assert {each.verdict for each in together} <= {Verdict.INCONCLUSIVE, Verdict.LARGER}
+
+
+def test_few_values_rest_on_the_interval_and_say_so() -> None:
+    """Three boots of each, fifty times apart, would be called inconclusive."""
+    found = compare(blocks([1.0, 1.1, 1.05], 50), blocks([1.05, 1.0, 1.1]))
+    assert (found.verdict, found.reason) == (Verdict.LARGER, "by the interval alone")
+    assert adjust([found])[0].p_holm is None
+
+
+# --- a run ----------------------------------------------------------------------------------------------
+
+
+def make_run(claims: Sequence[Claim] = (), baseline: str = "debian") -> tuple[Header, tuple[Record, ...]]:
+    """A floor, a unikernel and two Linux guests; the unikernel boots twenty times as fast as debian."""
+    guests = [
+        make_guest(make_system("floor", family=Family.FLOOR)),
+        make_guest(make_system("uk", family=Family.UNIKERNEL)),
+        make_guest(make_system("debian")),
+        make_guest(make_system("broken")),
+    ]
+    trials = make_trials([guest.system.name for guest in guests], 10)
+    header = make_header(guests, trials)
+    experiment = msgspec.structs.replace(header.experiment, baseline=baseline, claims=tuple(claims))
+    times = {"floor": 0.1, "uk": 2.0, "debian": 40.0}
+    sizes = {"floor": 300, "uk": 5_000_000, "debian": 300_000_000, "broken": 300_000_000}
+    records = []
+    for trial in trials:
+        if trial.purpose is Purpose.IMAGE:
+            records.append(make_record(trial, [Sample(metric="image.file", value=sizes[trial.system])]))
+        elif trial.system == "broken":
+            records.append(make_record(trial, outcome=Crashed(reason="kernel panic")))
+        else:
+            time = times[trial.system] * TEN[trial.cycle - 1]
+            records.append(make_record(trial, boot_samples(time, time)))
+    return msgspec.structs.replace(header, experiment=experiment), tuple(records)
+
+
+def test_all_but_the_floor_are_compared_with_the_baseline() -> None:
+    """The floor would be called faster than Debian, or Debian be compared with itself."""
+    found = {(c.metric, c.system): c for c in compare_run(*make_run())}
+    assert {system for _, system in found} == {"uk", "broken"}
+    assert found["boot.ready", "uk"].ratio == pytest.approx(1 / 20)
+    assert found["boot.ready", "uk"].verdict is Verdict.SMALLER
+    assert found["boot.ready", "broken"].failed == 10
+    assert "all 10 trials failed" in found["boot.ready", "broken"].reason
+    assert found["image.file", "uk"].method is Method.EXACT
+    assert compare_run(*make_run(baseline="")) == ()
+    assert compare_run(*make_run(baseline="gone")) == ()
+
+
+SMALLER = Claim(text="", metric="image.file", system="uk", against="debian")
+FASTER = Claim(text="", metric="boot.ready", system="unikernel", against="debian")
+
+
+def claim_of(base: Claim, least: float | None = None, most: float | None = None) -> Claim:
+    """A claim within other bounds."""
+    return msgspec.structs.replace(base, text=f"{least} to {most} | <b>", least=least, most=most)
+
+
+@pytest.mark.parametrize(
+    ("claim", "ruling", "value"),
+    [
+        (claim_of(FASTER, least=10, most=50), Ruling.CONFIRMED, 20.0),
+        (claim_of(FASTER, least=50), Ruling.REFUTED, 20.0),
+        (claim_of(FASTER, most=10), Ruling.REFUTED, 20.0),
+        (claim_of(SMALLER, least=60, most=60), Ruling.CONFIRMED, 60.0),
+        (Claim(text="5 MB", metric="image.file", system="uk", least=4e6, most=6e6), Ruling.CONFIRMED, 5e6),
+        (Claim(text="7 MB", metric="image.file", system="uk", least=7e6, most=8e6), Ruling.REFUTED, 5e6),
+    ],
+)  # fmt: skip
+def test_claims_are_judged_by_what_was_found(claim: Claim, ruling: Ruling, value: float) -> None:
+    """A wrong expectation would be confirmed, or a right one refuted."""
+    (found,) = judge_claims(*make_run([claim]))
+    assert (found.system, found.ruling) == ("uk", ruling)
+    assert found.value == pytest.approx(value)
+
+
+def test_a_claim_that_the_interval_does_not_decide_is_undecided() -> None:
+    """A claim would be confirmed by luck."""
+    header, records = make_run([claim_of(FASTER, least=20)])
+    noisy = [
+        msgspec.structs.replace(record, samples=boot_samples(2.0 * (1 + record.trial.cycle % 3), 1.0))
+        if record.trial.system == "uk" and record.trial.purpose is Purpose.BOOT
+        else record
+        for record in records
+    ]
+    header = msgspec.structs.replace(
+        header,
+        experiment=msgspec.structs.replace(header.experiment, claims=(claim_of(FASTER, least=10),)),
+    )
+    (found,) = judge_claims(header, noisy)
+    assert found.ruling is Ruling.UNDECIDED
+    assert found.interval is not None and found.interval.low < 10 < found.interval.high
+
+
+def test_a_claim_without_a_figure_says_why() -> None:
+    """A claim would vanish from the report where its figure is missing."""
+    claims = [
+        Claim(text="no port", metric="surface.open_tcp", system="uk", most=0),
+        Claim(text="fast", metric="boot.ready", system="broken", against="debian", most=1),
+        Claim(text="small", metric="image.file", system="mirage-unikraft", most=1),
+    ]
+    header, records = make_run(claims)
+    first = next(r for r in records if r.trial.system == "uk")
+    gap = Gap(metric="surface.open_tcp", reason="the guest sent nothing on the link")
+    records = tuple(msgspec.structs.replace(r, gaps=(gap,)) if r is first else r for r in records)
+    found = judge_claims(header, records)
+    assert [each.ruling for each in found] == [Ruling.UNDECIDED] * 3
+    assert found[0].reason == "uk: the guest sent nothing on the link"
+    assert found[1].reason == "broken has no value of boot.ready in this run"
+    assert found[2].reason == "mirage-unikraft is not in this run"
+
+
+def test_a_figure_of_parts_is_their_sum() -> None:
+    """Processes of two kinds would be counted as one of them."""
+    header, records = make_run([Claim(text="50", metric="surface.processes", system="debian", least=50)])
+    first = next(r for r in records if r.trial.system == "debian" and r.trial.purpose is Purpose.BOOT)
+    parts = tuple(
+        Sample(metric="surface.processes", value=count, labels={"kind": kind})
+        for kind, count in (("user", 20), ("kernel-thread", 31))
+    )
+    records = tuple(msgspec.structs.replace(r, samples=parts) if r is first else r for r in records)
+    (found,) = judge_claims(header, records)
+    assert (found.ruling, found.value) == (Ruling.CONFIRMED, 51)
+
+
+def test_the_report_shows_claims_and_comparisons() -> None:
+    """What the data decide would be in no report."""
+    claims = [
+        claim_of(FASTER, least=10, most=50),
+        Claim(text="7 MB", metric="image.file", system="uk", least=7e6, most=8e6),
+    ]
+    report = render_markdown(*make_run(claims))
+    assert "## What was expected, and what was found" in report
+    assert "20.0 times (" in report and "| confirmed |" in report.replace("  ", "")
+    assert "refuted: less than that" in report and "<b>" not in report
+    assert "## Compared with `debian`" in report
+    assert "0.0500 (0.0500 to 0.0500)" in report or "0.0500 (0.0" in report
+    assert "## Compared with" not in render_markdown(*make_run(baseline=""))

@@ -1,0 +1,243 @@
+"""The command line end to end on the replaying VMM: exit codes, error and hint lines, what lands where."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from replay import write_recording
+
+from guestbench.cli import as_typed, run_cli
+from guestbench.run.store import STORE_NAME, read_store
+
+HEAVY = {"numpy", "scipy", "matplotlib", "rich", "jinja2", "elftools", "asyncio", "guestbench.run.trials"}
+
+SYSTEM = """
+name = "{name}"
+title = "The {name} guest"
+family = "unikernel"
+ready = "[init done]"
+timeout_s = 2
+[boot]
+type = "kernel"
+[[failures]]
+pattern = "CRIT:"
+reason = "the unikernel aborted"
+[provision]
+path = "images/{name}/serial.log"
+hint = "guestbench run --system {name}=PATH"
+"""
+
+EXPERIMENT = """
+name = "mine"
+title = "My comparison"
+systems = ["./guests/one", "./guests/two"]
+optional = ["./guests/three"]
+metrics = ["boot"]
+cycles = 3
+[platform]
+vmm = "fake"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with an experiment of three replaying guests, the third without an image."""
+    for name in ("one", "two", "three"):
+        folder = tmp_path / "guests" / name
+        folder.mkdir(parents=True)
+        (folder / "system.toml").write_text(SYSTEM.format(name=name))
+    write_recording(tmp_path / "images/one", [(1.0, b"hello "), (1500.0, b"[init done]")])
+    write_recording(tmp_path / "images/two", [(1.0, b"hello "), (500.0, b"[init done]")])
+    (tmp_path / "mine.toml").write_text(EXPERIMENT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_a_run_writes_its_reports_and_prints_a_summary(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one command a newcomer types would not end in a comparison."""
+    assert run_cli(["run", "./mine.toml", "-o", "out"]) == 0
+    out, err = capsys.readouterr()
+    assert "out/comparison_results.md" in out
+    assert "one" in out
+    assert "1.5" in out
+    assert "leaving out three" in err
+    assert "--system three=" in err
+    assert "[8/8]" in err
+    for name in ("comparison_results.md", "results.json", "results.csv", STORE_NAME):
+        assert (project / "out" / name).stat().st_size > 0
+    header, records = read_store(project / "out")
+    assert [a.system for a in header.absent] == ["three"]
+    assert len(records) == 8
+    assert header.command == ("run", "./mine.toml", "-o", "out")
+
+
+def test_json_is_the_only_thing_on_stdout(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`guestbench run --json | jq` would choke on talk."""
+    assert run_cli(["run", "./mine.toml", "-o", "out", "--json", "--only-system", "two"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((project / "out/results.json").read_text())
+
+
+def test_a_report_is_made_again_from_the_store_alone(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report could not be made on another machine, years later."""
+    run_cli(["run", "./mine.toml", "-o", "out"])
+    names = ("comparison_results.md", "results.json", "results.csv")
+    before = {name: (project / "out" / name).read_bytes() for name in names}
+    moved = project / "elsewhere"
+    moved.mkdir()
+    (moved / STORE_NAME).write_bytes((project / "out" / STORE_NAME).read_bytes())
+    capsys.readouterr()
+    assert run_cli(["report", "elsewhere"]) == 0
+    assert {name: (moved / name).read_bytes() for name in names} == before
+
+
+def test_a_failed_trial_is_reported_and_the_exit_status_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CI would take a comparison with crashed guests for a good one."""
+    write_recording(project / "images/two", [(1.0, b"CRIT: \x1b[31mboom\n")], exit_status=0)
+    assert run_cli(["run", "./mine.toml", "-o", "out"]) == 4
+    err = capsys.readouterr().err
+    assert "error: 4 of 8 trials failed" in err
+    assert "the unikernel aborted: CRIT: \\x1b[31mboom" in err
+    assert "hint: less out/comparison_results.md" in err
+    assert "boom" in (project / "out/comparison_results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["run", "sead"], 2, "unknown experiment"),
+        (["run", "./mine.toml", "--only-system", "onne"], 2, "'onne' is not in experiment mine"),
+        (["run", "./mine.toml", "--system", "one"], 2, "not of the form NAME=PATH"),
+        (["run", "./mine.toml", "--system", "one=nowhere"], 2, "nowhere"),
+        (["run", "./mine.toml", "--metrics", "boot,sise"], 2, "unknown metric family 'sise'"),
+        (["run", "./mine.toml", "--cycles", "0"], 2, "0 is not in the range"),
+        (["run", "./mine.toml", "--accel", "hvf"], 2, "'hvf' is not one of"),
+        (["run", "--resume", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
+        (["run", "--resume", "nowhere", "--cycles", "3"], 2, "takes no other setting"),
+        (["run", "--resume", "nowhere", "--warmups", "0"], 2, "takes no other setting"),
+        (["run", "./nowhere.toml"], 2, "no such file"),
+        (["run", "--no-such-option"], 2, "No such option"),
+        (["report", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
+        (["systems", "show", "debain-12-nocloud"], 2, "debian-12-nocloud"),
+        (["systems", "build", "no-such-system"], 2, "no-such-system"),
+        (["systems", "fetch", "floor"], 2, "floor"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_bad_input_is_one_error_line_and_one_hint(
+    arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip of the hand would end in a traceback, or in an error that does not say what to type."""
+    assert run_cli(arguments) == status
+    out, err = capsys.readouterr()
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    hints = [line for line in err.splitlines() if line.startswith("hint: ")]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert len(hints) == 1
+    assert out == ""
+    assert shlex.split(hints[0].removeprefix("hint: "))
+    assert not Path("results").exists()
+
+
+def test_all_mistakes_of_an_experiment_are_told_at_once(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The user would mend a file one mistake at a time."""
+    (project / "mine.toml").write_text(
+        EXPERIMENT.replace("cycles = 3", 'cycels = 3\nwarmups = "one"').replace("vmm", "vvm")
+    )
+    assert run_cli(["run", "./mine.toml"]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 3
+    assert any("cycels" in line and "cycles" in line for line in errors)
+    assert any("warmups" in line for line in errors)
+    assert any("platform" in line and "vvm" in line and "vmm" in line for line in errors)
+    assert not (project / "results").exists()
+
+
+def test_a_results_folder_in_use_is_not_touched(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second run into the same folder would destroy the first."""
+    assert run_cli(["run", "./mine.toml", "-o", "out"]) == 0
+    before = (project / "out" / STORE_NAME).read_bytes()
+    capsys.readouterr()
+    assert run_cli(["run", "./mine.toml", "-o", "out"]) == 3
+    assert "out holds a run already" in capsys.readouterr().err
+    assert (project / "out" / STORE_NAME).read_bytes() == before
+
+
+def test_a_run_without_output_folder_names_it_after_the_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results would be scattered, or overwrite each other."""
+    assert run_cli(["run", "./mine.toml", "--cycles", "1"]) == 0
+    (folder,) = (project / "results").iterdir()
+    assert read_store(folder)[0].run == folder.name
+    assert str(folder.relative_to(project) / "comparison_results.md") in capsys.readouterr().out
+
+
+def test_help_is_light() -> None:
+    """`guestbench --help` would load what only reports and runs need, and take a second."""
+    code = "import sys; from guestbench.cli import run_cli; run_cli(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: guestbench" in done.stdout
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_a_worker_is_light() -> None:
+    """Every trial would pay for modules that only the parent needs."""
+    names = "guestbench.run.worker, guestbench.vmm.qemu.machine, guestbench.guest.watch"
+    code = f"import sys, {names}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not (HEAVY - {"guestbench.run.trials"} | {"click"}) & set(done.stdout.split())
+
+
+def test_hints_call_guestbench_as_the_user_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make compare` guestbench is not on the PATH, and the hint would not work when typed."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    hint = "df -h .  # then: guestbench run --resume results/x-guestbench"
+    expected = "df -h .  # then: .venv/bin/guestbench run --resume results/x-guestbench"
+    assert as_typed(hint, ".venv/bin/guestbench") == expected
+    assert as_typed(hint, "/usr/bin/pytest") == hint
+
+
+BAD_IMAGES = {
+    "empty": b"",
+    "text": b"#!/bin/sh\necho hello\n",
+    "arm": b"\x7fELF\x02\x01\x01"
+    + bytes(9)
+    + struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 0, 0, 0),
+    "zeros": bytes(1 << 20),
+    "qcow2": b"QFI\xfb" + struct.pack(">I", 3) + bytes(96),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+@pytest.mark.parametrize("system", ["mirage-unikraft", "debian-12-nocloud"])
+@pytest.mark.usefixtures("project")
+def test_a_bad_image_is_refused_before_anything_starts(
+    system: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged image would cost a timeout for each of ten boots, and then be called a slow guest."""
+    Path("bad image").write_bytes(BAD_IMAGES[kind])
+    assert run_cli(["run", "seed", "--only-system", system, "--system", f"{system}=bad image"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "bad image" in errors[0]
+    assert shlex.split(err.splitlines()[-1].removeprefix("hint: "))
+    assert not Path("results").exists()

@@ -1,0 +1,197 @@
+"""The documents: what they tell the reader to type, to write and to open must be there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+
+from guestbench.cli import cli
+from guestbench.definition import load
+from guestbench.families.work.contract import find_reports
+from guestbench.model import (
+    Build,
+    ImageWork,
+    Kernel,
+    Load,
+    MetricFamily,
+    Provision,
+    Service,
+    Work,
+    Workload,
+    WorkPlan,
+)
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+EXTENDING = ROOT / "docs" / "extending.md"
+
+
+def blocks(file: Path, language: str) -> list[str]:
+    """The code blocks of a document in one language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", file.read_text())
+
+
+def example(name: str) -> str:
+    """The one file of `docs/extending.md` whose first line is a comment with this name."""
+    (found,) = [block for block in blocks(EXTENDING, "toml") if block.startswith(f"# {name}\n")]
+    return found
+
+
+def commands(file: Path) -> list[list[str]]:
+    """The command lines of a document's shell blocks and inline code, as words."""
+    lines = [line for block in blocks(file, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"(?ms)^```.*?^```$", "", file.read_text())
+    lines += [code for code in re.findall(r"`([^`\n]+)`", prose) if code.startswith(("guestbench ", "make "))]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def name_of(file: Path) -> str:
+    """A file's name as pytest shows it."""
+    return str(file.relative_to(ROOT))
+
+
+def parse(words: list[str]) -> None:
+    """Let click parse a command line without running it. Raises click.ClickException if it cannot."""
+    command: click.Command = cli
+    context: click.Context | None = None
+    while isinstance(command, click.Group):
+        context = click.Context(command, parent=context)
+        name, *words = words
+        found = command.get_command(context, name)
+        assert found is not None, f"no command {name}"
+        command = found
+    # A sentence may name a command without its arguments.
+    with suppress(click.MissingParameter):
+        command.make_context(command.name, words)
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(file: Path) -> None:
+    """A reader would follow a link to nothing."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", file.read_text()):
+        if "://" not in target:
+            assert (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
+def test_commands_can_be_typed(file: Path) -> None:
+    """A reader would type a command or option that does not exist."""
+    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
+    for words in commands(file):
+        program, arguments = words[0].removeprefix(".venv/bin/"), words[1:]
+        if program == "guestbench":
+            # Prose may name several subcommands at once.
+            if not any(word.endswith(",") for word in arguments):
+                parse(arguments)
+        elif program == "make" and not arguments[0].startswith("-"):
+            assert arguments[0] in targets, words
+
+
+def test_example_guest_is_one_that_loads(tmp_path: Path) -> None:
+    """Whoever copies the documented guest would be told of mistakes in it."""
+    (tmp_path / "system.toml").write_text(example("guests/my-kernel/system.toml"))
+    system = load.load_system(tmp_path, ())
+    assert isinstance(system.boot, Kernel)
+    assert system.name == "my-kernel"
+    assert len(system.milestones) == 2
+    assert system.failures
+    assert system.provision.path
+    assert isinstance(system.work, ImageWork)
+    assert system.workloads
+    assert system.services
+
+
+def test_example_experiment_is_one_that_loads(tmp_path: Path) -> None:
+    """Whoever copies the documented experiment would be told of mistakes in it."""
+    folder = tmp_path / "guests" / "my-kernel"
+    folder.mkdir(parents=True)
+    (folder / "system.toml").write_text(example("guests/my-kernel/system.toml"))
+    file = tmp_path / "my-kernel.toml"
+    file.write_text(example("my-kernel.toml"))
+    loaded = load.load_experiment(str(file))
+    assert loaded.systems == ("floor", "linux-minimal", str(folder))
+    assert loaded.seed == 1
+    told = tomllib.loads(example("my-kernel.toml"))
+    assert set(told["work"]) == set(WorkPlan.__struct_fields__)
+    assert set(told["metrics"]) == set(MetricFamily)
+
+
+def test_example_workload_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies the documented workload would be told of mistakes in it, or not of a key."""
+    text = example("src/guestbench/workloads/sort.toml")
+    (tmp_path / "sort.toml").write_text(text)
+    monkeypatch.setattr(load, "WORKLOADS", tmp_path)
+    assert load.load_workload("sort").metric == "work.sort"
+    assert set(tomllib.loads(text)) == set(Workload.__struct_fields__)
+
+
+def test_example_of_the_contract_is_read() -> None:
+    """A program that prints what the document shows would be credited with no work."""
+    (text,) = [block for block in blocks(EXTENDING, "text") if block.startswith("[work begin")]
+    console = f"a line of the kernel's\r\n{text}".replace("\n[work end", "\nprogress\n[work end").encode()
+    (report,) = find_reports(console, lambda index: index)
+    begin, end = (console.index(b"]", console.index(start)) for start in (b"[work begin", b"[work end"))
+    assert (report.begin_ns, report.end_ns) == (begin, end)
+    assert (report.workload, report.parameters) == ("sort", {"records": "100000"})
+    assert (report.source, report.compiler) == ("3f0c2a9d11e85b76", "gcc-12.2.0")
+    assert report.flags.split(",") == ["-O2", "-march=x86-64", "-static"]
+    assert (report.done, report.guest_ns) == (100000, 412345678)
+    assert len(report.digest) == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "counts"),
+    [
+        ("s" * 41, 20, True),
+        ("s" * 42, 1, False),
+        ("Sort", 1, False),
+        ("sort", 21, False),
+    ],
+)
+def test_limits_of_the_contract_are_the_documented_ones(name: str, words: int, counts: bool) -> None:
+    """A program that keeps to the document would go unheard."""
+    told = " ".join(f"key_{number}=~" for number in range(words))
+    assert bool(find_reports(f"[work begin {name} {told}]".encode(), lambda _: 0)) is counts
+
+
+def test_lock_command_in_the_guide_is_the_one_make_runs() -> None:
+    """Whoever renews the lock by hand would get another one than `make lock`."""
+    recipe = re.search(r"(?ms)^lock:\n\t(.*?)\n\n", (ROOT / "Makefile").read_text())
+    assert recipe
+    documented = next(block for block in blocks(EXTENDING, "sh") if block.startswith("uv "))
+    assert recipe[1].replace("\\\n", " ").split() == documented.replace("\\\n", " ").split()
+
+
+def test_documented_provision_keys_exist() -> None:
+    """A documented key of system.toml would be refused as unknown."""
+    table = re.findall(r"(?m)^\| `\[?(?:provision\.)?(\w+)[^`]*` \|", EXTENDING.read_text())
+    assert set(table) == set(Provision.__struct_fields__)
+
+
+@pytest.mark.parametrize("union", [Build, Load, Work], ids=["build", "load", "work"])
+def test_documented_kinds_have_all_their_keys(union: object) -> None:
+    """A kind of build, load or work, or one of its keys, would be unknown to the reader or to the tool."""
+    rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', EXTENDING.read_text())
+    documented = {kind: set(re.findall(r"`(\w+)`", keys)) for kind, keys in rows}
+    assert len(documented) == len(rows)
+    for kind in get_args(union):
+        assert documented.get(kind.__struct_config__.tag) == set(kind.__struct_fields__)
+
+
+def test_documented_services_have_their_ports() -> None:
+    """An image would serve at a port where nobody asks."""
+    rows = re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", EXTENDING.read_text())
+    assert {name: int(port) for port, name in rows} == {each.value: each.port for each in Service}
+
+
+def test_documented_families_are_those_there_are() -> None:
+    """A family would be measured that the reader was not told of, or promised and not there."""
+    table = (ROOT / "README.md").read_text().split("| family |")[1].split("\n\n")[0]
+    assert re.findall(r"(?m)^\| (\w+) \|", table) == [each.value for each in MetricFamily]

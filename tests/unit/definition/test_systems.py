@@ -1,0 +1,75 @@
+"""The catalogue against recorded consoles: ready, milestones and failures as they really look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from guestbench.definition.load import load_catalogue
+from guestbench.guest.watch import (
+    FIRST_BYTE,
+    READY,
+    BootResult,
+    watch_boot,
+)
+from guestbench.model import Crashed, Ok, TimedOut
+from guestbench.vmm.fake import FakeMachine
+from guestbench.vmm.serial import SerialLog, read_recording
+
+RECORDINGS = Path(__file__).parents[3] / "recordings"
+
+
+def replay(system: str, recording: str) -> BootResult:
+    """What a recording gives with the catalogue's definition of a system."""
+    chunks, status = read_recording(RECORDINGS / f"{recording}.log")
+    return watch_boot(FakeMachine(chunks, status, ("fake",)), load_catalogue()[system], SerialLog())
+
+
+@pytest.mark.parametrize("name", ["floor", "linux-minimal", "debian-12-nocloud", "mirage-unikraft"])
+def test_every_milestone_is_reached_in_the_order_of_the_definition(name: str) -> None:
+    """A milestone's row of the report would be empty, or its step negative."""
+    result = replay(name, name)
+    assert isinstance(result.outcome, Ok)
+    named = [milestone.name for milestone in load_catalogue()[name].milestones]
+    assert [mark.name for mark in result.marks] == [FIRST_BYTE, *named, READY]
+
+
+@pytest.mark.parametrize(
+    ("recording", "reason"),
+    [
+        ("heap", "out of memory: the OCaml heap does not fit: Fatal error: Not enough heap memory"),
+        ("fault", "Unikraft met an error it cannot go on from: [    0.123660] CRIT: [libkvmplat]"),
+        ("scheduler", "out of memory: Unikraft cannot set up its scheduler: [    0.1180] CRIT:"),
+        ("silent", "the VMM exited with status 0 before the guest was ready (the guest powered off or"),
+    ],
+)
+def test_a_unikernel_that_dies_says_why(recording: str, reason: str) -> None:
+    """Every way to die would look the same: it powers off with status 0."""
+    result = replay("mirage-unikraft", f"mirage-unikraft-{recording}")
+    assert isinstance(result.outcome, Crashed)
+    assert result.outcome.reason.startswith(reason)
+
+
+def test_a_unikernel_that_hangs_times_out_with_its_last_line() -> None:
+    """The user would not see how far it came."""
+    result = replay("mirage-unikraft", "mirage-unikraft-hang")
+    assert isinstance(result.outcome, TimedOut)
+    assert "Connected Ethernet interface" in result.outcome.reason
+
+
+@pytest.mark.parametrize("name", ["floor", "linux-minimal", "debian-12-nocloud", "mirage-unikraft"])
+def test_a_good_boot_shows_no_failure_text(name: str) -> None:
+    """A boot that succeeds would be stopped as a failure on some host where the ready marker comes later."""
+    system = load_catalogue()[name]
+    log = (RECORDINGS / f"{name}.log").read_bytes()
+    assert [f.pattern for f in system.failures if f.pattern.encode() in log] == []
+
+
+def test_the_fake_vmm_takes_no_time() -> None:
+    """The tests of this project would take as long as the guests they replay."""
+    system = msgspec.structs.replace(load_catalogue()["debian-12-nocloud"], timeout_s=1e6, ready="never")
+    machine = FakeMachine((), None, ("fake",))
+    assert isinstance(watch_boot(machine, system, SerialLog()).outcome, TimedOut)
+    assert machine.now_ns() >= 1e15

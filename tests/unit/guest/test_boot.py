@@ -1,0 +1,167 @@
+"""Boot time from recorded serial logs: what counts as ready, lost, or late."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from replay import FAKE, make_guest, make_system, write_recording
+
+from guestbench.guest.console import quote
+from guestbench.guest.watch import BootResult, watch_boot
+from guestbench.model import (
+    Crashed,
+    FailurePattern,
+    Ok,
+    System,
+    TimedOut,
+)
+from guestbench.vmm import Chunk, LaunchSpec
+from guestbench.vmm.fake import FakeMachine, start
+from guestbench.vmm.serial import SerialLog, read_recording
+
+MIRAGE_BOOT = (
+    (80.0, b"\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16.2)\r\nBooting from ROM.."),
+    (110.0, b"Powered by\r\n"),
+    (1300.0, b"2026-01-01T00:00:00Z: [INFO] [dhcp_client_lwt] Lease obtained!\r\n"),
+)
+
+
+def boot(folder: Path, system: System, *args: object, **kwargs: object) -> tuple[BootResult, SerialLog]:
+    """Replay a recording and watch it boot."""
+    guest = make_guest(system, write_recording(folder, *args, **kwargs))  # type: ignore[arg-type]
+    log = SerialLog()
+    with start(LaunchSpec(boot=system.boot, images=guest.images, platform=FAKE, folder=folder)) as machine:
+        return watch_boot(machine, system, log), log
+
+
+def test_ready_is_stamped_at_the_byte_that_completes_the_marker(tmp_path: Path) -> None:
+    """A marker that arrives in pieces would be reported before the guest was ready."""
+    chunks = [*MIRAGE_BOOT, (1400.0, b"[init"), (1500.0, b" done"), (1702.25, b"]\r\n")]
+    result, _ = boot(tmp_path, make_system(), chunks)
+    assert isinstance(result.outcome, Ok)
+    assert [(m.name, m.t_ns) for m in result.marks] == [
+        ("first byte", 80_000_000),
+        ("banner", 110_000_000),
+        ("ready", 1_702_250_000),
+    ]
+    values = {(s.metric, s.labels.get("mark")): s.value for s in result.samples}
+    assert values["boot.ready", None] == pytest.approx(1.70225)
+    assert values["boot.mark", "banner"] == pytest.approx(0.110)
+    assert values["boot.cpu", None] == pytest.approx(1.70225 / 2)
+
+
+def test_a_marker_without_a_newline_is_seen_at_once(tmp_path: Path) -> None:
+    """`login: ` ends without a newline; matching lines would wait for the timeout."""
+    system = make_system(ready="login: ", milestones=())
+    result, _ = boot(tmp_path, system, [(10.0, b"localhost login:"), (12.0, b" "), (9000.0, b"\n")])
+    assert [m.t_ns for m in result.marks if m.name == "ready"] == [12_000_000]
+
+
+def test_a_guest_that_hangs_times_out_and_says_what_it_said_last(tmp_path: Path) -> None:
+    """A hang would be an exception, or leave the user without a clue."""
+    result, _ = boot(tmp_path, make_system(), MIRAGE_BOOT)
+    assert isinstance(result.outcome, TimedOut)
+    assert "'[init done]'" in result.outcome.reason
+    assert "10 s" in result.outcome.reason
+    assert "Lease obtained!" in result.outcome.reason
+    assert result.samples == ()
+
+
+def test_a_silent_guest_is_called_silent(tmp_path: Path) -> None:
+    """Silence would be reported as an empty quotation."""
+    result, _ = boot(tmp_path, make_system(), [])
+    assert isinstance(result.outcome, TimedOut)
+    assert "stayed silent" in result.outcome.reason
+    assert result.marks == ()
+
+
+def test_a_failure_text_ends_the_trial_with_the_whole_line(tmp_path: Path) -> None:
+    """A crash would cost the full timeout, and its reason would be cut off where the pattern ends."""
+    chunks = [
+        *MIRAGE_BOOT,
+        (1400.0, b"Fatal error: x\r\n[    0.115561] CRI"),
+        (1401.0, b"T: [libmusl] <abort.c"),
+        (1402.0, b" @    7> abort called\r\nmore"),
+    ]
+    result, log = boot(tmp_path, make_system(), chunks)
+    assert isinstance(result.outcome, Crashed)
+    expected = "the unikernel aborted: [    0.115561] CRIT: [libmusl] <abort.c @    7> abort called"
+    assert result.outcome.reason == expected
+    assert bytes(log.data).endswith(b"more")
+
+
+def test_the_vmm_exiting_early_is_a_crash_with_its_status(tmp_path: Path) -> None:
+    """A unikernel that powers off before it is ready exits QEMU with status 0, which is not success."""
+    result, _ = boot(tmp_path, make_system(), MIRAGE_BOOT, exit_status=0)
+    assert isinstance(result.outcome, Crashed)
+    assert "exited with status 0 before the guest was ready" in result.outcome.reason
+    assert "Lease obtained!" in result.outcome.reason
+
+
+def test_a_failure_text_after_ready_does_not_count(tmp_path: Path) -> None:
+    """A guest that was ready would be reported as never ready."""
+    result, _ = boot(tmp_path, make_system(), [*MIRAGE_BOOT, (1500.0, b"[init done]\r\nCRIT: late\r\n")])
+    assert isinstance(result.outcome, Ok)
+
+
+def test_hostile_bytes_are_escaped_in_reasons(tmp_path: Path) -> None:
+    """A guest could move the cursor of the user's terminal, or forge a line of output."""
+    hostile = b"\x1b]0;owned\x07\x9b31m CRIT: \xff\x00\n"
+    result, _ = boot(tmp_path, make_system(), [(1.0, hostile)])
+    assert isinstance(result.outcome, Crashed)
+    assert result.outcome.reason.isascii()
+    assert result.outcome.reason.isprintable()
+    assert "\\x1b]0;owned\\x07" in result.outcome.reason
+
+
+@given(st.binary(max_size=400))
+def test_quoted_lines_are_printable_ascii(line: bytes) -> None:
+    """Some byte sequence of a guest would reach the terminal or the report raw."""
+    assert quote(line).isascii()
+    assert quote(line).isprintable()
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_marks_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
+    """The same log would give other marks when the host reads it in other pieces."""
+    stream = b"SeaBIOS..Powered by Powered by\r\n\x1b[0m[init [init done]\r\nCRIT: after"
+    bounds = sorted({0, *cuts, len(stream)})
+    chunks = tuple(Chunk(t_ns=stop, data=stream[begin:stop]) for begin, stop in pairwise(bounds))
+    result = watch_boot(FakeMachine(chunks, None, ("fake",)), make_system(), SerialLog())
+    assert isinstance(result.outcome, Ok)
+    marker_end = {"banner": stream.index(b"Powered by") + 10, "ready": stream.index(b"[init done]") + 11}
+    for mark in result.marks[1:]:
+        arrival = min(bound for bound in bounds if bound >= marker_end[mark.name])
+        assert mark.t_ns == arrival
+    assert {mark.name for mark in result.marks} == {"first byte", "banner", "ready"}
+
+
+def test_the_first_listed_pattern_of_a_line_names_the_reason(tmp_path: Path) -> None:
+    """The general text that comes first in the line would hide the cause that follows it."""
+    system = make_system(
+        failures=(
+            FailurePattern(pattern="Not enough heap memory", reason="too little memory"),
+            FailurePattern(pattern="Fatal error:", reason="the OCaml runtime gave up"),
+        )
+    )
+    chunks = [(1.0, b"Fatal error: "), (2.0, b"Not enough heap memory to reserve minor heaps\r\nCRIT: abort")]
+    result, _ = boot(tmp_path, system, chunks)
+    assert isinstance(result.outcome, Crashed)
+    expected = "too little memory: Fatal error: Not enough heap memory to reserve minor heaps"
+    assert result.outcome.reason == expected
+
+
+def test_a_recording_reads_back_as_it_was_heard(tmp_path: Path) -> None:
+    """Replaying a trial's own artifact would not reproduce the trial."""
+    path = write_recording(tmp_path, [(1.0, b"a"), (1.5, b"b"), (3.0, b"\xff\n"), (9.0, b"c")], exit_status=0)
+    chunks, status = read_recording(path)
+    assert chunks == (
+        Chunk(t_ns=1_000_000, data=b"ab"),
+        Chunk(t_ns=3_000_000, data=b"\xff\n"),
+        Chunk(t_ns=9_000_000, data=b"c"),
+    )
+    assert status == 0

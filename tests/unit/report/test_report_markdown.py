@@ -1,0 +1,262 @@
+"""The report that users read: its whole text, what it says of runs that went wrong, and that it is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import jinja2
+import msgspec
+import pytest
+from factories import (
+    HOSTILE_REASON,
+    SEED,
+    make_header,
+    make_partial_run,
+    make_run,
+    with_outcome,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from golden import check_golden
+from guestbench.errors import StoreError
+from guestbench.model import (
+    Absent,
+    Crashed,
+    Header,
+    MetricFamily,
+    Provenance,
+    Purpose,
+    Record,
+    Sample,
+    TimedOut,
+)
+from guestbench.page.escape import Markdown
+from guestbench.report import (
+    CSV_NAME,
+    HTML_NAME,
+    JSON_NAME,
+    MARKDOWN_NAME,
+    SCRIPT_NAME,
+    write_reports,
+)
+from guestbench.report.markdown import make_environment, render_markdown
+from guestbench.report.setting import command_lines, split_options
+
+PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+HOSTILE = [
+    HOSTILE_REASON,
+    "|",
+    "`",
+    "```\n# x",
+    "<script>alert(1)</script>",
+    "![x](http://e.example)",
+    "\x1b[2J\x9b1m",
+    "\u202etxt",
+    "a\\",
+    "",
+    "{{ 7 * 7 }}",
+]
+replace = msgspec.structs.replace
+
+
+def section(report: str, title: str) -> str:
+    """The text below a heading, up to the next one."""
+    after = report.split(f"# {title}\n", 1)[1]
+    return after.split("\n#", 1)[0]
+
+
+def check_safe(report: str) -> None:
+    """Fail on HTML, links, images, emphasis and rows with another number of cells than their head."""
+    assert all(c.isprintable() or c == "\n" for c in report)
+    tokens = PARSER.parse(report)
+    forbidden = {"html_block", "html_inline", "link_open", "image", "em_open", "s_open", "code_block"}
+    found = {child.type for token in tokens for child in token.children or ()} | {t.type for t in tokens}
+    assert not found & forbidden
+    row: list[int] = []
+    for token in tokens:
+        if token.type == "table_open":
+            row = []
+        elif token.type == "tr_open":
+            row.append(0)
+        elif token.type in ("th_open", "td_open"):
+            row[-1] += 1
+        elif token.type == "table_close":
+            assert len(set(row)) == 1
+
+
+def make_hostile_run(texts: Sequence[str]) -> tuple[Header, tuple[Record, ...]]:
+    """A run in which everything that can be text is one of `texts`, in turn."""
+    header, records = make_run()
+    guests = []
+    for number, guest in enumerate(header.guests):
+        text = texts[number % len(texts)]
+        images = {role: replace(image, path=text) for role, image in guest.images.items()}
+        system = replace(guest.system, title=text, ready=text, help=text)
+        origin = replace(guest.origin, detail=text, differences=(text,))
+        guests.append(replace(guest, system=system, images=images, pristine=images, origin=origin))
+    text = texts[0]
+    host = replace(header.host, cpu_model=text, kernel=text, os=text, virtualization=text, qemu_path=text)
+    header = replace(
+        header,
+        guests=tuple(guests),
+        host=host,
+        absent=(Absent(system=text, reason=text),),
+        accel=replace(header.accel, reason=text),
+        experiment=replace(header.experiment, title=text),
+        command=(text,),
+    )
+    hostile = []
+    for number, record in enumerate(records):
+        text = texts[number % len(texts)]
+        argv = (*record.argv, text) if record.argv else ()
+        samples = (*record.samples, Sample(metric="boot.mark", value=0.01, labels={"mark": text}))
+        record = replace(record, argv=argv, samples=samples, artifacts={"serial": text}, started=text)
+        hostile.append(with_outcome(record, TimedOut(reason=text)) if number % 9 == 8 else record)
+    return header, tuple(hostile)
+
+
+def test_report_of_a_run_is_the_one_people_have_read() -> None:
+    """The report would change without anybody having looked at it."""
+    report = render_markdown(*make_run())
+    check_golden("comparison_results.md", report.encode())
+
+
+def test_report_of_an_interrupted_quick_run_is_the_one_people_have_read() -> None:
+    """The report of a run of few cycles that was stopped would change without anybody having looked at it."""
+    header, records = make_partial_run(21)
+    check_golden("comparison_results-interrupted.md", render_markdown(header, records).encode())
+
+
+def test_report_is_safe_to_show() -> None:
+    """The report of a run with a hostile guest would hold markup of that guest."""
+    check_safe(render_markdown(*make_run()))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20)), min_size=1, max_size=5))
+def test_no_text_of_a_run_becomes_markup(texts: list[str]) -> None:
+    """A title, path, command line, reason or label could put markup or control characters into the report."""
+    check_safe(render_markdown(*make_hostile_run(texts)))
+
+
+def test_template_that_forgets_to_escape_is_safe() -> None:
+    """A new line in a template would let a guest write into the report."""
+    template = make_environment().from_string("{{ text }} {{ number }} {{ done }} {{ text ~ '*' }}")
+    shown = template.render(text="<b>|", number=3, done=Markdown("**x**"))
+    assert shown == r"\<b\>&#124; 3 **x** \<b\>&#124;\*"
+    with pytest.raises(jinja2.UndefinedError):
+        make_environment().from_string("{{ no_such_name }}").render()
+
+
+def test_every_number_of_the_results_is_in_the_report() -> None:
+    """A value that was measured would not be found in the report."""
+    header, records = make_run()
+    report = render_markdown(header, records)
+    rows = section(report, "Every trial")
+    assert all(record.trial.id in rows for record in records)
+    assert "1,012,912,704" in section(report, "Image size")
+    assert "51.80" in section(report, "Boot time")
+    assert f"seed {SEED}" in report and header.host.qemu_path in report
+
+
+def test_what_went_wrong_comes_before_the_results() -> None:
+    """A reader would take the table for all there is, and miss what is not in it."""
+    report = render_markdown(*make_run())
+    order = ["**Left out:**", "**Failed trials:**", "| System ", "**Read with care:**", "## Image size"]
+    places = [report.index(text) for text in order]
+    assert all(before < after for before, after in pairwise(places))
+    assert "1 of 10 boot trials crashed" in report and "as far as the milestone `kernel`" in report
+
+
+def test_first_boots_are_apart() -> None:
+    """A first boot would be read as one of the counted ones, or not be shown at all."""
+    report = render_markdown(*make_run())
+    assert "39.6 s" in section(report, "First boots")
+    assert "39.6" not in section(report, "Boot time")
+
+
+def test_run_without_results_still_has_a_report() -> None:
+    """A run that was stopped before its first trial would end in a traceback."""
+    header, _ = make_run()
+    for empty in (render_markdown(header, ()), render_markdown(make_header(), ())):
+        check_safe(empty)
+        assert "## Boot time" not in empty and "## Image size" not in empty
+    assert "no record" in render_markdown(header, ())
+
+
+def test_system_whose_boots_all_failed_is_in_the_tables() -> None:
+    """A system that never got ready would not appear among the results."""
+    header, records = make_run()
+    lost = [
+        with_outcome(r, Crashed(reason="panic"))
+        if r.trial.system == "linux-minimal" and r.trial.purpose is Purpose.BOOT
+        else r
+        for r in records
+    ]
+    report = render_markdown(header, lost)
+    assert "0 of 10" in report
+    assert "nothing to describe" in report
+
+
+def test_image_only_run_shows_no_boot_columns() -> None:
+    """A run that measured only images would show columns of nothing."""
+    header, records = make_run()
+    images = [r for r in records if r.trial.purpose is Purpose.IMAGE]
+    header = replace(
+        header,
+        trials=tuple(r.trial for r in images),
+        experiment=replace(header.experiment, metrics=(MetricFamily.IMAGE,)),
+    )
+    report = render_markdown(header, images)
+    assert "planned boots" not in report and "Boots that got ready" not in report
+    assert "Image size" in report
+
+
+def test_sizes_tell_not_applicable_from_unknown_and_say_where_they_come_from() -> None:
+    """A size that could not be measured would look like one that does not exist."""
+    header, records = make_run()
+    failed = with_outcome(records[1], Crashed(reason="cannot be read"))
+    declared = tuple(
+        replace(sample, provenance=Provenance.DECLARED) if sample.metric == "image.rootfs" else sample
+        for sample in records[2].samples
+    )
+    changed = (records[0], failed, replace(records[2], samples=declared), *records[3:])
+    table = section(render_markdown(header, changed), "Image size")
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if "|" in line}
+    first = [cell.strip() for cell in table.splitlines()[3].split("|")[2:-1]]
+    assert first[1] == "?"
+    assert [cell.strip() for cell in rows["Virtual disk"]][1:3] == ["–", "?"]
+    assert "(declared)" in table
+
+
+def test_command_lines_are_told_apart_option_by_option() -> None:
+    """The fairness of a comparison could not be judged from its command lines."""
+    header, records = make_run()
+    common, lines = command_lines(header, records)
+    assert common[0] == "qemu-system-x86_64" and "-m 512M" in common
+    for line in lines:
+        argv = next(r.argv for r in records if r.trial.system == line.system and r.trial.block)
+        assert sorted(split_options(argv)) == sorted((*common, *line.own))
+        assert (line.boots, line.others) == (10, 0)
+    booted = [i for i, r in enumerate(records) if r.trial.purpose is Purpose.BOOT]
+    odd = list(records)
+    odd[booted[-1]] = replace(odd[booted[-1]], argv=(*odd[booted[-1]].argv, "-snapshot"))
+    report = render_markdown(header, odd)
+    assert "1 of 10 differed, in `-snapshot`" in report
+
+
+def test_reports_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A full disk or a kill would leave half a report, or a file of rubbish beside it."""
+    header, records = make_run()
+    first = write_reports(tmp_path, header, records)
+    assert set(first) == {MARKDOWN_NAME, HTML_NAME, JSON_NAME, CSV_NAME, SCRIPT_NAME}
+    before = {path: path.read_bytes() for path in first.values()}
+    assert write_reports(tmp_path, header, records) == first
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(StoreError) as caught:
+        write_reports(tmp_path / "missing", header, records)
+    assert str(tmp_path / "missing") in caught.value.message

@@ -1,0 +1,225 @@
+"""The memory section of the report, the exports of a run with memory, and what is derived for them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import msgspec
+import pytest
+from factories import make_run
+from memory_factories import LATER_PANIC, make_memory_run, with_series
+
+from golden import check_golden
+from guestbench.analysis.quality import find_failures, find_notices
+from guestbench.analysis.summary import add_derived, find_summary, summarise
+from guestbench.families.memory.findings import find_evidence, find_least
+from guestbench.families.memory.section import extra_options, format_free, show_least
+from guestbench.host import process
+from guestbench.model import (
+    Header,
+    MemoryPolicy,
+    MetricFamily,
+    Provenance,
+    Purpose,
+    Record,
+)
+from guestbench.page.numbers import show_kib
+from guestbench.report.export import render_csv, render_json
+from guestbench.report.markdown import render_markdown
+from guestbench.report.terminal import render_summary_table
+from unit.report.test_report_markdown import check_safe, section
+
+
+def cells(report: str, title: str, system: str) -> list[str]:
+    """The cells of the first row of a system in the section with this title."""
+    row = next(line for line in section(report, title).splitlines() if line.startswith(f"| `{system}`"))
+    return [cell.strip() for cell in row.split("|")[2:-1]]
+
+
+def test_report_of_a_memory_run_is_the_one_people_have_read() -> None:
+    """The report would change without anybody having looked at it."""
+    report = render_markdown(*make_memory_run())
+    check_golden("comparison_results-memory.md", report.encode())
+    check_safe(report)
+
+
+def test_the_least_memory_stands_with_its_evidence() -> None:
+    """A reader could not tell a size that was tried three times from a guess."""
+    report = render_markdown(*make_memory_run())
+    row = cells(report, "Least RAM to boot", "linux-minimal")
+    assert row[:3] == ["72 MiB", "3 of 3", "71 MiB: 0 of 3"]
+    assert "deadlocked on memory" in row[3]
+    assert cells(report, "Least RAM to boot", "broken")[0] == "search not ended"
+    evidence = find_evidence(make_memory_run()[1], "linux-minimal")
+    assert [each.memory_mib for each in evidence] == [128, 72, 71]
+    # The time since boot in a kernel's message makes no other reason of it.
+    assert [count for _, count in evidence[-1].reasons] == [3]
+    assert LATER_PANIC not in section(report, "Least RAM to boot")
+
+
+def test_boots_that_pass_below_the_least_size_are_told() -> None:
+    """A guest that boots with 48 MiB now and then would be said to need 56, without a word about it."""
+    report = render_markdown(*make_memory_run())
+    assert "48–50 MiB: 2 of 3 boots" in section(report, "Least RAM to boot")
+
+
+def test_cells_without_a_value_say_why() -> None:
+    """An empty cell would be read as 0, or as forgotten."""
+    report = render_markdown(*make_memory_run())
+    unikernel = cells(report, "RAM that the host sees in use", "unikernel")
+    assert unikernel[1] == "n/a: the guest goes to work as soon as it is ready"
+    floor = cells(report, "RAM that the host sees in use", "floor")
+    assert floor[2] == "n/a: no load is defined for this system"
+    assert cells(report, "RAM that the host sees in use", "broken")[0] == "?"
+    assert cells(report, "Both views", "floor")[1] == "n/a: the guest reports none"
+    assert " 0 MiB" not in report and " 0 KiB" not in report
+
+
+def test_an_incomplete_trial_counts_with_what_it_has() -> None:
+    """A login that failed would throw away what the host had counted before it."""
+    header, records = make_memory_run()
+    summaries = summarise(header, records)
+    idle = find_summary(summaries, "linux-minimal", "memory.touched", {"state": "idle"})
+    load = find_summary(summaries, "linux-minimal", "memory.touched", {"state": "load"})
+    assert idle is not None and load is not None
+    assert (idle.values, load.values) == ((116_792, 117_192), (167_764,))
+    assert "the guest stopped answering" in {group.outcome.reason for group in find_failures(records)}
+
+
+def test_sizes_that_are_not_enough_are_no_failures() -> None:
+    """Each search would put a dozen failures at the top of the report, and exit with an error."""
+    header, records = make_memory_run()
+    assert all(group.purpose is not Purpose.MEMORY_MIN for group in find_failures(records))
+    least = find_summary(summarise(header, records), "linux-minimal", "memory.min")
+    assert least is not None
+    assert (least.values, least.failed, least.warnings) == ((72,), 0, ())
+
+
+def test_a_search_that_has_not_ended_is_noticed() -> None:
+    """A report made in the middle of a search would look finished."""
+    header, records = make_memory_run()
+    (notice,) = find_notices(header, records)
+    assert "has not ended for" in notice
+    assert "broken" in notice and "linux-minimal" not in notice
+
+
+def test_a_host_whose_settings_distort_memory_is_noticed() -> None:
+    """One touched byte would count for 2 MiB, and nobody would know why all guests look alike."""
+    header, records = make_memory_run()
+    policy = MemoryPolicy(huge_pages="always", shmem_huge_pages="advise", ksm="1", swap_mib=0)
+    notices = find_notices(msgspec.structs.replace(header, memory_policy=policy), records)
+    assert any("whole huge page" in notice for notice in notices)
+    assert any("same-page merging" in notice for notice in notices)
+
+
+def test_what_is_derived_says_so() -> None:
+    """The least RAM and the VMM's memory above the floor would pass for measurements."""
+    header, records = make_memory_run()
+    derived = [
+        (record.trial.system, sample.metric, sample.value)
+        for record in add_derived(header, records)
+        for sample in record.samples
+        if sample.provenance is Provenance.DERIVED
+    ]
+    assert ("linux-minimal", "memory.min", 72) in derived
+    assert ("linux-minimal", "memory.vmm_above_floor", 100_000 - 24_000) in derived
+    assert not [each for each in derived if each[0] == "floor" and each[1] != "memory.min"]
+    once = add_derived(header, records)
+    assert add_derived(header, once) == once
+
+
+def test_runs_without_memory_show_none_of_it() -> None:
+    """A run that measured boots alone would have empty tables of memory."""
+    header, records = make_run()
+    report = render_markdown(header, records)
+    assert "## Memory" not in report and "Least RAM" not in report
+    assert all(find_least(header, records, guest.system.name) is None for guest in header.guests)
+
+
+def test_csv_has_every_size_that_was_tried() -> None:
+    """The evidence of the search could not be analysed again."""
+    header, records = make_memory_run()
+    rows = list(csv.DictReader(io.StringIO(render_csv(header, records))))
+    tried = [row for row in rows if row["metric"] == "memory.tried" and row["system"] == "linux-minimal"]
+    assert [(row["value"], row["outcome"]) for row in tried if row["value"] == "71"] == [
+        ("71", "crashed")
+    ] * 3
+    touched = [row for row in rows if row["metric"] == "memory.touched"]
+    assert {row["unit"] for row in touched} == {"KiB"}
+    assert {row["labels"] for row in touched} == {"state=ready", "state=idle", "state=load", "state=load-end"}
+
+
+def test_json_has_series_and_gaps() -> None:
+    """A plot of memory over time could not be made, nor the reason for a gap be found."""
+    header, records = make_memory_run()
+    floor = next(record for record in records if record.trial.system == "floor")
+    results = msgspec.json.decode(render_json(header, (with_series(floor), *records)))
+    first = results["trials"][0]
+    assert first["series"][0]["values"] == [500, 1168]
+    assert first["gaps"][0]["reason"] == "no load is defined for this system"
+    assert {trial["memory_mib"] for trial in results["trials"]} >= {512, 72, 1}
+    assert results["memory_policy"]["huge_pages"] == "madvise"
+
+
+def test_summary_has_the_least_and_the_idle_memory() -> None:
+    """The terminal would not show what the run was for."""
+    lines = render_summary_table(*make_memory_run()).splitlines()
+    assert lines[0].split("  ")[-1].strip() == "RAM touched, idle"
+    assert re.search(r"linux-minimal .* 72 MiB +114 MiB$", "\n".join(lines), re.MULTILINE)
+
+
+def test_options_that_count_memory_are_named() -> None:
+    """A reader would not learn that these boots had another command line."""
+    _, records = make_memory_run()
+    assert extra_options(records) == (
+        "-machine q35,memory-backend=ram",
+        "-object memory-backend-memfd,id=ram,size=512M,share=on",
+        "-no-shutdown",
+    )
+    assert extra_options(()) == ()
+
+
+def test_free_prints_what_the_program_prints() -> None:
+    """The lines would not be those that a user gets by typing `free -m` in the guest."""
+    real = process.run(["free", "-m"]).stdout.decode().splitlines()
+    text = open("/proc/meminfo").read()  # noqa: PTH123, SIM115
+    fields = {name: int(kib) for name, kib in re.findall(r"(?m)^(\S+):\s+(\d+) kB$", text)}
+    ours = format_free(fields)
+    assert ours[0] == real[0]
+    assert [line.split()[0] for line in ours[1:]] == [line.split()[0] for line in real[1:]]
+    assert [len(line) for line in ours] == [len(line) for line in real]
+    assert ours[1].split()[1] == real[1].split()[1]
+    for mine, theirs in zip(ours[1].split()[2:], real[1].split()[2:], strict=True):
+        # The host's memory changes between the two.
+        assert abs(int(mine) - int(theirs)) < 500
+
+
+@pytest.mark.parametrize(
+    ("kib", "shown"),
+    [(None, "–"), (456, "456 KiB"), (1168, "1.14 MiB"), (116_792, "114 MiB"), (4 << 20, "4,096 MiB")],
+)
+def test_memory_is_shown_in_binary_units(kib: float | None, shown: str) -> None:
+    """512 MiB given to QEMU would stand as 537 MB in the table."""
+    assert show_kib(kib) == shown
+
+
+def test_no_least_size_is_said_in_words() -> None:
+    """A guest that boots with no size would have an empty cell."""
+    header, records = make_memory_run()
+    assert show_least(find_least(header, records, "broken")) == "search not ended"
+    tried = tuple(at_size(record, 2048) for record in records if record.trial.memory_mib == 1024)
+    assert show_least(find_least(header, (*records, *tried), "broken")) == "none found"
+    assert show_least(find_least(only_boots(header), records, "broken")) == "–"
+
+
+def at_size(record: Record, memory_mib: int) -> Record:
+    """The record as if it were of another size."""
+    return msgspec.structs.replace(record, trial=msgspec.structs.replace(record.trial, memory_mib=memory_mib))
+
+
+def only_boots(header: Header) -> Header:
+    """The header of a run that measures boots alone."""
+    experiment = msgspec.structs.replace(header.experiment, metrics=(MetricFamily.BOOT,))
+    return msgspec.structs.replace(header, experiment=experiment)

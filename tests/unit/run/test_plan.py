@@ -1,0 +1,143 @@
+"""The plan: what is run, and in what order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from replay import FAKE, make_guest, make_system, write_recording
+
+from guestbench.model import (
+    Experiment,
+    Guest,
+    MetricFamily,
+    Purpose,
+)
+from guestbench.run.plan import define, plan_sizes, plan_trials
+
+RECORDING = Path(__file__)
+"""Any file: plans do not read it."""
+
+PINNED_ORDER = list("abcabcbca")
+
+
+def make_guests(folder: Path, names: tuple[str, ...]) -> tuple[Guest, ...]:
+    """Guests that replay the same recording."""
+    recording = write_recording(folder, [(1.0, b"[init done]")])
+    return tuple(make_guest(make_system(name), recording) for name in names)
+
+
+def make_experiment(cycles: int = 10, **fields: object) -> Experiment:
+    """An experiment of a, b, c."""
+    return Experiment(
+        name="test",
+        title="Test",
+        systems=("a", "b", "c"),
+        cycles=cycles,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def test_each_block_boots_every_system_once(tmp_path: Path) -> None:
+    """Systems would be compared under different conditions of the host."""
+    trials = plan_trials(make_experiment(), make_guests(tmp_path, ("a", "b", "c")), FAKE, seed=1)
+    boots = [t for t in trials if t.purpose is Purpose.BOOT]
+    for block in range(1, 11):
+        assert sorted(t.system for t in boots if t.block == block) == ["a", "b", "c"]
+    assert [t.block for t in boots] == sorted(t.block for t in boots)
+
+
+def test_blocks_are_shuffled_and_the_seed_repeats_them(tmp_path: Path) -> None:
+    """AAAA BBBB order takes drift of the host for a difference; an unrecorded order cannot be repeated."""
+    guests = make_guests(tmp_path, ("a", "b", "c"))
+    plans = [plan_trials(make_experiment(), guests, FAKE, seed=seed) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1]
+    assert plans[0] != plans[2]
+    boots = [t for t in plans[0] if t.purpose is Purpose.BOOT]
+    orders = {tuple(t.system for t in boots if t.block == block) for block in range(1, 11)}
+    assert len(orders) > 2
+
+
+def test_the_order_of_a_seed_never_changes(tmp_path: Path) -> None:
+    """A report's seed would give another order with a later version."""
+    trials = plan_trials(make_experiment(cycles=3), make_guests(tmp_path, ("a", "b", "c")), FAKE, seed=42)
+    boots = [t.system for t in trials if t.purpose is Purpose.BOOT]
+    assert boots == PINNED_ORDER
+
+
+def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None:
+    """A cold first boot would be mixed into the measured ones."""
+    trials = plan_trials(make_experiment(cycles=2, warmups=1), make_guests(tmp_path, ("a",)), FAKE, seed=1)
+    assert [t.purpose for t in trials] == [
+        *(Purpose.IMAGE, Purpose.WARMUP, Purpose.BOOT, Purpose.BOOT),
+        *(Purpose.MEMORY, Purpose.MEMORY, Purpose.SURFACE_IMAGE, Purpose.SURFACE),
+        *[Purpose.SURFACE_BOOT] * 3,
+    ]
+
+
+def test_only_the_families_asked_for_are_planned(tmp_path: Path) -> None:
+    """`--metrics image` would boot guests for nothing."""
+    guests = make_guests(tmp_path, ("a",))
+    images = plan_trials(make_experiment(metrics=(MetricFamily.IMAGE,)), guests, FAKE, seed=1)
+    assert [t.purpose for t in images] == [Purpose.IMAGE]
+    boots = plan_trials(make_experiment(metrics=(MetricFamily.BOOT,)), guests, FAKE, seed=1)
+    assert Counter(t.purpose for t in boots) == {Purpose.WARMUP: 1, Purpose.BOOT: 10}
+
+
+def test_a_settled_disk_has_its_first_boot_measured_apart(tmp_path: Path) -> None:
+    """The first boot after image creation would be lost, or mixed with the rest."""
+    (guest,) = make_guests(tmp_path, ("a",))
+    provision = msgspec.structs.replace(guest.system.provision, settle=True)
+    settled = msgspec.structs.replace(
+        guest,
+        system=msgspec.structs.replace(guest.system, provision=provision),
+        origin=msgspec.structs.replace(guest.origin, settled=True),
+    )
+    trials = plan_trials(make_experiment(cycles=1), (settled,), FAKE, seed=1)
+    purposes = [t.purpose for t in trials]
+    assert purposes[:4] == [Purpose.IMAGE, Purpose.FIRST_BOOT, Purpose.WARMUP, Purpose.BOOT]
+
+
+def test_the_definition_changes_with_image_system_and_platform(tmp_path: Path) -> None:
+    """Two runs of different guests would look as if they could be compared."""
+    (guest,) = make_guests(tmp_path, ("a",))
+    image = msgspec.structs.replace(next(iter(guest.images.values())), sha256="other")
+    variants = {
+        define(guest, FAKE),
+        define(msgspec.structs.replace(guest, images=dict.fromkeys(guest.images, image)), FAKE),
+        define(msgspec.structs.replace(guest, system=make_system("a", ready="x")), FAKE),
+        define(guest, msgspec.structs.replace(FAKE, memory_mib=256)),
+    }
+    assert len(variants) == 4
+
+
+def test_sizes_get_ids_of_their_own_and_count_on(tmp_path: Path) -> None:
+    """Two boots with one memory size would overwrite each other's logs."""
+    (guest,) = make_guests(tmp_path, ("a",))
+    trials = plan_sizes(guest, FAKE, (64, 64, 32), {64: (True,)})
+    assert [(t.memory_mib, t.cycle) for t in trials] == [(64, 2), (64, 3), (32, 1)]
+    assert len({t.id for t in trials}) == 3
+    assert len({t.definition for t in trials}) == 2
+    assert all(t.purpose is Purpose.MEMORY_MIN and t.block == 0 for t in trials)
+
+
+@given(
+    names=st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True),
+    cycles=st.integers(1, 12),
+    warmups=st.integers(0, 3),
+    seed=st.integers(0, 2**32),
+)
+def test_every_plan_is_complete_and_has_unique_ids(
+    names: list[str], cycles: int, warmups: int, seed: int
+) -> None:
+    """Some trial would be missing or overwrite another one's artifacts."""
+    guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
+    experiment = make_experiment(cycles=cycles, warmups=warmups)
+    trials = plan_trials(experiment, guests, FAKE, seed)
+    each = 1 + warmups + cycles + experiment.memory.cycles + 2 + experiment.surface.boots
+    assert len({t.id for t in trials}) == len(trials) == len(names) * each
+    counts = Counter((t.system, t.purpose) for t in trials)
+    assert all(counts[name, Purpose.BOOT] == cycles for name in names)
