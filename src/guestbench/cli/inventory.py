@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,13 +27,13 @@ from guestbench.model import (
     Accel,
     Frozen,
     Platform,
+    Say,
     System,
 )
 from guestbench.vmm import LaunchSpec, find_vmm
 from guestbench.vmm.qemu.machine import build_interactive_argv
 from guestbench.vmm.serial import SerialLog
 
-Say = Callable[[str], None]
 COMMAND_S = 3600.0
 
 

@@ -17,7 +17,7 @@ import msgspec
 from guestbench.errors import HostError, ToolMissing
 from guestbench.host import facts as host
 from guestbench.host import process
-from guestbench.model import Frozen
+from guestbench.model import GIB, Frozen
 from guestbench.provision.cache import cache_folder, free_bytes
 
 BootKvm = Callable[[], tuple[bool, str]]
@@ -25,8 +25,6 @@ BootKvm = Callable[[], tuple[bool, str]]
 
 PYTHON_MIN = (3, 11)
 KVM_DEVICE = Path("/dev/kvm")
-MIB = 2**20
-GIB = 2**30
 
 SPACE_WANTED = 6 * GIB
 """The virtual size of the largest image while it is built, and what is kept of it afterwards."""

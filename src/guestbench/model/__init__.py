@@ -4,7 +4,7 @@ Units are in the names (`t_ns`, `memory_mib`, `size_bytes`) or in a `Metric` row
 Every type decodes strictly: an unknown field is an error, never ignored.
 """
 
-from guestbench.model.base import Frozen
+from guestbench.model.base import GIB, KIB, MIB, Frozen, Say
 from guestbench.model.comparison import (
     Comparison,
     Judgement,
@@ -101,6 +101,9 @@ from guestbench.model.work import (
 
 __all__ = [
     "FORMAT_VERSION",
+    "GIB",
+    "KIB",
+    "MIB",
     "SERVER",
     "Absent",
     "Accel",
@@ -167,6 +170,7 @@ __all__ = [
     "Role",
     "Ruling",
     "Sample",
+    "Say",
     "Series",
     "Service",
     "ShellWork",

@@ -1,10 +1,17 @@
-"""The base of every type of the model: immutable, keyword-only, strict; it holds no type of its own."""
+"""What every other module builds on: the base of the types, and units that nobody has to write out again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import dataclass_transform
 
 import msgspec
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+"""Bytes."""
+
+Say = Callable[[str], None]
+"""Tells the user a line about what is being done."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))

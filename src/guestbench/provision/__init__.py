@@ -5,7 +5,7 @@ Nothing here measures. Images are made in the cache and never changed afterwards
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from guestbench.images.check import check_bootable
 from guestbench.model import (
     Guest,
     Role,
+    Say,
     ShellWork,
     System,
 )
@@ -42,8 +43,6 @@ __all__ = [
     "take_snapshot",
     "with_drivers",
 ]
-
-Say = Callable[[str], None]
 
 
 def locate(

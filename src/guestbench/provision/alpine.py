@@ -22,11 +22,9 @@ from guestbench.images.binary import open_source, unusable
 from guestbench.images.initramfs import open_initramfs
 from guestbench.images.tree import MAX_SYMLINKS, Entry, Tree
 from guestbench.images.unpack import find_compression, unpack
-from guestbench.model import AlpineInitramfs
+from guestbench.model import MIB, AlpineInitramfs, Say
 from guestbench.provision import cpio, download, tarball
 from guestbench.provision.initramfs import order_modules, pack_modules, tree_entries
-
-Say = Callable[[str], None]
 
 KERNEL = "boot/vmlinuz-virt"
 INITRAMFS = "boot/initramfs-virt"
@@ -34,10 +32,10 @@ INITRAMFS = "boot/initramfs-virt"
 INIT = "sbin/init"
 MODULE_LIST = "etc/modules-in-order"
 
-MAX_KERNEL_BYTES = 128 << 20
-MAX_INITRAMFS_BYTES = 512 << 20
-MAX_MODULE_BYTES = 64 << 20
-MAX_LIST_BYTES = 1 << 20
+MAX_KERNEL_BYTES = 128 * MIB
+MAX_INITRAMFS_BYTES = 512 * MIB
+MAX_MODULE_BYTES = 64 * MIB
+MAX_LIST_BYTES = MIB
 
 _MODULE = re.compile(r"(?:usr/)?lib/modules/[^/]+/(?:.+/)?([^/]+)\.ko(?:\.\w+)?")
 _BUILT_IN = re.compile(r"(?:usr/)?lib/modules/[^/]+/modules\.builtin")

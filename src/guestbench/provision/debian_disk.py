@@ -12,17 +12,15 @@ import re
 import shlex
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
-from guestbench.model import DebianDisk
+from guestbench.model import MIB, DebianDisk, Say
 from guestbench.provision import layout, packages
 from guestbench.provision.cache import free_bytes, outliving_lock
-
-Say = Callable[[str], None]
 
 STAGES = (
     (r"running apt-get update", "fetching package lists"),
@@ -66,7 +64,7 @@ def build(recipe: DebianDisk, key: str, work: Path, say: Say) -> tuple[tuple[str
     _check_space(work, recipe)
     raw = work / "disk.raw"
     with raw.open("wb") as file:
-        file.truncate(recipe.size_mib * layout.MIB)
+        file.truncate(recipe.size_mib * MIB)
     # Written by the namespace's mapped user through a descriptor; nobody else can reach it by its path.
     raw.chmod(0o666)
     overlay = work / "overlay.tar"
@@ -110,7 +108,7 @@ def find_mode() -> str:
 
 def _check_space(work: Path, recipe: DebianDisk) -> None:
     wanted = min(recipe.size_mib, FREE_MIB) + FREE_MIB
-    free = free_bytes(work) // layout.MIB
+    free = free_bytes(work) // MIB
     if free < wanted:
         raise HostError(
             f"building the image needs {wanted} MiB in {work.parent}, but only {free} MiB are free",

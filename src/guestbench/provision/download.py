@@ -16,24 +16,21 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
 from guestbench.errors import HostError, ImageError, UsageError
-from guestbench.model import Fetch, Frozen
+from guestbench.model import MIB, Fetch, Frozen, Say
 from guestbench.provision.cache import cache_folder, free_bytes, hash_file
 from guestbench.provision.connect import open_url
 
-Say = Callable[[str], None]
-
 MIRROR_VARIABLE = "GUESTBENCH_MIRROR"
-BLOCK_BYTES = 1 << 20
-SUMS_LIMIT_BYTES = 1 << 20
+BLOCK_BYTES = MIB
+SUMS_LIMIT_BYTES = MIB
 REPORT_EVERY_S = 5.0
-MIB = 1 << 20
 
 
 class Aim(StrEnum):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -28,14 +27,13 @@ from guestbench.model import (
     Ok,
     Platform,
     Role,
+    Say,
     Vmm,
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.vmm import LaunchSpec, Machine
 from guestbench.vmm.serial import SerialLog
-
-Say = Callable[[str], None]
 
 FIRST_BOOT_FACTOR = 2.0
 """A first boot may take this many times the system's own limit: it does more, once."""

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from guestbench.errors import HostError
 from guestbench.host import process
-from guestbench.model import DebianInitramfs
+from guestbench.model import DebianInitramfs, Say
 from guestbench.provision import cpio
 from guestbench.provision.packages import PrivateApt
 from guestbench.provision.programs import build_program
-
-Say = Callable[[str], None]
 
 BUSYBOX_PACKAGE = "busybox-static"
 DRIVERS_NAME = "drivers.gz"

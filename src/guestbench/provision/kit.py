@@ -7,7 +7,7 @@ runs each of them once itself: what they report then is what they must report in
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,11 +18,13 @@ from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.families.work.contract import find_reports
 from guestbench.host import process
 from guestbench.model import (
+    MIB,
     SERVER,
     Frozen,
     Image,
     Kit,
     KitWork,
+    Say,
     Workload,
     WorkReport,
 )
@@ -30,8 +32,6 @@ from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
 from guestbench.provision.programs import build_program, publish_file
-
-Say = Callable[[str], None]
 
 NATIVE_S = 120.0
 DISK_LABEL = "guestbench"
@@ -116,7 +116,7 @@ def write_disk(tree: Path, disk: Path) -> None:
         ToolMissing, ToolFailed: mke2fs is not installed, or failed.
     """
     size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-    mib = max(4, size * 5 // 4 // (1 << 20) + 3)
+    mib = max(4, size * 5 // 4 // MIB + 3)
     options = "root_owner=0:0,lazy_itable_init=0"
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-L", DISK_LABEL]
     process.run([*argv, "-E", options, "-d", tree, disk, f"{mib}M"])

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from guestbench.errors import HostError
 from guestbench.host import process
+from guestbench.model import MIB
 
 SECTOR = 512
-MIB = 1 << 20
 
 BIOS_BOOT_START = 2048
 ESP_START = 8192

@@ -13,11 +13,9 @@ from pathlib import Path
 
 from guestbench.errors import ToolMissing
 from guestbench.host import process
-from guestbench.model import Frozen
+from guestbench.model import Frozen, Say
 from guestbench.provision import cache
 from guestbench.provision.packages import PrivateApt, parse_control
-
-Say = Callable[[str], None]
 
 SUITE = "bookworm"
 """The suite that programs of ours are linked with libraries of."""

@@ -8,17 +8,14 @@ program lies beside it and is given to QEMU as the initial ramdisk. Nothing here
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from guestbench.definition.load import SYSTEMS, list_programs
 from guestbench.errors import HostError
 from guestbench.host import process
-from guestbench.model import LibraryOs
+from guestbench.model import LibraryOs, Say
 from guestbench.provision.libraries import Unpacked, fetch_source
 from guestbench.provision.programs import build_program, program_sources
-
-Say = Callable[[str], None]
 
 KERNEL = "kernel.elf"
 PROGRAM = "program"

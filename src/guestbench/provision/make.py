@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from guestbench.model import (
     DebianInitramfs,
     LibraryOs,
     Mirage,
+    Say,
     System,
 )
 from guestbench.provision import (
@@ -39,8 +40,6 @@ from guestbench.provision.locate import (
     find_fetched,
 )
 from guestbench.provision.programs import build_program
-
-Say = Callable[[str], None]
 
 
 def build_image(system: System, folder: Path, say: Say) -> None:

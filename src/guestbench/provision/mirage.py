@@ -7,16 +7,15 @@ setup are neither read nor written, and no package of the host is installed or a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.host import process
+from guestbench.model import Say
 from guestbench.provision import cache
 from guestbench.provision.programs import program_sources, source_digest
-
-Say = Callable[[str], None]
 
 TOOLS = {"opam": "opam", "make": "make", "gcc": "gcc", "git": "git"}
 """Programs that must be there, with the Debian packages that hold them; opam itself fetches with git, too."""

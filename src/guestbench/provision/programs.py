@@ -15,12 +15,10 @@ import msgspec
 from guestbench.definition.load import SYSTEMS, WORKLOADS
 from guestbench.errors import HostError
 from guestbench.host import process
-from guestbench.model import SERVER, Frozen, Image
+from guestbench.model import SERVER, Frozen, Image, Say
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.libraries import SUITE, fetch_library
-
-Say = Callable[[str], None]
 
 PROGRAMS = WORKLOADS / "programs"
 C_FLAGS = (

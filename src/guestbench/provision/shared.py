@@ -5,7 +5,6 @@ The disk is only read. What is taken out is kept in the cache under the disk's d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,10 +12,8 @@ import msgspec
 from guestbench.errors import ImageError
 from guestbench.images import disk
 from guestbench.images.kernel import find_newest
-from guestbench.model import Frozen, Image, Role
+from guestbench.model import Frozen, Image, Role, Say
 from guestbench.provision import cache
-
-Say = Callable[[str], None]
 
 FILES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd"}
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -27,6 +26,7 @@ from guestbench.model import (
     Ok,
     Platform,
     Role,
+    Say,
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
@@ -34,8 +34,6 @@ from guestbench.provision.first_boot import create_layer, disk_format
 from guestbench.vmm import LaunchSpec
 from guestbench.vmm.qemu.machine import build_argv
 from guestbench.vmm.serial import SerialLog
-
-Say = Callable[[str], None]
 
 STATE_NAME = "state"
 

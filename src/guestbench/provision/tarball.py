@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import IO, cast
 
 from guestbench.images.binary import printable, unusable
+from guestbench.model import GIB, MIB
 from guestbench.provision import cpio
 
-MAX_UNPACKED_BYTES = 2 << 30
+MAX_UNPACKED_BYTES = 2 * GIB
 """An Alpine netboot archive of two kernels has some 400 MiB."""
-MAX_ROOT_BYTES = 256 << 20
+MAX_ROOT_BYTES = 256 * MIB
 """Contents of a root file system that is to become an initramfs, and so has to fit into a guest's RAM."""
 MAX_MEMBERS = 100_000
-MAX_READ_BYTES = 16 << 20
+MAX_READ_BYTES = 16 * MIB
 """Longest single read: longer ones are for extended headers, which nobody needs to be as long."""
 MAX_NAME_BYTES = 4096
-_CHUNK = 1 << 20
+_CHUNK = MIB
 _ENDS = 64
 """How often the end of the data may be read: tarfile asks for the rest of a truncated list for ever."""
 

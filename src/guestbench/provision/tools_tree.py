@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,11 +20,9 @@ from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.images.binary import open_source
 from guestbench.images.elf_tables import ElfTables
-from guestbench.model import Frozen
+from guestbench.model import Frozen, Say
 from guestbench.provision import cache, layout
 from guestbench.provision.packages import PrivateApt, parse_control
-
-Say = Callable[[str], None]
 
 NAME = "tools"
 LABEL = "guestbench"

@@ -54,6 +54,7 @@ from guestbench.model import (
     Platform,
     ProgramLoad,
     Purpose,
+    Say,
     SurfacePlan,
     System,
     Trial,
@@ -63,7 +64,6 @@ from guestbench.model import (
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_worker
 
-Say = Callable[[str], None]
 SEED_BITS = 32
 LINUX_WITNESS = "linux-minimal"
 Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan, WorkPlan)

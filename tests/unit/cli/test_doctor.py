@@ -9,6 +9,7 @@ import pytest
 
 from guestbench.host import doctor, process
 from guestbench.host.doctor import Check, Readings, Status
+from guestbench.model import GIB
 
 GOOD = Readings(
     python=(3, 11, 2),
@@ -23,7 +24,7 @@ GOOD = Readings(
     subordinate_ids=True,
     apparmor_restricts=False,
     cache="/home/anna/.cache/guestbench",
-    free_bytes=50 * doctor.GIB,
+    free_bytes=50 * GIB,
     memory_available_mib=8000,
     swap_used_mib=0,
     cpus=4,
@@ -71,7 +72,7 @@ def test_good_host_has_nothing_amiss() -> None:
             Status.FAIL,
             "apparmor",
         ),
-        (change(free_bytes=doctor.GIB), "disk space", Status.FAIL, "XDG_CACHE_HOME"),
+        (change(free_bytes=GIB), "disk space", Status.FAIL, "XDG_CACHE_HOME"),
         (change(memory_available_mib=300, swap_used_mib=9), "memory", Status.WARN, "rss"),
         (change(kvm_device=False, kvm_usable=False, kvm_boot=None), "KVM", Status.WARN, "modprobe"),
         (change(kvm_usable=False, kvm_boot=None), "KVM", Status.WARN, "--groups kvm"),

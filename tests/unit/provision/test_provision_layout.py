@@ -11,7 +11,7 @@ import pytest
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.images.disk import find_partitions
-from guestbench.model import DebianDisk
+from guestbench.model import MIB, DebianDisk
 from guestbench.provision import debian_disk, layout
 
 SIZE_MIB = 256
@@ -29,7 +29,7 @@ def disk(tmp_path: Path) -> Path:
     """An empty disk of the right size."""
     path = tmp_path / "disk.raw"
     with path.open("wb") as file:
-        file.truncate(SIZE_MIB * layout.MIB)
+        file.truncate(SIZE_MIB * MIB)
     return path
 
 

@@ -15,6 +15,9 @@ from guestbench.families.work.measure import TOOLS, open_tools
 from guestbench.families.work.result import WorkResult
 from guestbench.guest.shell import Shell
 from guestbench.model import (
+    GIB,
+    KIB,
+    MIB,
     Better,
     Crashed,
     Incomplete,
@@ -29,7 +32,6 @@ from guestbench.model import (
 from guestbench.vmm import Machine
 from guestbench.vmm.serial import SerialLog
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 TOOL_S = 120.0
 TRIES = 20
 """How often a client on the host is started: the server in the guest may not listen yet."""

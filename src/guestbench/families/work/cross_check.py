@@ -21,10 +21,9 @@ from typing import IO, Self
 import msgspec
 
 from guestbench.host import process
-from guestbench.model import Frozen
+from guestbench.model import MIB, Frozen
 
-MIB = 1 << 20
-MOST_BYTES = 1 << 20
+MOST_BYTES = MIB
 """An output longer than this is none of these programs'."""
 QUOTED_BYTES = 120
 IPERF3_PORT = 5201
