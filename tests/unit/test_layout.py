@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,6 @@ CODE = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benc
 MODULE_LINES = 550
 FUNCTION_LINES = 66
 """The rule is about 500 and about 60: a tenth more is where a split cannot wait."""
-
-LEAST_A_DOCSTRING_SAYS = re.compile(r"\b(never|nothing|no|not|none|neither|nor|only|nobody|without|pure)\b")
 
 STARTERS = re.compile(r"(exec|spawn|posix_spawn|popen|system|fork)\w*")
 """Functions of module os that start a process or become one."""
@@ -62,12 +61,13 @@ def project_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
-def test_module_says_what_it_is_for_and_what_it_never_does(file: Path) -> None:
+def test_module_begins_with_a_sentence_that_says_what_it_is_for(file: Path) -> None:
     """A reader could not tell where a thing belongs."""
-    docstring = ast.get_docstring(ast.parse(file.read_text()))
-    assert docstring
-    if file.parent != PACKAGE or not file.name.startswith("__"):
-        assert LEAST_A_DOCSTRING_SAYS.search(docstring.lower())
+    docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+    first = docstring.split("\n\n")[0]
+    assert len(first.split()) >= 4
+    assert first.startswith("guestbench") or not first[0].islower()
+    assert first.endswith((".", ":"))
 
 
 @pytest.mark.parametrize("file", CODE, ids=name_of)
@@ -156,7 +156,7 @@ def test_catalogue_has_the_documented_systems() -> None:
 
 def test_each_vmm_is_a_module() -> None:
     """An experiment could name a VMM that cannot be loaded."""
-    assert all((PACKAGE / "vmm" / f"{each}.py").is_file() for each in Vmm)
+    assert all(find_spec(f"guestbench.vmm.{each}") for each in Vmm)
 
 
 def test_every_program_comes_with_a_listed_package() -> None:

@@ -1,6 +1,8 @@
-"""Finds every mistake in plain data that is to become a model type, not only the first one.
+"""Finds every mistake in plain data that is to become a type of the model, not only the first one.
 
-It knows types and the rules it is handed, never what a value is for; it reads no file.
+A type says by itself what its values must satisfy: by constraints of msgspec's, and by a kind whose meaning
+is handed in with the data. Where a registry knows more than the model, a meaning is a choice of names, or the
+type of a table that the model leaves open; mistakes in it read the same.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import inspect
@@ -16,8 +18,21 @@ from msgspec import inspect
 Rule = Callable[[Any], Iterator[str]]
 """Says what is wrong with a value that already has the right type; yields nothing where all is well."""
 
-Rules = Mapping[tuple[type, str], Rule]
-"""Rules by the struct and the field whose values they judge."""
+
+class Choice(NamedTuple):
+    """The meaning of a kind of text that is one of these names, as if it were an enumeration of them."""
+
+    names: tuple[str, ...]
+
+
+class Shape(NamedTuple):
+    """The meaning of a kind of table that has this type: a struct, or a union of tagged ones."""
+
+    type: Any
+
+
+Meanings = Mapping[str, Rule | Choice | Shape]
+"""What the kinds of `model.kinds` mean for the data at hand. A kind that is not here means nothing."""
 
 Path = tuple[str | int, ...]
 Mistake = tuple[Path, str]
@@ -34,12 +49,12 @@ SCALARS: dict[type[inspect.Type], tuple[tuple[type, ...], str]] = {
 """For each scalar type: the Python types that stand for it in parsed TOML, and its name for people."""
 
 
-def find_mistakes(data: object, wanted: type, rules: Rules) -> tuple[str, ...]:
+def find_mistakes(data: object, wanted: type, meanings: Meanings) -> tuple[str, ...]:
     """Compare parsed TOML with a struct type. Each text is `[table] key: what is wrong`.
 
     No text means that `msgspec.convert(data, wanted)` succeeds and that every rule is content.
     """
-    found = tuple(_walk(data, inspect.type_info(wanted), (), rules))
+    found = tuple(_walk(data, inspect.type_info(wanted), (), meanings))
     if not found:
         try:
             msgspec.convert(data, wanted)
@@ -99,28 +114,48 @@ def _quote_key(key: str) -> str:
     return key if BARE_KEY.fullmatch(key) else quote(key)
 
 
-def _walk(value: object, kind: inspect.Type, path: Path, rules: Rules) -> Iterator[Mistake]:
+def _walk(value: object, kind: inspect.Type, path: Path, meanings: Meanings) -> Iterator[Mistake]:
     match kind:
+        case inspect.Metadata():
+            yield from _walk_kind(value, kind, path, meanings)
         case inspect.StructType():
-            yield from _walk_struct(value, kind, path, rules)
+            yield from _walk_struct(value, kind, path, meanings)
         case inspect.UnionType():
-            yield from _walk_union(value, kind, path, rules)
+            yield from _walk_union(value, kind, path, meanings)
         case inspect.EnumType():
             yield from _walk_enum(value, [str(each.value) for each in kind.cls], path)
         case inspect.VarTupleType() | inspect.ListType():
             if not isinstance(value, list):
                 yield path, _mismatch("a list", value)
                 return
+            if len(value) < (kind.min_length or 0):
+                yield path, "must not be empty"
             for index, item in enumerate(value):
-                yield from _walk(item, kind.item_type, (*path, index), rules)
+                yield from _walk(item, kind.item_type, (*path, index), meanings)
         case inspect.DictType():
             if not isinstance(value, dict):
                 yield path, _mismatch("a table", value)
                 return
             for key, item in value.items():
-                yield from _walk(item, kind.value_type, (*path, key), rules)
+                yield from _walk(key, kind.key_type, path, meanings)
+                yield from _walk(item, kind.value_type, (*path, key), meanings)
         case _:
             yield from _walk_scalar(value, kind, path)
+
+
+def _walk_kind(value: object, kind: inspect.Metadata, path: Path, meanings: Meanings) -> Iterator[Mistake]:
+    match meanings.get((kind.extra or {}).get("kind", "")):
+        case Choice(names):
+            yield from _walk_enum(value, names, path)
+        case Shape(wanted):
+            yield from _walk(value, inspect.type_info(wanted), path, meanings)
+        case None:
+            yield from _walk(value, kind.type, path, meanings)
+        case rule:
+            # A rule judges values of the right type, whatever other rules say of what is in them.
+            if not any(_walk(value, kind.type, path, {})):
+                yield from ((path, text) for text in rule(value))
+            yield from _walk(value, kind.type, path, meanings)
 
 
 def _walk_scalar(value: object, kind: inspect.Type, path: Path) -> Iterator[Mistake]:
@@ -128,16 +163,26 @@ def _walk_scalar(value: object, kind: inspect.Type, path: Path) -> Iterator[Mist
     # bool is a subclass of int in Python, but `cycles = true` is a mistake.
     if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
         yield path, _mismatch(name, value)
+    elif isinstance(kind, inspect.IntType | inspect.FloatType):
+        assert isinstance(value, int | float)
+        if kind.ge is not None and value < kind.ge:
+            yield path, f"at least {kind.ge} is needed, found {value}"
+        elif kind.le is not None and value > kind.le:
+            yield path, f"at most {kind.le} is possible, found {value}"
+    elif isinstance(kind, inspect.StrType) and kind.min_length and not value:
+        yield path, "must not be empty"
 
 
-def _walk_enum(value: object, names: list[str], path: Path) -> Iterator[Mistake]:
+def _walk_enum(value: object, names: Collection[str], path: Path) -> Iterator[Mistake]:
     if not isinstance(value, str):
         yield path, _mismatch(f"one of {', '.join(names)}", value)
     elif value not in names:
         yield path, f"unknown value {quote(value)}; {suggest(value, names)}"
 
 
-def _walk_struct(value: object, kind: inspect.StructType, path: Path, rules: Rules) -> Iterator[Mistake]:
+def _walk_struct(
+    value: object, kind: inspect.StructType, path: Path, meanings: Meanings
+) -> Iterator[Mistake]:
     if not isinstance(value, dict):
         yield path, _mismatch("a table", value)
         return
@@ -148,35 +193,32 @@ def _walk_struct(value: object, kind: inspect.StructType, path: Path, rules: Rul
             yield (*path, key), f"unknown key; {suggest(key, fields)}"
     for key, field in fields.items():
         if key in value:
-            mistakes = list(_walk(value[key], field.type, (*path, key), rules))
-            yield from mistakes
-            if not mistakes and (rule := rules.get((kind.cls, key))):
-                yield from (((*path, key), text) for text in rule(value[key]))
+            yield from _walk(value[key], field.type, (*path, key), meanings)
         elif field.required:
             yield (*path, key), f"missing; {_name_type(field.type)} is needed"
 
 
-def _walk_union(value: object, kind: inspect.UnionType, path: Path, rules: Rules) -> Iterator[Mistake]:
+def _walk_union(value: object, kind: inspect.UnionType, path: Path, meanings: Meanings) -> Iterator[Mistake]:
     # TOML has no null: None in a union only means that the key may be left out.
     kinds = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
     structs = {
         str(each.tag): each for each in kinds if isinstance(each, inspect.StructType) and each.tag_field
     }
     if len(kinds) == 1:
-        yield from _walk(value, kinds[0], path, rules)
+        yield from _walk(value, kinds[0], path, meanings)
     elif isinstance(value, dict) and structs:
-        yield from _walk_tagged(value, structs, path, rules)
-    elif not any(not list(_walk(value, each, path, rules)) for each in kinds):
+        yield from _walk_tagged(value, structs, path, meanings)
+    elif not any(not list(_walk(value, each, path, meanings)) for each in kinds):
         yield path, _mismatch(_name_type(kind), value)
 
 
 def _walk_tagged(
-    value: dict[str, object], structs: dict[str, inspect.StructType], path: Path, rules: Rules
+    value: dict[str, object], structs: dict[str, inspect.StructType], path: Path, meanings: Meanings
 ) -> Iterator[Mistake]:
     tag_field = str(next(iter(structs.values())).tag_field)
     tag = value.get(tag_field)
     if isinstance(tag, str) and tag in structs:
-        yield from _walk_struct(value, structs[tag], path, rules)
+        yield from _walk_struct(value, structs[tag], path, meanings)
         return
     if tag_field in value:
         yield from _walk_enum(tag, list(structs), (*path, tag_field))
@@ -195,6 +237,8 @@ def _mismatch(wanted: str, value: object) -> str:
 
 def _name_type(kind: inspect.Type) -> str:
     match kind:
+        case inspect.Metadata():
+            return _name_type(kind.type)
         case inspect.StructType() | inspect.DictType():
             return "a table"
         case inspect.EnumType():

@@ -16,10 +16,10 @@ import msgspec
 
 from guestbench.definition.decode import find_mistakes, quote, suggest
 from guestbench.definition.rules import (
-    experiment_rules,
+    experiment_meanings,
+    meanings,
     one_of,
-    system_rules,
-    workload_rules,
+    system_meanings,
 )
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.model import (
@@ -114,8 +114,8 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     file = folder / SYSTEM_FILE
     example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
     data = _read(file, example)
-    rules = system_rules(folder, catalogue, list_workloads(), list_programs())
-    problems = list(find_mistakes(data, System, rules))
+    known = system_meanings(folder, catalogue, list_workloads(), list_programs())
+    problems = list(find_mistakes(data, System, known))
     problems += _find_unknown_milestones(data)
     name = data.get("name")
     if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
@@ -147,7 +147,7 @@ def load_workload(name: str) -> Workload:
     file = WORKLOADS / f"{name}.toml"
     example = _example_of(WORKLOADS / "cpu.toml")
     data = _read(file, example)
-    problems = list(find_mistakes(data, Workload, workload_rules()))
+    problems = list(find_mistakes(data, Workload, meanings()))
     if data.get("name") != name:
         problems.append(f"name: must be the file's name, {quote(name)}")
     return _convert(file, data, Workload, problems, example)
@@ -179,7 +179,7 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
         elif not (find_folder(value, base) / SYSTEM_FILE).is_file():
             yield f"no {SYSTEM_FILE} in folder {quote(value)}"
 
-    problems = find_mistakes(data, Experiment, experiment_rules(check_reference, list_workloads()))
+    problems = find_mistakes(data, Experiment, experiment_meanings(check_reference, list_workloads()))
     hint = LIST_SYSTEMS if any("unknown system" in each for each in problems) else example
     references = [*_references(data, "systems"), *_references(data, "optional")]
     names, broken = _load_folders([each for each in references if is_folder(each)], known, base)

@@ -1,4 +1,4 @@
-"""What values in definition files must satisfy beyond their type; it reads no file and builds no model.
+"""What values in definition files must satisfy beyond their type and its constraints, by kind of value.
 
 Each rule takes one value of the right type and yields what is wrong with it (see `decode.Rule`).
 """
@@ -10,16 +10,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from guestbench import model
-from guestbench.definition.decode import (
-    Rule,
-    Rules,
-    quote,
-    suggest,
-)
+from guestbench.definition.decode import Meanings, Rule, quote, suggest
+from guestbench.model import MetricFamily
+from guestbench.model.kinds import Kind
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MILESTONE_NAME = re.compile(r"[^\s;=,|]+( [^\s;=,|]+)*")
@@ -33,115 +28,51 @@ RESERVED_MILESTONES = frozenset({"first byte", "ready"})
 
 ALGORITHMS = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")))
 PRINTED_METRICS = ("memory.guest_total", "memory.guest_used", "memory.guest_available")
-LARGEST_INTEGER = 2**63 - 1
 
 
-def experiment_rules(check_reference: Rule, workloads: Collection[str]) -> Rules:
-    """The rules of an experiment file. `check_reference` judges one entry of `systems` and `optional`."""
-    references = all_of(not_twice, each(check_reference))
+def meanings() -> dict[str, Rule]:
+    """What those kinds mean that mean the same everywhere."""
     return {
-        (model.Experiment, "name"): file_name,
-        (model.Experiment, "title"): not_blank,
-        (model.Experiment, "systems"): all_of(not_empty, references),
-        (model.Experiment, "optional"): references,
-        (model.Experiment, "metrics"): all_of(not_empty, not_twice),
-        (model.Experiment, "cycles"): within(1, 100_000),
-        (model.Experiment, "warmups"): within(0, 100_000),
-        (model.Experiment, "seed"): within(0, LARGEST_INTEGER),
-        (model.MemoryPlan, "cycles"): within(1, 1000),
-        (model.MemoryPlan, "settle_s"): _duration,
-        (model.MemoryPlan, "boots"): within(1, 100),
-        (model.MemoryPlan, "well_s"): _duration,
-        (model.SurfacePlan, "boots"): within(1, 100),
-        (model.WorkPlan, "cycles"): within(1, 1000),
-        (model.WorkPlan, "workloads"): all_of(not_twice, each(one_of("workload", workloads))),
-        (model.WorkPlan, "transfer_mib"): within(1, 2**20),
-        (model.WorkPlan, "requests"): within(1, 1_000_000),
-        (model.Claim, "text"): not_blank,
-        (model.Claim, "metric"): _metric,
-        (model.Platform, "machine"): not_blank,
-        (model.Platform, "memory_mib"): within(1, 2**24),
-        (model.Platform, "cpus"): within(1, 255),
-        (model.Platform, "extra"): each(not_blank),
+        Kind.FILE_NAME: file_name,
+        Kind.LINE: not_blank,
+        Kind.SECONDS: _duration,
+        Kind.DISTINCT: not_twice,
+        Kind.ABSOLUTE_PATH: _absolute_path,
+        Kind.URL: _url,
+        Kind.CHECKSUM: one_of(Kind.CHECKSUM, ALGORITHMS),
+        Kind.DEBIAN_PACKAGE: _package,
+        Kind.ARGUMENT: _argument,
+        Kind.METRIC: _metric,
+        Kind.PRINTED_METRIC: one_of(Kind.PRINTED_METRIC, PRINTED_METRICS),
+        Kind.MILESTONES: _milestones,
+        Kind.WORK_CMDLINE: _work_cmdline,
     }
 
 
-def system_rules(
+def experiment_meanings(check_reference: Rule, workloads: Collection[str]) -> Meanings:
+    """What kinds mean in an experiment file. `check_reference` judges a reference to a system."""
+    return {
+        **meanings(),
+        Kind.SYSTEM: check_reference,
+        Kind.WORKLOAD: one_of(Kind.WORKLOAD, workloads),
+    }
+
+
+def system_meanings(
     folder: Path, catalogue: Collection[str], workloads: Collection[str], programs: Collection[str] = ()
-) -> Rules:
-    """The rules of a system file in `folder`; `catalogue` holds the names that `share` may name.
+) -> Meanings:
+    """What kinds mean in a system file in `folder`; `catalogue` holds the names that `share` may name.
 
     `programs` are the workload programs that can be built.
     """
     return {
-        (model.System, "name"): file_name,
-        (model.System, "title"): not_blank,
-        (model.System, "ready"): not_empty,
-        (model.System, "timeout_s"): _duration,
-        (model.System, "milestones"): _milestones,
-        (model.System, "services"): not_twice,
-        (model.System, "workloads"): all_of(not_twice, each(one_of("workload", workloads))),
-        (model.BootWork, "cmdline"): _work_cmdline,
-        (model.ImageWork, "timeout_s"): _duration,
-        (model.Milestone, "pattern"): not_empty,
-        (model.Layer, "name"): not_blank,
-        (model.FailurePattern, "pattern"): not_empty,
-        (model.FailurePattern, "reason"): not_blank,
-        (model.Command, "command"): not_blank,
-        (model.Command, "timeout_s"): _duration,
-        (model.ProgramLoad, "arguments"): all_of(not_empty, each(_argument)),
-        (model.ProgramLoad, "timeout_s"): _duration,
-        (model.OwnWork, "end"): not_empty,
-        (model.OwnWork, "timeout_s"): _duration,
-        (model.MemoryReport, "metric"): one_of("metric that a guest can print", PRINTED_METRICS),
-        (model.MemoryReport, "before"): not_empty,
-        (model.MemoryReport, "unit_bytes"): within(1, 2**30),
-        (model.Login, "user"): not_blank,
-        (model.Login, "prompt"): not_empty,
-        (model.Provision, "share"): _shared_system(catalogue),
-        (model.Fetch, "url"): _url,
-        (model.Fetch, "sums_url"): _url,
-        (model.Fetch, "algorithm"): one_of("checksum algorithm", ALGORITHMS),
-        (model.DebianDisk, "suite"): file_name,
-        (model.DebianDisk, "packages"): all_of(not_empty, not_twice, each(_package)),
-        (model.DebianDisk, "size_mib"): within(1, 2**24),
-        (model.DebianDisk, "grub_timeout_s"): within(0, 3600),
-        (model.DebianDisk, "hostname"): file_name,
-        (model.DebianDisk, "files"): _guest_files,
-        (model.DebianInitramfs, "suite"): file_name,
-        (model.DebianInitramfs, "kernel_package"): _package,
-        (model.DebianInitramfs, "tree"): _source_folder(folder),
-        (model.DebianInitramfs, "modules"): all_of(not_twice, each(file_name)),
-        (model.DebianInitramfs, "drivers"): all_of(not_twice, each(file_name)),
-        (model.DebianInitramfs, "programs"): all_of(not_twice, each(file_name)),
-        (model.AlpineInitramfs, "tree"): _source_folder(folder),
-        (model.AlpineInitramfs, "modules"): all_of(not_twice, each(file_name)),
-        (model.Assembly, "source"): _source_file(folder),
-        (model.LibraryOs, "program"): _program(folder, programs),
-        (model.LibraryOs, "suite"): file_name,
+        **meanings(),
+        Kind.WORKLOAD: one_of(Kind.WORKLOAD, workloads),
+        Kind.SHARED_SYSTEM: _shared_system(catalogue),
+        Kind.SOURCE_FILE: _source_file(folder),
+        Kind.SOURCE_FOLDER: _source_folder(folder),
+        Kind.PROGRAM: _program(folder, programs),
     }
-
-
-def all_of(*rules: Rule) -> Rule:
-    """A rule that is content where each of `rules` is."""
-    return lambda value: chain.from_iterable(rule(value) for rule in rules)
-
-
-def each(rule: Rule) -> Rule:
-    """`rule` for every item of a list."""
-    return lambda values: chain.from_iterable(rule(value) for value in values)
-
-
-def within(low: int, high: int) -> Rule:
-    """A whole number between two, both included."""
-
-    def rule(value: int) -> Iterator[str]:
-        if value < low:
-            yield f"at least {low} is needed, found {value}"
-        elif value > high:
-            yield f"at most {high} is possible, found {value}"
-
-    return rule
 
 
 def one_of(kind: str, names: Collection[str]) -> Rule:
@@ -152,12 +83,6 @@ def one_of(kind: str, names: Collection[str]) -> Rule:
             yield f"unknown {kind} {quote(value)}; {suggest(value, names)}"
 
     return rule
-
-
-def not_empty(value: Collection[object]) -> Iterator[str]:
-    """Text of at least one character, or a list of at least one item."""
-    if not value:
-        yield "must not be empty"
 
 
 def not_blank(value: str) -> Iterator[str]:
@@ -190,19 +115,6 @@ def _work_cmdline(value: str) -> Iterator[str]:
         yield f"{{program}} and {{arguments}} must be in it once each, and no other brace: {quote(value)}"
 
 
-def workload_rules() -> Rules:
-    """The rules of a workload file."""
-    return {
-        (model.Workload, "name"): file_name,
-        (model.Workload, "title"): not_blank,
-        (model.Workload, "program"): file_name,
-        (model.Workload, "metric"): file_name,
-        (model.Workload, "unit"): not_blank,
-        (model.Workload, "arguments"): each(_argument),
-        (model.Workload, "timeout_s"): _duration,
-    }
-
-
 def _argument(value: str) -> Iterator[str]:
     # It is typed into shells and stands in kernel command lines.
     if not re.fullmatch(r"[A-Za-z0-9=:,._/+-]+", value):
@@ -210,7 +122,7 @@ def _argument(value: str) -> Iterator[str]:
 
 
 def _metric(value: str) -> Iterator[str]:
-    families = tuple(family.value for family in model.MetricFamily)
+    families = tuple(family.value for family in MetricFamily)
     if value.partition(".")[0] not in families or not value.partition(".")[2]:
         yield f"a metric is needed, such as boot.ready or image.file, found {quote(value)}"
 
@@ -235,11 +147,10 @@ def _package(value: str) -> Iterator[str]:
         yield f"{quote(value)} cannot be a Debian package"
 
 
-def _guest_files(files: dict[str, str]) -> Iterator[str]:
-    for name in files:
-        path = PurePosixPath(name)
-        if not path.is_absolute() or ".." in path.parts or not name.isprintable():
-            yield f"{quote(name)} is not an absolute path"
+def _absolute_path(name: str) -> Iterator[str]:
+    path = PurePosixPath(name)
+    if not path.is_absolute() or ".." in path.parts or not name.isprintable():
+        yield f"{quote(name)} is not an absolute path"
 
 
 def _shared_system(catalogue: Collection[str]) -> Rule:

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
 
 from guestbench.model.base import Frozen
+from guestbench.model.kinds import (
+    DISTINCT,
+    NOT_EMPTY,
+    FileName,
+    Kind,
+    Line,
+    Seconds,
+    SystemReference,
+    WorkloadName,
+    of,
+    within,
+)
+
+LARGEST_INTEGER = 2**63 - 1
 
 
 class Accel(StrEnum):
@@ -33,12 +50,12 @@ class Platform(Frozen):
     """The virtual machine every system of an experiment gets."""
 
     vmm: Vmm = Vmm.QEMU
-    machine: str = "q35"
-    memory_mib: int = 512
-    cpus: int = 1
+    machine: Line = "q35"
+    memory_mib: Annotated[int, within(1, 2**24)] = 512
+    cpus: Annotated[int, within(1, 255)] = 1
     accel: Accel = Accel.AUTO
     net: Net = Net.USER
-    extra: tuple[str, ...] = ()
+    extra: tuple[Line, ...] = ()
 
 
 class MetricFamily(StrEnum):
@@ -53,36 +70,32 @@ class MetricFamily(StrEnum):
 
 
 class MemoryPlan(Frozen):
-    """How memory is measured. A memory size counts as enough if `boots` boots in a row get ready with it.
+    """How memory is measured. A memory size counts as enough if enough boots in a row get ready with it."""
 
-    Each must also stay well for `well_s` seconds. `settle_s` is how long after ready a guest counts as idle;
-    `cycles` how often each guest is booted to count its memory.
-    """
-
-    cycles: int = 2
-    settle_s: float = 10.0
-    boots: int = 3
-    well_s: float = 2.0
+    cycles: Annotated[int, within(1, 1000, "Boots that count each system's memory.")] = 2
+    settle_s: Annotated[Seconds, Meta(description="How long after ready a guest counts as idle.")] = 10.0
+    boots: Annotated[int, within(1, 100, "Boots in a row that a memory size must pass.")] = 3
+    well_s: Annotated[Seconds, Meta(description="How long each of them must stay well.")] = 2.0
 
 
 class SurfacePlan(Frozen):
-    """How the attack surface is measured: `boots` fresh boots are compared for addresses that vary."""
+    """How the attack surface is measured."""
 
-    boots: int = 3
+    boots: Annotated[int, within(1, 100, "Fresh boots compared for addresses that vary.")] = 3
 
 
 class WorkPlan(Frozen):
-    """How work is measured: `workloads` on each system that can do them, `cycles` times in shuffled blocks.
+    """How work is measured: in shuffled blocks, on each system that can do it."""
 
-    `cross_checks` has known tools run beside them on the guests that can run those. TCP transfers are of
-    `transfer_mib` each way, and `requests` single bytes are sent one after another for the latency.
-    """
-
-    cycles: int = 3
-    workloads: tuple[str, ...] = ("cpu", "memory", "merkle", "irmin")
-    cross_checks: bool = False
-    transfer_mib: int = 32
-    requests: int = 1000
+    cycles: Annotated[int, within(1, 1000, "How often each workload is done.")] = 3
+    workloads: Annotated[
+        tuple[WorkloadName, ...], DISTINCT, Meta(description="What is done; see guestbench workloads.")
+    ] = ("cpu", "memory", "merkle", "irmin")
+    cross_checks: Annotated[
+        bool, Meta(description="Run known tools beside them, on the guests that can run those.")
+    ] = False
+    transfer_mib: Annotated[int, within(1, 2**20, "Size of the TCP transfers, each way.")] = 32
+    requests: Annotated[int, within(1, 1_000_000, "Single bytes sent in turn for the latency.")] = 1000
 
 
 class Claim(Frozen):
@@ -94,8 +107,8 @@ class Claim(Frozen):
     only and `labels` asks for none, their sum is meant. `text` says it in words.
     """
 
-    text: str
-    metric: str
+    text: Line
+    metric: Annotated[str, of(Kind.METRIC)]
     system: str
     against: str = ""
     least: float | None = None
@@ -111,14 +124,14 @@ class Experiment(Frozen):
     with `baseline`, one of them; without it nothing is compared. `claims` are judged by what was found.
     """
 
-    name: str
-    title: str
-    systems: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    metrics: tuple[MetricFamily, ...] = tuple(MetricFamily)
-    cycles: int = 10
-    warmups: int = 1
-    seed: int | None = None
+    name: FileName
+    title: Line
+    systems: Annotated[tuple[SystemReference, ...], NOT_EMPTY, DISTINCT]
+    optional: Annotated[tuple[SystemReference, ...], DISTINCT] = ()
+    metrics: Annotated[tuple[MetricFamily, ...], NOT_EMPTY, DISTINCT] = tuple(MetricFamily)
+    cycles: Annotated[int, within(1, 100_000)] = 10
+    warmups: Annotated[int, within(0, 100_000)] = 1
+    seed: Annotated[int, within(0, LARGEST_INTEGER)] | None = None
     memory: MemoryPlan = MemoryPlan()
     surface: SurfacePlan = SurfacePlan()
     work: WorkPlan = WorkPlan()

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from guestbench.model.base import Frozen
+from guestbench.model.kinds import (
+    DISTINCT,
+    NOT_EMPTY,
+    Argument,
+    DebianPackage,
+    FileName,
+    Filled,
+    Kind,
+    Line,
+    Seconds,
+    Url,
+    WorkloadName,
+    of,
+    within,
+)
+
+SourceFolder = Annotated[str, of(Kind.SOURCE_FOLDER)]
+FileNames = Annotated[tuple[FileName, ...], DISTINCT]
 
 
 class Family(StrEnum):
@@ -65,7 +84,7 @@ class Milestone(Frozen):
     """A point on the way to ready: reached when the serial console has printed `pattern` (literal text)."""
 
     name: str
-    pattern: str
+    pattern: Filled
     help: str = ""
 
 
@@ -76,7 +95,7 @@ class Layer(Frozen):
     among them; without `until` it has none of its own. `size` names the metric of its size in the image.
     """
 
-    name: str
+    name: Line
     help: str = ""
     since: str = ""
     until: str = ""
@@ -86,8 +105,8 @@ class Layer(Frozen):
 class FailurePattern(Frozen):
     """Literal text on the serial console that means the guest is lost, and what it then died of."""
 
-    pattern: str
-    reason: str
+    pattern: Filled
+    reason: Line
 
 
 class DebianDisk(Frozen, tag_field="method", tag="debian-disk"):
@@ -97,15 +116,15 @@ class DebianDisk(Frozen, tag_field="method", tag="debian-disk"):
     root file system (absolute path to text), `masked` units are linked to /dev/null.
     """
 
-    suite: str
-    packages: tuple[str, ...]
-    size_mib: int
+    suite: FileName
+    packages: Annotated[tuple[DebianPackage, ...], NOT_EMPTY, DISTINCT]
+    size_mib: Annotated[int, within(1, 2**24)]
     cmdline: str
-    grub_timeout_s: int = 5
-    hostname: str = "localhost"
+    grub_timeout_s: Annotated[int, within(0, 3600)] = 5
+    hostname: FileName = "localhost"
     enable: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
-    files: dict[str, str] = {}
+    files: dict[Annotated[str, of(Kind.ABSOLUTE_PATH)], str] = {}
 
 
 class DebianInitramfs(Frozen, tag_field="method", tag="debian-initramfs"):
@@ -117,19 +136,19 @@ class DebianInitramfs(Frozen, tag_field="method", tag="debian-initramfs"):
     `drivers` are modules for an archive of their own beside the image, for trials that attach a disk.
     """
 
-    suite: str
-    kernel_package: str
-    tree: str = ""
-    modules: tuple[str, ...] = ()
-    drivers: tuple[str, ...] = ()
-    programs: tuple[str, ...] = ()
+    suite: FileName
+    kernel_package: DebianPackage
+    tree: SourceFolder = ""
+    modules: FileNames = ()
+    drivers: FileNames = ()
+    programs: FileNames = ()
     busybox: bool = True
 
 
 class Assembly(Frozen, tag_field="method", tag="assembly"):
     """Recipe of a multiboot kernel from one assembly file in the system's folder, built with gcc."""
 
-    source: str
+    source: Annotated[str, of(Kind.SOURCE_FILE)]
 
 
 class AlpineInitramfs(Frozen, tag_field="method", tag="alpine-initramfs"):
@@ -142,8 +161,8 @@ class AlpineInitramfs(Frozen, tag_field="method", tag="alpine-initramfs"):
 
     kernel: Fetch
     root: Fetch
-    tree: str
-    modules: tuple[str, ...] = ()
+    tree: SourceFolder
+    modules: FileNames = ()
 
 
 class Mirage(Frozen, tag_field="method", tag="mirage"):
@@ -163,9 +182,9 @@ class LibraryOs(Frozen, tag_field="method", tag="library-os"):
     a TCP/IP stack is linked in, from Debian's source package of lwIP in `suite`.
     """
 
-    program: str
+    program: Annotated[str, of(Kind.PROGRAM)]
     network: bool = True
-    suite: str = "bookworm"
+    suite: FileName = "bookworm"
 
 
 Build = DebianDisk | DebianInitramfs | Assembly | AlpineInitramfs | Mirage | LibraryOs
@@ -174,9 +193,9 @@ Build = DebianDisk | DebianInitramfs | Assembly | AlpineInitramfs | Mirage | Lib
 class Fetch(Frozen):
     """An official image to download, verified against the publisher's list of `algorithm` digests."""
 
-    url: str
-    sums_url: str
-    algorithm: str = "sha512"
+    url: Url
+    sums_url: Url
+    algorithm: Annotated[str, of(Kind.CHECKSUM)] = "sha512"
 
 
 class Provision(Frozen):
@@ -184,7 +203,7 @@ class Provision(Frozen):
 
     path: str = ""
     """A file the user brings, looked for below the working folder."""
-    share: str = ""
+    share: Annotated[str, of(Kind.SHARED_SYSTEM)] = ""
     """Another system whose disk this one uses; kernel and initrd are taken out of that disk."""
     build: Build | None = None
     fetch: Fetch | None = None
@@ -201,24 +220,24 @@ class Provision(Frozen):
 class Login(Frozen):
     """How to get a shell on the serial console once the guest is ready."""
 
-    user: str
+    user: Line
     password: str = ""
-    prompt: str = "# "
+    prompt: Filled = "# "
 
 
 class Command(Frozen, tag_field="type", tag="command"):
     """A load that is typed into the guest's shell, and is over when `command` ends."""
 
-    command: str
-    timeout_s: float = 120.0
+    command: Line
+    timeout_s: Seconds = 120.0
     help: str = ""
 
 
 class OwnWork(Frozen, tag_field="type", tag="own-work"):
     """A load that the guest begins by itself when it is ready, over when its console has printed `end`."""
 
-    end: str
-    timeout_s: float = 120.0
+    end: Filled
+    timeout_s: Seconds = 120.0
     help: str = ""
 
 
@@ -228,8 +247,8 @@ class ProgramLoad(Frozen, tag_field="type", tag="program"):
     It is sent into a guest's shell; a guest that is booted with its work is booted with it once more.
     """
 
-    arguments: tuple[str, ...]
-    timeout_s: float = 120.0
+    arguments: Annotated[tuple[Argument, ...], NOT_EMPTY]
+    timeout_s: Seconds = 120.0
     help: str = ""
 
 
@@ -243,9 +262,9 @@ class MemoryReport(Frozen):
     `unit_bytes` bytes, and becomes a sample of `metric`.
     """
 
-    metric: str
-    before: str
-    unit_bytes: int = 1
+    metric: Annotated[str, of(Kind.PRINTED_METRIC)]
+    before: Filled
+    unit_bytes: Annotated[int, within(1, 2**30)] = 1
     help: str = ""
 
 
@@ -267,7 +286,7 @@ class BootWork(Frozen, tag_field="type", tag="boot-argument"):
     program is no part of the image: it takes the place of the system's own initial ramdisk.
     """
 
-    cmdline: str
+    cmdline: Annotated[str, of(Kind.WORK_CMDLINE)]
     initrd: bool = False
 
 
@@ -278,7 +297,7 @@ class ImageWork(Frozen, tag_field="type", tag="image"):
     `begin` and `end`; the number behind the text `count` is then how much of it is done.
     """
 
-    timeout_s: float = 120.0
+    timeout_s: Seconds = 120.0
     workload: str = ""
     begin: str = ""
     end: str = ""
@@ -305,22 +324,22 @@ class Service(StrEnum):
 class System(Frozen):
     """A guest of the catalogue: what `systems/NAME/system.toml` holds."""
 
-    name: str
-    title: str
+    name: FileName
+    title: Line
     family: Family
     boot: Boot
-    ready: str
-    timeout_s: float
+    ready: Filled
+    timeout_s: Seconds
     help: str = ""
-    milestones: tuple[Milestone, ...] = ()
+    milestones: Annotated[tuple[Milestone, ...], of(Kind.MILESTONES)] = ()
     layers: tuple[Layer, ...] = ()
     failures: tuple[FailurePattern, ...] = ()
     login: Login | None = None
     load: Load | None = None
     memory_reports: tuple[MemoryReport, ...] = ()
     work: Work | None = None
-    workloads: tuple[str, ...] = ()
-    services: tuple[Service, ...] = ()
+    workloads: Annotated[tuple[WorkloadName, ...], DISTINCT] = ()
+    services: Annotated[tuple[Service, ...], DISTINCT] = ()
     provision: Provision = Provision()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guestbench.model.base import Frozen
+from guestbench.model.kinds import Argument, FileName, Line, Seconds
 from guestbench.model.system import Image
 
 SERVER = "guestwork"
@@ -16,14 +17,14 @@ class Workload(Frozen):
     second; `labels` are those parameters of the work that tell several samples apart.
     """
 
-    name: str
-    title: str
-    program: str
-    metric: str
-    unit: str
-    arguments: tuple[str, ...] = ()
+    name: FileName
+    title: Line
+    program: FileName
+    metric: FileName
+    unit: Line
+    arguments: tuple[Argument, ...] = ()
     labels: tuple[str, ...] = ()
-    timeout_s: float = 120.0
+    timeout_s: Seconds = 120.0
     help: str = ""
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from guestbench.definition import load
 from guestbench.definition.decode import find_mistakes
-from guestbench.definition.rules import system_rules
+from guestbench.definition.rules import system_meanings
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.model import (
     Accel,
@@ -234,7 +234,7 @@ accel = "KVM"
         "name: \"bad name\" cannot be a name: a letter or digit, then letters, digits, '.', '_' or '-'",
         "title: missing; text is needed",
         'systems: "mirage-unikraft" is named 2 times',
-        'systems: unknown system "mirage-unikarft"; did you mean mirage-unikraft?',
+        'systems #1: unknown system "mirage-unikarft"; did you mean mirage-unikraft?',
         'metrics #2: unknown value "bot"; did you mean boot?',
         "cycles: at least 1 is needed, found 0",
         'seed: a whole number is needed, found text "one"',
@@ -283,10 +283,10 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
             "metrics #1: one of image, boot, memory, surface, work, net is needed, found the number 1",
         ),
         ("optional = ['mirage-unikraft']", 'system "mirage-unikraft" is named 2 times'),
-        ("optional = ['./nowhere']", 'optional: no system.toml in folder "./nowhere"'),
+        ("optional = ['./nowhere']", 'optional #1: no system.toml in folder "./nowhere"'),
         ("platform = 'q35'", 'platform: a table is needed, found text "q35"'),
         ("platform.memory_mib = 0", "[platform] memory_mib: at least 1 is needed, found 0"),
-        ("platform.extra = ['-s', '']", "[platform] extra: must not be empty"),
+        ("platform.extra = ['-s', '']", "[platform] extra #2: must not be empty"),
         ("memory.cycles = 0", "[memory] cycles: at least 1 is needed, found 0"),
         ("surface.boots = 0", "[surface] boots: at least 1 is needed, found 0"),
         ("memory.settle_s = -1", "[memory] settle_s: more than 0 seconds are needed, found -1"),
@@ -418,7 +418,7 @@ def test_own_system_cannot_take_the_name_of_one_beside_it(tmp_path: Path) -> Non
         (
             "timeout_s = 10",
             "timeout_s = 10\nworkloads = ['cpuu']",
-            'workloads: unknown workload "cpuu"; did you mean cpu?',
+            'workloads #1: unknown workload "cpuu"; did you mean cpu?',
         ),
         (
             "[boot]",
@@ -434,7 +434,7 @@ def test_own_system_cannot_take_the_name_of_one_beside_it(tmp_path: Path) -> Non
         (
             "[boot]",
             "[load]\ntype = 'program'\narguments = ['; reboot']\n[boot]",
-            "[load] arguments: letters, digits and the characters",
+            "[load] arguments #1: letters, digits and the characters",
         ),
     ],
 )
@@ -450,7 +450,7 @@ def test_system_value_that_cannot_be(tmp_path: Path, old: str, new: str, problem
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('packages = ["bash", "Bash!"]', '[provision.build] packages: "Bash!" cannot be a Debian package'),
+        ('packages = ["bash", "Bash!"]', '[provision.build] packages #2: "Bash!" cannot be a Debian package'),
         ("packages = []", "[provision.build] packages: must not be empty"),
         (
             'packages = ["a1"]\nfiles = {"etc/x" = ""}',
@@ -513,7 +513,7 @@ TOML_VALUES = st.recursive(
 def test_any_value_in_any_field_is_taken_or_told(field: str, value: object) -> None:
     """Some value of some key would end in a traceback, or be told of by nothing but the library's words."""
     data = {**tomllib.loads(SYSTEM), field: value}
-    found = find_mistakes(data, System, system_rules(Path(), (), ()))
+    found = find_mistakes(data, System, system_meanings(Path(), (), ()))
     assert all(each.isprintable() and "Expected" not in each for each in found)
     if not found:
         msgspec.convert(data, System)

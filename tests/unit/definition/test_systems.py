@@ -18,7 +18,7 @@ from guestbench.model import Crashed, Ok, TimedOut
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog, read_recording
 
-RECORDINGS = Path(__file__).parents[3] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 
 def replay(system: str, recording: str) -> BootResult:

@@ -25,7 +25,7 @@ from guestbench import provision
 from guestbench.cli import as_typed, run_cli
 from guestbench.definition import load
 from guestbench.definition.decode import find_mistakes
-from guestbench.definition.rules import workload_rules
+from guestbench.definition.rules import meanings
 from guestbench.errors import (
     DefinitionError,
     HostError,
@@ -364,10 +364,10 @@ WORKLOAD = {"name": "x", "title": "X", "program": "p", "metric": "work.x", "unit
     [
         ({}, ""),
         ({"arguments": ["cpu", "parts=write:1M:4G,read:1K:4G", "-x_/+.9"]}, ""),
-        ({"arguments": ["; reboot"]}, "arguments: letters, digits and the characters"),
-        ({"arguments": ["$(reboot)"]}, "arguments: letters"),
-        ({"arguments": ["a b"]}, "arguments: letters"),
-        ({"arguments": [""]}, "arguments: letters"),
+        ({"arguments": ["; reboot"]}, "arguments #1: letters, digits and the characters"),
+        ({"arguments": ["$(reboot)"]}, "arguments #1: letters"),
+        ({"arguments": ["a b"]}, "arguments #1: letters"),
+        ({"arguments": [""]}, "arguments #1: letters"),
         ({"program": "../init"}, 'program: "../init" cannot be a name'),
         ({"title": " "}, "title: must not be empty"),
         ({"unit": ""}, "unit: must not be empty"),
@@ -379,7 +379,7 @@ WORKLOAD = {"name": "x", "title": "X", "program": "p", "metric": "work.x", "unit
 )
 def test_a_workload_file_is_checked(change: dict[str, object], problem: str) -> None:
     """An argument would be run by the shell of every guest, or end up in a kernel's command line."""
-    found = find_mistakes({**WORKLOAD, **change}, Workload, workload_rules())
+    found = find_mistakes({**WORKLOAD, **change}, Workload, meanings())
     assert (not found) if not problem else any(problem in each for each in found), found
 
 

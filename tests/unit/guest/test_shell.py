@@ -28,7 +28,7 @@ SHELLS = [
     pytest.param(f"{BUSYBOX} ash -i", marks=pytest.mark.skipif(not BUSYBOX, reason="no busybox here")),
 ]
 KERNEL = b"[   12.345678] random: crng init done\r\n"
-RECORDINGS = Path(__file__).parents[3] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 
 def wait_for_login(machine: PtyMachine) -> SerialLog:

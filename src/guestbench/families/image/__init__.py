@@ -1,1 +1,1 @@
-"""Image size."""
+"""How large a guest's image files are."""

@@ -1,1 +1,1 @@
-"""Memory."""
+"""How much memory a guest needs and uses."""

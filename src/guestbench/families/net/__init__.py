@@ -1,1 +1,1 @@
-"""Network."""
+"""How fast a guest's network is."""

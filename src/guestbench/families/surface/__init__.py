@@ -1,1 +1,1 @@
-"""Attack surface."""
+"""What of a guest an attacker can reach, and what stands in the way."""

@@ -1,1 +1,1 @@
-"""Work."""
+"""How fast a guest does the same work as the others."""
