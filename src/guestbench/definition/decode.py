@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from guestbench.text import visible
+
 Rule = Callable[[Any], Iterator[str]]
 """Says what is wrong with a value that already has the right type; yields nothing where all is well."""
 
@@ -102,8 +104,7 @@ def show(value: object) -> str:
 
 def quote(text: str) -> str:
     """Text from a file in double quotes: control characters escaped, bounded length."""
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return f'"{_shorten(escaped)}"'
+    return f'"{_shorten(visible(text))}"'
 
 
 def _shorten(text: str) -> str:

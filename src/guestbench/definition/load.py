@@ -28,6 +28,7 @@ from guestbench.model import (
     System,
     Workload,
 )
+from guestbench.text import visible
 
 PACKAGE = Path(__file__).parents[1]
 SYSTEMS = PACKAGE / "systems"
@@ -298,10 +299,9 @@ def _convert(
 def quote_path(file: Path) -> str:
     """A path for a message: relative where it lies below the working folder, control characters escaped."""
     try:
-        shown = str(file.relative_to(Path.cwd()))
+        return visible(file.relative_to(Path.cwd()))
     except ValueError:
-        shown = str(file)
-    return shown if shown.isprintable() else shown.encode("unicode_escape").decode()
+        return visible(file)
 
 
 def _example_of(file: Path) -> str:

@@ -13,17 +13,16 @@ import uuid
 from pathlib import Path
 
 from guestbench.errors import ImageError
-from guestbench.images import elf, kernel, qcow2
-from guestbench.images.binary import (
+from guestbench.images.formats import elf, kernel, qcow2
+from guestbench.images.formats.disk import add_suffix, find_format, run_qemu_img
+from guestbench.images.source import (
     IncompleteImage,
     Source,
     open_source,
-    printable,
     quoted,
     truncated,
     unusable,
 )
-from guestbench.images.disk import add_suffix, find_format, run_qemu_img
 from guestbench.model import (
     Disk,
     DiskFormat,
@@ -31,6 +30,7 @@ from guestbench.model import (
     Role,
     System,
 )
+from guestbench.text import visible
 
 SECTOR = 512
 BOOT_SIGNATURE = b"\x55\xaa"
@@ -74,7 +74,7 @@ def check_bootable(guest_system: System, role: Role, path: Path, *, backing_allo
     try:
         with open_source(path) as source:
             if source.size_bytes == 0:
-                raise IncompleteImage(f"{printable(path)} is empty", f"ls -l {quoted(path)}")
+                raise IncompleteImage(f"{visible(path)} is empty", f"ls -l {quoted(path)}")
             match role:
                 case Role.KERNEL:
                     _check_kernel(source)
@@ -159,7 +159,7 @@ def _check_disk(source: Source, system: System, *, backing_allowed: bool) -> Non
             raise unusable(source.path, f"is not a {expected.value} disk image")
         options = f"-f {found.value} -O {expected.value}"
         raise ImageError(
-            f"{printable(source.path)} is a {found.value} image, but system {system.name} boots a "
+            f"{visible(source.path)} is a {found.value} image, but system {system.name} boots a "
             f"{expected.value} one",
             f"qemu-img convert {options} {quoted(source.path)} {quoted(add_suffix(source.path, expected))}",
         )

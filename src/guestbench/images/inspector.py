@@ -13,21 +13,19 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import HostError, ImageError
-from guestbench.images import (
-    contents,
-    disk,
-    elf,
-    linux_kernel,
+from guestbench.images.contents import files as contents
+from guestbench.images.contents import linux as linux_kernel
+from guestbench.images.contents.packages import find_packages
+from guestbench.images.contents.programs import (
+    count_in_programs,
+    describe_elf,
+    read_symbols,
+    reason_of,
 )
-from guestbench.images.binary import (
-    Source,
-    open_source,
-    printable,
-    quoted,
-    unusable,
-)
-from guestbench.images.ext_tree import read_ext_tree
-from guestbench.images.initramfs import looks_like_archive, open_initramfs
+from guestbench.images.formats import disk, elf
+from guestbench.images.formats.ext_tree import read_ext_tree
+from guestbench.images.formats.initramfs import looks_like_archive, open_initramfs
+from guestbench.images.formats.kernel import find_linux_header
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -41,16 +39,15 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.kernel import find_linux_header
-from guestbench.images.package_lists import find_packages
-from guestbench.images.programs import (
-    count_in_programs,
-    describe_elf,
-    read_symbols,
-    reason_of,
+from guestbench.images.source import (
+    Source,
+    open_source,
+    quoted,
+    unusable,
 )
 from guestbench.images.tree import Tree
 from guestbench.model import DiskFormat
+from guestbench.text import visible
 
 KERNEL_MITIGATIONS = ("stack protector", "indirect branch tracking")
 """The others are promises to a loader of programs, which does not load kernels."""
@@ -105,7 +102,7 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
     except OSError as error:
         # All reads of the image raise ImageError; what is left is the scratch folder, which may be full.
         raise HostError(
-            f"{printable(scratch)} cannot be used as scratch space: {error.strerror}",
+            f"{visible(scratch)} cannot be used as scratch space: {error.strerror}",
             f"df -h {quoted(scratch.parent)}",
         ) from error
 
@@ -139,7 +136,7 @@ def _inspect_disk(image: Path, scratch: Path) -> Inspection:
         root = next(iter(trees), None)
         found = [msgspec.structs.replace(each, is_root=each.number == root) for each in found]
     return Inspection(
-        file=printable(image.name),
+        file=visible(image.name),
         kind=Kind.DISK,
         detail=f"{info.format}, {info.virtual_bytes} bytes as the guest sees it",
         size_bytes=info.file_bytes,
@@ -176,7 +173,7 @@ def _describe(source: Source, partition: disk.Partition) -> PartitionFound:
         number=partition.number,
         start_bytes=partition.start_bytes,
         size_bytes=partition.size_bytes,
-        type=printable(partition.type),
+        type=visible(partition.type),
         purpose=_PURPOSES.get(partition.type, ""),
         content=partition.filesystem or _find_signature(source, partition.start_bytes),
     )
@@ -282,7 +279,7 @@ def _inspect_elf(source: Source, image: Path) -> Inspection:
     headers = elf.read_elf(image)
     symbols, where = read_symbols(source, headers, image)
     return Inspection(
-        file=printable(image.name),
+        file=visible(image.name),
         kind=Kind.ELF,
         detail=f"ELF{headers.bits} {headers.machine_name}"
         + (f" in {headers.wrapper}" if headers.wrapper else ""),
@@ -295,7 +292,7 @@ def _inspect_initramfs(source: Source, image: Path, scratch: Path) -> Inspection
     with open_initramfs(source, scratch) as (tree, packing):
         files, programs, notes = _inspect_trees({0: (tree, ())}, source.path, scratch)
     return Inspection(
-        file=printable(image.name),
+        file=visible(image.name),
         kind=Kind.INITRAMFS,
         detail=packing,
         size_bytes=source.size_bytes,
@@ -317,7 +314,7 @@ def _inspect_kernel(source: Source, image: Path, scratch: Path) -> Inspection:
     finally:
         vmlinux.unlink(missing_ok=True)
     return Inspection(
-        file=printable(image.name),
+        file=visible(image.name),
         kind=Kind.LINUX_KERNEL,
         detail="x86 boot protocol",
         size_bytes=source.size_bytes,

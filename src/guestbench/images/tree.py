@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from guestbench.images.binary import printable
+from guestbench.text import visible
 
 MAX_ENTRIES = 600_000
 """Debian's root has 27,000; a desktop with everything half a million."""
@@ -142,7 +142,7 @@ def _components(path: bytes) -> list[bytes]:
 def show(raw: bytes) -> str:
     """Bytes of an image as text in one line of printable characters; it ends with … where more follows."""
     cut = raw[:MAX_PATH_BYTES].decode("utf-8", "backslashreplace")
-    return printable(cut) + ("…" if len(raw) > MAX_PATH_BYTES else "")
+    return visible(cut) + ("…" if len(raw) > MAX_PATH_BYTES else "")
 
 
 def show_path(raw: bytes) -> str:

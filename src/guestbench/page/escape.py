@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from guestbench.text import visible
+
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#~&$]")
 _ADDRESS = re.compile(r"(?<=\S)@(?=\S)")
 _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?!\d)")
@@ -19,17 +21,6 @@ class Markdown(str):
     """Text that is Markdown already and is put into a report as it is."""
 
     __slots__ = ()
-
-
-def visible(text: str) -> str:
-    r"""The text in one line of printable characters; the others as `\n`, `\xNN`, `\uNNNN` or `\UNNNNNNNN`.
-
-    Printable is what `str.isprintable` says, so that controls, surrogates, bidirectional overrides,
-    invisible characters and blanks other than the space are written out.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _write_out(c) for c in text)
 
 
 def escape(text: str) -> Markdown:
@@ -77,13 +68,3 @@ def code_block(lines: list[str] | tuple[str, ...], info: str = "") -> Markdown:
 
 def _longest_run(text: str) -> int:
     return max((len(run) for run in re.findall("`+", text)), default=0)
-
-
-def _write_out(character: str) -> str:
-    named = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-    number = ord(character)
-    if character in named:
-        return named[character]
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import ImageError
-from guestbench.images.binary import open_source, unusable
-from guestbench.images.initramfs import open_initramfs
+from guestbench.images.formats.initramfs import open_initramfs
+from guestbench.images.formats.unpack import find_compression, unpack
+from guestbench.images.source import open_source, unusable
 from guestbench.images.tree import MAX_SYMLINKS, Entry, Tree
-from guestbench.images.unpack import find_compression, unpack
 from guestbench.model import MIB, AlpineInitramfs, Say
 from guestbench.provision import cpio, download, tarball
 from guestbench.provision.initramfs import order_modules, pack_modules, tree_entries

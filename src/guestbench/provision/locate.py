@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import ImageError
-from guestbench.images.disk import find_format
+from guestbench.images.formats.disk import find_format
 from guestbench.model import (
     AlpineInitramfs,
     Assembly,

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import ImageError
-from guestbench.images import disk
-from guestbench.images.kernel import find_newest
+from guestbench.images.formats import disk
+from guestbench.images.formats.kernel import find_newest
 from guestbench.model import Frozen, Image, Role, Say
 from guestbench.provision import cache
 

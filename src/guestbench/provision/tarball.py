@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from guestbench.images.binary import printable, unusable
+from guestbench.images.source import unusable
 from guestbench.model import GIB, MIB
 from guestbench.provision import cpio
+from guestbench.text import visible
 
 MAX_UNPACKED_BYTES = 2 * GIB
 """An Alpine netboot archive of two kernels has some 400 MiB."""
@@ -47,9 +48,9 @@ def copy_members(archive: Path, wanted: Mapping[str, tuple[Path, int]]) -> None:
                 continue
             dest, limit_bytes = missing.pop(name)
             if not member.isreg():
-                raise unusable(archive, f"is of no use: {printable(name)} in it is not a regular file")
+                raise unusable(archive, f"is of no use: {visible(name)} in it is not a regular file")
             if member.size > limit_bytes:
-                raise unusable(archive, f"is of no use: {printable(name)} in it has {member.size} bytes")
+                raise unusable(archive, f"is of no use: {visible(name)} in it has {member.size} bytes")
             source = _contents(tar, member)
             with dest.open("wb") as file:
                 while chunk := source.read(_CHUNK):
@@ -94,7 +95,7 @@ def _read_entry(
     elif member.islnk():
         target = entries.get(_safe_name(member.linkname, archive))
         if target is None or not stat.S_ISREG(target.mode):
-            what = f"{printable(member.name)} in it is a link to nothing before it"
+            what = f"{visible(member.name)} in it is a link to nothing before it"
             raise unusable(archive, f"is damaged: {what}")
         return target
     elif member.isreg():
@@ -127,7 +128,7 @@ def _safe_name(name: str, archive: Path) -> str:
     """A member's name without `./` in front; empty for the root itself."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
-        raise unusable(archive, f"is refused: the name {printable(name)} in it leads out of it")
+        raise unusable(archive, f"is refused: the name {visible(name)} in it leads out of it")
     _encode(name, archive)
     return "/".join(parts)
 
@@ -149,7 +150,7 @@ def _check_folders(entries: Mapping[str, cpio.Entry], archive: Path) -> None:
         for length in range(1, len(parts)):
             folder = entries.get("/".join(parts[:length]))
             if folder is not None and not stat.S_ISDIR(folder.mode):
-                raise unusable(archive, f"is refused: {printable(name)} in it lies behind a link or a file")
+                raise unusable(archive, f"is refused: {visible(name)} in it lies behind a link or a file")
 
 
 def _members(tar: tarfile.TarFile, unpacked: _Bounded, archive: Path) -> Iterator[tarfile.TarInfo]:
@@ -162,7 +163,7 @@ def _members(tar: tarfile.TarFile, unpacked: _Bounded, archive: Path) -> Iterato
                 raise unusable(archive, "is damaged or truncated: it has no end")
             return
         if member.size < 0:
-            raise unusable(archive, f"is damaged: {printable(member.name)} in it has {member.size} bytes")
+            raise unusable(archive, f"is damaged: {visible(member.name)} in it has {member.size} bytes")
         tar.members = []  # type: ignore[attr-defined]
         yield member
     raise unusable(archive, f"holds more than {MAX_MEMBERS} members")
@@ -180,7 +181,7 @@ def _open(archive: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.Tar
     except EOFError as error:
         raise unusable(archive, "is truncated: its gzip data has no end") from error
     except (tarfile.TarError, zlib.error, ValueError, OverflowError) as error:
-        raise unusable(archive, f"is damaged: {printable(str(error))}") from error
+        raise unusable(archive, f"is damaged: {visible(str(error))}") from error
     except RecursionError as error:
         raise unusable(archive, "is damaged: its headers never end") from error
 

@@ -18,8 +18,8 @@ import msgspec
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
-from guestbench.images.binary import open_source
-from guestbench.images.elf_tables import ElfTables
+from guestbench.images.formats.elf_tables import ElfTables
+from guestbench.images.source import open_source
 from guestbench.model import Frozen, Say
 from guestbench.provision import cache, layout
 from guestbench.provision.packages import PrivateApt, parse_control

@@ -25,7 +25,6 @@ from guestbench.page.escape import (
     Markdown,
     code,
     escape,
-    visible,
 )
 from guestbench.page.numbers import (
     NOTHING,
@@ -37,6 +36,7 @@ from guestbench.page.numbers import (
 )
 from guestbench.page.table import Table
 from guestbench.report.results import show_outcome
+from guestbench.text import visible
 
 GAP = "  "
 HEAD = ("System", "Metric", "Old", "New", "Ratio", "Interval", "p, adjusted", "n", "Verdict")

@@ -23,8 +23,8 @@ from guestbench.images.inspection import (
     Program,
     User,
 )
-from guestbench.page.escape import visible
 from guestbench.page.numbers import show_bytes_exactly, show_exact, show_share
+from guestbench.text import visible
 
 T = TypeVar("T")
 LISTED = 30

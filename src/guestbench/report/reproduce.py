@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 
 from guestbench.model import Header, Record
-from guestbench.page.escape import visible
+from guestbench.text import visible
 
 HEAD = """\
 #!/bin/sh

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape as escape_html
 
-from guestbench.page.escape import visible
+from guestbench.text import visible
 
 
 class Html(str):

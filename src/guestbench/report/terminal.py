@@ -13,7 +13,6 @@ from guestbench.analysis.summary import (
 )
 from guestbench.families.work.section import summary_lines
 from guestbench.model import Header, Record, Summary
-from guestbench.page.escape import visible
 from guestbench.page.numbers import (
     NOTHING,
     show_bytes,
@@ -26,6 +25,7 @@ from guestbench.report.results import (
     memory_cells,
     show_outcome,
 )
+from guestbench.text import visible
 
 GAP = "  "
 HEAD = (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from guestbench.errors import ImageError
 from guestbench.host import process
-from guestbench.images import disk
 from guestbench.images.check import check_bootable
+from guestbench.images.formats import disk
 from guestbench.model import (
     Disk,
     DiskFormat,

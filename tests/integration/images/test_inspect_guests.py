@@ -13,7 +13,7 @@ from guestbench.definition.load import load_catalogue
 from guestbench.guest.shell import open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
-from guestbench.images import disk
+from guestbench.images.formats import disk
 from guestbench.images.inspection import (
     Elf,
     FileSystem,

@@ -12,7 +12,7 @@ from guestbench import provision
 from guestbench.definition.load import load_catalogue
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.images import disk as disk_image
+from guestbench.images.formats import disk as disk_image
 from guestbench.model import (
     Accel,
     Guest,

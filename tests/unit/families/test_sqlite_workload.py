@@ -13,8 +13,8 @@ from guestbench.definition.load import load_workload
 from guestbench.errors import HostError
 from guestbench.families.work.contract import find_reports
 from guestbench.host import process
-from guestbench.images.binary import open_source
-from guestbench.images.elf_tables import ElfTables
+from guestbench.images.formats.elf_tables import ElfTables
+from guestbench.images.source import open_source
 from guestbench.provision import kit, programs
 from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
 

@@ -12,7 +12,7 @@ from image_files import Load, elf64, pvh_note, wrap_elf64
 
 from guestbench.errors import ImageError
 from guestbench.host import process
-from guestbench.images.elf import is_elf, read_elf
+from guestbench.images.formats.elf import is_elf, read_elf
 
 
 def write(folder: Path, contents: bytes) -> Path:

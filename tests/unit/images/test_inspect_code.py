@@ -12,11 +12,11 @@ from image_files import Load, bzimage, elf64, multiboot_header, wrap_elf64
 
 from guestbench.errors import ImageError
 from guestbench.host import process
-from guestbench.images import code, gadgets
-from guestbench.images.binary import open_source
-from guestbench.images.elf_tables import ElfTables
+from guestbench.images.contents import code, gadgets
+from guestbench.images.formats.elf_tables import ElfTables
 from guestbench.images.inspection import Elf, Inspection, Kind
 from guestbench.images.inspector import inspect_image
+from guestbench.images.source import open_source
 
 POP_RET = b"\x58\xc3"  # pop rax; ret
 SYSCALL = b"\x0f\x05"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestbench.images import contents, linux_kernel
+from guestbench.images.contents import files as contents
+from guestbench.images.contents import linux as linux_kernel
+from guestbench.images.contents.packages import find_packages
 from guestbench.images.inspection import PasswordState
-from guestbench.images.package_lists import find_packages
 from guestbench.images.tree import MAX_PATH_BYTES, Entry, Tree
 
 DPKG = b"""Package: bash

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from guestbench.errors import ImageError
 from guestbench.host import process
-from guestbench.images import contents, initramfs
-from guestbench.images.binary import open_source
-from guestbench.images.ext_tree import read_ext_tree
-from guestbench.images.initramfs import open_initramfs
-from guestbench.images.lz4_legacy import unpack_lz4
+from guestbench.images.contents import files as contents
+from guestbench.images.formats import initramfs
+from guestbench.images.formats.ext_tree import read_ext_tree
+from guestbench.images.formats.initramfs import open_initramfs
+from guestbench.images.formats.lz4 import unpack_lz4
+from guestbench.images.source import open_source
 from guestbench.images.tree import MAX_PATH_BYTES, Tree, show
 
 MIB = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from guestbench.errors import HostError, ToolFailed
-from guestbench.images.disk import find_partitions
+from guestbench.images.formats.disk import find_partitions
 from guestbench.model import MIB, DebianDisk
 from guestbench.provision import debian_disk, layout
 

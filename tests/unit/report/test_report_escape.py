@@ -15,9 +15,9 @@ from guestbench.page.escape import (
     code,
     code_block,
     escape,
-    visible,
 )
 from guestbench.page.table import Table
+from guestbench.text import visible
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 PIECES = [

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from guestbench.errors import ImageError, ToolFailed
 from guestbench.host import process
-from guestbench.images import disk, elf
-from guestbench.images.kernel import find_newest
+from guestbench.images.formats import disk, elf
+from guestbench.images.formats.kernel import find_newest
 from guestbench.model import (
     Better,
     Guest,

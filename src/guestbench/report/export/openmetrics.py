@@ -20,7 +20,7 @@ from guestbench.model import (
     Record,
     Summary,
 )
-from guestbench.page.escape import visible
+from guestbench.text import visible
 
 PREFIX = "guestbench_"
 UNITS = {"s": ("seconds", 1), "KiB": ("bytes", 1024), "MiB": ("bytes", 1 << 20)}

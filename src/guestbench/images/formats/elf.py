@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from guestbench.images.binary import (
+from guestbench.images.source import (
     Source,
     open_source,
     truncated,

@@ -8,10 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from guestbench.errors import ImageError
-from guestbench.images import code, elf, linux_kernel
-from guestbench.images.binary import Source, open_source, printable
-from guestbench.images.elf_tables import ElfTables, Symbols
-from guestbench.images.gadgets import MAX_RETURNS, count_gadgets
+from guestbench.images.contents import code
+from guestbench.images.contents import linux as linux_kernel
+from guestbench.images.contents.gadgets import MAX_RETURNS, count_gadgets
+from guestbench.images.formats import elf
+from guestbench.images.formats.elf_tables import ElfTables, Symbols
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -21,7 +22,9 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
+from guestbench.images.source import Source, open_source
 from guestbench.images.tree import Entry, Tree, show_path
+from guestbench.text import visible
 
 MAX_ELF_BYTES = 128 << 20
 """Of a file, and of its code: a vmlinux of Debian has 66 MB, a unikernel 5 MB."""
@@ -37,7 +40,7 @@ _X86 = (elf.EM_386, elf.EM_X86_64)
 
 def reason_of(error: ImageError, path: Path) -> str:
     """What is wrong with the file at `path`, without its name: it may be a scratch file."""
-    return error.message.removeprefix(printable(path)).strip()
+    return error.message.removeprefix(visible(path)).strip()
 
 
 def describe_elf(
@@ -96,11 +99,11 @@ def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[Sy
         with suppress(ImageError), open_source(beside) as debug:
             inner = elf.read_elf(beside)
             if [(s.vaddr, s.memory_bytes) for s in inner.segments if s.executable] != code_at:
-                where = f"the image is stripped, and {printable(beside.name)} is of another build"
+                where = f"the image is stripped, and {visible(beside.name)} is of another build"
                 continue
             symbols = ElfTables(debug, find_base(debug, inner)).read_symbols()
             if symbols:
-                return symbols, f"symbols of {printable(beside.name)}"
+                return symbols, f"symbols of {visible(beside.name)}"
     return [], where
 
 

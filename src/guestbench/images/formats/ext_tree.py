@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from guestbench.errors import ImageError
-from guestbench.images.binary import Source, unusable
+from guestbench.images.source import Source, unusable
 from guestbench.images.tree import (
     MAX_ENTRIES,
     MAX_PATH_BYTES,

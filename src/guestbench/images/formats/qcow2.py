@@ -10,13 +10,13 @@ import struct
 from array import array
 from sys import byteorder
 
-from guestbench.images.binary import (
+from guestbench.images.source import (
     Source,
-    printable,
     truncated,
     unusable,
 )
 from guestbench.model import Frozen
+from guestbench.text import visible
 
 MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
@@ -106,7 +106,7 @@ def check_self_contained(source: Source, header: Qcow2Header, *, backing_allowed
     if header.backing is not None and not backing_allowed:
         raise unusable(
             source.path,
-            f"is an overlay of {printable(header.backing)}; it cannot be used alone",
+            f"is an overlay of {visible(header.backing)}; it cannot be used alone",
         )
     if header.external_data:
         raise unusable(source.path, "keeps its data in another file, which is not opened")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, TypeAlias
 
-from guestbench.images.binary import Source
+from guestbench.images.source import Source
 
 MAX_SYMBOLS = 500_000
 """A unikernel with MirageOS and Irmin has 33,000."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from guestbench.errors import ImageError
+from guestbench.text import visible
 
 
 class IncompleteImage(ImageError):
@@ -73,15 +74,15 @@ def open_source(path: Path) -> Iterator[Source]:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise IncompleteImage(f"{printable(path)} does not exist", "guestbench systems list") from error
+        raise IncompleteImage(f"{visible(path)} does not exist", "guestbench systems list") from error
     except OSError as error:
-        raise ImageError(f"{printable(path)}: {error.strerror}", f"ls -l {quoted(path)}") from error
+        raise ImageError(f"{visible(path)}: {error.strerror}", f"ls -l {quoted(path)}") from error
     try:
         facts = os.fstat(descriptor)
         if stat.S_ISDIR(facts.st_mode):
-            raise ImageError(f"{printable(path)} is a folder, not an image file", f"ls -l {quoted(path)}")
+            raise ImageError(f"{visible(path)} is a folder, not an image file", f"ls -l {quoted(path)}")
         if not stat.S_ISREG(facts.st_mode):
-            raise ImageError(f"{printable(path)} is not a regular file", f"ls -l {quoted(path)}")
+            raise ImageError(f"{visible(path)} is not a regular file", f"ls -l {quoted(path)}")
         yield Source(path, descriptor, facts.st_size)
     finally:
         os.close(descriptor)
@@ -89,7 +90,7 @@ def open_source(path: Path) -> Iterator[Source]:
 
 def unusable(path: Path, problem: str) -> ImageError:
     """An error about what a file holds; the hint shows what the file is."""
-    return ImageError(f"{printable(path)} {problem}", f"file {quoted(path)}")
+    return ImageError(f"{visible(path)} {problem}", f"file {quoted(path)}")
 
 
 def truncated(
@@ -97,12 +98,7 @@ def truncated(
 ) -> IncompleteImage:
     """An error about a file, or the disk in it, that ends too early."""
     problem = f"is truncated: {what} ends at byte {needed_bytes}, the {whole} at byte {size_bytes}"
-    return IncompleteImage(f"{printable(path)} {problem}", f"ls -l {quoted(path)}")
-
-
-def printable(text: Path | str) -> str:
-    """A name in one line of printable characters; a control character appears as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return IncompleteImage(f"{visible(path)} {problem}", f"ls -l {quoted(path)}")
 
 
 def quoted(path: Path) -> str:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from guestbench.images.elf_tables import (
+from guestbench.images.formats.elf_tables import (
     PT_GNU_RELRO,
     PT_GNU_STACK,
     ElfTables,

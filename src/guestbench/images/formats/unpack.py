@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from guestbench.host import process
-from guestbench.images.binary import Source, unusable
-from guestbench.images.lz4_legacy import MAX_LZ4_BYTES, unpack_lz4
+from guestbench.images.formats.lz4 import MAX_LZ4_BYTES, unpack_lz4
+from guestbench.images.source import Source, unusable
 
 MAGICS = {
     b"\x1f\x8b": "gzip",

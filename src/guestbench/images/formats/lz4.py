@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from guestbench.images.binary import unusable
+from guestbench.images.source import unusable
 
 MAGIC = b"\x02\x21\x4c\x18"
 MAX_LZ4_BYTES = 64 << 20

@@ -12,12 +12,8 @@ import zlib
 from pathlib import Path
 
 from guestbench.errors import ImageError
-from guestbench.images.binary import (
-    Source,
-    open_source,
-    printable,
-    unusable,
-)
+from guestbench.images.formats.kernel import find_linux_header, find_newest
+from guestbench.images.formats.unpack import unpack
 from guestbench.images.inspection import (
     KernelConfig,
     Known,
@@ -25,9 +21,13 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.kernel import find_linux_header, find_newest
+from guestbench.images.source import (
+    Source,
+    open_source,
+    unusable,
+)
 from guestbench.images.tree import Entry, Tree, show
-from guestbench.images.unpack import unpack
+from guestbench.text import visible
 
 MAX_KERNEL_BYTES = 512 << 20
 MAX_CONFIG_BYTES = 4 << 20
@@ -199,5 +199,5 @@ def try_unpack(source: Source, dest: Path) -> str:
     try:
         unpack_kernel(source, dest)
     except ImageError as error:
-        return error.message.removeprefix(printable(source.path)).strip()
+        return error.message.removeprefix(visible(source.path)).strip()
     return ""

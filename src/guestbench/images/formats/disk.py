@@ -15,17 +15,17 @@ from pathlib import Path
 
 from guestbench.errors import HostError, ImageError
 from guestbench.host import process
-from guestbench.images import qcow2
-from guestbench.images.binary import (
+from guestbench.images.formats import qcow2
+from guestbench.images.formats.ext import ExtFilesystem, Inode
+from guestbench.images.source import (
     Source,
     open_source,
-    printable,
     quoted,
     truncated,
     unusable,
 )
-from guestbench.images.ext import ExtFilesystem, Inode
 from guestbench.model import DiskFormat, Frozen
+from guestbench.text import visible
 
 SECTOR = 512
 TOOL_TIMEOUT_S = 120.0
@@ -111,7 +111,7 @@ def find_format(image: Path) -> DiskFormat:
     for magic, name in OTHER_FORMATS.items():
         if start.startswith(magic):
             raise ImageError(
-                f"{printable(image)} is a {name} image; qcow2 and raw can be booted",
+                f"{visible(image)} is a {name} image; qcow2 and raw can be booted",
                 f"qemu-img convert -O qcow2 {quoted(image)} {quoted(add_suffix(image, DiskFormat.QCOW2))}",
             )
     return DiskFormat.RAW
@@ -178,7 +178,7 @@ def run_qemu_img(image: Path, arguments: list[str]) -> bytes:
             raise _no_space(Path(arguments[-1]))
         words = process.tail(done.stderr).strip().splitlines() or ["qemu-img failed"]
         raise ImageError(
-            f"{printable(image)} cannot be read: {words[-1].removeprefix('qemu-img: ')}",
+            f"{visible(image)} cannot be read: {words[-1].removeprefix('qemu-img: ')}",
             f"qemu-img check {quoted(image)}",
         )
     return done.stdout
@@ -190,7 +190,7 @@ def add_suffix(image: Path, kind: DiskFormat) -> Path:
 
 
 def _no_space(dest: Path) -> HostError:
-    return HostError(f"no space left for {printable(dest)}", f"df -h {quoted(dest.parent)}")
+    return HostError(f"no space left for {visible(dest)}", f"df -h {quoted(dest.parent)}")
 
 
 # --- partitions -------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def list_files(raw: Path, partition: Partition, folder: str) -> tuple[str, ...]:
     with _open_filesystem(raw, partition) as filesystem:
         inode = filesystem.find(folder)
         if inode is None or not inode.is_folder:
-            raise unusable(raw, f"has no folder {printable(folder)}")
+            raise unusable(raw, f"has no folder {visible(folder)}")
         return tuple(sorted(os.fsdecode(name) for name in filesystem.read_folder(inode)))
 
 
@@ -331,7 +331,7 @@ def extract_file(raw: Path, partition: Partition, path: str, dest: Path) -> None
         inode = _find_file(raw, filesystem, path)
         # A sparse file can claim more bytes than any disk has; writing it out would fill ours.
         if inode.size_bytes > partition.size_bytes:
-            raise unusable(raw, f"is damaged: {printable(path)} would be larger than its file system")
+            raise unusable(raw, f"is damaged: {visible(path)} would be larger than its file system")
         if inode.size_bytes > shutil.disk_usage(dest.parent).free:
             raise _no_space(dest)
         partial = dest.with_name(f"{dest.name}.partial")
@@ -339,7 +339,7 @@ def extract_file(raw: Path, partition: Partition, path: str, dest: Path) -> None
             with partial.open("wb") as file:
                 filesystem.copy(inode, file)
             if partial.stat().st_size != inode.size_bytes:
-                raise unusable(raw, f"is damaged: {printable(path)} cannot be read to its end")
+                raise unusable(raw, f"is damaged: {visible(path)} cannot be read to its end")
             partial.replace(dest)
         finally:
             partial.unlink(missing_ok=True)
@@ -356,7 +356,7 @@ def _open_filesystem(raw: Path, partition: Partition) -> Iterator[ExtFilesystem]
 def _find_file(raw: Path, filesystem: ExtFilesystem, path: str) -> Inode:
     inode = filesystem.find(path)
     if inode is None or not inode.is_regular:
-        raise unusable(raw, f"has no file {printable(path)}")
+        raise unusable(raw, f"has no file {visible(path)}")
     return inode
 
 

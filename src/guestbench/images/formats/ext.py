@@ -11,7 +11,7 @@ import re
 from typing import IO
 
 from guestbench.host import process
-from guestbench.images.binary import Source, unusable
+from guestbench.images.source import Source, unusable
 from guestbench.model import Frozen
 
 TIMEOUT_S = 120.0
