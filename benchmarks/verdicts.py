@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from guestbench.analysis.compare import Sampled, compare
+from guestbench.analysis.compare import compare
+from guestbench.analysis.samples import Sampled
 from guestbench.model import Verdict
 
 

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from guestbench.analysis.compare import (
-    EXACT,
-    Key,
-    Sampled,
-    collect,
-    compare,
-)
-from guestbench.analysis.summary import COUNTED, add_derived, sort_records
+from guestbench.analysis.compare import compare, is_exact
+from guestbench.analysis.samples import Sampled, Samples, collect
+from guestbench.analysis.summary import COUNTED, Key, add_derived, sort_records, to_key
 from guestbench.model import (
     Claim,
     Family,
@@ -29,8 +24,6 @@ from guestbench.model import (
 
 PURPOSES = (*COUNTED, Purpose.SURFACE_IMAGE, Purpose.SURFACE)
 
-Samples = Mapping[str, Mapping[Key, Sampled]]
-
 
 def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, ...]:
     """Every claim of the experiment, once for each system of the run that it is about.
@@ -38,8 +31,7 @@ def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, 
     A claim about a system that the run does not have is undecided, and says so.
     """
     ordered = sort_records(header, add_derived(header, records))
-    names = [guest.system.name for guest in header.guests]
-    samples = {name: collect(ordered, name, PURPOSES) for name in names}
+    samples = collect(header, ordered, PURPOSES)
     return tuple(
         _judge(claim, system, samples, ordered)
         for claim in header.experiment.claims
@@ -72,8 +64,9 @@ def _judge(claim: Claim, system: str, samples: Samples, records: Sequence[Record
     if not theirs.values:
         reason = _explain(claim, claim.against, records)
         return Judgement(claim=claim, system=system, ruling=Ruling.UNDECIDED, reason=reason)
-    found = compare(theirs, mine, exact=claim.metric in EXACT)
-    if found.ratio is None or (found.ratio_ci is None and claim.metric not in EXACT):
+    exact = is_exact(claim.metric)
+    found = compare(theirs, mine, exact=exact)
+    if found.ratio is None or (found.ratio_ci is None and not exact):
         return Judgement(
             claim=claim, system=system, ruling=Ruling.UNDECIDED, value=found.ratio, reason=found.reason
         )
@@ -96,9 +89,9 @@ def _decide(claim: Claim, system: str, value: float, interval: Interval | None) 
 
 def _find(samples: Mapping[Key, Sampled], claim: Claim) -> Sampled:
     """The values of the claim's metric; of one with labels only, the sum of the first of each."""
-    exactly = samples.get((claim.metric, tuple(sorted(claim.labels.items()))))
+    exactly = samples.get(to_key(claim.metric, claim.labels))
     if exactly is not None or claim.labels:
-        return exactly or Sampled(values=())
+        return exactly or Sampled()
     parts = [sampled.numbers[0] for (metric, _), sampled in samples.items() if metric == claim.metric]
     return Sampled(values=((0, sum(parts)),) if parts else ())
 

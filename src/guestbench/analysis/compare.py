@@ -1,27 +1,27 @@
-"""Compares systems metric by metric with a baseline, and says what the data support; it renders nothing.
+"""Compares two samples, and systems metric by metric with a baseline, and says what the data support.
 
 The interval is for the ratio of geometric means. Where both systems have values of the same blocks, it is
 Student's for the differences of logarithms within blocks; else it is Welch's for the logarithms. A verdict
 needs the interval and, where there are values enough for one to say anything, a permutation test adjusted
 for all comparisons of the report. A ratio nearer to 1 than the least effect of interest is no difference.
+
+A verdict that the permutation test cannot bear out, for want of values, rests on the interval alone. It then
+has to hold at a confidence raised for all comparisons [Bonferroni].
+
+[Bonferroni] O. J. Dunn: Multiple comparisons among means, J. American Statistical Association 56 (1961).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from guestbench.analysis import inference
-from guestbench.analysis.summary import (
-    COUNTED,
-    READY,
-    add_derived,
-    sort_records,
-)
-from guestbench.families.memory.findings import LEAST, holds
+from guestbench.analysis.samples import Sampled, collect, find_pairs
+from guestbench.analysis.summary import READY, Key, add_derived, rank_metrics, sort_records
+from guestbench.families.memory.findings import LEAST
 from guestbench.families.work.findings import find_work
 from guestbench.model import (
     Comparison,
@@ -29,7 +29,6 @@ from guestbench.model import (
     Header,
     Interval,
     Method,
-    Purpose,
     Record,
     Verdict,
 )
@@ -38,44 +37,49 @@ LEAST_EFFECT = 0.03
 """A ratio within 3% of 1 is no difference that anyone should act on, unless the user says otherwise."""
 ALPHA = 0.05
 
-EXACT = ("image.file", LEAST)
-"""Figures that do not scatter: the size of a file, and the least of the sizes that were tried."""
 PLAIN = ("image.file", LEAST, READY, "boot.cpu")
 NOT_COMPARED = ("work.time",)
 TOUCHED = "memory.touched"
 
-Key = tuple[str, tuple[tuple[str, str], ...]]
+replace = msgspec.structs.replace
 
 
-class Sampled(msgspec.Struct, frozen=True):
-    """The values of one metric of one system by block (0 where its trials are in none), and its failures."""
+class Pair(msgspec.Struct, frozen=True):
+    """A comparison of `a` with `b`, and these two samples."""
 
-    values: tuple[tuple[int, float], ...]
-    failed: int = 0
+    found: Comparison
+    a: Sampled
+    b: Sampled
 
-    @property
-    def numbers(self) -> list[float]:
-        """The values alone, in the order of the trials."""
-        return [value for _, value in self.values]
+    def interval(self, confidence: float) -> Interval | None:
+        """The interval of the ratio at any confidence; None where it has none."""
+        if self.found.ratio_ci is None:
+            return None
+        paired = self.found.method is Method.BLOCKS
+        return _exponential(_logs_interval(*_take_logs(*_match(self.a, self.b, paired)), paired, confidence))
 
 
 def compare(
     a: Sampled,
     b: Sampled,
     *,
-    exact: bool = False,
-    effect: float = LEAST_EFFECT,
+    key: Key = ("", ()),
     names: tuple[str, str] = ("", ""),
-    metric: str = "",
-    labels: Mapping[str, str] | None = None,
+    exact: bool = False,
+    same_run: bool = True,
+    effect: float = LEAST_EFFECT,
+    obstacle: str = "",
 ) -> Comparison:
-    """Compare `a` with the baseline `b`. `exact` values do not scatter: the first of each is compared.
+    """Compare `a` with the baseline `b`: the metric and labels `key` of the systems `names`.
 
-    The verdict is that of this comparison alone until `adjust` has seen all of a report.
+    `exact` values do not scatter: the first of each is compared. Samples that are not of the `same_run` are
+    NEW and OLD: no block joins them, and no bootstrap is made, for it takes seconds. Nothing is inferred
+    where there is an `obstacle`. The verdict is that of this comparison alone until `settle` has seen all of
+    a report.
     """
     found = Comparison(
-        metric=metric,
-        labels=dict(labels or {}),
+        metric=key[0],
+        labels=dict(key[1]),
         system=names[0],
         baseline=names[1],
         n=len(a.values),
@@ -84,20 +88,19 @@ def compare(
         failed_baseline=b.failed,
         method=Method.NONE,
         verdict=Verdict.INCONCLUSIVE,
+        reason=obstacle or _find_obstacle(a, b, same_run=same_run),
     )
-    reason = _find_obstacle(a, b)
-    if reason:
-        return msgspec.structs.replace(found, reason=reason)
+    if found.reason:
+        return found
     if exact:
-        ratio = a.numbers[0] / b.numbers[0]
-        difference = a.numbers[0] - b.numbers[0]
-        found = msgspec.structs.replace(found, method=Method.EXACT, ratio=ratio, difference=difference)
-        return decide(found, effect)
-    return decide(_infer(found, a, b, effect), effect)
+        ratio, difference = a.numbers[0] / b.numbers[0], a.numbers[0] - b.numbers[0]
+        return decide(replace(found, method=Method.EXACT, ratio=ratio, difference=difference), effect)
+    return decide(_infer(found, a, b, effect, same_run=same_run), effect)
 
 
-def _find_obstacle(a: Sampled, b: Sampled) -> str:
-    for sampled, name in ((a, "the system"), (b, "the baseline")):
+def _find_obstacle(a: Sampled, b: Sampled, *, same_run: bool) -> str:
+    sides = ((a, "the system"), (b, "the baseline")) if same_run else ((b, "OLD"), (a, "NEW"))
+    for sampled, name in sides:
         if not sampled.values:
             return f"{name} has no value" + (
                 f": all {sampled.failed} trials failed" if sampled.failed else ""
@@ -107,26 +110,21 @@ def _find_obstacle(a: Sampled, b: Sampled) -> str:
     return ""
 
 
-def _infer(found: Comparison, a: Sampled, b: Sampled, effect: float) -> Comparison:
+def _infer(found: Comparison, a: Sampled, b: Sampled, effect: float, *, same_run: bool) -> Comparison:
     """The comparison with all that is estimated; its verdict is still to come."""
-    pairs = find_pairs(a, b)
-    paired = len(pairs) >= 2
-    first = [x for x, _ in pairs] if paired else a.numbers
-    second = [y for _, y in pairs] if paired else b.numbers
-    log_a, log_b = [math.log(x) for x in first], [math.log(y) for y in second]
-    logs = [x - y for x, y in zip(log_a, log_b, strict=True)] if paired else []
+    paired = same_run and len(find_pairs(a, b)) >= 2
+    first, second = _match(a, b, paired)
+    log_a, log_b = _take_logs(first, second)
+    interval = _logs_interval(log_a, log_b, paired, inference.CONFIDENCE)
     if paired:
-        interval = inference.pair_interval(logs)
-        plain = inference.pair_interval([x - y for x, y in pairs])
-        p = inference.paired_permutation_p(logs)
-        sd = _sd(logs)
+        logs = [x - y for x, y in zip(log_a, log_b, strict=True)]
+        plain = inference.pair_interval([x - y for x, y in zip(first, second, strict=True)])
+        p, sd = inference.paired_permutation_p(logs), _sd(logs)
     else:
-        interval = inference.welch_interval(log_a, log_b)
         plain = inference.welch_interval(first, second)
-        p = inference.permutation_p(log_a, log_b)
-        sd = math.hypot(_sd(log_a), _sd(log_b))
-    bca = inference.bootstrap_interval(log_a, log_b, paired=paired)
-    return msgspec.structs.replace(
+        p, sd = inference.permutation_p(log_a, log_b), math.hypot(_sd(log_a), _sd(log_b))
+    bca = inference.bootstrap_interval(log_a, log_b, paired=paired) if same_run else None
+    return replace(
         found,
         method=Method.BLOCKS if paired else Method.SAMPLES,
         ratio=math.exp(_mean(log_a) - _mean(log_b)),
@@ -140,19 +138,32 @@ def _infer(found: Comparison, a: Sampled, b: Sampled, effect: float) -> Comparis
     )
 
 
-def find_pairs(a: Sampled, b: Sampled) -> list[tuple[float, float]]:
-    """The values of those blocks in which both have exactly one."""
-    by_block: list[dict[int, list[float]]] = [{}, {}]
-    for found, sampled in zip(by_block, (a, b), strict=True):
-        for block, value in sampled.values:
-            if block:
-                found.setdefault(block, []).append(value)
-    mine, theirs = by_block
-    return [
-        (mine[block][0], theirs[block][0])
-        for block in mine
-        if block in theirs and len(mine[block]) == len(theirs[block]) == 1
-    ]
+def _match(a: Sampled, b: Sampled, paired: bool) -> tuple[list[float], list[float]]:
+    """The values of both, those of the same block at the same place where they are `paired`."""
+    if not paired:
+        return a.numbers, b.numbers
+    pairs = find_pairs(a, b)
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _take_logs(a: Sequence[float], b: Sequence[float]) -> tuple[list[float], list[float]]:
+    return [math.log(x) for x in a], [math.log(y) for y in b]
+
+
+def _logs_interval(
+    a: Sequence[float], b: Sequence[float], paired: bool, confidence: float
+) -> Interval | None:
+    if paired:
+        return inference.pair_interval([x - y for x, y in zip(a, b, strict=True)], confidence)
+    return inference.welch_interval(a, b, confidence)
+
+
+def geometric_mean(sampled: Sampled) -> float | None:
+    """The geometric mean; None without values, or where one is not positive."""
+    numbers = sampled.numbers
+    if not numbers or min(numbers) <= 0:
+        return None
+    return math.exp(_mean([math.log(number) for number in numbers]))
 
 
 def decide(found: Comparison, effect: float = LEAST_EFFECT, *, tests: int = 1) -> Comparison:
@@ -162,22 +173,20 @@ def decide(found: Comparison, effect: float = LEAST_EFFECT, *, tests: int = 1) -
     far = abs(math.log(found.ratio)) >= math.log1p(effect)
     away = Verdict.LARGER if found.ratio > 1 else Verdict.SMALLER
     if found.method is Method.EXACT:
-        return msgspec.structs.replace(found, verdict=away if far else Verdict.EQUIVALENT)
+        return replace(found, verdict=away if far else Verdict.EQUIVALENT)
     interval = found.ratio_ci
     if interval is None:
-        return msgspec.structs.replace(found, reason="a single value; more cycles show how it scatters")
+        return replace(found, reason="a single value; more cycles show how it scatters")
     if 1 / (1 + effect) < interval.low and interval.high < 1 + effect:
-        return msgspec.structs.replace(found, verdict=Verdict.EQUIVALENT, reason="")
+        return replace(found, verdict=Verdict.EQUIVALENT, reason="")
     apart = interval.low > 1 or interval.high < 1
     p = found.p_holm if found.p_holm is not None else found.p
     able = can_reject(found, tests)
     refuted = able and p is not None and p > ALPHA
     if apart and far and not refuted:
         weak = "" if able else "by the interval alone"
-        return msgspec.structs.replace(found, verdict=away, reason=weak)
-    return msgspec.structs.replace(
-        found, verdict=Verdict.INCONCLUSIVE, reason=_explain(found, effect, apart=apart, far=far)
-    )
+        return replace(found, verdict=away, reason=weak)
+    return replace(found, verdict=Verdict.INCONCLUSIVE, reason=_explain(found, effect, apart=apart, far=far))
 
 
 def _explain(found: Comparison, effect: float, *, apart: bool, far: bool) -> str:
@@ -189,18 +198,33 @@ def _explain(found: Comparison, effect: float, *, apart: bool, far: bool) -> str
     return f"the interval holds both no difference and one of more than {effect:.0%}{more}"
 
 
-def adjust(comparisons: Sequence[Comparison], effect: float = LEAST_EFFECT) -> tuple[Comparison, ...]:
-    """The comparisons of one report with p values adjusted for one another, and verdicts that heed them.
+def settle(pairs: Sequence[Pair], effect: float = LEAST_EFFECT) -> tuple[Pair, ...]:
+    """The comparisons of one report, with p values adjusted for one another, and verdicts that heed them.
 
-    A test of so few values that it can never reject is none, and adjusts no other.
+    A test of so few values that it can never reject is none, and adjusts no other. A difference that rests on
+    its interval alone has to show at a confidence for all: else a host's bad hour would make one of a dozen
+    metrics, of three values each, larger.
     """
-    tested = [index for index, each in enumerate(comparisons) if each.p is not None and can_reject(each)]
-    adjusted = inference.adjust_holm([comparisons[index].p or 0.0 for index in tested])
-    result = list(comparisons)
-    for index, p in zip(tested, adjusted, strict=True):
-        changed = msgspec.structs.replace(result[index], p_holm=p)
-        result[index] = decide(changed, effect, tests=len(tested))
-    return tuple(result)
+    tested = [n for n, pair in enumerate(pairs) if pair.found.p is not None and can_reject(pair.found)]
+    adjusted = inference.adjust_holm([pairs[n].found.p or 0.0 for n in tested])
+    result = list(pairs)
+    for n, p in zip(tested, adjusted, strict=True):
+        found = decide(replace(result[n].found, p_holm=p), effect, tests=len(tested))
+        result[n] = replace(result[n], found=found)
+    tests = sum(pair.found.ratio_ci is not None for pair in result)
+    return tuple(_confirm(pair, tests) for pair in result)
+
+
+def _confirm(pair: Pair, tests: int) -> Pair:
+    found = pair.found
+    apart = found.verdict in (Verdict.SMALLER, Verdict.LARGER)
+    if not apart or found.ratio_ci is None or can_reject(found, tests):
+        return pair
+    interval = pair.interval(1 - ALPHA / tests)
+    if interval is None or not interval.low <= 1 <= interval.high:
+        return pair
+    reason = f"the interval, widened for all {tests} comparisons, reaches across 1; more cycles decide"
+    return replace(pair, found=replace(found, verdict=Verdict.INCONCLUSIVE, reason=reason))
 
 
 def can_reject(found: Comparison, tests: int = 1) -> bool:
@@ -210,7 +234,24 @@ def can_reject(found: Comparison, tests: int = 1) -> bool:
     return inference.least_p(n, found.n_baseline, paired=paired) * tests <= ALPHA
 
 
-# --- from records ----------------------------------------------------------------------------------------
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _sd(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    middle = _mean(values)
+    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
+
+
+def _exponential(interval: Interval | None) -> Interval | None:
+    if interval is None:
+        return None
+    return Interval(low=math.exp(interval.low), high=math.exp(interval.high), confidence=interval.confidence)
+
+
+# --- systems of a run -------------------------------------------------------------------------------------
 
 
 def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, ...]:
@@ -223,55 +264,21 @@ def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, 
     if baseline not in others:
         return ()
     ordered = sort_records(header, add_derived(header, records))
-    unlike = find_unlike_work(header, ordered)
-    samples = {name: collect(ordered, name) for name in others}
-    found = [
-        compare(
-            samples[name].get(key, Sampled(values=())),
-            samples[baseline][key],
-            exact=metric in EXACT,
-            names=(name, baseline),
-            metric=metric,
-            labels=dict(labels),
-        )
-        for key in sorted(samples[baseline], key=_rank(header))
-        for metric, labels in (key,)
+    unlike, samples, rank = find_unlike_work(header, ordered), collect(header, ordered), rank_metrics(header)
+    pairs = [
+        Pair(compare(mine, theirs, key=key, names=(name, baseline), exact=is_exact(key[0])), mine, theirs)
+        for key in sorted(samples[baseline], key=lambda key: (rank(key[0]), key))
+        if is_compared(key[0], dict(key[1]))
         for name in others
-        if is_compared(metric, dict(labels))
-        and name != baseline
-        and not unlike & {(metric, name), (metric, baseline)}
+        if name != baseline and not unlike & {(key[0], name), (key[0], baseline)}
+        for mine, theirs in ((samples[name].get(key, Sampled()), samples[baseline][key]),)
     ]
-    kept = adjust([each for each in found if each.n or each.failed])
-    tests = sum(each.ratio_ci is not None for each in kept)
-    return tuple(
-        confirm(each, samples[each.system][key], samples[baseline][key], tests) if each.n else each
-        for each in kept
-        for key in ((each.metric, tuple(sorted(each.labels.items()))),)
-    )
+    return tuple(pair.found for pair in settle([p for p in pairs if p.found.n or p.found.failed]))
 
 
-def confirm(each: Comparison, a: Sampled, b: Sampled, tests: int) -> Comparison:
-    """The comparison; a difference that rests on its interval alone has to show at a confidence for all.
-
-    Else a host's bad hour would make one of a dozen metrics, of three values each, larger.
-    """
-    apart = each.verdict in (Verdict.SMALLER, Verdict.LARGER)
-    if not apart or each.ratio_ci is None or can_reject(each, tests):
-        return each
-    interval = estimate_ratio(a, b, paired=each.method is Method.BLOCKS, confidence=1 - ALPHA / tests)
-    if interval is None or not interval.low <= 1 <= interval.high:
-        return each
-    reason = f"the interval, widened for all {tests} comparisons, reaches across 1; more cycles decide"
-    return msgspec.structs.replace(each, verdict=Verdict.INCONCLUSIVE, reason=reason)
-
-
-def estimate_ratio(a: Sampled, b: Sampled, *, paired: bool, confidence: float) -> Interval | None:
-    """The interval of the ratio of two samples at any confidence."""
-    if paired:
-        logs = [math.log(x) - math.log(y) for x, y in find_pairs(a, b)]
-        return _exponential(inference.pair_interval(logs, confidence))
-    first, second = ([math.log(value) for value in sampled.numbers] for sampled in (a, b))
-    return _exponential(inference.welch_interval(first, second, confidence))
+def is_exact(metric: str) -> bool:
+    """Whether a metric does not scatter: sizes in images, and the least of the sizes that were tried."""
+    return metric == LEAST or metric.startswith("image.")
 
 
 def is_compared(metric: str, labels: Mapping[str, str]) -> bool:
@@ -291,53 +298,3 @@ def find_unlike_work(header: Header, records: Sequence[Record]) -> set[tuple[str
         for difference in row.differs
         for name in (difference.partition(": ")[0],)
     }
-
-
-def _rank(header: Header) -> Callable[[Key], tuple[int, Key]]:
-    rank = {metric.name: index for index, metric in enumerate(header.metrics)}
-    return lambda key: (rank.get(key[0], len(rank)), key)
-
-
-def collect(
-    records: Iterable[Record], system: str, purposes: Sequence[Purpose] = COUNTED
-) -> dict[Key, Sampled]:
-    """A system's values of every metric and its labels, of trials that count, in the order given."""
-    values: dict[Key, list[tuple[int, float]]] = {}
-    origins: dict[Key, tuple[Purpose, str]] = {}
-    failed: Counter[tuple[Purpose, str]] = Counter()
-    for record in records:
-        trial = record.trial
-        if trial.system != system or trial.purpose not in purposes:
-            continue
-        origin = trial.purpose, trial.workload
-        if not holds(record.outcome):
-            # A size that is not enough is an answer of the search, not a failure.
-            failed[origin] += trial.purpose is not Purpose.MEMORY_MIN
-            continue
-        for sample in record.samples:
-            if trial.purpose is Purpose.MEMORY_MIN and sample.metric != LEAST:
-                continue
-            key = sample.metric, tuple(sorted(sample.labels.items()))
-            values.setdefault(key, []).append((trial.block, float(sample.value)))
-            origins[key] = origin
-    if failed[Purpose.BOOT, ""]:
-        values.setdefault((READY, ()), [])
-        origins[READY, ()] = Purpose.BOOT, ""
-    return {key: Sampled(values=tuple(each), failed=failed[origins[key]]) for key, each in values.items()}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _sd(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return 0.0
-    middle = _mean(values)
-    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
-
-
-def _exponential(interval: Interval | None) -> Interval | None:
-    if interval is None:
-        return None
-    return Interval(low=math.exp(interval.low), high=math.exp(interval.high), confidence=interval.confidence)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.analysis import quality
-from guestbench.analysis.compare import Key
 from guestbench.analysis.quality import count_missing, find_failures
-from guestbench.families.memory.findings import holds
+from guestbench.analysis.summary import Key, to_key
 from guestbench.model import (
     Frozen,
     Guest,
@@ -155,16 +154,15 @@ def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tupl
     """The last of each piece of work that each system finished and told of."""
     works = {work.workload.name: work.workload for work in (header.kit.works if header.kit else ())}
     for record in records:
-        if record.trial.purpose is not Purpose.WORK or not holds(record.outcome):
+        if record.trial.purpose is not Purpose.WORK or not record.holds:
             continue
         for report in record.work:
             workload = works.get(report.workload)
             if workload is None or report.end_ns is None or not (report.parameters or report.digest):
                 continue
             labels = {name: report.parameters.get(name, "") for name in workload.labels}
-            key = workload.metric, tuple(sorted(labels.items()))
-            parameters = tuple(sorted(report.parameters.items()))
-            yield (record.trial.system, key), (parameters, report.done, report.digest)
+            done = tuple(sorted(report.parameters.items())), report.done, report.digest
+            yield (record.trial.system, to_key(workload.metric, labels)), done
 
 
 def _tell_difference(old: Done, new: Done) -> str:

@@ -1,4 +1,4 @@
-"""Gates: the changes that a user will not have, read from the command line; it compares nothing itself.
+"""Gates: the changes that a user will not have, read from the command line, and held against what was found.
 
 A gate is written
 
@@ -7,16 +7,25 @@ A gate is written
 
 Without a system it is about all but the floors. Labels that are not named may have any value; where none is
 named, the value without labels is meant, if there is one.
+
+A gate fails if three things hold. The estimate lies beyond its bound. The interval of the ratio leaves out
+"no change" on that side, at a confidence raised for the number of decisions that the gates ask for: where
+nothing changed, some gate of a diff fails in at most one case of twenty. And the permutation test, where
+there are values enough for it to reject anything, agrees. That the whole interval lies beyond the bound is
+not asked for: that would let a rise of 10% with an interval of 4% to 16% pass a gate of 5%.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
+import msgspec
+
+from guestbench.analysis.compare import ALPHA, Pair, can_reject
 from guestbench.errors import UsageError
-from guestbench.model import Frozen, Interval
+from guestbench.model import Comparison, Frozen, Interval, Method
 
 _GATE = re.compile(
     r"""\s*(?:(?P<system>[^\s:{}<>]+)\s*:\s*)?
@@ -26,6 +35,16 @@ _GATE = re.compile(
     re.VERBOSE,
 )
 HINT = "guestbench diff --help"
+
+
+class Lost(Frozen):
+    """What one run has and the other has not: a system (without a metric), or a metric of a system."""
+
+    only_in: str
+    system: str
+    metric: str = ""
+    labels: dict[str, str] = {}
+    reason: str = ""
 
 
 class Gate(Frozen):
@@ -48,6 +67,11 @@ class Gate(Frozen):
         if not wanted or metric != self.metric or (self.plain and labels):
             return False
         return self.labels.items() <= labels.items()
+
+    def is_lost_with(self, lost: Lost) -> bool:
+        """Whether it judges what only one of the runs has."""
+        whole = not lost.metric and self.system == lost.system
+        return whole or self.is_about(lost.system, lost.metric, lost.labels)
 
     def is_passed_by(self, ratio: float) -> bool:
         """Whether a ratio NEW / OLD keeps within the bound."""
@@ -115,3 +139,74 @@ def _parse_labels(text: str, written: str) -> dict[str, str]:
             )
         labels[name] = value
     return labels
+
+
+# --- held against what was found --------------------------------------------------------------------------
+
+
+def judge_gates(
+    gates: Sequence[Gate], pairs: Sequence[Pair], lost: Sequence[Lost], floors: Collection[str]
+) -> tuple[Decision, ...]:
+    """Every gate held against every metric of every system that it is about."""
+    judged = [
+        (gate, pair)
+        for gate in gates
+        for pair in pairs
+        for found in (pair.found,)
+        if gate.is_about(found.system, found.metric, found.labels, floor=found.system in floors)
+    ]
+    scattering = sum(pair.found.ratio_ci is not None for _, pair in judged)
+    confidence = 1 - ALPHA / max(scattering, 1)
+    tests = sum(pair.found.p_holm is not None for pair in pairs)
+    return (
+        *(_judge(gate, pair.found, pair.interval(confidence), tests) for gate, pair in judged),
+        *(_judge_lost(gate, each) for gate in gates for each in lost if gate.is_lost_with(each)),
+    )
+
+
+def _judge(gate: Gate, each: Comparison, interval: Interval | None, tests: int) -> Decision:
+    decision = Decision(
+        gate=gate.text,
+        system=each.system,
+        metric=each.metric,
+        labels=each.labels,
+        state=GateState.INCONCLUSIVE,
+        ratio=each.ratio,
+        interval=interval,
+        reason=each.reason,
+    )
+    if each.ratio is None:
+        gone = not each.n and each.failed and each.n_baseline
+        return msgspec.structs.replace(decision, state=GateState.FAILED) if gone else decision
+    within = gate.is_passed_by(each.ratio)
+    if each.method is Method.EXACT:
+        state = GateState.PASSED if within else GateState.FAILED
+        return msgspec.structs.replace(decision, state=state, reason="")
+    if interval is None:
+        return decision
+    far, near = (interval.high, interval.low) if gate.above else (interval.low, interval.high)
+    if gate.is_passed_by(far):
+        return msgspec.structs.replace(decision, state=GateState.PASSED, reason="")
+    if within:
+        return msgspec.structs.replace(decision, reason="the interval reaches beyond the bound")
+    if not (near > 1 if gate.above else near < 1):
+        return msgspec.structs.replace(decision, reason="beyond the bound, but the interval holds no change")
+    if each.p_holm is not None and can_reject(each, tests) and each.p_holm > ALPHA:
+        reason = "beyond the bound, but the permutation test does not bear it out"
+        return msgspec.structs.replace(decision, reason=reason)
+    return msgspec.structs.replace(decision, state=GateState.FAILED, reason="")
+
+
+def _judge_lost(gate: Gate, lost: Lost) -> Decision:
+    """Nothing is decided where one run has no value; a guest that can no longer do it has failed."""
+    fails = lost.only_in == "old" and lost.reason.startswith("all ")
+    missing = "NEW" if lost.only_in == "old" else "OLD"
+    what = "value" if lost.metric else "such system"
+    return Decision(
+        gate=gate.text,
+        system=lost.system,
+        metric=gate.metric,
+        labels=lost.labels,
+        state=GateState.FAILED if fails else GateState.INCONCLUSIVE,
+        reason=f"{missing} has no {what}" + (f": {lost.reason}" if lost.reason else ""),
+    )

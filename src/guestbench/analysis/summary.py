@@ -9,13 +9,13 @@ Sources of the choices made here:
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
 import msgspec
 
 from guestbench.analysis.stability import find_concerns
-from guestbench.families.memory.findings import LEAST, add_derived_memory, holds
+from guestbench.families.memory.findings import LEAST, add_derived_memory
 from guestbench.families.surface.findings import add_derived_surface
 from guestbench.model import (
     Better,
@@ -60,8 +60,12 @@ COUNTED = (
 """The purposes that enter the statistics unless others are asked for: no warm-ups, no first boots."""
 
 
+UNTIMED = (Purpose.IMAGE, Purpose.MEMORY, Purpose.MEMORY_MIN)
 WORKING = (Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
 """Those of them in which a guest is given work."""
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+"""A metric and its labels, sorted by name."""
 
 
 def summarise(
@@ -74,24 +78,59 @@ def summarise(
     of whose boots succeeded gets one Summary of `boot.ready` with n = 0. Derived metrics are included. Of
     the search for the least RAM only its result is: the sizes tried are no sample of anything.
     """
-    groups: dict[tuple[str, Purpose], list[Record]] = {}
-    for record in sort_records(header, add_derived(header, records)):
-        groups.setdefault((record.trial.system, record.trial.purpose), []).append(record)
+    groups = group_trials(header, records, purposes)
     return tuple(
         summary
         for purpose in purposes
         for guest in header.guests
-        for together in _split_by_work(groups.get((guest.system.name, purpose), ()))
-        for summary in _summarise_system(header, guest.system.name, purpose, together)
+        for (system, reason, _), group in groups.items()
+        if (system, reason) == (guest.system.name, purpose)
+        for summary in _summarise_group(header, system, purpose, group)
     )
 
 
-def _split_by_work(records: Sequence[Record]) -> list[list[Record]]:
-    """The records apart by workload: that one piece of work fails says nothing of another."""
-    split: dict[str, list[Record]] = {}
-    for record in records:
-        split.setdefault(record.trial.workload, []).append(record)
-    return list(split.values())
+class Group(msgspec.Struct):
+    """The trials of one system, purpose and workload: that one piece of work fails says nothing of another.
+
+    `values` has those of successful trials, each with its block, by metric and labels; `passed` is those
+    trials, and `failed` the number of the others. A size that is not enough is an answer of the search for
+    the least RAM, and no failure; and of that search only the result is a value: the sizes tried are no
+    sample of anything. A system none of whose boots succeeded has `boot.ready` without a value.
+    """
+
+    values: dict[Key, list[tuple[int, int | float]]] = {}
+    passed: list[Record] = []
+    failed: int = 0
+
+
+def group_trials(
+    header: Header, records: Iterable[Record], purposes: Sequence[Purpose] = COUNTED
+) -> dict[tuple[str, Purpose, str], Group]:
+    """The trials of these purposes, what is derived of several included, in the order they were planned."""
+    groups: dict[tuple[str, Purpose, str], Group] = {}
+    for record in sort_records(header, add_derived(header, records)):
+        trial = record.trial
+        if trial.purpose not in purposes:
+            continue
+        group = groups.setdefault((trial.system, trial.purpose, trial.workload), Group())
+        searching = trial.purpose is Purpose.MEMORY_MIN
+        if not record.holds:
+            group.failed += not searching
+            continue
+        group.passed.append(record)
+        for sample in record.samples:
+            if not searching or sample.metric == LEAST:
+                key = to_key(sample.metric, sample.labels)
+                group.values.setdefault(key, []).append((trial.block, sample.value))
+    for (_, purpose, _), group in groups.items():
+        if group.failed and not group.passed and purpose not in (*UNTIMED, *WORKING):
+            group.values[READY, ()] = []
+    return groups
+
+
+def to_key(metric: str, labels: Mapping[str, str]) -> Key:
+    """A metric and its labels, as what values are looked up by."""
+    return metric, tuple(sorted(labels.items()))
 
 
 def find_summary(
@@ -114,15 +153,20 @@ def find_metric(header: Header, name: str) -> Metric:
     )
 
 
+def rank_metrics(header: Header) -> Callable[[str], int]:
+    """At which place of the run's metrics one stands; those that the run does not describe come last."""
+    rank = {metric.name: index for index, metric in enumerate(header.metrics)}
+    return lambda name: rank.get(name, len(rank))
+
+
 def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
     """The records in the order in which their trials were planned."""
     position = {trial.id: index for index, trial in enumerate(header.trials)}
-    return tuple(
-        sorted(
-            records,
-            key=lambda r: (position.get(r.trial.id, len(position)), r.trial.cycle, r.trial.id, r.started),
-        )
+    ordered = sorted(
+        records,
+        key=lambda r: (position.get(r.trial.id, len(position)), r.trial.cycle, r.trial.id, r.started),
     )
+    return Derived(ordered) if isinstance(records, Derived) else tuple(ordered)
 
 
 class Derived(tuple[Record, ...]):
@@ -223,27 +267,15 @@ def _add_above_floor(record: Record, floor: float) -> Record:
     return msgspec.structs.replace(record, samples=(*record.samples, *derived))
 
 
-def _summarise_system(
-    header: Header, system: str, purpose: Purpose, records: Sequence[Record]
-) -> list[Summary]:
-    ok = [record for record in records if holds(record.outcome)]
-    # A size that is not enough is an answer of the search, not a failure.
-    failed = 0 if purpose is Purpose.MEMORY_MIN else len(records) - len(ok)
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
-    for record in ok:
-        for sample in record.samples:
-            if purpose is Purpose.MEMORY_MIN and sample.metric != LEAST:
-                continue
-            groups.setdefault((sample.metric, tuple(sorted(sample.labels.items()))), []).append(sample.value)
-    timed = purpose not in (Purpose.IMAGE, Purpose.MEMORY, Purpose.MEMORY_MIN)
-    if failed and not ok and timed and purpose not in WORKING:
-        groups[(READY, ())] = []
-    rank = {metric.name: index for index, metric in enumerate(header.metrics)}
-    disturbed = _disturbances(ok) if timed and purpose not in WORKING else ()
+def _summarise_group(header: Header, system: str, purpose: Purpose, group: Group) -> list[Summary]:
+    rank = rank_metrics(header)
+    disturbed = _disturbances(group.passed) if purpose not in (*UNTIMED, *WORKING) else ()
     return [
-        _describe(system, metric, dict(labels), values, failed, purpose, disturbed)
+        _describe(
+            system, metric, dict(labels), [value for _, value in values], group.failed, purpose, disturbed
+        )
         for (metric, labels), values in sorted(
-            groups.items(), key=lambda item: (rank.get(item[0][0], len(rank)), item[0][0])
+            group.values.items(), key=lambda item: (rank(item[0][0]), item[0][0])
         )
     ]
 

@@ -196,3 +196,8 @@ class Record(Frozen, tag_field="kind", tag="record"):
     series: tuple[Series, ...] = ()
     gaps: tuple[Gap, ...] = ()
     work: tuple[WorkReport, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether its samples enter the statistics."""
+        return isinstance(self.outcome, Ok | Incomplete)

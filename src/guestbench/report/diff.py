@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from guestbench.analysis.diff import Change, Lost, RunDiff
+from guestbench.analysis.diff import Change, RunDiff
 from guestbench.analysis.diff_setting import Failed, find_mismatches
-from guestbench.analysis.gate import Decision, GateState
+from guestbench.analysis.gate import Decision, GateState, Lost
 from guestbench.errors import UsageError
 from guestbench.model import (
     Better,

@@ -10,11 +10,12 @@ from factories import boot_samples, make_guest, make_header, make_record, make_s
 
 from guestbench.analysis.claims import judge_claims
 from guestbench.analysis.compare import (
-    Sampled,
-    adjust,
+    Pair,
     compare,
     compare_run,
+    settle,
 )
+from guestbench.analysis.samples import Sampled
 from guestbench.model import (
     Claim,
     Crashed,
@@ -108,16 +109,17 @@ def test_many_comparisons_are_adjusted_for_one_another() -> None:
     slight = [x * (1.05 if n % 9 else 0.99) for n, x in enumerate(TEN)]
     alone = compare(blocks(slight), blocks(TEN))
     assert alone.verdict is Verdict.LARGER and alone.p is not None and 0.002 < alone.p < 0.05
-    together = adjust([alone] * 20)
-    assert all(each.p_holm is not None and each.p_holm > 0.05 for each in together)
-    assert {each.verdict for each in together} <= {Verdict.INCONCLUSIVE, Verdict.LARGER}
+    together = settle([Pair(alone, blocks(slight), blocks(TEN))] * 20)
+    assert all(each.found.p_holm is not None and each.found.p_holm > 0.05 for each in together)
+    assert {each.found.verdict for each in together} <= {Verdict.INCONCLUSIVE, Verdict.LARGER}
 
 
 def test_few_values_rest_on_the_interval_and_say_so() -> None:
     """Three boots of each, fifty times apart, would be called inconclusive."""
-    found = compare(blocks([1.0, 1.1, 1.05], 50), blocks([1.05, 1.0, 1.1]))
+    samples = blocks([1.0, 1.1, 1.05], 50), blocks([1.05, 1.0, 1.1])
+    found = compare(*samples)
     assert (found.verdict, found.reason) == (Verdict.LARGER, "by the interval alone")
-    assert adjust([found])[0].p_holm is None
+    assert settle([Pair(found, *samples)])[0].found.p_holm is None
 
 
 # --- a run ----------------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ from factories import make_image, make_run
 
 from golden import check_golden
 from guestbench.analysis import inference
-from guestbench.analysis.compare import Sampled
-from guestbench.analysis.diff import RunDiff, compare_samples, diff_runs
+from guestbench.analysis.compare import compare
+from guestbench.analysis.diff import RunDiff, diff_runs
 from guestbench.analysis.diff_setting import find_mismatches
 from guestbench.analysis.gate import GateState, parse_gate
+from guestbench.analysis.samples import Sampled
 from guestbench.model import (
     Accel,
     Crashed,
@@ -101,7 +102,7 @@ def test_large_runs_have_the_same_test() -> None:
     drawn = inference.paired_permutation_p(differences)
     assert inference.paired_permutation_p([*differences, 0.0]) == pytest.approx(drawn, abs=0.02)
     many = Sampled(values=tuple((0, math.exp(x)) for x in random.normal(0, 0.1, 1200)))
-    found = compare_samples(many, Sampled(values=tuple((n, 1.1 * x) for n, x in many.values)))
+    found = compare(Sampled(values=tuple((n, 1.1 * x) for n, x in many.values)), many, same_run=False)
     assert found.verdict is Verdict.LARGER and found.p is not None and 0 < found.p < 1e-9
 
 

@@ -15,10 +15,8 @@ from guestbench.model import (
     Frozen,
     Gap,
     Header,
-    Incomplete,
     MetricFamily,
     Ok,
-    Outcome,
     Provenance,
     Purpose,
     Record,
@@ -41,11 +39,6 @@ class Evidence(Frozen):
     boots: int
     passed: int
     reasons: tuple[tuple[str, int], ...]
-
-
-def holds(outcome: Outcome) -> bool:
-    """Whether the samples of a trial with this outcome enter the statistics."""
-    return isinstance(outcome, Ok | Incomplete)
 
 
 def find_least(header: Header, records: Sequence[Record], system: str) -> search.Minimum | None:
@@ -123,7 +116,7 @@ def _medians_by_state(records: Iterable[Record], floors: Sequence[str]) -> dict[
     for record in records:
         if record.trial.system in floors[:1] and record.trial.purpose is Purpose.MEMORY:
             for sample in record.samples:
-                if sample.metric == VMM and holds(record.outcome):
+                if sample.metric == VMM and record.holds:
                     values.setdefault(sample.labels.get("state", ""), []).append(sample.value)
     return {state: statistics.median(found) for state, found in values.items()}
 
@@ -135,7 +128,7 @@ def _derive(
     more: list[Sample] = []
     if last.get(trial.system) == trial.id and trial.memory_mib is not None:
         more.append(Sample(metric=LEAST, value=trial.memory_mib, provenance=Provenance.DERIVED))
-    if trial.purpose is Purpose.MEMORY and trial.system not in floors and holds(record.outcome):
+    if trial.purpose is Purpose.MEMORY and trial.system not in floors and record.holds:
         more += [
             Sample(
                 metric=VMM_ABOVE_FLOOR,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from guestbench.families.memory.findings import holds
 from guestbench.model import (
     Frozen,
     Header,
@@ -58,7 +57,7 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
     found: dict[tuple[str, Labels], dict[str, Cell]] = {}
     for purpose in (*SHOWN, Purpose.SURFACE_BOOT):
         for record in records:
-            if record.trial.purpose is purpose and holds(record.outcome):
+            if record.trial.purpose is purpose and record.holds:
                 for sample in record.samples:
                     if purpose in SHOWN or sample.metric == BASE_BITS:
                         key = (sample.metric, tuple(sorted(sample.labels.items())))
@@ -66,7 +65,7 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                         cells.setdefault(record.trial.system, _to_cell(record, sample))
     measured = {name for name, _ in found}
     for record in records:
-        if record.trial.purpose in SHOWN and holds(record.outcome):
+        if record.trial.purpose in SHOWN and record.holds:
             for gap in record.gaps:
                 if gap.metric not in measured and not gap.labels:
                     found.setdefault((gap.metric, ()), {})
@@ -102,7 +101,7 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels
     wanted = BASE if metric == BASE_BITS else metric
     for record in records:
         if record.trial.system == system and record.trial.purpose in (*SHOWN, Purpose.SURFACE_BOOT):
-            if not holds(record.outcome):
+            if not record.holds:
                 reason = reason or record.outcome.reason
             for gap in record.gaps:
                 if gap.metric == wanted and gap.labels in ({}, dict(labels)):
@@ -114,7 +113,7 @@ def add_derived_surface(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records with the randomised bits of the kernel's base added to each system's last fresh boot."""
     bases: dict[str, list[tuple[str, int]]] = {}
     for record in records:
-        if record.trial.purpose is Purpose.SURFACE_BOOT and holds(record.outcome):
+        if record.trial.purpose is Purpose.SURFACE_BOOT and record.holds:
             for sample in record.samples:
                 if sample.metric == BASE:
                     bases.setdefault(record.trial.system, []).append((record.trial.id, int(sample.value)))

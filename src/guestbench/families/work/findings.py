@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guestbench.analysis.summary import BUSY_SHARE, WORKING, find_summary
-from guestbench.families.memory.findings import holds
 from guestbench.model import (
     BootWork,
     Frozen,
@@ -116,7 +115,7 @@ def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:
     if system.work is None or workload.name not in system.workloads:
         return "its definition does not list this work"
     mine = [r for r in records if r.trial.system == system.name and r.trial.workload in ("", workload.name)]
-    failed = [record.outcome.reason for record in mine if not holds(record.outcome)]
+    failed = [record.outcome.reason for record in mine if not record.holds]
     if failed:
         return f"failed: {failed[0]}"
     gaps = [gap.reason for record in mine for gap in record.gaps if gap.metric == workload.metric]
