@@ -27,7 +27,7 @@ from typing import cast
 from guestbench.guest.watch import BootResult, watch_boot
 from guestbench.model import (
     Accel,
-    Family,
+    GuestFamily,
     Image,
     Kernel,
     Net,
@@ -57,7 +57,7 @@ def make_system(options: str, ready: str = READY, timeout_s: float = 60.0) -> Sy
     return System(
         name="calibration",
         title="The reference unikernel's kernel",
-        family=Family.UNIKERNEL,
+        family=GuestFamily.UNIKERNEL,
         boot=Kernel(cmdline=options),
         ready=ready,
         timeout_s=timeout_s,

@@ -21,7 +21,7 @@ import msgspec
 from factories import make_run
 
 from guestbench.host import process
-from guestbench.model import Header, Purpose, Record
+from guestbench.model import Header, Record
 from guestbench.run.store import STORE_NAME
 
 BOUND_S = 2.0
@@ -38,8 +38,8 @@ def write_run(folder: Path, size: int, seed: int) -> None:
 
 
 def _repeat_boots(records: tuple[Record, ...], size: int, rng: random.Random) -> Iterator[Record]:
-    boots = [record for record in records if record.trial.purpose is Purpose.BOOT]
-    others = [record for record in records if record.trial.purpose is not Purpose.BOOT]
+    boots = [record for record in records if record.trial.purpose == "boot"]
+    others = [record for record in records if record.trial.purpose != "boot"]
     yield from others[:size]
     systems = len({record.trial.system for record in boots})
     for number in range(size - len(others)):

@@ -17,7 +17,7 @@ from pathlib import Path
 from guestbench.families.memory.findings import find_least
 from guestbench.families.memory.section import show_least
 from guestbench.host import process
-from guestbench.model import Purpose, Record
+from guestbench.model import Record
 from guestbench.run.store import read_store
 
 
@@ -37,13 +37,13 @@ def ready_s(records: Sequence[Record]) -> float | None:
 def report(folder: Path) -> None:
     """Print the figures of the run in `folder`."""
     header, records = read_store(folder)
-    phase = [r for r in records if r.trial.purpose in (Purpose.MEMORY, Purpose.MEMORY_MIN)]
+    phase = [r for r in records if r.trial.purpose in ("memory", "memory-min")]
     print(f"memory phase: {span_s(phase):.0f} s, {len(phase)} boots, {header.accel.used}")
     for guest in header.guests:
         name = guest.system.name
         own = [r for r in phase if r.trial.system == name]
-        counted = [r for r in own if r.trial.purpose is Purpose.MEMORY]
-        searched = [r for r in own if r.trial.purpose is Purpose.MEMORY_MIN]
+        counted = [r for r in own if r.trial.purpose == "memory"]
+        searched = [r for r in own if r.trial.purpose == "memory-min"]
         ready = ready_s(counted)
         if not searched or ready is None:
             continue

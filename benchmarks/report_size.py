@@ -22,7 +22,7 @@ from factories import make_run
 
 from guestbench.definition.load import load_experiment
 from guestbench.host import process
-from guestbench.model import Header, Purpose, Record
+from guestbench.model import Header, Record
 from guestbench.run.store import STORE_NAME, read_store
 
 BOUND_S = 3.0
@@ -42,8 +42,8 @@ def make_large_run(size: int) -> tuple[Header, tuple[Record, ...]]:
 
 def _repeat_boots(records: tuple[Record, ...], size: int) -> Iterator[Record]:
     rng = random.Random(SEED)
-    boots = [record for record in records if record.trial.purpose is Purpose.BOOT]
-    others = [record for record in records if record.trial.purpose is not Purpose.BOOT]
+    boots = [record for record in records if record.trial.purpose == "boot"]
+    others = [record for record in records if record.trial.purpose != "boot"]
     yield from others
     systems = len({record.trial.system for record in boots})
     for number in range(size - len(others)):

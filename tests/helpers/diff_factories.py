@@ -12,18 +12,15 @@ from guestbench.analysis.gate import parse_gate
 from guestbench.model import (
     Better,
     Crashed,
-    Family,
+    GuestFamily,
     Header,
     Metric,
-    MetricFamily,
     Record,
     Sample,
 )
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
-RATE = Metric(
-    name="work.cpu", title="Primes", family=MetricFamily.WORK, unit="events/s", better=Better.HIGHER, help=""
-)
+RATE = Metric(name="work.cpu", title="Primes", family="work", unit="events/s", better=Better.HIGHER, help="")
 replace = msgspec.structs.replace
 
 Run = tuple[Header, tuple[Record, ...]]
@@ -34,7 +31,7 @@ def make_boots(times: Mapping[str, Sequence[float]], run: str = "old") -> Run:
     names = list(times)
     cycles = max(map(len, times.values()))
     trials = [t for t in make_trials(names, cycles, images=False) if t.cycle <= len(times[t.system])]
-    families = {name: Family.FLOOR if name == "floor" else Family.UNIKERNEL for name in names}
+    families = {name: GuestFamily.FLOOR if name == "floor" else GuestFamily.UNIKERNEL for name in names}
     header = make_header([make_guest(make_system(name, family=families[name])) for name in names], trials)
     records = []
     for trial in trials:

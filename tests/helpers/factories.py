@@ -18,22 +18,20 @@ from guestbench.model import (
     Disk,
     DiskFormat,
     Experiment,
-    Family,
     Guest,
+    GuestFamily,
     Header,
     Host,
     Image,
     Kernel,
     Mark,
     Metric,
-    MetricFamily,
     Milestone,
     Ok,
     Origin,
     Outcome,
     Platform,
     Provision,
-    Purpose,
     Record,
     Role,
     Sample,
@@ -46,7 +44,7 @@ HOST_DIGEST = "5f2c9e7d1a3b4c60"
 SEED = 20240117
 
 BOOT_METRICS = tuple(
-    Metric(name=name, title=title, family=MetricFamily.BOOT, unit="s", better=Better.LOWER, help=help_text)
+    Metric(name=name, title=title, family="boot", unit="s", better=Better.LOWER, help=help_text)
     for name, title, help_text in (
         ("boot.ready", "Boot time", "From the exec of the VMM to the byte that completes the ready marker."),
         ("boot.mark", "Milestone", "From the exec of the VMM to the milestone; label mark=NAME."),
@@ -58,7 +56,7 @@ IMAGE_METRICS = tuple(
     Metric(
         name=f"image.{name}",
         title=title,
-        family=MetricFamily.IMAGE,
+        family="image",
         unit="bytes",
         better=Better.LOWER,
         help=help_text,
@@ -88,7 +86,7 @@ def make_system(
     name: str,
     *,
     title: str = "",
-    family: Family = Family.LINUX,
+    family: GuestFamily = GuestFamily.LINUX,
     boot: Boot | None = None,
     ready: str = "login: ",
     milestones: Mapping[str, str] | None = None,
@@ -135,17 +133,17 @@ def make_trials(
     names: Sequence[str], cycles: int, warmups: int = 0, first: Sequence[str] = (), images: bool = True
 ) -> tuple[Trial, ...]:
     """Trials in the plan's order; the blocks rotate the systems."""
-    plan: list[tuple[str, Purpose, int, int]] = []
+    plan: list[tuple[str, str, int, int]] = []
     if images:
-        plan += [(name, Purpose.IMAGE, 0, 1) for name in names]
-    plan += [(name, Purpose.FIRST_BOOT, 0, 1) for name in first]
-    plan += [(name, Purpose.WARMUP, 0, cycle) for cycle in range(1, warmups + 1) for name in names]
+        plan += [(name, "image", 0, 1) for name in names]
+    plan += [(name, "first-boot", 0, 1) for name in first]
+    plan += [(name, "warmup", 0, cycle) for cycle in range(1, warmups + 1) for name in names]
     for cycle in range(1, cycles + 1):
         turn = cycle % len(names) if names else 0
-        plan += [(name, Purpose.BOOT, cycle, cycle) for name in (*names[turn:], *names[:turn])]
+        plan += [(name, "boot", cycle, cycle) for name in (*names[turn:], *names[:turn])]
     return tuple(
         Trial(
-            id=f"{number:03}-{purpose.value}-{name}-{cycle}",
+            id=f"{number:03}-{purpose}-{name}-{cycle}",
             system=name,
             purpose=purpose,
             block=block,
@@ -178,7 +176,7 @@ def make_header(
             title=title,
             systems=tuple(guest.system.name for guest in guests),
             optional=tuple(a.system for a in absent),
-            metrics=(MetricFamily.IMAGE, MetricFamily.BOOT),
+            metrics=("image", "boot"),
             cycles=cycles,
             warmups=warmups,
             seed=SEED,
@@ -351,7 +349,7 @@ def _make_guests() -> tuple[Guest, ...]:
     floor = make_system(
         "floor",
         title="Null guest",
-        family=Family.FLOOR,
+        family=GuestFamily.FLOOR,
         ready="[floor ready]",
         milestones=_MARKS["floor"],
         timeout_s=10,
@@ -402,7 +400,7 @@ def _make_guests() -> tuple[Guest, ...]:
 
 def _make_run_record(trial: Trial, guest: Guest, number: int) -> Record:
     started = f"2024-01-17T{10 + number // 60:02}:{number % 60:02}:00.000+00:00"
-    if trial.purpose is Purpose.IMAGE:
+    if trial.purpose == "image":
         samples = [Sample(metric=f"image.{k}", value=v) for k, v in _IMAGE[trial.system].items()]
         if len(guest.pristine) > 1:
             samples += [
@@ -411,25 +409,23 @@ def _make_run_record(trial: Trial, guest: Guest, number: int) -> Record:
             ]
         digests = {role: image.sha256 for role, image in guest.pristine.items()}
         return make_record(trial, samples, images=digests, started=started)
-    images = guest.pristine if trial.purpose is Purpose.FIRST_BOOT else guest.images
+    images = guest.pristine if trial.purpose == "first-boot" else guest.images
     argv = (*_ARGV_COMMON, *_own_options(guest.system.boot, images))
-    ready = _READY[trial.system][trial.cycle - 1] * {Purpose.FIRST_BOOT: 1.18, Purpose.WARMUP: 1.04}.get(
-        trial.purpose, 1
-    )
+    ready = _READY[trial.system][trial.cycle - 1] * {"first-boot": 1.18, "warmup": 1.04}.get(trial.purpose, 1)
     marks = {
         mark: round(0.0712 + trial.cycle % 4 / 5000, 6)
         if mark == "firmware"
         else round(ready * _WAY[mark], 6)
         for mark in _MARKS[trial.system]
     }
-    busy = (trial.system, trial.cycle) == _BUSY and trial.purpose is Purpose.BOOT
+    busy = (trial.system, trial.cycle) == _BUSY and trial.purpose == "boot"
     conditions = Conditions(
         load_1m=round(1.0 + number % 7 / 50, 2), cpu_others=0.47 if busy else 0.013, cpu_steal=0.002
     )
     digests = {role: image.sha256 for role, image in images.items()}
     folder = f"trials/{trial.id}"
     artifacts = {"serial": f"{folder}/serial.log", "timing": f"{folder}/timing.jsonl"}
-    if (trial.system, trial.cycle) == _FAILED and trial.purpose is Purpose.BOOT:
+    if (trial.system, trial.cycle) == _FAILED and trial.purpose == "boot":
         return make_record(
             trial,
             outcome=Crashed(reason=HOSTILE_REASON),

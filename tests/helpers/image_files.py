@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from guestbench.model import (
     Disk,
     DiskFormat,
-    Family,
+    GuestFamily,
     Kernel,
     Provision,
     System,
@@ -32,7 +32,7 @@ UNIKERNEL = (Load(4, b"r" * 64), Load(5, b"x" * 300), Load(6, b"w" * 40, zeros=1
 
 
 def system(
-    boot: Kernel | Disk, family: Family = Family.UNIKERNEL, provision: Provision | None = None
+    boot: Kernel | Disk, family: GuestFamily = GuestFamily.UNIKERNEL, provision: Provision | None = None
 ) -> System:
     """A system that boots so."""
     return System(
@@ -47,8 +47,8 @@ def system(
 
 
 KERNEL = system(Kernel())
-RAW_DISK = system(Disk(format=DiskFormat.RAW), Family.LINUX)
-QCOW2_DISK = system(Disk(), Family.LINUX)
+RAW_DISK = system(Disk(format=DiskFormat.RAW), GuestFamily.LINUX)
+QCOW2_DISK = system(Disk(), GuestFamily.LINUX)
 
 
 def multiboot_header(flags: int = 0, *addresses: int) -> bytes:

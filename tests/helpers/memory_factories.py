@@ -12,19 +12,17 @@ from guestbench.families.memory.probe import AT_WORK
 from guestbench.model import (
     Command,
     Crashed,
-    Family,
     Gap,
     Guest,
+    GuestFamily,
     Header,
     Incomplete,
     Login,
     MemoryPlan,
     MemoryPolicy,
-    MetricFamily,
     Ok,
     Outcome,
     OwnWork,
-    Purpose,
     Record,
     Sample,
     Series,
@@ -73,13 +71,11 @@ def make_memory_run() -> tuple[Header, tuple[Record, ...]]:
     names = [guest.system.name for guest in guests]
     trials = _memory_trials(names)
     header = make_header(guests, trials, title="Memory of four systems", cycles=1, warmups=0)
-    experiment = msgspec.structs.replace(
-        header.experiment, metrics=(MetricFamily.MEMORY,), memory=MemoryPlan(cycles=2)
-    )
+    experiment = msgspec.structs.replace(header.experiment, metrics=("memory",), memory=MemoryPlan(cycles=2))
     header = msgspec.structs.replace(
         header,
         experiment=experiment,
-        metrics=find_metrics((MetricFamily.MEMORY,)),
+        metrics=find_metrics(("memory",)),
         memory_policy=MemoryPolicy(huge_pages="madvise", shmem_huge_pages="never", ksm="0", swap_mib=0),
     )
     counted = [_count(trial, guests) for trial in trials]
@@ -89,9 +85,9 @@ def make_memory_run() -> tuple[Header, tuple[Record, ...]]:
 def _systems() -> tuple[System, ...]:
     replace = msgspec.structs.replace
     linux = make_system("linux-minimal", title="Debian's cloud kernel with busybox")
-    unikernel = make_system("unikernel", family=Family.UNIKERNEL, ready="[init done]")
+    unikernel = make_system("unikernel", family=GuestFamily.UNIKERNEL, ready="[init done]")
     return (
-        make_system("floor", title="Null guest", family=Family.FLOOR, ready="[floor ready]"),
+        make_system("floor", title="Null guest", family=GuestFamily.FLOOR, ready="[floor ready]"),
         replace(linux, login=Login(user="root"), load=Command(command="stress", help="a program of 64 MiB")),
         replace(unikernel, load=OwnWork(end="[run done]", help="its own benchmark | <b>of commits</b>")),
         make_system("broken", title="A guest that dies"),
@@ -104,7 +100,7 @@ def _memory_trials(names: Sequence[str]) -> tuple[Trial, ...]:
         msgspec.structs.replace(
             trial,
             id=trial.id.replace("boot", "memory"),
-            purpose=Purpose.MEMORY,
+            purpose="memory",
             block=0,
         )
         for trial in trials
@@ -197,7 +193,7 @@ def _search(system: str) -> list[Record]:
             trial = Trial(
                 id=f"memory-min-{system}-{size}M-{cycle}",
                 system=system,
-                purpose=Purpose.MEMORY_MIN,
+                purpose="memory-min",
                 block=0,
                 cycle=cycle,
                 definition="",

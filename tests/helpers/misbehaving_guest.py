@@ -6,7 +6,7 @@ from pathlib import Path
 
 from guestbench.host import process
 from guestbench.model import (
-    Family,
+    GuestFamily,
     Image,
     Kernel,
     Role,
@@ -20,7 +20,7 @@ PLACES = rb"text=0x(\w+)-0x(\w+) wx=0x(\w+) data=0x(\w+) stack=0x(\w+)-0x(\w+)\r
 SYSTEM = System(
     name="misbehaves",
     title="A guest that misbehaves on purpose",
-    family=Family.UNIKERNEL,
+    family=GuestFamily.UNIKERNEL,
     boot=Kernel(),
     ready="[ready]",
     timeout_s=20.0,

@@ -12,8 +12,8 @@ from guestbench.model import (
     AccelChoice,
     Experiment,
     FailurePattern,
-    Family,
     Guest,
+    GuestFamily,
     Header,
     Host,
     Image,
@@ -61,7 +61,7 @@ def make_system(name: str = "tiny", **fields: object) -> System:
     """A unikernel-like system with a milestone and a failure pattern."""
     defaults: dict[str, object] = {
         "title": f"The {name} guest",
-        "family": Family.UNIKERNEL,
+        "family": GuestFamily.UNIKERNEL,
         "boot": Kernel(),
         "ready": "[init done]",
         "timeout_s": 10.0,

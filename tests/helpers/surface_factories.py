@@ -10,13 +10,11 @@ from factories import HOSTILE_REASON, make_guest, make_header, make_record, make
 from guestbench.families import find_metrics
 from guestbench.model import (
     Crashed,
-    Family,
     Gap,
+    GuestFamily,
     Header,
-    MetricFamily,
     Outcome,
     Provenance,
-    Purpose,
     Record,
     Sample,
     Trial,
@@ -29,20 +27,20 @@ def make_surface_run() -> tuple[Header, tuple[Record, ...]]:
     """A finished run: a Linux, a unikernel, and a guest that never got ready and says hostile things."""
     guests = (
         make_guest(make_system("linux")),
-        make_guest(make_system("unikernel", family=Family.UNIKERNEL, ready="[init done]")),
+        make_guest(make_system("unikernel", family=GuestFamily.UNIKERNEL, ready="[init done]")),
         make_guest(make_system("broken", title="A guest that dies")),
     )
     records = (*_linux(), *_unikernel(), *_broken())
     trials = tuple(record.trial for record in records)
     header = make_header(guests, trials, title="Attack surface of three systems", cycles=1, warmups=0)
-    experiment = msgspec.structs.replace(header.experiment, metrics=(MetricFamily.SURFACE,))
-    metrics = find_metrics((MetricFamily.SURFACE,))
+    experiment = msgspec.structs.replace(header.experiment, metrics=("surface",))
+    metrics = find_metrics(("surface",))
     return msgspec.structs.replace(header, experiment=experiment, metrics=metrics), records
 
 
 def _record(
     system: str,
-    purpose: Purpose,
+    purpose: str,
     samples: Sequence[Sample] = (),
     gaps: Sequence[Gap] = (),
     *,
@@ -96,12 +94,12 @@ def _linux() -> tuple[Record, ...]:
     )
     image = (sample("packages", 294, "inspect-disk"), sample("suid", 99, "inspect-disk"))
     boots = [
-        _record("linux", Purpose.SURFACE_BOOT, [sample("text_base", base)], cycle=number)
+        _record("linux", "surface-boot", [sample("text_base", base)], cycle=number)
         for number, base in enumerate((0xFFFFAB400000, 0xFFFF86A00000, 0xFFFF86A00000), 1)
     ]
     return (
-        _record("linux", Purpose.SURFACE_IMAGE, image),
-        _record("linux", Purpose.SURFACE, live, gaps),
+        _record("linux", "surface-image", image),
+        _record("linux", "surface", live, gaps),
         *boots,
     )
 
@@ -120,11 +118,11 @@ def _unikernel() -> tuple[Record, ...]:
     derived = sample("syscalls", 0, "inspect-kernel", "code that sets LSTAR: 0")
     image = (msgspec.structs.replace(derived, provenance=Provenance.DERIVED),)
     return (
-        _record("unikernel", Purpose.SURFACE_IMAGE, image, [gap("packages", "the image holds no files")]),
-        _record("unikernel", Purpose.SURFACE, live, [gap("open_udp", "the scan took too long")]),
-        _record("unikernel", Purpose.SURFACE_BOOT, (), [gap("text_base", "unknown: paging is off")]),
+        _record("unikernel", "surface-image", image, [gap("packages", "the image holds no files")]),
+        _record("unikernel", "surface", live, [gap("open_udp", "the scan took too long")]),
+        _record("unikernel", "surface-boot", (), [gap("text_base", "unknown: paging is off")]),
     )
 
 
 def _broken() -> tuple[Record, ...]:
-    return (_record("broken", Purpose.SURFACE, outcome=Crashed(reason=HOSTILE_REASON)),)
+    return (_record("broken", "surface", outcome=Crashed(reason=HOSTILE_REASON)),)

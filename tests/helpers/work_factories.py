@@ -14,18 +14,16 @@ from guestbench.model import (
     BootWork,
     Crashed,
     Experiment,
-    Family,
     Gap,
     Guest,
+    GuestFamily,
     Header,
     ImageWork,
     Incomplete,
     Kit,
     KitWork,
     Mark,
-    MetricFamily,
     Outcome,
-    Purpose,
     Record,
     Sample,
     Service,
@@ -147,7 +145,7 @@ def make_work_systems() -> tuple[System, ...]:
     replace = msgspec.structs.replace
     services = (Service.ECHO, Service.DISCARD)
     return (
-        make_system("floor", title="Null guest", family=Family.FLOOR, ready="[floor ready]"),
+        make_system("floor", title="Null guest", family=GuestFamily.FLOOR, ready="[floor ready]"),
         replace(
             make_system("debian", title="A guest with a shell"),
             work=ShellWork(),
@@ -160,7 +158,7 @@ def make_work_systems() -> tuple[System, ...]:
             services=services,
         ),
         replace(
-            make_system("mirage", title="A unikernel", family=Family.UNIKERNEL, ready="[init done]"),
+            make_system("mirage", title="A unikernel", family=GuestFamily.UNIKERNEL, ready="[init done]"),
             work=ImageWork(),
             workloads=("merkle", "irmin"),
             services=services,
@@ -170,7 +168,7 @@ def make_work_systems() -> tuple[System, ...]:
 
 def make_work_header(systems: Sequence[System], kit: Kit | None, trials: Sequence[Trial] = ()) -> Header:
     """The header of a run of work and network."""
-    families = (MetricFamily.WORK, MetricFamily.NET)
+    families = ("work", "net")
     guests = tuple(map(make_guest, systems))
     header = make_header(guests, trials, title="Work of several systems", cycles=1, warmups=0)
     experiment = msgspec.structs.replace(header.experiment, metrics=families, work=WorkPlan(cycles=2))
@@ -194,7 +192,7 @@ def work_record(
     kit: Kit | None = None,
     workload: str = "",
     cycle: int = 1,
-    purpose: Purpose = Purpose.WORK,
+    purpose: str = "work",
     samples: Sequence[Sample] = (),
     gaps: Sequence[Gap] = (),
     outcome: Outcome | None = None,
@@ -254,9 +252,9 @@ def _network(cycle: int) -> list[Record]:
     missing = Gap(metric="net.goodput_out", reason="the system lists no chargen service")
     silent = TimedOut(reason="no '[serve ready]' within 60 s; last line: Run /guestwork as init process")
     return [
-        work_record("debian", purpose=Purpose.NET, cycle=cycle, samples=debian, gaps=[late]),
-        work_record("linux-app", purpose=Purpose.NET, cycle=cycle, outcome=silent),
-        work_record("mirage", purpose=Purpose.NET, cycle=cycle, samples=mirage, gaps=[missing]),
+        work_record("debian", purpose="net", cycle=cycle, samples=debian, gaps=[late]),
+        work_record("linux-app", purpose="net", cycle=cycle, outcome=silent),
+        work_record("mirage", purpose="net", cycle=cycle, samples=mirage, gaps=[missing]),
     ]
 
 
@@ -269,7 +267,7 @@ def _checks(cycle: int) -> list[Record]:
     }
     return [
         work_record(
-            "debian", purpose=Purpose.CROSS_CHECK, workload=tool, cycle=cycle,
+            "debian", purpose="cross-check", workload=tool, cycle=cycle,
             samples=[Sample(metric=f"check.{tool.replace('-', '_')}", value=value)],
         )
         for tool, value in figures.items()
@@ -279,7 +277,7 @@ def _checks(cycle: int) -> list[Record]:
 def make_experiment(**fields: object) -> Experiment:
     """An experiment of work and network with these settings of its WorkPlan."""
     return Experiment(
-        name="work", title="Work", systems=("debian",), metrics=(MetricFamily.WORK, MetricFamily.NET),
+        name="work", title="Work", systems=("debian",), metrics=("work", "net"),
         work=WorkPlan(**fields),  # type: ignore[arg-type]
     )  # fmt: skip
 

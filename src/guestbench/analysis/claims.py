@@ -13,16 +13,15 @@ from guestbench.analysis.samples import Sampled, Samples, collect
 from guestbench.analysis.summary import COUNTED, Key, add_derived, sort_records, to_key
 from guestbench.model import (
     Claim,
-    Family,
+    GuestFamily,
     Header,
     Interval,
     Judgement,
-    Purpose,
     Record,
     Ruling,
 )
 
-PURPOSES = (*COUNTED, Purpose.SURFACE_IMAGE, Purpose.SURFACE)
+PURPOSES = (*COUNTED, "surface-image", "surface")
 
 
 def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, ...]:
@@ -40,9 +39,9 @@ def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, 
 
 
 def _find_systems(header: Header, claim: Claim) -> Sequence[str]:
-    if claim.system != Family.UNIKERNEL:
+    if claim.system != GuestFamily.UNIKERNEL:
         return [claim.system]
-    found = [g.system.name for g in header.guests if g.system.family is Family.UNIKERNEL]
+    found = [g.system.name for g in header.guests if g.system.family is GuestFamily.UNIKERNEL]
     return found or [claim.system]
 
 

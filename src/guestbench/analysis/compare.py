@@ -25,7 +25,7 @@ from guestbench.families.memory.findings import LEAST
 from guestbench.families.work.findings import find_work
 from guestbench.model import (
     Comparison,
-    Family,
+    GuestFamily,
     Header,
     Interval,
     Method,
@@ -260,7 +260,7 @@ def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, 
     Work is compared where it was the same work. Empty where the run has no baseline.
     """
     baseline = header.experiment.baseline
-    others = [g.system.name for g in header.guests if g.system.family is not Family.FLOOR]
+    others = [g.system.name for g in header.guests if g.system.family is not GuestFamily.FLOOR]
     if baseline not in others:
         return ()
     ordered = sort_records(header, add_derived(header, records))

@@ -37,8 +37,8 @@ from guestbench.errors import UsageError
 from guestbench.model import (
     Better,
     Comparison,
-    Family,
     Frozen,
+    GuestFamily,
     Header,
     Record,
 )
@@ -83,7 +83,7 @@ class _Side:
     def __init__(self, header: Header, records: Sequence[Record]) -> None:
         self.header = header
         self.records = sort_records(header, add_derived(header, records))
-        self.floors = {g.system.name for g in header.guests if g.system.family is Family.FLOOR}
+        self.floors = {g.system.name for g in header.guests if g.system.family is GuestFamily.FLOOR}
         self.samples = collect(header, self.records)
 
 

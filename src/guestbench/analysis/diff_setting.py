@@ -11,9 +11,7 @@ from guestbench.model import (
     Frozen,
     Guest,
     Header,
-    MetricFamily,
     Outcome,
-    Purpose,
     Record,
     Vmm,
 )
@@ -49,7 +47,7 @@ class Failed(Frozen):
 
     run: str
     system: str
-    purpose: Purpose
+    purpose: str
     outcome: Outcome
     n: int
     of: int
@@ -109,12 +107,12 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "CPUs", str(platform.cpus)
     yield "network", platform.net.value
     yield "options of the VMM", " ".join(platform.extra) or "none"
-    if MetricFamily.MEMORY in families:
+    if "memory" in families:
         yield "time until idle", f"{header.experiment.memory.settle_s:g} s"
         if header.memory_policy is not None:
             policy = header.memory_policy
             yield "huge pages", f"{policy.huge_pages or 'none'}, {policy.shmem_huge_pages or 'none'}"
-    if MetricFamily.NET in families:
+    if "net" in families:
         yield "bytes of a TCP transfer", f"{header.experiment.work.transfer_mib} MiB"
 
 
@@ -154,7 +152,7 @@ def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tupl
     """The last of each piece of work that each system finished and told of."""
     works = {work.workload.name: work.workload for work in (header.kit.works if header.kit else ())}
     for record in records:
-        if record.trial.purpose is not Purpose.WORK or not record.holds:
+        if record.trial.purpose != "work" or not record.holds:
             continue
         for report in record.work:
             workload = works.get(report.workload)

@@ -10,10 +10,8 @@ from guestbench.model import (
     Frozen,
     Guest,
     Header,
-    MetricFamily,
     Ok,
     Outcome,
-    Purpose,
     Record,
     Vmm,
 )
@@ -35,7 +33,7 @@ class FailureGroup(Frozen):
     """Trials of one system and purpose that failed in the same way; `of` is how many were tried."""
 
     system: str
-    purpose: Purpose
+    purpose: str
     outcome: Outcome
     of: int
     records: tuple[Record, ...]
@@ -48,7 +46,7 @@ def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[Con
         seen = [
             record.conditions
             for record in records
-            if record.trial.system == guest.system.name and record.trial.purpose is Purpose.BOOT
+            if record.trial.system == guest.system.name and record.trial.purpose == "boot"
         ]
         if seen:
             found.append(
@@ -70,9 +68,9 @@ def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
 
     A memory size that is not enough is no failure.
     """
-    groups: dict[tuple[str, Purpose, type[Outcome], str], list[Record]] = {}
+    groups: dict[tuple[str, str, type[Outcome], str], list[Record]] = {}
     for record in records:
-        if not isinstance(record.outcome, Ok) and record.trial.purpose is not Purpose.MEMORY_MIN:
+        if not isinstance(record.outcome, Ok) and record.trial.purpose != "memory-min":
             key = (record.trial.system, record.trial.purpose, type(record.outcome), record.outcome.reason)
             groups.setdefault(key, []).append(record)
     return tuple(
@@ -80,7 +78,7 @@ def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
             system=system,
             purpose=purpose,
             outcome=members[0].outcome,
-            of=sum(r.trial.system == system and r.trial.purpose is purpose for r in records),
+            of=sum(r.trial.system == system and r.trial.purpose == purpose for r in records),
             records=tuple(members),
         )
         for (system, purpose, _, _), members in groups.items()
@@ -109,7 +107,7 @@ def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
 def _find_memory_notices(header: Header) -> tuple[str, ...]:
     """Settings of the host's kernel under which memory figures do not mean what they seem to."""
     policy = header.memory_policy
-    if policy is None or MetricFamily.MEMORY not in header.experiment.metrics:
+    if policy is None or "memory" not in header.experiment.metrics:
         return ()
     huge = policy.shmem_huge_pages
     coarse = (

@@ -19,14 +19,12 @@ from guestbench.families.memory.findings import LEAST, add_derived_memory
 from guestbench.families.surface.findings import add_derived_surface
 from guestbench.model import (
     Better,
-    Family,
+    GuestFamily,
     Header,
     Interval,
     Metric,
-    MetricFamily,
     Ok,
     Provenance,
-    Purpose,
     Record,
     Sample,
     Summary,
@@ -49,19 +47,19 @@ ABOVE_FLOOR = "boot.above_floor"
 """The one metric of boots that is derived here rather than measured by a probe."""
 
 COUNTED = (
-    Purpose.IMAGE,
-    Purpose.BOOT,
-    Purpose.MEMORY,
-    Purpose.MEMORY_MIN,
-    Purpose.WORK,
-    Purpose.NET,
-    Purpose.CROSS_CHECK,
+    "image",
+    "boot",
+    "memory",
+    "memory-min",
+    "work",
+    "net",
+    "cross-check",
 )
 """The purposes that enter the statistics unless others are asked for: no warm-ups, no first boots."""
 
 
-UNTIMED = (Purpose.IMAGE, Purpose.MEMORY, Purpose.MEMORY_MIN)
-WORKING = (Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+UNTIMED = ("image", "memory", "memory-min")
+WORKING = ("work", "net", "cross-check")
 """Those of them in which a guest is given work."""
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -69,7 +67,7 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def summarise(
-    header: Header, records: Iterable[Record], purposes: Sequence[Purpose] = COUNTED
+    header: Header, records: Iterable[Record], purposes: Sequence[str] = COUNTED
 ) -> tuple[Summary, ...]:
     """One Summary per system, metric and labels, in the order of the header's systems and metrics.
 
@@ -104,16 +102,16 @@ class Group(msgspec.Struct):
 
 
 def group_trials(
-    header: Header, records: Iterable[Record], purposes: Sequence[Purpose] = COUNTED
-) -> dict[tuple[str, Purpose, str], Group]:
+    header: Header, records: Iterable[Record], purposes: Sequence[str] = COUNTED
+) -> dict[tuple[str, str, str], Group]:
     """The trials of these purposes, what is derived of several included, in the order they were planned."""
-    groups: dict[tuple[str, Purpose, str], Group] = {}
+    groups: dict[tuple[str, str, str], Group] = {}
     for record in sort_records(header, add_derived(header, records)):
         trial = record.trial
         if trial.purpose not in purposes:
             continue
         group = groups.setdefault((trial.system, trial.purpose, trial.workload), Group())
-        searching = trial.purpose is Purpose.MEMORY_MIN
+        searching = trial.purpose == "memory-min"
         if not record.holds:
             group.failed += not searching
             continue
@@ -147,9 +145,8 @@ def find_metric(header: Header, name: str) -> Metric:
     """The run's row for a metric; a name the run does not describe gets a row without a unit."""
     known = {metric.name: metric for metric in header.metrics}
     prefix = name.partition(".")[0]
-    family = MetricFamily(prefix) if prefix in tuple(MetricFamily) else MetricFamily.BOOT
     return known.get(name) or Metric(
-        name=name, title=name, family=family, unit="", better=Better.NEITHER, help=""
+        name=name, title=name, family=prefix, unit="", better=Better.NEITHER, help=""
     )
 
 
@@ -188,10 +185,10 @@ def add_derived(header: Header, records: Iterable[Record]) -> Derived:
     floor = floor_median(header, given)
     if floor is None:
         return Derived(given)
-    floors = {guest.system.name for guest in header.guests if guest.system.family is Family.FLOOR}
+    floors = {guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR}
     return Derived(
         _add_above_floor(record, floor)
-        if record.trial.purpose is Purpose.BOOT and record.trial.system not in floors
+        if record.trial.purpose == "boot" and record.trial.system not in floors
         else record
         for record in given
     )
@@ -201,12 +198,12 @@ def floor_median(header: Header, records: Iterable[Record]) -> float | None:
     """Median `boot.ready`, in seconds, of the first floor system that got ready at all; None without one."""
     given = tuple(records)
     for guest in header.guests:
-        if guest.system.family is not Family.FLOOR:
+        if guest.system.family is not GuestFamily.FLOOR:
             continue
         values = [
             sample.value
             for record in given
-            if _is(record, guest.system.name, Purpose.BOOT) and isinstance(record.outcome, Ok)
+            if _is(record, guest.system.name, "boot") and isinstance(record.outcome, Ok)
             for sample in record.samples
             if sample.metric == READY and not sample.labels
         ]
@@ -252,8 +249,8 @@ def variation(summary: Summary) -> float | None:
     return summary.sd / abs(summary.mean)
 
 
-def _is(record: Record, system: str, purpose: Purpose) -> bool:
-    return record.trial.system == system and record.trial.purpose is purpose
+def _is(record: Record, system: str, purpose: str) -> bool:
+    return record.trial.system == system and record.trial.purpose == purpose
 
 
 def _add_above_floor(record: Record, floor: float) -> Record:
@@ -267,7 +264,7 @@ def _add_above_floor(record: Record, floor: float) -> Record:
     return msgspec.structs.replace(record, samples=(*record.samples, *derived))
 
 
-def _summarise_group(header: Header, system: str, purpose: Purpose, group: Group) -> list[Summary]:
+def _summarise_group(header: Header, system: str, purpose: str, group: Group) -> list[Summary]:
     rank = rank_metrics(header)
     disturbed = _disturbances(group.passed) if purpose not in (*UNTIMED, *WORKING) else ()
     return [
@@ -286,7 +283,7 @@ def _describe(
     labels: dict[str, str],
     values: Sequence[float],
     failed: int,
-    purpose: Purpose,
+    purpose: str,
     disturbed: tuple[str, ...],
 ) -> Summary:
     # Between the two values nearest to the place, as most programs do it: type 7 of [Hyndman].
@@ -308,9 +305,9 @@ def _describe(
         lower_quartile=quartiles[0] if quartiles else None,
         upper_quartile=quartiles[2] if quartiles else None,
     )
-    if purpose is Purpose.IMAGE:
+    if purpose == "image":
         warnings = _image_warnings(summary)
-    elif purpose in (Purpose.MEMORY, Purpose.MEMORY_MIN):
+    elif purpose in ("memory", "memory-min"):
         warnings = _failure_warnings(summary)
     else:
         warnings = (*_boot_warnings(summary, purpose), *disturbed)
@@ -332,15 +329,15 @@ def _failure_warnings(summary: Summary) -> tuple[str, ...]:
     return ()
 
 
-def _boot_warnings(summary: Summary, purpose: Purpose) -> tuple[str, ...]:
+def _boot_warnings(summary: Summary, purpose: str) -> tuple[str, ...]:
     found = [*_failure_warnings(summary)]
-    if summary.n == 1 and purpose is Purpose.BOOT:
+    if summary.n == 1 and purpose == "boot":
         found.append("one value only: no spread and no interval; raise --cycles")
     cv = variation(summary)
     # A difference to the floor can be near 0, where a relative spread means nothing.
     if summary.metric != ABOVE_FLOOR and cv is not None and cv >= NOISY_CV:
         found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
-    if purpose is Purpose.BOOT:
+    if purpose == "boot":
         found += map(str, find_concerns(summary.values))
     return tuple(found)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from guestbench.errors import GateError, UsageError
-from guestbench.model import Better, Ok, Purpose
+from guestbench.model import Better, Ok
 from guestbench.report.formats import Format
 
 
@@ -46,7 +46,7 @@ def export(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
         )
     header, records = read_store(folder)
     content = render(header, records, wanted, better=Better.HIGHER if bigger else Better.LOWER)
-    failed = sum(r.trial.purpose is Purpose.BOOT and not isinstance(r.outcome, Ok) for r in records)
+    failed = sum(r.trial.purpose == "boot" and not isinstance(r.outcome, Ok) for r in records)
     if failed and wanted is Format.HYPERFINE:
         click.echo(f"note: {failed} failed boots have no place in this format", err=True)
     if output is None:

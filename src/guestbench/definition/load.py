@@ -22,9 +22,10 @@ from guestbench.definition.rules import (
     system_meanings,
 )
 from guestbench.errors import DefinitionError, UsageError
+from guestbench.families import list_families
 from guestbench.model import (
     Experiment,
-    Family,
+    GuestFamily,
     System,
     Workload,
 )
@@ -192,6 +193,7 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
         experiment,
         systems=_absolute(experiment.systems, base),
         optional=_absolute(experiment.optional, base),
+        metrics=experiment.metrics or tuple(family.name for family in list_families()),
     )
 
 
@@ -214,7 +216,7 @@ def _find_unknown_milestones(data: dict[str, object]) -> list[str]:
 
 def _find_strangers(data: dict[str, object], names: Collection[str]) -> tuple[str, ...]:
     """Mistakes in the names of systems that the experiment compares but does not measure."""
-    known = one_of("system of this experiment", (*names, Family.UNIKERNEL.value))
+    known = one_of("system of this experiment", (*names, GuestFamily.UNIKERNEL.value))
     baseline, claims = data.get("baseline"), data.get("claims")
     places = [("baseline", baseline)] if baseline else []
     for number, claim in enumerate(claims if isinstance(claims, list) else (), 1):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from guestbench.definition.decode import Meanings, Rule, quote, suggest
-from guestbench.model import MetricFamily
+from guestbench.families import list_families
 from guestbench.model.kinds import Kind
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,6 +42,7 @@ def meanings() -> dict[str, Rule]:
         Kind.CHECKSUM: one_of(Kind.CHECKSUM, ALGORITHMS),
         Kind.DEBIAN_PACKAGE: _package,
         Kind.ARGUMENT: _argument,
+        Kind.FAMILY: one_of(Kind.FAMILY, [family.name for family in list_families()]),
         Kind.METRIC: _metric,
         Kind.PRINTED_METRIC: one_of(Kind.PRINTED_METRIC, PRINTED_METRICS),
         Kind.MILESTONES: _milestones,
@@ -122,7 +123,7 @@ def _argument(value: str) -> Iterator[str]:
 
 
 def _metric(value: str) -> Iterator[str]:
-    families = tuple(family.value for family in MetricFamily)
+    families = tuple(family.name for family in list_families())
     if value.partition(".")[0] not in families or not value.partition(".")[2]:
         yield f"a metric is needed, such as boot.ready or image.file, found {quote(value)}"
 

@@ -15,12 +15,9 @@ from guestbench.guest.console import (
     watch,
 )
 from guestbench.model import (
-    Better,
     Crashed,
     Frozen,
     Mark,
-    Metric,
-    MetricFamily,
     Ok,
     Outcome,
     Sample,
@@ -34,43 +31,6 @@ FIRST_BYTE = "first byte"
 READY = "ready"
 EXIT_S = 2.0
 """How long a VMM may take to exit once it has closed the console."""
-
-METRICS = (
-    Metric(
-        name="boot.ready",
-        title="Boot time",
-        family=MetricFamily.BOOT,
-        unit="s",
-        better=Better.LOWER,
-        help="From the exec of the VMM to the byte that completes the ready marker on the serial console, "
-        "on the host's monotonic clock.",
-    ),
-    Metric(
-        name="boot.mark",
-        title="Milestone",
-        family=MetricFamily.BOOT,
-        unit="s",
-        better=Better.LOWER,
-        help="From the exec of the VMM to the byte that completes the milestone's text; label mark=NAME.",
-    ),
-    Metric(
-        name="boot.cpu",
-        title="CPU time to ready",
-        family=MetricFamily.BOOT,
-        unit="s",
-        better=Better.LOWER,
-        help="CPU time of the VMM process, all threads, user and system, when the ready marker arrived.",
-    ),
-    Metric(
-        name="boot.above_floor",
-        title="Boot time above the floor",
-        family=MetricFamily.BOOT,
-        unit="s",
-        better=Better.LOWER,
-        help="boot.ready less the median boot.ready of the floor in the same run: what the guest itself adds "
-        "to the VMM and its firmware.",
-    ),
-)
 
 
 class BootResult(Frozen):

@@ -26,7 +26,7 @@ from guestbench.images.source import (
 from guestbench.model import (
     Disk,
     DiskFormat,
-    Family,
+    GuestFamily,
     Role,
     System,
 )
@@ -140,10 +140,10 @@ def _check_elf(source: Source, *, multiboot: bool) -> None:
         elf.read_elf_at(source, wrapped_at)
 
 
-def _check_initrd(source: Source, family: Family) -> None:
+def _check_initrd(source: Source, family: GuestFamily) -> None:
     start = source.read_some(0, 16)
     # What a unikernel takes as its initrd is its own affair.
-    if family is Family.LINUX and not start.startswith(_ARCHIVES):
+    if family is GuestFamily.LINUX and not start.startswith(_ARCHIVES):
         raise unusable(source.path, "is not an initramfs: neither a cpio archive nor a compressed one")
 
 

@@ -11,6 +11,7 @@ from guestbench.model.base import Frozen
 from guestbench.model.kinds import (
     DISTINCT,
     NOT_EMPTY,
+    FamilyName,
     FileName,
     Kind,
     Line,
@@ -56,17 +57,6 @@ class Platform(Frozen):
     accel: Accel = Accel.AUTO
     net: Net = Net.USER
     extra: tuple[Line, ...] = ()
-
-
-class MetricFamily(StrEnum):
-    """Groups of metrics that are measured together; what `--metrics` chooses from."""
-
-    IMAGE = "image"
-    BOOT = "boot"
-    MEMORY = "memory"
-    SURFACE = "surface"
-    WORK = "work"
-    NET = "net"
 
 
 class MemoryPlan(Frozen):
@@ -120,15 +110,16 @@ class Experiment(Frozen):
     """What an `experiments/*.toml` file holds.
 
     `systems` and `optional` are names of the catalogue, or paths of folders with a `system.toml`;
-    an optional system whose image is missing is left out, and the report says so. The others are compared
-    with `baseline`, one of them; without it nothing is compared. `claims` are judged by what was found.
+    an optional system whose image is missing is left out, and the report says so. `metrics` are names of
+    families, all of them where a file names none. The others are compared with `baseline`, one of them;
+    without it nothing is compared. `claims` are judged by what was found.
     """
 
     name: FileName
     title: Line
     systems: Annotated[tuple[SystemReference, ...], NOT_EMPTY, DISTINCT]
     optional: Annotated[tuple[SystemReference, ...], DISTINCT] = ()
-    metrics: Annotated[tuple[MetricFamily, ...], NOT_EMPTY, DISTINCT] = tuple(MetricFamily)
+    metrics: Annotated[tuple[FamilyName, ...], NOT_EMPTY, DISTINCT] = ()
     cycles: Annotated[int, within(1, 100_000)] = 10
     warmups: Annotated[int, within(0, 100_000)] = 1
     seed: Annotated[int, within(0, LARGEST_INTEGER)] | None = None

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     CHECKSUM = "checksum algorithm"
     DEBIAN_PACKAGE = "Debian package"
     ARGUMENT = "argument"
+    FAMILY = "family of metrics"
     METRIC = "metric"
     PRINTED_METRIC = "metric that a guest can print"
     MILESTONES = "milestones"
@@ -57,6 +58,7 @@ Seconds = Annotated[float, of(Kind.SECONDS)]
 Argument = Annotated[str, of(Kind.ARGUMENT)]
 """A word that can be typed into a shell and stand in a kernel command line."""
 Url = Annotated[str, of(Kind.URL)]
+FamilyName = Annotated[str, of(Kind.FAMILY)]
 DebianPackage = Annotated[str, of(Kind.DEBIAN_PACKAGE)]
 WorkloadName = Annotated[str, of(Kind.WORKLOAD)]
 SystemReference = Annotated[str, of(Kind.SYSTEM)]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from enum import StrEnum
 
 from guestbench.model.base import Frozen
-from guestbench.model.experiment import MetricFamily
 from guestbench.model.system import Role
 from guestbench.model.work import WorkReport
 
 FORMAT_VERSION = 4
 """Version of the store's lines. Raised whenever an older reader would misread a newer store."""
+
+
+LabelSet = tuple[tuple[str, str], ...]
+"""Labels of a value with their values, in alphabetical order."""
 
 
 class Better(StrEnum):
@@ -22,18 +25,31 @@ class Better(StrEnum):
 
 
 class Metric(Frozen):
-    """A row of the metric table: a probe returns samples of it, a report prints its unit and help.
+    """A row of the metric table: it says all that others need to know of the metric.
 
-    `group` names the table of its family in which a report shows it, where the family has several.
+    `group` names the table of its family in which a report shows it, where the family has several. Systems
+    and runs are compared in it if it is `compared`: in its values with one of `compared_labels`, `()` being
+    those without labels, or in all of them where none is named. `exact` values do not scatter. `resolution`
+    is what the instrument can tell apart, in the metric's unit, 0 where that is not known. `headline` is
+    the title of its column in the headline and in the terminal's table, empty where it has none, `span`
+    what the summary calls it in a sentence on how far the systems lie apart; both are of the value with
+    `shown_labels`.
     """
 
     name: str
     title: str
-    family: MetricFamily
+    family: str
     unit: str
     better: Better
     help: str
     group: str = ""
+    compared: bool = False
+    compared_labels: tuple[LabelSet, ...] = ()
+    exact: bool = False
+    resolution: float = 0.0
+    headline: str = ""
+    span: str = ""
+    shown_labels: LabelSet = ()
 
 
 class Provenance(StrEnum):
@@ -42,29 +58,6 @@ class Provenance(StrEnum):
     MEASURED = "measured"
     DERIVED = "derived"
     DECLARED = "declared"
-
-
-class Purpose(StrEnum):
-    """What a trial is for. Only `boot` trials enter the boot statistics.
-
-    A `memory-min` trial asks whether a memory size is enough, so that its failure is an answer. Of the
-    attack surface, `surface-image` is what the images tell, `surface` what a running guest does, and
-    `surface-boot` only where a fresh boot has put things in memory. `work` has a workload done, `net` TCP
-    connections served, `cross-check` a known tool run.
-    """
-
-    IMAGE = "image"
-    FIRST_BOOT = "first-boot"
-    WARMUP = "warmup"
-    BOOT = "boot"
-    MEMORY = "memory"
-    MEMORY_MIN = "memory-min"
-    SURFACE_IMAGE = "surface-image"
-    SURFACE = "surface"
-    SURFACE_BOOT = "surface-boot"
-    WORK = "work"
-    NET = "net"
-    CROSS_CHECK = "cross-check"
 
 
 class Trial(Frozen):
@@ -78,7 +71,7 @@ class Trial(Frozen):
 
     id: str
     system: str
-    purpose: Purpose
+    purpose: str
     block: int
     cycle: int
     definition: str

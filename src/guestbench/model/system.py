@@ -26,7 +26,7 @@ SourceFolder = Annotated[str, of(Kind.SOURCE_FOLDER)]
 FileNames = Annotated[tuple[FileName, ...], DISTINCT]
 
 
-class Family(StrEnum):
+class GuestFamily(StrEnum):
     """The kinds of guest that a report tells apart."""
 
     UNIKERNEL = "unikernel"
@@ -326,7 +326,7 @@ class System(Frozen):
 
     name: FileName
     title: Line
-    family: Family
+    family: GuestFamily
     boot: Boot
     ready: Filled
     timeout_s: Seconds

@@ -140,7 +140,7 @@ def _find_notes(diff: RunDiff) -> Iterator[str]:
 
 
 def _tell_failed(failed: Failed) -> str:
-    how = f"{failed.n} of {failed.of} {failed.purpose.value} trials {show_outcome(failed.outcome)}"
+    how = f"{failed.n} of {failed.of} {failed.purpose} trials {show_outcome(failed.outcome)}"
     return f"failed: {failed.run}: {failed.system}: {how}: {failed.outcome.reason}"
 
 

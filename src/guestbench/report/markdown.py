@@ -36,7 +36,6 @@ from guestbench.families.work.findings import find_work
 from guestbench.model import (
     Header,
     Ok,
-    Purpose,
     Record,
     ShellWork,
     Summary,
@@ -116,8 +115,8 @@ def first_sentence(text: str) -> str:
 
 def _gather_results(header: Header, records: Sequence[Record], findings: Findings) -> dict[str, object]:
     summaries, steps = findings.summaries, findings.steps
-    planned = sum(trial.purpose is Purpose.BOOT for trial in header.trials)
-    boots = [record for record in records if record.trial.purpose is Purpose.BOOT]
+    planned = sum(trial.purpose == "boot" for trial in header.trials)
+    boots = [record for record in records if record.trial.purpose == "boot"]
     ready = sum(isinstance(record.outcome, Ok) for record in boots)
     rounded, exact = results.image_tables(header, records, summaries)
     systems = results.list_systems(header)
@@ -148,9 +147,7 @@ def _gather_results(header: Header, records: Sequence[Record], findings: Finding
         "boot_values": results.every_value(header, summaries, READY),
         "milestones": milestones,
         "floor_table": results.boot_times(header, summaries, ABOVE_FLOOR),
-        "first_table": results.first_boots(
-            header, summarise(header, records, (Purpose.FIRST_BOOT,)), summaries
-        ),
+        "first_table": results.first_boots(header, summarise(header, records, ("first-boot",)), summaries),
         "cpu_table": results.boot_times(header, summaries, results.CPU),
         "raw_table": results.raw_table(records),
         "confidence": f"{CONFIDENCE:.0%}",
@@ -243,7 +240,7 @@ def _gather_setting(header: Header, records: Sequence[Record]) -> dict[str, obje
         "settled": any(guest.images != guest.pristine for guest in header.guests),
         "emulated": setting.emulated(header),
         "repeat": shlex.join(("guestbench", *header.command)),
-        "blocks": len({trial.block for trial in header.trials if trial.purpose is Purpose.BOOT}),
+        "blocks": len({trial.block for trial in header.trials if trial.purpose == "boot"}),
     }
 
 
@@ -261,7 +258,7 @@ def _find_warnings(header: Header, summaries: Sequence[Summary]) -> list[tuple[M
 def _describe_failure(group: FailureGroup) -> Markdown:
     """An item of a list: who failed how often and why, how far the first got, and where its output is."""
     record, outcome = group.records[0], results.show_outcome(group.outcome)
-    kind = group.purpose.value.replace("-", " ")
+    kind = group.purpose.replace("-", " ")
     lines = [
         f"{code(group.system)}: {len(group.records)} of {group.of} {kind} trials {outcome}.",
         f"The reason: {code(group.outcome.reason, in_table=False)}",

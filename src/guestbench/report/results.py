@@ -13,15 +13,14 @@ from guestbench.analysis.summary import (
 )
 from guestbench.families.boot.milestones import Step
 from guestbench.model import (
-    Family,
     Frozen,
+    GuestFamily,
     Header,
     Interval,
     Metric,
     Ok,
     Outcome,
     Provenance,
-    Purpose,
     Record,
     Summary,
     System,
@@ -205,7 +204,7 @@ def image_tables(
     measured = {
         record.trial.system
         for record in records
-        if record.trial.purpose is Purpose.IMAGE and isinstance(record.outcome, Ok)
+        if record.trial.purpose == "image" and isinstance(record.outcome, Ok)
     }
     round_rows, exact_rows = [], []
     for name, labels in sorted(keys, key=lambda key: (order.get(key[0], len(order)), key[0])):
@@ -237,7 +236,7 @@ def raw_table(records: Sequence[Record]) -> Table:
             (
                 code(record.trial.id),
                 code(record.trial.system),
-                record.trial.purpose.value,
+                record.trial.purpose,
                 outcome_name(record.outcome),
                 str(number),
                 str(record.trial.block or NOTHING),
@@ -279,7 +278,7 @@ class Span(Frozen):
 
 def find_spans(header: Header, summaries: Sequence[Summary]) -> tuple[Span, ...]:
     """How far the systems lie apart in each of `SPANS`, floors left out; for two systems or more."""
-    systems = [system.name for system in list_systems(header) if system.family is not Family.FLOOR]
+    systems = [system.name for system in list_systems(header) if system.family is not GuestFamily.FLOOR]
     found = []
     for metric, labels, what in SPANS:
         named = (find_summary(summaries, name, metric, labels) for name in systems)

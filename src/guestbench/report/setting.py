@@ -18,7 +18,6 @@ from guestbench.model import (
     Kernel,
     MemoryPolicy,
     Net,
-    Purpose,
     Record,
     Role,
 )
@@ -112,7 +111,7 @@ def order_table(records: Sequence[Record]) -> Table:
     """The blocks in the order they were run, each with its systems in the order they were booted."""
     blocks: dict[int, list[Markdown]] = {}
     for record in records:
-        if record.trial.purpose is Purpose.BOOT:
+        if record.trial.purpose == "boot":
             blocks.setdefault(record.trial.block, []).append(code(record.trial.system))
     rows = tuple((str(block), Markdown(", ".join(names))) for block, names in blocks.items())
     return Table(head=("Block", "Order"), rows=rows, words=2)
@@ -184,7 +183,7 @@ def command_lines(
     lines: dict[str, list[tuple[str, ...]]] = {}
     for guest in header.guests:
         booted = [r for r in records if r.trial.system == guest.system.name and r.argv]
-        counted = [r for r in booted if r.trial.purpose is Purpose.BOOT]
+        counted = [r for r in booted if r.trial.purpose == "boot"]
         if booted:
             lines[guest.system.name] = [r.argv for r in counted or booted[:1]]
     split = {name: split_options(argvs[0]) for name, argvs in lines.items()}

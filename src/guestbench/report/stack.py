@@ -14,7 +14,7 @@ from pathlib import Path
 from guestbench.analysis.summary import READY, find_summary, summarise
 from guestbench.errors import UsageError
 from guestbench.families.boot.layers import LayerCost, find_layers
-from guestbench.model import Family, Header, Record
+from guestbench.model import GuestFamily, Header, Record
 from guestbench.page.escape import code, escape
 from guestbench.page.numbers import NOTHING, show_bytes, show_mean
 from guestbench.page.table import Table
@@ -82,7 +82,7 @@ def render_stack(header: Header, records: Sequence[Record]) -> str:
 
 
 def _shared_table(header: Header, records: Sequence[Record]) -> Table:
-    floors = [guest.system.name for guest in header.guests if guest.system.family is Family.FLOOR]
+    floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
     ready = find_summary(summarise(header, records), floors[0], READY) if floors else None
     floor = show_mean(ready.mean, ready.sd) if ready else NOTHING
     host = header.host

@@ -68,7 +68,7 @@ def render_summary_table(
         f"{visible(title)}: {visible(cells)}" for title, cells in summary_lines(header, records, summaries)
     ]
     for group in find_failures(records):
-        how = f"{len(group.records)} of {group.of} {group.purpose.value} trials {show_outcome(group.outcome)}"
+        how = f"{len(group.records)} of {group.of} {group.purpose} trials {show_outcome(group.outcome)}"
         lines.append(f"failed: {visible(group.system)}: {how}: {visible(group.outcome.reason)}")
     lines += [f"left out: {visible(a.system)}: {visible(a.reason)}" for a in header.absent]
     return "".join(f"{line}\n" for line in lines)

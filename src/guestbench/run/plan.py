@@ -14,10 +14,8 @@ from guestbench.model import (
     Guest,
     ImageWork,
     Kit,
-    MetricFamily,
     Platform,
     ProgramLoad,
-    Purpose,
     ShellWork,
     System,
     Trial,
@@ -46,11 +44,11 @@ def plan_trials(
     trials: list[Trial] = []
     definitions = {guest.system.name: define(guest, platform) for guest in guests}
 
-    def add(name: str, purpose: Purpose, block: int, cycle: int, workload: str = "") -> None:
+    def add(name: str, purpose: str, block: int, cycle: int, workload: str = "") -> None:
         what = f"{workload}-{name}" if workload else name
         trials.append(
             Trial(
-                id=f"{len(trials) + 1:03}-{purpose.value}-{what}-{cycle}",
+                id=f"{len(trials) + 1:03}-{purpose}-{what}-{cycle}",
                 system=name,
                 purpose=purpose,
                 block=block,
@@ -60,34 +58,34 @@ def plan_trials(
             )
         )
 
-    if MetricFamily.IMAGE in experiment.metrics:
+    if "image" in experiment.metrics:
         for guest in guests:
-            add(guest.system.name, Purpose.IMAGE, 0, 1)
-    if MetricFamily.BOOT in experiment.metrics:
+            add(guest.system.name, "image", 0, 1)
+    if "boot" in experiment.metrics:
         for guest in guests:
             if guest.origin.settled and guest.system.provision.settle:
-                add(guest.system.name, Purpose.FIRST_BOOT, 0, 1)
+                add(guest.system.name, "first-boot", 0, 1)
         names = [guest.system.name for guest in guests]
         for cycle, order in enumerate(_shuffles(names, experiment.warmups, f"{seed}/warmup"), 1):
             for name in order:
-                add(name, Purpose.WARMUP, 0, cycle)
+                add(name, "warmup", 0, cycle)
         for cycle, order in enumerate(_shuffles(names, experiment.cycles, f"{seed}/boot"), 1):
             for name in order:
-                add(name, Purpose.BOOT, cycle, cycle)
-    if MetricFamily.MEMORY in experiment.metrics:
+                add(name, "boot", cycle, cycle)
+    if "memory" in experiment.metrics:
         for cycle in range(1, experiment.memory.cycles + 1):
             for guest in guests:
-                add(guest.system.name, Purpose.MEMORY, 0, cycle)
+                add(guest.system.name, "memory", 0, cycle)
                 if kit is not None and needs_load_boot(guest.system):
-                    add(guest.system.name, Purpose.MEMORY, 0, cycle, LOAD)
-    if MetricFamily.SURFACE in experiment.metrics:
+                    add(guest.system.name, "memory", 0, cycle, LOAD)
+    if "surface" in experiment.metrics:
         for guest in guests:
-            add(guest.system.name, Purpose.SURFACE_IMAGE, 0, 1)
+            add(guest.system.name, "surface-image", 0, 1)
         for guest in guests:
-            add(guest.system.name, Purpose.SURFACE, 0, 1)
+            add(guest.system.name, "surface", 0, 1)
         for cycle in range(1, experiment.surface.boots + 1):
             for guest in guests:
-                add(guest.system.name, Purpose.SURFACE_BOOT, 0, cycle)
+                add(guest.system.name, "surface-boot", 0, cycle)
     for cycle, jobs in enumerate(_shuffle_work(experiment, guests, seed, kit), 1):
         for name, purpose, workload in jobs:
             add(name, purpose, cycle, cycle, workload)
@@ -101,7 +99,7 @@ def needs_load_boot(system: System) -> bool:
 
 def _shuffle_work(
     experiment: Experiment, guests: Sequence[Guest], seed: int, kit: Kit | None
-) -> Iterator[list[tuple[str, Purpose, str]]]:
+) -> Iterator[list[tuple[str, str, str]]]:
     """The blocks of trials of work, each with all of them once in an order of its own."""
     if kit is None:
         return
@@ -110,24 +108,24 @@ def _shuffle_work(
         yield [jobs[text] for text in order]
 
 
-def _list_work(guest: Guest, experiment: Experiment, kit: Kit) -> Iterator[tuple[str, Purpose, str]]:
+def _list_work(guest: Guest, experiment: Experiment, kit: Kit) -> Iterator[tuple[str, str, str]]:
     """System, purpose and workload of every trial in which this guest works, once each."""
     system = guest.system
     if system.work is None:
         return
     in_shell = isinstance(system.work, ShellWork)
-    if MetricFamily.WORK in experiment.metrics:
+    if "work" in experiment.metrics:
         if isinstance(system.work, ImageWork):
-            yield system.name, Purpose.WORK, ""
+            yield system.name, "work", ""
         else:
             for work in kit.works:
                 if work.program is not None and work.workload.name in system.workloads:
-                    yield system.name, Purpose.WORK, work.workload.name
+                    yield system.name, "work", work.workload.name
         if isinstance(system.work, ShellWork) and system.work.disk and kit.tools_disk:
             for tool in kit.checks:
-                yield system.name, Purpose.CROSS_CHECK, tool
-    if MetricFamily.NET in experiment.metrics and (in_shell or system.services):
-        yield system.name, Purpose.NET, ""
+                yield system.name, "cross-check", tool
+    if "net" in experiment.metrics and (in_shell or system.services):
+        yield system.name, "net", ""
 
 
 def plan_sizes(
@@ -140,9 +138,9 @@ def plan_sizes(
         made[size] = cycle = made.get(size, 0) + 1
         trials.append(
             Trial(
-                id=f"{Purpose.MEMORY_MIN.value}-{name}-{size}M-{cycle}",
+                id=f"{'memory-min'}-{name}-{size}M-{cycle}",
                 system=name,
-                purpose=Purpose.MEMORY_MIN,
+                purpose="memory-min",
                 block=0,
                 cycle=cycle,
                 definition=define(guest, msgspec.structs.replace(platform, memory_mib=size)),

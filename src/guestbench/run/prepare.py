@@ -33,7 +33,7 @@ from guestbench.errors import (
     StoreError,
     UsageError,
 )
-from guestbench.families import find_metrics
+from guestbench.families import find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.model import (
@@ -41,19 +41,17 @@ from guestbench.model import (
     Absent,
     Accel,
     Experiment,
-    Family,
     Frozen,
     Guest,
+    GuestFamily,
     Header,
     Job,
     Kit,
     MemoryPlan,
     Metric,
-    MetricFamily,
     Outcome,
     Platform,
     ProgramLoad,
-    Purpose,
     Say,
     SurfacePlan,
     System,
@@ -131,7 +129,10 @@ def prepare(request: Request, say: Say) -> Header:
         host=this_host,
         load_1m=host.read_load(),
         memory_policy=host.read_memory_policy(),
-        metrics=(*find_metrics(experiment.metrics), *find_work_metrics(experiment.metrics, kit)),
+        metrics=(
+            *find_metrics({*experiment.metrics} - {"work", "net"}),
+            *find_work_metrics(experiment.metrics, kit),
+        ),
         trials=plan_trials(experiment, guests, platform, seed, kit),
         kit=kit,
     )
@@ -139,31 +140,30 @@ def prepare(request: Request, say: Say) -> Header:
 
 def _prepare_kit(experiment: Experiment, guests: Sequence[Guest], say: Say) -> Kit | None:
     """What the guests' work needs; None where none of them is to work."""
-    families = {MetricFamily.WORK, MetricFamily.NET} & set(experiment.metrics)
+    families = {"work", "net"} & set(experiment.metrics)
     works = families and any(guest.system.work for guest in guests)
-    counts = MetricFamily.MEMORY in experiment.metrics
+    counts = "memory" in experiment.metrics
     loads = counts and any(isinstance(guest.system.load, ProgramLoad) for guest in guests)
     if not works and not loads:
         return None
-    names = experiment.work.workloads if MetricFamily.WORK in families else ()
+    names = experiment.work.workloads if "work" in families else ()
     return provision.prepare_kit(names, say, tools=experiment.work.cross_checks)
 
 
-def find_work_metrics(families: Sequence[MetricFamily], kit: Kit | None) -> tuple[Metric, ...]:
+def find_work_metrics(families: Sequence[str], kit: Kit | None) -> tuple[Metric, ...]:
     """The metric rows of work and network, as far as they are asked for."""
-    from guestbench.families.net import probe as network
     from guestbench.families.work import result
 
     rows: list[Metric] = []
-    if kit is not None and MetricFamily.WORK in families:
+    if kit is not None and "work" in families:
         rows += [result.describe_metric(work.workload) for work in kit.works]
-        rows += result.METRICS
+        rows += find_metrics(("work",))
         if kit.checks:
             from guestbench.families.work import check_guest
 
             rows += check_guest.METRICS
-    if kit is not None and MetricFamily.NET in families:
-        rows += network.METRICS
+    if kit is not None and "net" in families:
+        rows += find_metrics(("net",))
     return tuple(rows)
 
 
@@ -193,8 +193,8 @@ def _replace(settings: Settings, **changes: object) -> Settings:
     return msgspec.structs.replace(settings, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _parse_families(names: tuple[str, ...]) -> tuple[MetricFamily, ...]:
-    known = tuple(MetricFamily)
+def _parse_families(names: tuple[str, ...]) -> tuple[str, ...]:
+    known = tuple(family.name for family in list_families())
     for name in names:
         if name not in known:
             raise UsageError(
@@ -266,7 +266,7 @@ def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -
     A broken KVM may boot a small unikernel and then hang under it. A Linux guest is added only if its image
     is there.
     """
-    if any(guest.system.family is Family.LINUX for guest in guests):
+    if any(guest.system.family is GuestFamily.LINUX for guest in guests):
         return guests
     with contextlib.suppress(GuestbenchError):
         return (*guests, provision.locate(catalogue[LINUX_WITNESS], {}, catalogue))
@@ -279,7 +279,7 @@ def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
         trial = Trial(
             id=f"try-{platform.accel}-{name}",
             system=name,
-            purpose=Purpose.WARMUP,
+            purpose="warmup",
             block=0,
             cycle=1,
             definition="",

@@ -17,9 +17,7 @@ from guestbench.model import (
     Header,
     Image,
     Job,
-    MetricFamily,
     Platform,
-    Purpose,
     Record,
     Resume,
     ShellWork,
@@ -33,10 +31,10 @@ from guestbench.run.store import Store
 Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
 """Makes trials, at most so many at a time, and yields their records as they end."""
 
-UNTIMED = (Purpose.SURFACE_IMAGE, Purpose.SURFACE_BOOT)
+UNTIMED = ("surface-image", "surface-boot")
 """Trials that can be made side by side: nothing in them is a time, and none asks much of the host."""
 
-WORKING = (Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+WORKING = ("work", "net", "cross-check")
 """Trials in which a guest is given work."""
 
 VMM_MIB = 640
@@ -108,7 +106,7 @@ def make_trials(
         else:
             for trial in together:
                 make([trial], 1)
-    if MetricFamily.MEMORY in header.experiment.metrics:
+    if "memory" in header.experiment.metrics:
         for guest in header.guests:
             while trials := _next_sizes(guest, header, records, slots):
                 make(trials, slots)
@@ -135,7 +133,7 @@ def count_slots(platform: Platform) -> int:
 def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Record] = ()) -> Job:
     """What a worker of this process needs to make `trial` of a run in the run folder `folder`."""
     guest = next(guest for guest in header.guests if guest.system.name == trial.system)
-    sought = trial.purpose is Purpose.MEMORY_MIN
+    sought = trial.purpose == "memory-min"
     return Job(
         trial=trial,
         guest=guest,
@@ -147,7 +145,7 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         expected=search.expect(records, trial.system) if sought else None,
         resume=_find_state(guest, header, trial) if header.platform.vmm is Vmm.QEMU else None,
         work=header.experiment.work,
-        kit=header.kit if trial.purpose in (*WORKING, Purpose.MEMORY, Purpose.MEMORY_MIN) else None,
+        kit=header.kit if trial.purpose in (*WORKING, "memory", "memory-min") else None,
     )
 
 
@@ -161,9 +159,9 @@ def _find_state(guest: Guest, header: Header, trial: Trial) -> Resume | None:
     working = trial.purpose in WORKING
     if working and isinstance(system.work, ShellWork) and kit is not None:
         if system.work.disk:
-            tools = kit.tools_disk if trial.purpose is Purpose.CROSS_CHECK else kit.disk
+            tools = kit.tools_disk if trial.purpose == "cross-check" else kit.disk
         guest = provision.with_drivers(guest)
-    elif trial.purpose is not Purpose.SURFACE or system.login is None:
+    elif trial.purpose != "surface" or system.login is None:
         return None
     try:
         snapshot = provision.take_snapshot(

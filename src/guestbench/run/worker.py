@@ -36,7 +36,6 @@ from guestbench.model import (
     Ok,
     Outcome,
     ProgramLoad,
-    Purpose,
     Record,
     Role,
     Sample,
@@ -86,7 +85,7 @@ def run_trial(job: Job) -> Record:
         StoreError: the artifacts cannot be written.
         HostError: this host cannot make the trial.
     """
-    pristine = job.trial.purpose in (Purpose.IMAGE, Purpose.FIRST_BOOT, Purpose.SURFACE_IMAGE)
+    pristine = job.trial.purpose in ("image", "first-boot", "surface-image")
     images = job.guest.pristine if pristine else job.guest.images
     for image in images.values():
         _check_unchanged(image)
@@ -97,9 +96,9 @@ def run_trial(job: Job) -> Record:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         match job.trial.purpose:
-            case Purpose.IMAGE:
+            case "image":
                 finding = _measure_image(job, folder)
-            case Purpose.SURFACE_IMAGE:
+            case "surface-image":
                 finding = _inspect_images(job, folder)
             case _:
                 finding = _boot(job, images, folder)
@@ -177,7 +176,7 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     if job.trial.memory_mib is not None:
         platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
     purpose, resume = job.trial.purpose, job.resume
-    looked_at = purpose in (Purpose.SURFACE, Purpose.SURFACE_BOOT)
+    looked_at = purpose in ("surface", "surface-boot")
     tools = _find_tools(job)
     if tools:
         _check_unchanged(tools)
@@ -192,8 +191,8 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
         folder=folder,
         qmp=looked_at,
         stays=looked_at and resume is None,
-        observed=purpose is Purpose.MEMORY,
-        link=purpose is Purpose.SURFACE and platform.net is not Net.NONE,
+        observed=purpose == "memory",
+        link=purpose == "surface" and platform.net is not Net.NONE,
         resume=Path(resume.state) if resume else None,
         tools=Path(tools.path) if tools else None,
         forwards=_find_forwards(job),
@@ -216,7 +215,7 @@ def _find_boot(job: Job) -> tuple[Boot, Image | None]:
     system, trial, kit = job.guest.system, job.trial, job.kit
     if not trial.workload or not isinstance(system.work, BootWork) or not isinstance(system.boot, Kernel):
         return system.boot, None
-    work = kit.find(trial.workload) if kit and trial.purpose is Purpose.WORK else None
+    work = kit.find(trial.workload) if kit and trial.purpose == "work" else None
     if work is not None:
         name, arguments, program = work.workload.program, work.workload.arguments, work.program
     elif isinstance(system.load, ProgramLoad) and kit:
@@ -241,9 +240,9 @@ def _find_tools(job: Job) -> Image | None:
     if job.kit is None or not (isinstance(work, ShellWork) and work.disk):
         return None
     match job.trial.purpose:
-        case Purpose.WORK | Purpose.NET:
+        case "work" | "net":
             return job.kit.disk
-        case Purpose.CROSS_CHECK:
+        case "cross-check":
             return job.kit.tools_disk
         case _:
             return None
@@ -254,9 +253,9 @@ def _find_forwards(job: Job) -> tuple[int, ...]:
     if job.platform.net is Net.NONE:
         return ()
     match job.trial.purpose:
-        case Purpose.NET:
+        case "net":
             return tuple(service.port for service in Service)
-        case Purpose.CROSS_CHECK:
+        case "cross-check":
             from guestbench.families.work.check_guest import PORTS
 
             return PORTS
@@ -274,16 +273,16 @@ def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Fin
     if kit is None:
         raise RuntimeError("a trial of work came without its kit")
     work = kit.find(job.trial.workload)
-    if work is None and job.trial.purpose is Purpose.WORK and not isinstance(system.work, ImageWork):
+    if work is None and job.trial.purpose == "work" and not isinstance(system.work, ImageWork):
         raise RuntimeError(f"the kit has no workload {job.trial.workload}")
     if job.resume is None and isinstance(system.work, ShellWork):
         # There is no snapshot to go on from: the guest has to boot, or to show why it does not.
         booted = watch_boot(machine, system, log)
         if not isinstance(booted.outcome, Ok):
             return _Finding(outcome=booted.outcome, marks=booted.marks, samples=())
-    if job.trial.purpose is Purpose.NET:
+    if job.trial.purpose == "net":
         result = network.serve(machine, system, log, plan, kit.server, kit.host_tools.get("wrk", ()))
-    elif job.trial.purpose is Purpose.CROSS_CHECK:
+    elif job.trial.purpose == "cross-check":
         from guestbench.families.work import check_guest
 
         result = check_guest.run_tool(machine, system, log, kit, job.trial.workload)
@@ -309,7 +308,7 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
     """Do with a machine that has just been started what the trial is for."""
     system = job.guest.system
     match job.trial.purpose:
-        case Purpose.MEMORY:
+        case "memory":
             from guestbench.families.memory import probe as memory
 
             if job.trial.workload:
@@ -326,23 +325,23 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
                 gaps=counted.gaps,
                 artifacts={Path(name).stem: name for name in counted.raw},
             )
-        case Purpose.MEMORY_MIN:
+        case "memory-min":
             from guestbench.families.memory import least as least_memory
 
             program = _find_program(job)
             tried = least_memory.try_boot(machine, system, log, job.memory, job.expected, program)
             size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
             return _Finding(outcome=tried.outcome, marks=tried.marks, samples=(size,))
-        case Purpose.SURFACE:
+        case "surface":
             from guestbench.families.surface import probe as surface
 
             resumed = job.resume is not None
             return _keep(surface.measure(machine, system, log, resumed=resumed), folder)
-        case Purpose.SURFACE_BOOT:
+        case "surface-boot":
             from guestbench.families.surface import probe as surface
 
             return _keep(surface.measure_boot(machine, system, log), folder)
-        case Purpose.WORK | Purpose.NET | Purpose.CROSS_CHECK:
+        case "work" | "net" | "cross-check":
             return _give_work(job, machine, log, folder)
         case _:
             from guestbench.guest.watch import watch_boot

@@ -11,8 +11,8 @@ from guestbench.host import process
 from guestbench.model import (
     Disk,
     DiskFormat,
-    Family,
     Guest,
+    GuestFamily,
     Image,
     Kernel,
     Origin,
@@ -28,7 +28,7 @@ ROLES = (Role.KERNEL, Role.INITRD, Role.DISK)
 def guest_of(boot: Disk | Kernel, *paths: Path) -> Guest:
     """A guest of these files: a disk, or kernel, initrd and disk."""
     guest_system = System(
-        name="guest", title="Guest", family=Family.LINUX, boot=boot, ready="login: ", timeout_s=1
+        name="guest", title="Guest", family=GuestFamily.LINUX, boot=boot, ready="login: ", timeout_s=1
     )
     files = {
         role: Image(path=str(path), size_bytes=path.stat().st_size, mtime_ns=0, sha256="")

@@ -12,7 +12,7 @@ from small_guests import GUEST, SAY_READY, SYSTEM
 from guestbench.families.memory.findings import find_least
 from guestbench.families.memory.search import group_boots
 from guestbench.host import process
-from guestbench.model import Header, Purpose, Record
+from guestbench.model import Header, Record
 from guestbench.run.store import read_store
 
 pytestmark = pytest.mark.qemu
@@ -72,7 +72,7 @@ def read(folder: Path) -> tuple[Header, tuple[Record, ...]]:
 
 def touched(records: tuple[Record, ...], system: str) -> float:
     """KiB of guest RAM touched by an idle system."""
-    (record,) = [r for r in records if r.trial.system == system and r.trial.purpose is Purpose.MEMORY]
+    (record,) = [r for r in records if r.trial.system == system and r.trial.purpose == "memory"]
     (value,) = [
         s.value for s in record.samples if (s.metric, s.labels) == ("memory.touched", {"state": "idle"})
     ]
@@ -127,7 +127,7 @@ def test_guests_that_misbehave_are_outcomes_and_the_run_goes_on(tmp_path: Path) 
     assert status == 4, said
     assert "Traceback" not in said
     _, records = read(tmp_path)
-    reasons = {r.trial.system: r.outcome.reason for r in records if r.trial.purpose is Purpose.MEMORY}
+    reasons = {r.trial.system: r.outcome.reason for r in records if r.trial.purpose == "memory"}
     assert "the guest powered off or reset itself" in reasons["reboots"]
     assert "no '[ready]' within 6 s" in reasons["hangs"]
     assert least(tmp_path, "reboots") is None

@@ -14,7 +14,6 @@ from guestbench.host import process
 from guestbench.model import (
     Header,
     Ok,
-    Purpose,
     Record,
     Role,
     WorkReport,
@@ -90,7 +89,7 @@ def check_work(header: Header, records: tuple[Record, ...], system: str, workloa
 
 def check_network(records: tuple[Record, ...], system: str, *, boots: bool) -> None:
     """A system has all figures of the network, and that of readiness if it was booted for them."""
-    (record,) = [r for r in records if r.trial.system == system and r.trial.purpose is Purpose.NET]
+    (record,) = [r for r in records if r.trial.system == system and r.trial.purpose == "net"]
     assert isinstance(record.outcome, Ok)
     values = {
         (sample.metric, sample.labels.get("quantile")): sample.value

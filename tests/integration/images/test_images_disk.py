@@ -16,7 +16,7 @@ from guestbench.images.formats import disk
 from guestbench.model import (
     Disk,
     DiskFormat,
-    Family,
+    GuestFamily,
     Role,
     System,
 )
@@ -25,7 +25,9 @@ MIB = 1 << 20
 ROOT_AT, OTHER_AT = 4 * MIB, 20 * MIB
 LINUX_ROOT, LINUX_DATA = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 HOSTILE_NAMES = ('a "quoted" b', "new\nline", "-R", "<2>", "tab\there", "$(id)", "ünï", "a?offset=0")
-GUEST = System(name="guest", title="Guest", family=Family.LINUX, boot=Disk(), ready="login: ", timeout_s=1)
+GUEST = System(
+    name="guest", title="Guest", family=GuestFamily.LINUX, boot=Disk(), ready="login: ", timeout_s=1
+)
 
 
 def fill_root(root: Path) -> None:

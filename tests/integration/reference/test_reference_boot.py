@@ -14,7 +14,7 @@ from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import (
     Accel,
-    Family,
+    GuestFamily,
     Image,
     Kernel,
     Net,
@@ -163,7 +163,7 @@ def test_little_memory_is_touched_before_the_program(tmp_path: Path) -> None:
     system = System(
         name="reference",
         title="The reference unikernel at work",
-        family=Family.UNIKERNEL,
+        family=GuestFamily.UNIKERNEL,
         boot=Kernel(cmdline=LONG_WORK, initrd=True),
         ready="[work begin cpu ",
         timeout_s=20.0,

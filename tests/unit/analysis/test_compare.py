@@ -19,11 +19,10 @@ from guestbench.analysis.samples import Sampled
 from guestbench.model import (
     Claim,
     Crashed,
-    Family,
     Gap,
+    GuestFamily,
     Header,
     Method,
-    Purpose,
     Record,
     Ruling,
     Sample,
@@ -128,8 +127,8 @@ def test_few_values_rest_on_the_interval_and_say_so() -> None:
 def make_run(claims: Sequence[Claim] = (), baseline: str = "debian") -> tuple[Header, tuple[Record, ...]]:
     """A floor, a unikernel and two Linux guests; the unikernel boots twenty times as fast as debian."""
     guests = [
-        make_guest(make_system("floor", family=Family.FLOOR)),
-        make_guest(make_system("uk", family=Family.UNIKERNEL)),
+        make_guest(make_system("floor", family=GuestFamily.FLOOR)),
+        make_guest(make_system("uk", family=GuestFamily.UNIKERNEL)),
         make_guest(make_system("debian")),
         make_guest(make_system("broken")),
     ]
@@ -140,7 +139,7 @@ def make_run(claims: Sequence[Claim] = (), baseline: str = "debian") -> tuple[He
     sizes = {"floor": 300, "uk": 5_000_000, "debian": 300_000_000, "broken": 300_000_000}
     records = []
     for trial in trials:
-        if trial.purpose is Purpose.IMAGE:
+        if trial.purpose == "image":
             records.append(make_record(trial, [Sample(metric="image.file", value=sizes[trial.system])]))
         elif trial.system == "broken":
             records.append(make_record(trial, outcome=Crashed(reason="kernel panic")))
@@ -195,7 +194,7 @@ def test_a_claim_that_the_interval_does_not_decide_is_undecided() -> None:
     header, records = make_run([claim_of(FASTER, least=20)])
     noisy = [
         msgspec.structs.replace(record, samples=boot_samples(2.0 * (1 + record.trial.cycle % 3), 1.0))
-        if record.trial.system == "uk" and record.trial.purpose is Purpose.BOOT
+        if record.trial.system == "uk" and record.trial.purpose == "boot"
         else record
         for record in records
     ]
@@ -229,7 +228,7 @@ def test_a_claim_without_a_figure_says_why() -> None:
 def test_a_figure_of_parts_is_their_sum() -> None:
     """Processes of two kinds would be counted as one of them."""
     header, records = make_run([Claim(text="50", metric="surface.processes", system="debian", least=50)])
-    first = next(r for r in records if r.trial.system == "debian" and r.trial.purpose is Purpose.BOOT)
+    first = next(r for r in records if r.trial.system == "debian" and r.trial.purpose == "boot")
     parts = tuple(
         Sample(metric="surface.processes", value=count, labels={"kind": kind})
         for kind, count in (("user", 20), ("kernel-thread", 31))

@@ -23,7 +23,6 @@ from guestbench.model import (
     Crashed,
     Kit,
     KitWork,
-    Purpose,
     Role,
     Verdict,
     Workload,
@@ -154,7 +153,7 @@ def test_other_work_is_not_compared() -> None:
         )
         header = replace(header, kit=Kit(works=(KitWork(workload=workload),)))
         records = tuple(
-            replace(r, trial=replace(r.trial, purpose=Purpose.WORK, workload="cpu"), work=(report,))
+            replace(r, trial=replace(r.trial, purpose="work", workload="cpu"), work=(report,))
             for r in records
         )
         runs.append((header, records))

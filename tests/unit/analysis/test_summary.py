@@ -38,11 +38,10 @@ from guestbench.families.boot.milestones import milestone_steps
 from guestbench.model import (
     Conditions,
     Crashed,
-    Family,
+    GuestFamily,
     Header,
     Platform,
     Provenance,
-    Purpose,
     Record,
     Role,
     Sample,
@@ -64,7 +63,7 @@ def summary_of(header: Header, records: Sequence[Record], system: str, metric: s
 def make_simple_run(values: dict[str, Sequence[float]], floor: str = "") -> tuple[Header, tuple[Record, ...]]:
     """A run of systems with the boot times given; the one named `floor` is of that family."""
     guests = [
-        make_guest(make_system(name, family=Family.FLOOR if name == floor else Family.LINUX))
+        make_guest(make_system(name, family=GuestFamily.FLOOR if name == floor else GuestFamily.LINUX))
         for name in values
     ]
     cycles = max(len(times) for times in values.values())
@@ -183,9 +182,9 @@ def test_warmups_and_first_boots_stay_out() -> None:
     """A slow first boot or a warm-up would be mixed into the boot times."""
     header, records = make_run()
     summary = summary_of(header, records, "debian-12-direct")
-    counted = [r for r in records if r.trial.system == summary.system and r.trial.purpose is Purpose.BOOT]
+    counted = [r for r in records if r.trial.system == summary.system and r.trial.purpose == "boot"]
     assert summary.n == len(counted) == header.experiment.cycles
-    first = find_summary(summarise(header, records, (Purpose.FIRST_BOOT,)), "debian-12-direct", READY)
+    first = find_summary(summarise(header, records, ("first-boot",)), "debian-12-direct", READY)
     assert first is not None and first.n == 1
     assert first.values[0] not in summary.values
 

@@ -9,14 +9,14 @@ import pytest
 from image_files import bzimage, elf64, system, wrap_elf64
 
 from guestbench.errors import ImageError
+from guestbench.families.image import FAMILY
 from guestbench.families.image import probe as image
 from guestbench.host import process
 from guestbench.model import (
-    Family,
     Guest,
+    GuestFamily,
     Image,
     Kernel,
-    MetricFamily,
     Origin,
     Provenance,
     Role,
@@ -66,7 +66,9 @@ def test_files_are_summed_and_told_apart(tmp_path: Path) -> None:
     kernel, initrd = tmp_path / "vmlinuz", tmp_path / "initrd"
     kernel.write_bytes(bzimage(payload=100_000))
     initrd.write_bytes(b"070701" + bytes(range(256)) * 100)
-    guest = guest_of(system(Kernel(initrd=True), Family.LINUX), {Role.KERNEL: kernel, Role.INITRD: initrd})
+    guest = guest_of(
+        system(Kernel(initrd=True), GuestFamily.LINUX), {Role.KERNEL: kernel, Role.INITRD: initrd}
+    )
     found = values(image.measure(guest, tmp_path))
     sizes = kernel.stat().st_size, initrd.stat().st_size
     assert (found["image.file/kernel"], found["image.file/initrd"]) == sizes
@@ -92,7 +94,7 @@ def test_samples_come_in_the_order_of_the_metrics(tmp_path: Path) -> None:
     kernel = tmp_path / "kernel"
     kernel.write_bytes(elf64())
     samples = image.measure(guest_of(system(Kernel()), {Role.KERNEL: kernel}), tmp_path)
-    names = [row.name for row in image.METRICS]
+    names = [row.name for row in FAMILY.metrics]
     assert [s.metric for s in samples] == sorted((s.metric for s in samples), key=names.index)
 
 
@@ -106,7 +108,7 @@ def test_damaged_kernel_is_named(tmp_path: Path) -> None:
 
 def test_metric_rows_hold_the_stable_names() -> None:
     """Results of different versions could not be compared, and users would not know what a number means."""
-    assert [row.name for row in image.METRICS] == [
+    assert [row.name for row in FAMILY.metrics] == [
         "image.file",
         "image.allocated",
         "image.virtual",
@@ -119,8 +121,8 @@ def test_metric_rows_hold_the_stable_names() -> None:
         "image.data",
         "image.bss",
     ]
-    for row in image.METRICS:
-        assert row.family is MetricFamily.IMAGE
+    for row in FAMILY.metrics:
+        assert row.family == "image"
         assert row.unit == "bytes"
         assert row.help.endswith(".")
 

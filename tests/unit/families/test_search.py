@@ -25,7 +25,6 @@ from guestbench.model import (
     Incomplete,
     Mark,
     Ok,
-    Purpose,
     Record,
     TimedOut,
     Trial,
@@ -165,7 +164,7 @@ def test_an_interrupted_search_comes_to_the_same_end(cut: int, slots: int) -> No
 # --- records ----------------------------------------------------------------------------------------
 
 
-def make_trial(purpose: Purpose, memory_mib: int | None = None, cycle: int = 1) -> Trial:
+def make_trial(purpose: str, memory_mib: int | None = None, cycle: int = 1) -> Trial:
     """A trial of the system `a`."""
     name = f"{purpose}-{memory_mib}-{cycle}"
     return Trial(
@@ -181,10 +180,10 @@ def marks(**times_s: float) -> tuple[Mark, ...]:
 def test_records_are_grouped_by_size() -> None:
     """Boots with different sizes would be counted together, or boots of the run as boots of the search."""
     records = [
-        make_record(make_trial(Purpose.MEMORY_MIN, 64, 2), outcome=Crashed(reason="x")),
-        make_record(make_trial(Purpose.MEMORY_MIN, 64, 1)),
-        make_record(make_trial(Purpose.MEMORY_MIN, 128)),
-        make_record(make_trial(Purpose.BOOT)),
+        make_record(make_trial("memory-min", 64, 2), outcome=Crashed(reason="x")),
+        make_record(make_trial("memory-min", 64, 1)),
+        make_record(make_trial("memory-min", 128)),
+        make_record(make_trial("boot")),
     ]
     assert to_tried(group_boots(records, "a")) == {128: (True,), 64: (True, False)}
     assert group_boots(records, "b") == {}
@@ -193,10 +192,10 @@ def test_records_are_grouped_by_size() -> None:
 def test_what_is_expected_of_a_guest_is_what_it_did_with_all_its_memory() -> None:
     """A slow guest would be cut off, or one that aborts in the middle of its work be called well."""
     records: list[Record] = [
-        make_record(make_trial(Purpose.WARMUP), marks=marks(ready=2.0)),
-        make_record(make_trial(Purpose.MEMORY), marks=marks(ready=3.0, work_done=10.0)),
-        make_record(make_trial(Purpose.MEMORY_MIN, 16), marks=marks(ready=99.0)),
-        make_record(make_trial(Purpose.BOOT), outcome=TimedOut(reason="late"), marks=marks(first_byte=1.0)),
+        make_record(make_trial("warmup"), marks=marks(ready=2.0)),
+        make_record(make_trial("memory"), marks=marks(ready=3.0, work_done=10.0)),
+        make_record(make_trial("memory-min", 16), marks=marks(ready=99.0)),
+        make_record(make_trial("boot"), outcome=TimedOut(reason="late"), marks=marks(first_byte=1.0)),
     ]
     expected = expect(records, "a")
     assert expected is not None
@@ -209,12 +208,12 @@ def test_what_is_expected_of_a_guest_is_what_it_did_with_all_its_memory() -> Non
 
 def test_only_a_boot_that_got_ready_shows_that_the_platform_suffices() -> None:
     """The search would begin below a size with which the guest never booted."""
-    assert boots_with_platform([make_record(make_trial(Purpose.MEMORY), outcome=Ok())], "a")
-    assert boots_with_platform([make_record(make_trial(Purpose.MEMORY), outcome=Incomplete(reason=""))], "a")
+    assert boots_with_platform([make_record(make_trial("memory"), outcome=Ok())], "a")
+    assert boots_with_platform([make_record(make_trial("memory"), outcome=Incomplete(reason=""))], "a")
     for record in (
-        make_record(make_trial(Purpose.MEMORY), outcome=Crashed(reason="")),
-        make_record(make_trial(Purpose.MEMORY_MIN, 256)),
-        make_record(make_trial(Purpose.IMAGE)),
-        make_record(make_trial(Purpose.SURFACE_IMAGE)),
+        make_record(make_trial("memory"), outcome=Crashed(reason="")),
+        make_record(make_trial("memory-min", 256)),
+        make_record(make_trial("image")),
+        make_record(make_trial("surface-image")),
     ):
         assert not boots_with_platform([record], "a")

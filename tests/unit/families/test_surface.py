@@ -33,9 +33,9 @@ from guestbench.guest.watch import BootResult
 from guestbench.images.inspection import known, unknown
 from guestbench.model import (
     Crashed,
-    Family,
     Gap,
     Guest,
+    GuestFamily,
     Image,
     Incomplete,
     Kernel,
@@ -51,7 +51,7 @@ from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog
 
 UNIKERNEL = make_system()
-LINUX = make_system(family=Family.LINUX, login=Login(user="root"))
+LINUX = make_system(family=GuestFamily.LINUX, login=Login(user="root"))
 MACHINE: Any = FakeMachine((), None, ("fake",))
 
 

@@ -33,13 +33,12 @@ from guestbench.errors import (
     ToolMissing,
     UsageError,
 )
-from guestbench.families.net import probe as network
+from guestbench.families.net import FAMILY as NET
 from guestbench.host import process
 from guestbench.model import (
     Image,
     Kernel,
     Kit,
-    MetricFamily,
     ProgramLoad,
     Role,
     ShellWork,
@@ -304,7 +303,7 @@ def test_a_kit_is_made_only_where_guests_are_given_work(
 ) -> None:
     """A run of boots would need gcc, or a run of work have no programs."""
     experiment = msgspec.structs.replace(
-        make_experiment(workloads=("cpu",)), metrics=tuple(map(MetricFamily, families))
+        make_experiment(workloads=("cpu",)), metrics=tuple(map(str, families))
     )
     found = next(each for each in make_work_systems() if each.name == system)
     if load_:
@@ -317,14 +316,14 @@ def test_a_kit_is_made_only_where_guests_are_given_work(
 def test_every_figure_of_work_has_a_row_in_the_metric_table() -> None:
     """A figure would be in the report without its unit and without saying what it is."""
     kit = make_kit(make_kit_work(CPU), make_kit_work(MERKLE))
-    both = (MetricFamily.WORK, MetricFamily.NET)
+    both = ("work", "net")
     rows = {metric.name: metric for metric in prepare.find_work_metrics(both, kit)}
-    net = {metric.name for metric in network.METRICS}
+    net = {metric.name for metric in NET.metrics}
     assert set(rows) == {"work.cpu", "work.merkle", "work.time", *net}
     assert (rows["work.cpu"].unit, rows["work.cpu"].title) == ("events/s", "CPU: primes")
     checks = {metric.name for metric in prepare.find_work_metrics(both, make_kit(checks=("x",)))}
     assert "check.sysbench_cpu" in checks and "check.iperf3_out" in checks
-    assert prepare.find_work_metrics((MetricFamily.BOOT,), kit) == ()
+    assert prepare.find_work_metrics(("boot",), kit) == ()
     assert prepare.find_work_metrics(both, None) == ()
     assert all(metric.help for metric in rows.values())
 

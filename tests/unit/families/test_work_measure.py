@@ -24,10 +24,9 @@ from work_factories import (
     make_report,
 )
 
-from guestbench.families.work import check_guest, measure
+from guestbench.families.work import TIME, check_guest, measure
 from guestbench.families.work.measure import work_at_boot, work_in_shell, work_of_image
 from guestbench.families.work.result import (
-    TIME,
     WorkResult,
     judge,
     judge_image,

@@ -17,6 +17,7 @@ from replay import make_system
 from shell_guest import start_guest
 from work_factories import make_kit
 
+from guestbench.families.net import FAMILY
 from guestbench.families.net import probe as network
 from guestbench.families.work import measure
 from guestbench.families.work.result import WorkResult
@@ -55,7 +56,7 @@ WELL: dict[Service, Serve] = {
     Service.DISCARD: discard,
     Service.CHARGEN: chargen_from(0),
 }
-ALL = {metric.name for metric in network.METRICS}
+ALL = {metric.name for metric in FAMILY.metrics}
 NO_HTTP = {"net.http": "the system lists no http service"}
 
 

@@ -30,8 +30,8 @@ from guestbench.images.check import check_bootable
 from guestbench.model import (
     Assembly,
     Disk,
-    Family,
     Fetch,
+    GuestFamily,
     Kernel,
     Provision,
     Role,
@@ -157,7 +157,7 @@ def test_missing_image_hint_gets_one(tmp_path: Path, provision: Provision, hint:
 @pytest.mark.parametrize("start", [b"070701", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"])
 def test_initramfs_formats_pass(tmp_path: Path, start: bytes) -> None:
     """A Linux guest with a compressed initramfs would be refused."""
-    guest = system(Kernel(initrd=True), Family.LINUX)
+    guest = system(Kernel(initrd=True), GuestFamily.LINUX)
     check_bootable(guest, Role.INITRD, write(tmp_path, start + b"\0" * 100))
 
 
@@ -165,7 +165,7 @@ def test_only_linux_wants_an_initramfs(tmp_path: Path) -> None:
     """A text file as initrd would make Linux panic, or a unikernel's own module would be refused."""
     path = write(tmp_path, b"some script")
     check_bootable(KERNEL, Role.INITRD, path)
-    linux = system(Kernel(initrd=True), Family.LINUX)
+    linux = system(Kernel(initrd=True), GuestFamily.LINUX)
     assert "is not an initramfs" in refusal(path, Role.INITRD, linux).message
 
 

@@ -17,8 +17,8 @@ from guestbench import provision
 from guestbench.errors import HostError, ImageError, UsageError
 from guestbench.model import (
     Disk,
-    Family,
     Fetch,
+    GuestFamily,
     Provision,
     System,
 )
@@ -50,7 +50,7 @@ class Site:
         return System(
             name="debian",
             title="Debian",
-            family=Family.LINUX,
+            family=GuestFamily.LINUX,
             boot=Disk(),
             ready="login: ",
             timeout_s=1,

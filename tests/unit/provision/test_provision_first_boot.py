@@ -14,8 +14,8 @@ from guestbench.errors import TrialError
 from guestbench.host import process
 from guestbench.model import (
     Disk,
-    Family,
     Guest,
+    GuestFamily,
     Image,
     Kernel,
     Origin,
@@ -90,7 +90,7 @@ def make_guest(disk: Path, *, settle: bool = True, share: str = "") -> Guest:
     system = System(
         name="debian",
         title="Debian",
-        family=Family.LINUX,
+        family=GuestFamily.LINUX,
         boot=Disk(),
         ready="login: ",
         timeout_s=10,
@@ -159,7 +159,7 @@ def test_guests_that_need_no_settling_are_left_as_they_are(disk: Path) -> None:
     assert first_boot.settle(replayed, Platform(vmm=Vmm.FAKE), quiet) is replayed
     image = Image(path="/k", size_bytes=1, mtime_ns=1, sha256="0")
     system = System(
-        name="k", title="k", family=Family.FLOOR, boot=Kernel(), ready="x", timeout_s=1,
+        name="k", title="k", family=GuestFamily.FLOOR, boot=Kernel(), ready="x", timeout_s=1,
         provision=Provision(settle=True),
     )  # fmt: skip
     images = {Role.KERNEL: image}

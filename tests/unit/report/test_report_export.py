@@ -31,7 +31,6 @@ from guestbench.model import (
     Claim,
     Header,
     Metric,
-    MetricFamily,
     Ok,
     Record,
     Ruling,
@@ -258,7 +257,7 @@ def test_openmetrics_counts_memory_in_bytes() -> None:
     metric = Metric(
         name="memory.touched",
         title="RAM",
-        family=MetricFamily.MEMORY,
+        family="memory",
         unit="KiB",
         better=Better.LOWER,
         help='With "quotes" and a \\.',

@@ -25,16 +25,14 @@ from guestbench.model import (
     Accel,
     Crashed,
     Experiment,
-    Family,
     Guest,
+    GuestFamily,
     Header,
     Job,
     MemoryPlan,
-    MetricFamily,
     Ok,
     Outcome,
     Platform,
-    Purpose,
     Record,
     TimedOut,
     Trial,
@@ -58,7 +56,7 @@ from guestbench.run.trials import (
 )
 from guestbench.run.worker import run_trial
 
-BOOTS = (MetricFamily.BOOT,)
+BOOTS = ("boot",)
 
 
 def quiet() -> None:
@@ -207,7 +205,7 @@ def needs(least_mib: int, seen: list[tuple[str, int | None]]) -> Execute:
 
 def to_boot(trial: Trial) -> Trial:
     """The trial as a boot, which the fake VMM can make."""
-    return msgspec.structs.replace(trial, purpose=Purpose.BOOT)
+    return msgspec.structs.replace(trial, purpose="boot")
 
 
 @pytest.fixture
@@ -217,7 +215,7 @@ def memory_header(header: Header) -> Header:
         name="test",
         title="Test",
         systems=("good",),
-        metrics=(MetricFamily.MEMORY,),
+        metrics=("memory",),
         memory=MemoryPlan(boots=2),
     )
     return make_header(header.guests[:1], experiment)
@@ -361,7 +359,7 @@ def test_the_forecast_says_at_least_while_it_has_not_seen_every_system(
 
 def test_only_measured_boots_have_a_block(header: Header) -> None:
     """Warm-ups would be counted as blocks of the paired analysis."""
-    assert {t.purpose for t in header.trials if t.block == 0} == {Purpose.WARMUP}
+    assert {t.purpose for t in header.trials if t.block == 0} == {"warmup"}
 
 
 def test_a_linux_guest_witnesses_for_kvm_where_none_is_measured(
@@ -371,7 +369,7 @@ def test_a_linux_guest_witnesses_for_kvm_where_none_is_measured(
     image = tmp_path / "image"
     image.touch()
     unikernel = make_guest(make_system("uk"), image)
-    linux = make_guest(make_system("linux-minimal", family=Family.LINUX), image)
+    linux = make_guest(make_system("linux-minimal", family=GuestFamily.LINUX), image)
     catalogue = {"linux-minimal": linux.system}
     monkeypatch.setattr(provision, "locate", lambda *_: linux)
     assert prepare.find_witnesses((unikernel,), catalogue) == (unikernel, linux)

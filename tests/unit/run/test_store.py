@@ -13,7 +13,6 @@ from guestbench.errors import StoreError
 from guestbench.model import (
     Experiment,
     Header,
-    MetricFamily,
     Record,
 )
 from guestbench.run.store import (
@@ -25,7 +24,7 @@ from guestbench.run.store import (
 from guestbench.run.trials import SilentProgress, make_trials
 from guestbench.run.worker import run_trial
 
-BOTH = (MetricFamily.IMAGE, MetricFamily.BOOT)
+BOTH = ("image", "boot")
 EXPERIMENT = Experiment(name="test", title="Test", systems=("tiny",), cycles=3, metrics=BOTH)
 
 

@@ -27,6 +27,7 @@ from work_factories import (
 
 from guestbench import provision
 from guestbench.errors import TrialError
+from guestbench.families import list_families
 from guestbench.families.work import check_guest
 from guestbench.model import (
     BootWork,
@@ -39,12 +40,10 @@ from guestbench.model import (
     Kernel,
     Kit,
     Login,
-    MetricFamily,
     Net,
     Ok,
     Platform,
     ProgramLoad,
-    Purpose,
     Role,
     ShellWork,
     System,
@@ -61,7 +60,7 @@ from guestbench.vmm.qemu.machine import build_argv, build_interactive_argv, pars
 from guestbench.vmm.serial import SerialLog
 
 PLATFORM = Platform()
-WORKING = (Purpose.WORK, Purpose.NET, Purpose.CROSS_CHECK)
+WORKING = ("work", "net", "cross-check")
 
 
 def plan(experiment: Experiment | None = None, kit: Kit | None = None, seed: int = 1) -> list[Trial]:
@@ -81,7 +80,7 @@ def job_of(
     )  # fmt: skip
 
 
-def trial_of(system: str, purpose: Purpose, workload: str = "") -> Trial:
+def trial_of(system: str, purpose: str, workload: str = "") -> Trial:
     """A trial."""
     return Trial(id="t", system=system, purpose=purpose, block=1, cycle=1, definition="", workload=workload)
 
@@ -97,11 +96,11 @@ def test_every_block_has_every_piece_of_work_once() -> None:
     """A system would do some work more often than another, or under other conditions of the host."""
     trials = plan(kit=KIT)
     wanted = {
-        *(("debian", Purpose.WORK, name) for name in ("cpu", "memory", "merkle")),
-        *(("debian", Purpose.CROSS_CHECK, name) for name in check_guest.TOOL_NAMES),
-        *(("linux-app", Purpose.WORK, name) for name in ("cpu", "memory")),
-        ("mirage", Purpose.WORK, ""),
-        *((name, Purpose.NET, "") for name in ("debian", "linux-app", "mirage")),
+        *(("debian", "work", name) for name in ("cpu", "memory", "merkle")),
+        *(("debian", "cross-check", name) for name in check_guest.TOOL_NAMES),
+        *(("linux-app", "work", name) for name in ("cpu", "memory")),
+        ("mirage", "work", ""),
+        *((name, "net", "") for name in ("debian", "linux-app", "mirage")),
     }
     for block in (1, 2, 3):
         done = Counter((t.system, t.purpose, t.workload) for t in trials if t.block == block)
@@ -130,12 +129,12 @@ def test_ids_name_the_work_and_are_unique() -> None:
 @pytest.mark.parametrize(
     ("kit", "purposes"),
     [
-        (None, set[Purpose]()),
-        (make_kit(), {Purpose.NET, Purpose.WORK}),
-        (make_kit(make_kit_work(CPU)), {Purpose.NET, Purpose.WORK}),
+        (None, set[str]()),
+        (make_kit(), {"net", "work"}),
+        (make_kit(make_kit_work(CPU)), {"net", "work"}),
     ],
 )
-def test_work_that_the_kit_has_no_program_for_is_not_planned(kit: Kit | None, purposes: set[Purpose]) -> None:
+def test_work_that_the_kit_has_no_program_for_is_not_planned(kit: Kit | None, purposes: set[str]) -> None:
     """Every trial of a program that could not be built would fail."""
     trials = plan(kit=kit)
     assert {trial.purpose for trial in trials} == purposes
@@ -146,24 +145,26 @@ def test_work_that_the_kit_has_no_program_for_is_not_planned(kit: Kit | None, pu
 def test_families_that_are_not_asked_for_are_not_planned() -> None:
     """`--metrics work` would measure the network as well."""
     for family, purposes in (
-        (MetricFamily.WORK, {Purpose.WORK, Purpose.CROSS_CHECK}),
-        (MetricFamily.NET, {Purpose.NET}),
-        (MetricFamily.BOOT, set()),
+        ("work", {"work", "cross-check"}),
+        ("net", {"net"}),
+        ("boot", set()),
     ):
         experiment = msgspec.structs.replace(make_experiment(), metrics=(family,))
         assert {trial.purpose for trial in plan(experiment, KIT)} == purposes
 
 
+PURPOSES = [purpose.name for family in list_families() for purpose in family.purposes]
+
 # --- what a worker is given -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("purpose", list(Purpose))
-def test_only_trials_that_give_work_get_the_kit(purpose: Purpose, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_only_trials_that_give_work_get_the_kit(purpose: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial of work would have no programs, or a timed boot would wait for files it does not need."""
     monkeypatch.setattr(run, "_find_state", lambda *_: None)
     header = make_work_header(make_work_systems(), KIT)
     job = run.make_job(trial_of("debian", purpose, "cpu"), header, Path())
-    needs = {*WORKING, Purpose.MEMORY, Purpose.MEMORY_MIN}
+    needs = {*WORKING, "memory", "memory-min"}
     assert (job.kit is not None) == (purpose in needs)
     assert job.work == header.experiment.work
 
@@ -187,21 +188,21 @@ def snapshots(monkeypatch: pytest.MonkeyPatch) -> Asked:
 @pytest.mark.parametrize(
     ("system", "purpose", "disk", "settle_s"),
     [
-        (DEBIAN, Purpose.WORK, "kit.ext4", 10.0),
-        (DEBIAN, Purpose.NET, "kit.ext4", 10.0),
-        (DEBIAN, Purpose.CROSS_CHECK, "tools.ext4", 10.0),
-        (DEBIAN, Purpose.BOOT, None, None),
-        (DEBIAN, Purpose.MEMORY, None, None),
-        (DEBIAN, Purpose.SURFACE, None, None),
-        (msgspec.structs.replace(DEBIAN, login=Login(user="root")), Purpose.SURFACE, "", 0.0),
-        (APP, Purpose.WORK, None, None),
-        (APP, Purpose.NET, None, None),
-        (MIRAGE, Purpose.WORK, None, None),
-        (FLOOR, Purpose.BOOT, None, None),
+        (DEBIAN, "work", "kit.ext4", 10.0),
+        (DEBIAN, "net", "kit.ext4", 10.0),
+        (DEBIAN, "cross-check", "tools.ext4", 10.0),
+        (DEBIAN, "boot", None, None),
+        (DEBIAN, "memory", None, None),
+        (DEBIAN, "surface", None, None),
+        (msgspec.structs.replace(DEBIAN, login=Login(user="root")), "surface", "", 0.0),
+        (APP, "work", None, None),
+        (APP, "net", None, None),
+        (MIRAGE, "work", None, None),
+        (FLOOR, "boot", None, None),
     ],
 )
 def test_only_guests_with_a_shell_go_on_from_a_snapshot(
-    system: System, purpose: Purpose, disk: str | None, settle_s: float | None, snapshots: Asked
+    system: System, purpose: str, disk: str | None, settle_s: float | None, snapshots: Asked
 ) -> None:
     """A boot would not be a boot, or each trial of work would boot a guest for a minute."""
     header = make_work_header([system], KIT)
@@ -220,14 +221,14 @@ def test_a_guest_that_gets_no_snapshot_boots_in_its_trial(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(provision, "take_snapshot", fail)
     header = make_work_header(make_work_systems(), KIT)
-    assert run.make_job(trial_of("debian", Purpose.WORK, "cpu"), header, Path()).resume is None
+    assert run.make_job(trial_of("debian", "work", "cpu"), header, Path()).resume is None
 
 
 def test_no_state_is_kept_of_a_replayed_guest(snapshots: Asked) -> None:
     """A run on recordings would ask QEMU for a snapshot."""
     header = make_work_header(make_work_systems(), KIT)
     header = msgspec.structs.replace(header, platform=Platform(vmm=Vmm.FAKE))
-    assert run.make_job(trial_of("debian", Purpose.WORK, "cpu"), header, Path()).resume is None
+    assert run.make_job(trial_of("debian", "work", "cpu"), header, Path()).resume is None
     assert snapshots == []
 
 
@@ -237,23 +238,23 @@ def test_no_state_is_kept_of_a_replayed_guest(snapshots: Asked) -> None:
 @pytest.mark.parametrize(
     ("system", "purpose", "workload", "cmdline"),
     [
-        (APP, Purpose.WORK, "cpu", "rdinit=/guestwork -- cpu events=1200"),
-        (APP, Purpose.WORK, "merkle", "rdinit=/merkle -- "),
-        (APP, Purpose.WORK, "", ""),
-        (APP, Purpose.NET, "", ""),
-        (APP, Purpose.BOOT, "", ""),
-        (APP, Purpose.MEMORY, "load", ""),
+        (APP, "work", "cpu", "rdinit=/guestwork -- cpu events=1200"),
+        (APP, "work", "merkle", "rdinit=/merkle -- "),
+        (APP, "work", "", ""),
+        (APP, "net", "", ""),
+        (APP, "boot", "", ""),
+        (APP, "memory", "load", ""),
         (
             msgspec.structs.replace(APP, load=ProgramLoad(arguments=("memory", "parts=write:64M:4G"))),
-            Purpose.MEMORY,
+            "memory",
             "load",
             "rdinit=/guestwork -- memory parts=write:64M:4G",
         ),
-        (DEBIAN, Purpose.WORK, "cpu", ""),
+        (DEBIAN, "work", "cpu", ""),
     ],
 )  # fmt: skip
 def test_a_guest_is_booted_with_its_work_where_that_is_how_it_works(
-    system: System, purpose: Purpose, workload: str, cmdline: str
+    system: System, purpose: str, workload: str, cmdline: str
 ) -> None:
     """A guest would boot without its work, or a counted boot with some."""
     boot, _ = worker._find_boot(job_of(trial_of(system.name, purpose, workload), system, KIT))
@@ -263,25 +264,25 @@ def test_a_guest_is_booted_with_its_work_where_that_is_how_it_works(
 def test_a_guest_that_boots_from_a_disk_is_never_given_a_command_line() -> None:
     """A definition that cannot be would end with a traceback."""
     system = msgspec.structs.replace(APP, boot=Disk())
-    job = job_of(trial_of("linux-app", Purpose.WORK, "cpu"), system, KIT)
+    job = job_of(trial_of("linux-app", "work", "cpu"), system, KIT)
     assert worker._find_boot(job) == (Disk(), None)
 
 
 @pytest.mark.parametrize(
     ("system", "purpose", "disk"),
     [
-        (DEBIAN, Purpose.WORK, "kit.ext4"),
-        (DEBIAN, Purpose.NET, "kit.ext4"),
-        (DEBIAN, Purpose.CROSS_CHECK, "tools.ext4"),
-        (DEBIAN, Purpose.MEMORY, None),
-        (DEBIAN, Purpose.BOOT, None),
-        (msgspec.structs.replace(DEBIAN, work=ShellWork(disk=False)), Purpose.WORK, None),
-        (APP, Purpose.WORK, None),
-        (MIRAGE, Purpose.NET, None),
+        (DEBIAN, "work", "kit.ext4"),
+        (DEBIAN, "net", "kit.ext4"),
+        (DEBIAN, "cross-check", "tools.ext4"),
+        (DEBIAN, "memory", None),
+        (DEBIAN, "boot", None),
+        (msgspec.structs.replace(DEBIAN, work=ShellWork(disk=False)), "work", None),
+        (APP, "work", None),
+        (MIRAGE, "net", None),
     ],
 )
 def test_only_trials_of_work_over_a_shell_have_a_tools_disk(
-    system: System, purpose: Purpose, disk: str | None
+    system: System, purpose: str, disk: str | None
 ) -> None:
     """A boot would be measured with a disk that is no part of the guest."""
     found = worker._find_tools(job_of(trial_of(system.name, purpose), system, KIT))
@@ -292,16 +293,16 @@ def test_only_trials_of_work_over_a_shell_have_a_tools_disk(
 @pytest.mark.parametrize(
     ("purpose", "net", "ports"),
     [
-        (Purpose.NET, Net.USER, (7, 9, 19, 80)),
-        (Purpose.CROSS_CHECK, Net.USER, (5201, 80)),
-        (Purpose.NET, Net.NONE, ()),
-        (Purpose.CROSS_CHECK, Net.NONE, ()),
-        (Purpose.WORK, Net.USER, ()),
-        (Purpose.BOOT, Net.USER, ()),
+        ("net", Net.USER, (7, 9, 19, 80)),
+        ("cross-check", Net.USER, (5201, 80)),
+        ("net", Net.NONE, ()),
+        ("cross-check", Net.NONE, ()),
+        ("work", Net.USER, ()),
+        ("boot", Net.USER, ()),
     ],
 )
 def test_only_trials_of_the_network_have_ports_forwarded(
-    purpose: Purpose, net: Net, ports: tuple[int, ...]
+    purpose: str, net: Net, ports: tuple[int, ...]
 ) -> None:
     """A boot would have a listening port that others have not, or a network trial none."""
     job = job_of(trial_of("debian", purpose), DEBIAN, KIT, Platform(net=net))
@@ -317,7 +318,7 @@ def test_a_trial_of_work_keeps_what_the_guest_said(tmp_path: Path) -> None:
     stat = recording.stat()
     image = Image(path=str(recording), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256="")
     kit = make_kit(make_kit_work(CPU, make_report("cpu", limit="100")))
-    job = job_of(trial_of("linux-app", Purpose.WORK, "cpu"), APP, kit, FAKE, tmp_path)
+    job = job_of(trial_of("linux-app", "work", "cpu"), APP, kit, FAKE, tmp_path)
     guest = msgspec.structs.replace(job.guest, images={Role.KERNEL: image}, pristine={Role.KERNEL: image})
     record = worker.run_trial(msgspec.structs.replace(job, guest=guest))
     assert record.outcome == Ok()
@@ -331,7 +332,7 @@ def test_a_trial_of_work_without_its_kit_is_a_mistake_of_ours() -> None:
     """A run would go on with trials that can do nothing."""
     machine, log = object(), SerialLog()
     for kit, what in ((None, "without its kit"), (make_kit(), "no workload cpu")):
-        job = job_of(trial_of("debian", Purpose.WORK, "cpu"), DEBIAN, kit)
+        job = job_of(trial_of("debian", "work", "cpu"), DEBIAN, kit)
         with pytest.raises(RuntimeError, match=what):
             worker._give_work(job, machine, log, Path())  # type: ignore[arg-type]
 
@@ -419,12 +420,12 @@ def test_a_program_takes_the_place_of_the_initial_ramdisk_where_that_is_how_it_c
     system = msgspec.structs.replace(APP, work=way, load=load)
     work = KIT.find("cpu")
     assert work is not None and work.program is not None
-    boot, program = worker._find_boot(job_of(trial_of(system.name, Purpose.WORK, "cpu"), system, KIT))
+    boot, program = worker._find_boot(job_of(trial_of(system.name, "work", "cpu"), system, KIT))
     assert isinstance(boot, Kernel)
     assert boot.cmdline == " ".join(["guestwork", *work.workload.arguments])
     assert program == work.program
-    boot, program = worker._find_boot(job_of(trial_of(system.name, Purpose.MEMORY, "load"), system, KIT))
+    boot, program = worker._find_boot(job_of(trial_of(system.name, "memory", "load"), system, KIT))
     assert isinstance(boot, Kernel) and boot.cmdline == "guestwork memory parts=write:64M:4G"
     assert program == KIT.server
-    for purpose in (Purpose.BOOT, Purpose.NET, Purpose.MEMORY):
+    for purpose in ("boot", "net", "memory"):
         assert worker._find_boot(job_of(trial_of(system.name, purpose, ""), system, KIT)) == (APP.boot, None)

@@ -1,1 +1,54 @@
-"""How long a guest takes from the exec of the VMM to each milestone and to ready."""
+"""Boot time: from the exec of the VMM to the byte that completes the ready marker."""
+
+from __future__ import annotations
+
+from guestbench.model import Better, Family, Metric, Purpose
+
+METRICS = (
+    Metric(
+        name="boot.ready",
+        title="Boot time",
+        family="boot",
+        unit="s",
+        better=Better.LOWER,
+        help="From the exec of the VMM to the byte that completes the ready marker on the serial console, "
+        "on the host's monotonic clock.",
+    ),
+    Metric(
+        name="boot.mark",
+        title="Milestone",
+        family="boot",
+        unit="s",
+        better=Better.LOWER,
+        help="From the exec of the VMM to the byte that completes the milestone's text; label mark=NAME.",
+    ),
+    Metric(
+        name="boot.cpu",
+        title="CPU time to ready",
+        family="boot",
+        unit="s",
+        better=Better.LOWER,
+        help="CPU time of the VMM process, all threads, user and system, when the ready marker arrived.",
+    ),
+    Metric(
+        name="boot.above_floor",
+        title="Boot time above the floor",
+        family="boot",
+        unit="s",
+        better=Better.LOWER,
+        help="boot.ready less the median boot.ready of the floor in the same run: what the guest itself adds "
+        "to the VMM and its firmware.",
+    ),
+)
+
+FAMILY = Family(
+    name="boot",
+    title="Boot time",
+    order=2,
+    metrics=METRICS,
+    purposes=(
+        Purpose(name="first-boot", counted=False, pristine=True),
+        Purpose(name="warmup", counted=False),
+        Purpose(name="boot"),
+    ),
+)

@@ -12,7 +12,6 @@ from guestbench.model import (
     Header,
     Layer,
     Ok,
-    Purpose,
     Record,
 )
 
@@ -30,7 +29,7 @@ class LayerCost(Frozen):
 def find_layers(header: Header, records: Sequence[Record]) -> dict[str, tuple[LayerCost, ...]]:
     """The layers of every system of the run that names any, from the firmware up."""
     ordered = sort_records(header, records)
-    sizes = summarise(header, records, (Purpose.IMAGE,))
+    sizes = summarise(header, records, ("image",))
     found = {}
     for guest in header.guests:
         name = guest.system.name
@@ -38,7 +37,7 @@ def find_layers(header: Header, records: Sequence[Record]) -> dict[str, tuple[La
             times_of(record)
             for record in ordered
             if record.trial.system == name
-            and record.trial.purpose is Purpose.BOOT
+            and record.trial.purpose == "boot"
             and isinstance(record.outcome, Ok)
         ]
         costs = []

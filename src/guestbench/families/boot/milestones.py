@@ -10,7 +10,6 @@ from guestbench.model import (
     Frozen,
     Header,
     Ok,
-    Purpose,
     Record,
 )
 
@@ -53,7 +52,7 @@ def milestone_steps(header: Header, records: Iterable[Record]) -> tuple[Step, ..
                 times_of(record)
                 for record in ordered
                 if record.trial.system == guest.system.name
-                and record.trial.purpose is Purpose.BOOT
+                and record.trial.purpose == "boot"
                 and isinstance(record.outcome, Ok)
             ],
         )

@@ -12,15 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from guestbench.errors import ImageError, ToolFailed
+from guestbench.families.image import FAMILY
 from guestbench.host import process
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.kernel import find_newest
 from guestbench.model import (
-    Better,
     Guest,
     Kernel,
-    Metric,
-    MetricFamily,
     Provenance,
     Role,
     Sample,
@@ -29,80 +27,6 @@ from guestbench.model import (
 ZSTD = ("zstd", "-3", "--single-thread", "--quiet", "--stdout")
 READ_BYTES = 1 << 20
 EXIT_S = 60.0
-
-
-def _metric(name: str, title: str, text: str) -> Metric:
-    return Metric(
-        name=name, title=title, family=MetricFamily.IMAGE, unit="bytes", better=Better.LOWER, help=text
-    )
-
-
-METRICS = (
-    _metric(
-        "image.file",
-        "Image files",
-        "Length of all files that the guest boots from, as provisioned (stat, st_size); label role=NAME for "
-        "each where there are several. A disk counts in its own format, so that compression inside a qcow2 "
-        "shows. A kernel that was taken out of the guest's disk counts beside the disk.",
-    ),
-    _metric(
-        "image.allocated",
-        "Allocated on the host",
-        "Space that these files take on the host's file system (stat, st_blocks of 512 bytes); holes take "
-        "none.",
-    ),
-    _metric(
-        "image.virtual",
-        "Virtual disk size",
-        "Size of the disk as the guest sees it (qemu-img info, virtual-size).",
-    ),
-    _metric(
-        "image.zstd",
-        "Compressed",
-        "Bytes that zstd -3 --single-thread makes of the contents of the files, each compressed by itself; "
-        "of a disk, its contents as a raw disk, so that disk image formats do not matter. What is compressed "
-        "already (a bzImage, an initrd) is not unpacked first.",
-    ),
-    _metric(
-        "image.rootfs",
-        "Root file system used",
-        "Blocks of the disk's root file system that are not free, in bytes (from the superblock of ext4, as "
-        "dumpe2fs prints it): files, their metadata, inode tables and the journal.",
-    ),
-    _metric(
-        "image.kernel",
-        "Kernel",
-        "Length of the kernel file: the one given to -kernel, or the newest vmlinuz in /boot of the disk.",
-    ),
-    _metric(
-        "image.initrd",
-        "Initial ramdisk",
-        "Length of the initial ramdisk: the one given to -initrd, or the one beside the kernel in the disk's "
-        "/boot.",
-    ),
-    _metric(
-        "image.cmdline",
-        "Kernel command line",
-        "Length of the command line that -append gives to the kernel, in bytes of UTF-8. The one in the "
-        "configuration of a disk's boot loader is not counted.",
-    ),
-    _metric(
-        "image.text",
-        "Text",
-        "Bytes in the file of the executable LOAD segments of an ELF kernel; by the true ELF64 headers where "
-        "it is wrapped for a 32-bit loader. A bzImage is not unpacked and has none.",
-    ),
-    _metric(
-        "image.data",
-        "Data",
-        "Bytes in the file of the other LOAD segments of an ELF kernel, read-only data and headers included.",
-    ),
-    _metric(
-        "image.bss",
-        "BSS",
-        "Memory that the LOAD segments of an ELF kernel ask for beyond their bytes in the file.",
-    ),
-)
 
 
 def measure(guest: Guest, scratch: Path) -> tuple[Sample, ...]:
@@ -135,7 +59,7 @@ def measure(guest: Guest, scratch: Path) -> tuple[Sample, ...]:
     samples += _per_file("image.zstd", packed)
     if isinstance(boot, Kernel):
         samples += _measure_kernel(boot, paths)
-    order = {row.name: number for number, row in enumerate(METRICS)}
+    order = {row.name: number for number, row in enumerate(FAMILY.metrics)}
     return tuple(sorted(samples, key=lambda sample: (order[sample.metric], bool(sample.labels))))
 
 

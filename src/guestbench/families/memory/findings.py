@@ -11,14 +11,12 @@ import msgspec
 
 from guestbench.families.memory import search
 from guestbench.model import (
-    Family,
     Frozen,
     Gap,
+    GuestFamily,
     Header,
-    MetricFamily,
     Ok,
     Provenance,
-    Purpose,
     Record,
     Sample,
 )
@@ -43,7 +41,7 @@ class Evidence(Frozen):
 
 def find_least(header: Header, records: Sequence[Record], system: str) -> search.Minimum | None:
     """What the search for a system's least RAM found; None in a run that does not search."""
-    if MetricFamily.MEMORY not in header.experiment.metrics:
+    if "memory" not in header.experiment.metrics:
         return None
     return search.find_minimum(
         search.to_tried(search.group_boots(records, system)),
@@ -87,7 +85,7 @@ def find_gap(
 ) -> Gap | None:
     """Why a system has no value of a metric, if its memory trials say so; a gap without labels is for all."""
     for record in records:
-        if record.trial.system == system and record.trial.purpose is Purpose.MEMORY:
+        if record.trial.system == system and record.trial.purpose == "memory":
             for gap in record.gaps:
                 if gap.metric == metric and gap.labels in ({}, labels or {}):
                     return gap
@@ -106,7 +104,7 @@ def add_derived_memory(header: Header, records: Sequence[Record]) -> tuple[Recor
         found = least.get(record.trial.system)
         if found and found.least_mib and record.trial.memory_mib == found.least_mib:
             last[record.trial.system] = record.trial.id
-    floors = [guest.system.name for guest in header.guests if guest.system.family is Family.FLOOR]
+    floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
     floor = _medians_by_state(records, floors)
     return tuple(_derive(record, last, floors, floor) for record in records)
 
@@ -114,7 +112,7 @@ def add_derived_memory(header: Header, records: Sequence[Record]) -> tuple[Recor
 def _medians_by_state(records: Iterable[Record], floors: Sequence[str]) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for record in records:
-        if record.trial.system in floors[:1] and record.trial.purpose is Purpose.MEMORY:
+        if record.trial.system in floors[:1] and record.trial.purpose == "memory":
             for sample in record.samples:
                 if sample.metric == VMM and record.holds:
                     values.setdefault(sample.labels.get("state", ""), []).append(sample.value)
@@ -128,7 +126,7 @@ def _derive(
     more: list[Sample] = []
     if last.get(trial.system) == trial.id and trial.memory_mib is not None:
         more.append(Sample(metric=LEAST, value=trial.memory_mib, provenance=Provenance.DERIVED))
-    if trial.purpose is Purpose.MEMORY and trial.system not in floors and record.holds:
+    if trial.purpose == "memory" and trial.system not in floors and record.holds:
         more += [
             Sample(
                 metric=VMM_ABOVE_FLOOR,

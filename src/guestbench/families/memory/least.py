@@ -14,13 +14,10 @@ from guestbench.guest.sending import do_little
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import READY, BootResult, watch_boot
 from guestbench.model import (
-    Better,
     Crashed,
     Expectation,
     Login,
     MemoryPlan,
-    Metric,
-    MetricFamily,
     Ok,
     Outcome,
     OwnWork,
@@ -36,27 +33,6 @@ of memory, but not threefold; a guest that hangs is not to cost minutes."""
 PATIENCE_S = 5.0
 """What it is given beyond that at least: a guest that boots in 0.1 s may have to wait for a core."""
 SHELL_S = 60.0
-
-METRICS = (
-    Metric(
-        name="memory.min",
-        title="Least RAM",
-        family=MetricFamily.MEMORY,
-        unit="MiB",
-        better=Better.LOWER,
-        help="Least -m with which every boot got ready and stayed well, and above which no size failed. Well "
-        "means: no failure on the console for a while, a small program that does its work over the "
-        "shell where there is one, and the guest's own work done where it does any.",
-    ),
-    Metric(
-        name="memory.tried",
-        title="Memory size tried",
-        family=MetricFamily.MEMORY,
-        unit="MiB",
-        better=Better.NEITHER,
-        help="The -m of a boot in the search for the least RAM; its outcome says whether that was enough.",
-    ),
-)
 
 
 def limit_s(usual_s: float) -> float:

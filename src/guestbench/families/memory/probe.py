@@ -25,7 +25,6 @@ from guestbench.guest.sending import send_program
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import (
-    Better,
     Command,
     Crashed,
     Frozen,
@@ -33,8 +32,6 @@ from guestbench.model import (
     Incomplete,
     Mark,
     MemoryPlan,
-    Metric,
-    MetricFamily,
     Ok,
     Outcome,
     OwnWork,
@@ -65,64 +62,6 @@ SAMPLED_LOAD = """( while :; do cat /proc/meminfo; echo; sleep 1; done ) & sampl
 }} >&2; status=$?
 kill $sampler; wait $sampler 2>/dev/null; exit $status"""
 """A shell script that runs the load with the guest's own view beside it, a copy of it each second."""
-
-
-def _metric(name: str, title: str, text: str, better: Better = Better.LOWER) -> Metric:
-    return Metric(name=name, title=title, family=MetricFamily.MEMORY, unit="KiB", better=better, help=text)
-
-
-METRICS = (
-    _metric(
-        "memory.touched",
-        "Guest RAM touched",
-        "Guest RAM that was ever touched, by the guest, its firmware or its devices. Resident pages of the "
-        "memfd that holds it (/proc/PID/smaps); label state=ready, idle (after the settle time), load (the "
-        "most while the load ran) or load-end.",
-    ),
-    _metric(
-        "memory.vmm",
-        "VMM's own memory",
-        "All other memory of the VMM process, pages shared with other processes counted by their share "
-        "(PSS): its code, its heap, and under TCG the translator's buffer; label state=NAME.",
-    ),
-    _metric(
-        "memory.vmm_above_floor",
-        "VMM's own memory above the floor",
-        "memory.vmm less the floor's median in the same state of the same run: what this guest makes the "
-        "VMM take.",
-    ),
-    _metric(
-        "memory.guest_total",
-        "Total, as the guest says",
-        "Memory that the guest says it has: MemTotal of /proc/meminfo, or what it prints; label state=NAME.",
-        Better.NEITHER,
-    ),
-    _metric(
-        "memory.guest_used",
-        "Used, as the guest says",
-        "Memory that the guest says is in use: MemTotal less MemAvailable, which is what free(1) of procps 4 "
-        "prints as used; or what the guest prints; label state=NAME, for load the most seen.",
-    ),
-    _metric(
-        "memory.guest_available",
-        "Available, as the guest says",
-        "Memory that the guest says a new program could have: MemAvailable; label state=NAME, for load the "
-        "least seen.",
-        Better.HIGHER,
-    ),
-    _metric(
-        "memory.guest_meminfo",
-        "Field of /proc/meminfo",
-        "Further fields of the guest's /proc/meminfo, see proc(5); labels field=NAME, state=NAME.",
-        Better.NEITHER,
-    ),
-    _metric(
-        "memory.balloon",
-        "Balloon statistics",
-        "What the guest's balloon driver tells the VMM, where it has one; labels stat=NAME, state=NAME.",
-        Better.NEITHER,
-    ),
-)
 
 
 class MemoryResult(Frozen):

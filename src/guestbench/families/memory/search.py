@@ -14,7 +14,6 @@ from guestbench.model import (
     Frozen,
     Incomplete,
     Ok,
-    Purpose,
     Record,
 )
 
@@ -29,7 +28,7 @@ RANGE_SIZES = 6
 WORK_DONE = "work done"
 """The mark at which a guest has ended its own work."""
 
-WITH_PLATFORM = (Purpose.FIRST_BOOT, Purpose.WARMUP, Purpose.BOOT, Purpose.MEMORY, Purpose.SURFACE_BOOT)
+WITH_PLATFORM = ("first-boot", "warmup", "boot", "memory", "surface-boot")
 """Trials that boot a guest with the platform's memory."""
 
 Tried = Mapping[int, Sequence[bool]]
@@ -56,7 +55,7 @@ def group_boots(records: Iterable[Record], system: str) -> dict[int, tuple[Recor
     groups: dict[int, list[Record]] = {}
     for record in records:
         trial = record.trial
-        if trial.system == system and trial.purpose is Purpose.MEMORY_MIN and trial.memory_mib:
+        if trial.system == system and trial.purpose == "memory-min" and trial.memory_mib:
             groups.setdefault(trial.memory_mib, []).append(record)
     return {
         size: tuple(sorted(groups[size], key=lambda record: record.trial.cycle))
@@ -83,7 +82,7 @@ def expect(records: Iterable[Record], system: str) -> Expectation | None:
     """How the system behaves with the platform's memory, by its records; None if it never got ready."""
     ready_s, work_s = [], []
     for record in records:
-        if record.trial.system != system or record.trial.purpose is Purpose.MEMORY_MIN:
+        if record.trial.system != system or record.trial.purpose == "memory-min":
             continue
         times = {mark.name: mark.t_ns / 1e9 for mark in record.marks}
         if "ready" in times:

@@ -9,7 +9,6 @@ from guestbench.families.memory.findings import find_evidence, find_gap, find_le
 from guestbench.families.memory.search import Minimum
 from guestbench.model import (
     Header,
-    Purpose,
     Record,
     Summary,
     System,
@@ -164,7 +163,7 @@ def free_texts(header: Header, records: Sequence[Record]) -> tuple[tuple[str, tu
     found = []
     for system in list_systems(header):
         for record in records:
-            if record.trial.system == system.name and record.trial.purpose is Purpose.MEMORY:
+            if record.trial.system == system.name and record.trial.purpose == "memory":
                 fields = _idle_fields(record)
                 if fields:
                     found.append((system.name, format_free(fields)))
@@ -191,8 +190,8 @@ def format_free(fields: Mapping[str, int]) -> tuple[str, ...]:
 
 def extra_options(records: Sequence[Record]) -> tuple[str, ...]:
     """What the command line of a boot that counts memory has beyond those of all other boots."""
-    counted = [r for r in records if r.argv and r.trial.purpose is Purpose.MEMORY]
-    others = {o for r in records if r.trial.purpose is not Purpose.MEMORY for o in split_options(r.argv)}
+    counted = [r for r in records if r.argv and r.trial.purpose == "memory"]
+    others = {o for r in records if r.trial.purpose != "memory" for o in split_options(r.argv)}
     known = [option for option in split_options(counted[0].argv) if option not in others] if counted else []
     # File descriptors are numbered as they come, and each boot of the search has another -m.
     return tuple(o for o in known if "fd=" not in o and not o.startswith(("-mon ", "-m ")))
@@ -204,7 +203,7 @@ def loads(header: Header) -> tuple[tuple[str, str], ...]:
 
 
 def _was_counted(records: Sequence[Record], system: System) -> bool:
-    return any(r.trial.system == system.name and r.trial.purpose is Purpose.MEMORY for r in records)
+    return any(r.trial.system == system.name and r.trial.purpose == "memory" for r in records)
 
 
 def _cell(

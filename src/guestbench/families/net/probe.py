@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from guestbench.errors import GuestbenchError, ShellError
+from guestbench.families.net import FAMILY, HTTP
 from guestbench.families.net.tcp import (
     ReadyProbe,
     TransferError,
@@ -24,13 +25,10 @@ from guestbench.families.work.result import WorkResult
 from guestbench.guest.console import watch
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import (
-    Better,
     Gap,
     Image,
     Incomplete,
     Mark,
-    Metric,
-    MetricFamily,
     Ok,
     Sample,
     Service,
@@ -47,57 +45,8 @@ ANSWER_S = 60.0
 IMAGE_ANSWER_S = 5.0
 """How long after ready an image may take to answer that serves by itself."""
 TRANSFER_S = 60.0
-HTTP = "net.http"
 NO_CLIENT = "wrk, the client, is brought along only with cross_checks = true"
 WARMUPS = 50
-
-
-def _metric(name: str, title: str, unit: str, better: Better, text: str) -> Metric:
-    return Metric(name=name, title=title, family=MetricFamily.NET, unit=unit, better=better, help=text)
-
-
-METRICS = (
-    _metric(
-        "net.ready",
-        "Network ready",
-        "s",
-        Better.LOWER,
-        "From the exec of the VMM to the first byte that comes back from the guest's echo service, to which "
-        "new connections are tried all the time. That the VMM accepts a connection does not count.",
-    ),
-    _metric(
-        "net.goodput_in",
-        "TCP into the guest",
-        "bytes/s",
-        Better.HIGHER,
-        "Payload sent to the guest's discard service on one connection, over the time from the first byte to "
-        "the guest's end of the connection, which it sends when it has read everything.",
-    ),
-    _metric(
-        "net.goodput_out",
-        "TCP out of the guest",
-        "bytes/s",
-        Better.HIGHER,
-        "Payload read from the guest's character generator (RFC 864) on one connection, over the time from "
-        "the first byte to the last.",
-    ),
-    _metric(
-        "net.echo",
-        "Echo of one byte",
-        "s",
-        Better.LOWER,
-        "Round trip of one byte to the guest's echo service and back, one after the other on one connection; "
-        "label quantile=0.5 or 0.99 of one trial.",
-    ),
-    _metric(
-        HTTP,
-        "HTTP requests",
-        "requests/s",
-        Better.HIGHER,
-        "Requests that the guest's HTTP service answered to wrk on the host, with 4 connections that are "
-        "kept, by wrk's own count; only in experiments with cross_checks, which bring wrk along.",
-    ),
-)
 
 
 def serve(
@@ -248,4 +197,4 @@ def find_quantile(values: tuple[float, ...], quantile: float) -> float:
 
 
 def _gaps(reason: str) -> tuple[Gap, ...]:
-    return tuple(Gap(metric=metric.name, reason=reason) for metric in METRICS)
+    return tuple(Gap(metric=metric.name, reason=reason) for metric in FAMILY.metrics)

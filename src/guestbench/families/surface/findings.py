@@ -11,15 +11,13 @@ from guestbench.model import (
     Frozen,
     Header,
     Metric,
-    MetricFamily,
     Provenance,
-    Purpose,
     Record,
     Sample,
 )
 
 BASE, BASE_BITS = "surface.text_base", "surface.text_bits"
-SHOWN = (Purpose.SURFACE, Purpose.SURFACE_IMAGE)
+SHOWN = ("surface", "surface-image")
 """Where cells come from; what a running guest showed goes before what its image tells."""
 
 UNDIVIDED = "–"
@@ -55,9 +53,9 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
     They are in the order of the run's metrics.
     """
     found: dict[tuple[str, Labels], dict[str, Cell]] = {}
-    for purpose in (*SHOWN, Purpose.SURFACE_BOOT):
+    for purpose in (*SHOWN, "surface-boot"):
         for record in records:
-            if record.trial.purpose is purpose and record.holds:
+            if record.trial.purpose == purpose and record.holds:
                 for sample in record.samples:
                     if purpose in SHOWN or sample.metric == BASE_BITS:
                         key = (sample.metric, tuple(sorted(sample.labels.items())))
@@ -71,7 +69,7 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                     found.setdefault((gap.metric, ()), {})
     rows = []
     for metric in header.metrics:
-        if metric.family is not MetricFamily.SURFACE:
+        if metric.family != "surface":
             continue
         for (name, labels), cells in found.items():
             if name == metric.name:
@@ -100,7 +98,7 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels
     reason = ""
     wanted = BASE if metric == BASE_BITS else metric
     for record in records:
-        if record.trial.system == system and record.trial.purpose in (*SHOWN, Purpose.SURFACE_BOOT):
+        if record.trial.system == system and record.trial.purpose in (*SHOWN, "surface-boot"):
             if not record.holds:
                 reason = reason or record.outcome.reason
             for gap in record.gaps:
@@ -113,7 +111,7 @@ def add_derived_surface(records: Sequence[Record]) -> tuple[Record, ...]:
     """The records with the randomised bits of the kernel's base added to each system's last fresh boot."""
     bases: dict[str, list[tuple[str, int]]] = {}
     for record in records:
-        if record.trial.purpose is Purpose.SURFACE_BOOT and record.holds:
+        if record.trial.purpose == "surface-boot" and record.holds:
             for sample in record.samples:
                 if sample.metric == BASE:
                     bases.setdefault(record.trial.system, []).append((record.trial.id, int(sample.value)))

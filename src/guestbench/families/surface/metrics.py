@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guestbench.model import Better, Metric, MetricFamily
+from guestbench.model import Better, Metric
 
 NETWORK, INSIDE, LACKS, HOST, SUPPLY = "network", "inside", "lacks", "host", "supply"
 """The tables of a report: what can be reached from the network; what is there after a compromise; what the
@@ -13,7 +13,7 @@ def _row(group: str, name: str, unit: str, better: Better, title: str, text: str
     return Metric(
         name=f"surface.{name}",
         title=title,
-        family=MetricFamily.SURFACE,
+        family="surface",
         unit=unit,
         better=better,
         help=text,

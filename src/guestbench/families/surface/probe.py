@@ -32,9 +32,9 @@ from guestbench.families.surface.paging.page_tables import (
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
-    Family,
     Frozen,
     Gap,
+    GuestFamily,
     Incomplete,
     Mark,
     Ok,
@@ -352,7 +352,7 @@ def add_defences(found: Findings, seen: Hardening) -> None:
 
 def add_declared(found: Findings, system: System) -> None:
     """What is so by construction in a guest that is one program, and cannot be asked."""
-    if system.family is Family.LINUX:
+    if system.family is GuestFamily.LINUX:
         found.miss(SHELL_METRICS, "unknown: the system has no [login], so nothing can be asked inside it")
         return
     reason = "one program with its kernel in one address space: there is no such thing in it"

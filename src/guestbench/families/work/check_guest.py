@@ -23,7 +23,6 @@ from guestbench.model import (
     Incomplete,
     Kit,
     Metric,
-    MetricFamily,
     Ok,
     Sample,
     Service,
@@ -63,7 +62,7 @@ def _metric(name: str, title: str, unit: str) -> Metric:
     return Metric(
         name=to_metric(name),
         title=title,
-        family=MetricFamily.WORK,
+        family="work",
         unit=unit,
         better=Better.HIGHER,
         help="The figure of a known tool, by its own clock, to check our own work against.",

@@ -17,8 +17,6 @@ from guestbench.model import (
     Header,
     ImageWork,
     KitWork,
-    MetricFamily,
-    Purpose,
     Record,
     Summary,
     System,
@@ -55,9 +53,9 @@ class WorkRow(Frozen):
 
 def find_work(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> tuple[WorkRow, ...]:
     """All rows of the run's workloads, in the order of the kit and of their parts."""
-    if header.kit is None or MetricFamily.WORK not in header.experiment.metrics:
+    if header.kit is None or "work" not in header.experiment.metrics:
         return ()
-    done = [record for record in records if record.trial.purpose is Purpose.WORK]
+    done = [record for record in records if record.trial.purpose == "work"]
     rows: list[WorkRow] = []
     for work in header.kit.works:
         for labels in _find_parts(work, done):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from guestbench.families.work import TIME
 from guestbench.guest.console import quote
 from guestbench.model import (
     Better,
@@ -15,27 +16,12 @@ from guestbench.model import (
     KitWork,
     Mark,
     Metric,
-    MetricFamily,
     Ok,
     Outcome,
     Sample,
     Workload,
     WorkReport,
     Wrong,
-)
-
-TIME = "work.time"
-METRICS = (
-    Metric(
-        name=TIME,
-        title="Time of the work",
-        family=MetricFamily.WORK,
-        unit="s",
-        better=Better.LOWER,
-        help="From the byte that completes the line with which the work begins on the console to the byte "
-        "that completes the line with which it ends, on the host's monotonic clock; labels workload=NAME, "
-        "those of the workload's own metric, and clock=host. With clock=guest, the time by that clock.",
-    ),
 )
 
 
@@ -55,7 +41,7 @@ def describe_metric(workload: Workload) -> Metric:
     return Metric(
         name=workload.metric,
         title=workload.title,
-        family=MetricFamily.WORK,
+        family="work",
         unit=f"{workload.unit}/s",
         better=Better.HIGHER,
         help=" ".join(workload.help.replace("`", "").split()),

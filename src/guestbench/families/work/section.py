@@ -17,9 +17,7 @@ from guestbench.model import (
     BootWork,
     Header,
     ImageWork,
-    MetricFamily,
     Ok,
-    Purpose,
     Record,
     ShellWork,
     Summary,
@@ -101,9 +99,9 @@ def describe_starts(header: Header) -> tuple[Markdown, ...]:
 
 def net_table(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Table:
     """One row a figure of the network, one column a system that was asked."""
-    asked = {record.trial.system for record in records if record.trial.purpose is Purpose.NET}
+    asked = {record.trial.system for record in records if record.trial.purpose == "net"}
     names = [system.name for system in list_systems(header) if system.name in asked]
-    if not names or MetricFamily.NET not in header.experiment.metrics:
+    if not names or "net" not in header.experiment.metrics:
         return Table(head=(), rows=())
     lines = []
     for metric, labels, title in NET_ROWS:
@@ -161,7 +159,7 @@ def find_warnings(
         ] = None
     for summary in summaries:
         row = find_metric(header, summary.metric)
-        if row.family in (MetricFamily.WORK, MetricFamily.NET) and summary.metric != CLOCK:
+        if row.family in ("work", "net") and summary.metric != CLOCK:
             labels = [f"{name}={show_parameter(value)}" for name, value in summary.labels.items()]
             what = ", ".join((row.title, *labels))
             for warning in summary.warnings:
@@ -255,7 +253,7 @@ def _net_cell(
         if unit.endswith("/s"):
             return show_rate(summary.mean, summary.sd, unit.removesuffix("/s")) + _failed(summary)
         return _time(summary) + _failed(summary)
-    mine = [r for r in records if r.trial.system == system and r.trial.purpose is Purpose.NET]
+    mine = [r for r in records if r.trial.system == system and r.trial.purpose == "net"]
     gaps = [gap.reason for record in mine for gap in record.gaps if gap.metric == metric]
     failed = [f"failed: {r.outcome.reason}" for r in mine if not isinstance(r.outcome, Ok)]
     reason = next(iter((*gaps, *failed)), "")

@@ -26,7 +26,6 @@ from guestbench.model import (
     Metric,
     Outcome,
     Platform,
-    Purpose,
     Record,
     Role,
     Series,
@@ -45,7 +44,7 @@ class TrialResult(Frozen):
 
     trial: str
     system: str
-    purpose: Purpose
+    purpose: str
     block: int
     cycle: int
     outcome: Outcome

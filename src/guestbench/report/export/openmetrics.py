@@ -16,7 +16,6 @@ from guestbench.model import (
     Header,
     Metric,
     Ok,
-    Purpose,
     Record,
     Summary,
 )
@@ -58,11 +57,11 @@ def _describe(header: Header) -> dict[str, str]:
 
 def _render_trials(records: Sequence[Record]) -> Iterator[str]:
     made = Counter((record.trial.system, record.trial.purpose) for record in records)
-    failed: Counter[tuple[str, Purpose]] = Counter(
+    failed: Counter[tuple[str, str]] = Counter(
         (record.trial.system, record.trial.purpose)
         for record in records
         # A memory size that is not enough is an answer of the search, not a failure.
-        if not isinstance(record.outcome, Ok) and record.trial.purpose is not Purpose.MEMORY_MIN
+        if not isinstance(record.outcome, Ok) and record.trial.purpose != "memory-min"
     )
     for name, help_text, counts in (
         ("guestbench_trials", "Trials made.", made),
@@ -70,7 +69,7 @@ def _render_trials(records: Sequence[Record]) -> Iterator[str]:
     ):
         yield from _family(name, "gauge", "", help_text)
         for system, purpose in made:
-            labels = {"system": system, "purpose": purpose.value}
+            labels = {"system": system, "purpose": purpose}
             yield _sample(name, labels, counts[system, purpose])
 
 

@@ -11,7 +11,6 @@ from guestbench.model import (
     Frozen,
     Header,
     Provenance,
-    Purpose,
     Record,
 )
 from guestbench.report.results import outcome_name
@@ -37,7 +36,7 @@ class TidySample(Frozen):
 
     trial: str
     system: str
-    purpose: Purpose
+    purpose: str
     block: int
     cycle: int
     metric: str
@@ -65,7 +64,7 @@ def render_csv(header: Header, records: Sequence[Record]) -> str:
     for record in add_derived(header, records):
         trial = record.trial
         about = (
-            *map(guard, (header.run, trial.id, trial.system, trial.purpose.value)),
+            *map(guard, (header.run, trial.id, trial.system, trial.purpose)),
             trial.block,
             trial.cycle,
         )

@@ -1,1 +1,5 @@
-"""All that is QEMU's own: its command line, its monitor and their texts."""
+"""QEMU: its command line, its monitor, and all that it says."""
+
+from guestbench.vmm.qemu.machine import start
+
+__all__ = ["start"]

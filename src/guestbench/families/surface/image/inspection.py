@@ -19,8 +19,8 @@ from guestbench.images.inspection import (
 )
 from guestbench.images.inspector import inspect_image
 from guestbench.model import (
-    Family,
     Guest,
+    GuestFamily,
     Ok,
     Provenance,
     Role,
@@ -74,7 +74,7 @@ def measure_images(guest: Guest, scratch: Path) -> SurfaceResult:
         if inspection.elf is not None:
             programs.append(_Program(role, inspection.elf, evidence))
         add_code(found, inspection, evidence)
-    add_programs(found, programs, alone=guest.system.family is not Family.LINUX)
+    add_programs(found, programs, alone=guest.system.family is not GuestFamily.LINUX)
     if not seen:
         found.miss(FILE_METRICS, "the image holds no files")
     if not any(sample.metric == CODE_METRICS[0] for sample in found.samples):
