@@ -22,9 +22,10 @@ Rule = Callable[[Any], Iterator[str]]
 
 
 class Choice(NamedTuple):
-    """The meaning of a kind of text that is one of these names, as if it were an enumeration of them."""
+    """The meaning of a kind of text that is one of these names; `what` they are the names of."""
 
     names: tuple[str, ...]
+    what: str = "value"
 
 
 class Shape(NamedTuple):
@@ -146,8 +147,8 @@ def _walk(value: object, kind: inspect.Type, path: Path, meanings: Meanings) -> 
 
 def _walk_kind(value: object, kind: inspect.Metadata, path: Path, meanings: Meanings) -> Iterator[Mistake]:
     match meanings.get((kind.extra or {}).get("kind", "")):
-        case Choice(names):
-            yield from _walk_enum(value, names, path)
+        case Choice(names, what):
+            yield from _walk_enum(value, names, path, what)
         case Shape(wanted):
             yield from _walk(value, inspect.type_info(wanted), path, meanings)
         case None:
@@ -174,11 +175,11 @@ def _walk_scalar(value: object, kind: inspect.Type, path: Path) -> Iterator[Mist
         yield path, "must not be empty"
 
 
-def _walk_enum(value: object, names: Collection[str], path: Path) -> Iterator[Mistake]:
+def _walk_enum(value: object, names: Collection[str], path: Path, what: str = "value") -> Iterator[Mistake]:
     if not isinstance(value, str):
         yield path, _mismatch(f"one of {', '.join(names)}", value)
     elif value not in names:
-        yield path, f"unknown value {quote(value)}; {suggest(value, names)}"
+        yield path, f"unknown {what} {quote(value)}; {suggest(value, names)}"
 
 
 def _walk_struct(

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from guestbench.definition.decode import Meanings, Rule, quote, suggest
+from guestbench.definition.decode import Choice, Meanings, Rule, quote, suggest
 from guestbench.families import list_families
 from guestbench.model.kinds import Kind
 
@@ -30,7 +30,7 @@ ALGORITHMS = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not 
 PRINTED_METRICS = ("memory.guest_total", "memory.guest_used", "memory.guest_available")
 
 
-def meanings() -> dict[str, Rule]:
+def meanings() -> Meanings:
     """What those kinds mean that mean the same everywhere."""
     return {
         Kind.FILE_NAME: file_name,
@@ -39,28 +39,29 @@ def meanings() -> dict[str, Rule]:
         Kind.DISTINCT: not_twice,
         Kind.ABSOLUTE_PATH: _absolute_path,
         Kind.URL: _url,
-        Kind.CHECKSUM: one_of(Kind.CHECKSUM, ALGORITHMS),
+        Kind.CHECKSUM: Choice(ALGORITHMS, Kind.CHECKSUM),
         Kind.DEBIAN_PACKAGE: _package,
         Kind.ARGUMENT: _argument,
-        Kind.FAMILY: one_of(Kind.FAMILY, [family.name for family in list_families()]),
+        Kind.FAMILY: Choice(tuple(family.name for family in list_families()), Kind.FAMILY),
         Kind.METRIC: _metric,
-        Kind.PRINTED_METRIC: one_of(Kind.PRINTED_METRIC, PRINTED_METRICS),
+        Kind.PRINTED_METRIC: Choice(PRINTED_METRICS, Kind.PRINTED_METRIC),
         Kind.MILESTONES: _milestones,
         Kind.WORK_CMDLINE: _work_cmdline,
     }
 
 
-def experiment_meanings(check_reference: Rule, workloads: Collection[str]) -> Meanings:
+def setting_meanings(workloads: tuple[str, ...]) -> Meanings:
+    """What kinds mean in the tables of an experiment."""
+    return {**meanings(), Kind.WORKLOAD: Choice(workloads, Kind.WORKLOAD)}
+
+
+def experiment_meanings(check_reference: Rule, workloads: tuple[str, ...]) -> Meanings:
     """What kinds mean in an experiment file. `check_reference` judges a reference to a system."""
-    return {
-        **meanings(),
-        Kind.SYSTEM: check_reference,
-        Kind.WORKLOAD: one_of(Kind.WORKLOAD, workloads),
-    }
+    return {**setting_meanings(workloads), Kind.SYSTEM: check_reference}
 
 
 def system_meanings(
-    folder: Path, catalogue: Collection[str], workloads: Collection[str], programs: Collection[str] = ()
+    folder: Path, catalogue: Collection[str], workloads: tuple[str, ...], programs: Collection[str] = ()
 ) -> Meanings:
     """What kinds mean in a system file in `folder`; `catalogue` holds the names that `share` may name.
 
@@ -68,7 +69,7 @@ def system_meanings(
     """
     return {
         **meanings(),
-        Kind.WORKLOAD: one_of(Kind.WORKLOAD, workloads),
+        Kind.WORKLOAD: Choice(workloads, Kind.WORKLOAD),
         Kind.SHARED_SYSTEM: _shared_system(catalogue),
         Kind.SOURCE_FILE: _source_file(folder),
         Kind.SOURCE_FOLDER: _source_folder(folder),

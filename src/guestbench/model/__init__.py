@@ -13,6 +13,7 @@ from guestbench.model.comparison import (
     Verdict,
 )
 from guestbench.model.experiment import (
+    SETTINGS,
     Accel,
     Claim,
     Experiment,
@@ -108,6 +109,7 @@ __all__ = [
     "KIB",
     "MIB",
     "SERVER",
+    "SETTINGS",
     "Absent",
     "Accel",
     "AccelChoice",

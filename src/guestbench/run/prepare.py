@@ -23,9 +23,9 @@ from guestbench.definition.load import (
     find_system,
     load_catalogue,
     load_experiment,
-    load_workload,
     system_folder,
 )
+from guestbench.definition.settings import Changes
 from guestbench.errors import (
     GuestbenchError,
     HostError,
@@ -47,24 +47,21 @@ from guestbench.model import (
     Header,
     Job,
     Kit,
-    MemoryPlan,
     Metric,
     Outcome,
     Platform,
     ProgramLoad,
     Say,
-    SurfacePlan,
     System,
     Trial,
     Vmm,
-    WorkPlan,
 )
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_worker
 
 SEED_BITS = 32
 LINUX_WITNESS = "linux-minimal"
-Settings = TypeVar("Settings", Experiment, MemoryPlan, Platform, SurfacePlan, WorkPlan)
+Settings = TypeVar("Settings", bound=Frozen)
 
 
 class Request(Frozen):
@@ -76,13 +73,9 @@ class Request(Frozen):
     metrics: tuple[str, ...] = ()
     cycles: int | None = None
     warmups: int | None = None
-    memory_boots: int | None = None
-    memory_cycles: int | None = None
-    surface_boots: int | None = None
-    work_cycles: int | None = None
-    workloads: tuple[str, ...] = ()
     seed: int | None = None
     accel: Accel | None = None
+    settings: Changes = {}
     build: bool = True
     command: tuple[str, ...] = ()
 
@@ -173,19 +166,16 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     Raises:
         UsageError: the request names a metric family that does not exist.
     """
-    return _replace(
+    tables = {table: _replace(getattr(experiment, table), **keys) for table, keys in request.settings.items()}
+    changed = _replace(
         experiment,
         cycles=request.cycles,
         warmups=request.warmups,
         seed=request.seed,
         metrics=_parse_families(request.metrics) or None,
-        memory=_replace(experiment.memory, boots=request.memory_boots, cycles=request.memory_cycles),
-        surface=_replace(experiment.surface, boots=request.surface_boots),
-        work=_replace(
-            experiment.work, cycles=request.work_cycles, workloads=_check_workloads(request.workloads) or None
-        ),
-        platform=_replace(experiment.platform, accel=request.accel),
+        **tables,
     )
+    return _replace(changed, platform=_replace(changed.platform, accel=request.accel))
 
 
 def _replace(settings: Settings, **changes: object) -> Settings:
@@ -202,12 +192,6 @@ def _parse_families(names: tuple[str, ...]) -> tuple[str, ...]:
                 f"guestbench run --metrics {','.join(known)}",
             )
     return tuple(family for family in known if family in names)
-
-
-def _check_workloads(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        load_workload(name)  # raises UsageError for an unknown one
-    return tuple(dict.fromkeys(names))
 
 
 def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request) -> dict[str, _Candidate]:

@@ -11,7 +11,7 @@ import pytest
 from small_guests import GUEST, SAY_READY, SYSTEM
 
 from guestbench import provision
-from guestbench.cli import inventory
+from guestbench.cli.systems.exec import execute
 from guestbench.definition.load import load_system
 from guestbench.families.surface.probe import measure
 from guestbench.host import process
@@ -35,7 +35,7 @@ Values = dict[tuple[str, str], float]
 def run(folder: Path, *systems: str) -> tuple[Record, ...]:
     """Measure the attack surface of these systems of the default experiment."""
     argv = [sys.executable, "-m", "guestbench", "run", "seed", "--metrics", "surface", "--accel", "tcg"]
-    argv += ["--surface-boots", "2", "-o", str(folder)]
+    argv += ["--set", "surface.boots=2", "-o", str(folder)]
     for system in systems:
         argv += ["--only-system", system]
     process.run(argv)
@@ -59,7 +59,7 @@ def values(record: Record) -> Values:
 
 def ask(system: str, command: str) -> list[str]:
     """The lines that a command prints in a guest."""
-    answer = inventory.execute(system, None, Accel.TCG, command, lambda _: None)
+    answer = execute(system, command, None, Platform(accel=Accel.TCG))
     assert answer.status == 0, answer.stderr
     return answer.stdout.decode().splitlines()
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from guestbench import provision
-from guestbench.cli import inventory
+from guestbench.cli.systems.exec import execute
 from guestbench.definition.load import load_catalogue
 from guestbench.errors import TrialError, UsageError
 from guestbench.guest.shell import Shell, open_shell
@@ -125,9 +125,7 @@ def test_debian_goes_on_at_once_and_its_image_stays_as_it_was(tmp_path: Path) ->
 
 def test_exec_gives_a_commands_output_and_status() -> None:
     """`guestbench systems exec` would not be usable in a script."""
-    answer = inventory.execute(
-        "linux-minimal", None, Accel.TCG, "echo out; echo err >&2; exit 7", lambda _: None
-    )
+    answer = execute("linux-minimal", "echo out; echo err >&2; exit 7", None, Platform(accel=Accel.TCG))
     assert (answer.status, answer.stdout, answer.stderr) == (7, b"out\n", b"err\n")
     with pytest.raises(UsageError, match="floor has no"):
-        inventory.execute("floor", None, Accel.TCG, "true", lambda _: None)
+        execute("floor", "true", None, Platform(accel=Accel.TCG))

@@ -7,15 +7,19 @@ import shlex
 import struct
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from replay import write_recording
 
-from guestbench.cli import as_typed, run_cli
+from guestbench.cli import run_cli
+from guestbench.cli.lazy import LazyGroup
+from guestbench.cli.talk import as_typed
 from guestbench.run.store import STORE_NAME, read_store
 
 HEAVY = {"numpy", "scipy", "matplotlib", "rich", "jinja2", "elftools", "asyncio", "guestbench.run.trials"}
+HELP_LOADS = {f"guestbench{each}" for each in ("", ".cli", ".cli.lazy", ".cli.talk", ".errors")}
 
 SYSTEM = """
 name = "{name}"
@@ -124,6 +128,7 @@ def test_a_failed_trial_is_reported_and_the_exit_status_says_so(
         (["run", "./mine.toml", "--metrics", "boot,sise"], 2, "unknown metric family 'sise'"),
         (["run", "./mine.toml", "--cycles", "0"], 2, "0 is not in the range"),
         (["run", "./mine.toml", "--accel", "hvf"], 2, "'hvf' is not one of"),
+        (["run", "./mine.toml", "--set", "memory.bots=3"], 2, "there are: cycles, settle_s, boots, well_s"),
         (["run", "--resume", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
         (["run", "--resume", "nowhere", "--cycles", "3"], 2, "takes no other setting"),
         (["run", "--resume", "nowhere", "--warmups", "0"], 2, "takes no other setting"),
@@ -179,6 +184,28 @@ def test_a_results_folder_in_use_is_not_touched(project: Path, capsys: pytest.Ca
     assert (project / "out" / STORE_NAME).read_bytes() == before
 
 
+def test_settings_of_tables_are_those_of_the_run(project: Path) -> None:
+    """A setting on the command line would be taken and forgotten."""
+    settings = ["--set", "platform.memory_mib=64", "--set", "memory.boots=5", "--set", "work.workloads=cpu"]
+    assert run_cli(["run", "./mine.toml", "-o", "out", "--cycles", "1", *settings]) == 0
+    experiment = read_store(project / "out")[0].experiment
+    assert (experiment.platform.memory_mib, experiment.platform.cpus) == (64, 1)
+    assert (experiment.memory.boots, experiment.memory.cycles) == (5, 2)
+    assert experiment.work.workloads == ("cpu",)
+
+
+def test_settings_and_their_values_are_completed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever presses the tab key would have to look names up."""
+    monkeypatch.setenv("_GUESTBENCH_COMPLETE", "zsh_complete")
+    monkeypatch.setenv("COMP_WORDS", "guestbench run --set work.workloads=mer")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    with pytest.raises(SystemExit):
+        run_cli([])
+    assert "work.workloads=merkle" in capsys.readouterr().out.splitlines()
+
+
 def test_a_run_without_output_folder_names_it_after_the_run(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,12 +216,51 @@ def test_a_run_without_output_folder_names_it_after_the_run(
     assert str(folder.relative_to(project) / "comparison_results.md") in capsys.readouterr().out
 
 
-def test_help_is_light() -> None:
-    """`guestbench --help` would load what only reports and runs need, and take a second."""
-    code = "import sys; from guestbench.cli import run_cli; run_cli(['--help']); print(*sys.modules)"
+def modules_after(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after `code`."""
+    code = f"import atexit, sys; atexit.register(lambda: print('', *sys.modules, sep=' ')); {code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Usage: guestbench" in done.stdout
-    assert not HEAVY & set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["systems", "--help"]])
+def test_help_loads_nothing_but_click(arguments: list[str]) -> None:
+    """`guestbench --help` would load what only a command needs, and take a second."""
+    ours = modules_after(f"from guestbench.cli import run_cli; run_cli({arguments})")
+    clicks = modules_after("import click; click.Group('x').main(['--help'], standalone_mode=False)")
+    assert ours - clicks - {f"guestbench.cli.{each}" for each in arguments} == HELP_LOADS
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["systems", "exec"], ["export"], ["diff"], ["doctor"]])
+def test_help_of_a_command_loads_no_science(arguments: list[str]) -> None:
+    """The options of a command could not be looked up, or completed, without waiting for NumPy."""
+    code = f"from guestbench.cli import run_cli; run_cli({[*arguments, '--help']})"
+    assert not (HEAVY - {"asyncio"}) & modules_after(code)
+
+
+@pytest.mark.parametrize("group", ["guestbench.cli", "guestbench.cli.systems"])
+def test_listed_help_is_that_of_the_command(group: str) -> None:
+    """`guestbench --help` would say something else of a command than the command itself."""
+    package = import_module(group)
+    found: LazyGroup = getattr(package, "command", None) or package.cli
+    files = {each.stem for each in Path(str(package.__file__)).parent.iterdir()} - {"__pycache__", "__init__"}
+    commands = {name: import_module(f"{group}.{name}") for name in files}
+    real = {name: each.command for name, each in commands.items() if hasattr(each, "command")}
+    assert {name: each.help for name, each in found.commands.items()} == {
+        name: each.help.splitlines()[0] for name, each in real.items()
+    }
+    assert all(each.name == name for name, each in real.items())
+
+
+def test_completion_of_a_command_imports_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell would freeze at each press of the tab key."""
+    monkeypatch.setenv("_GB_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "guestbench ")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    code = "from guestbench.cli import cli; cli.main([], 'guestbench', '_GB_COMPLETE', False)"
+    loaded = modules_after(code)
+    assert "click.shell_completion" in loaded
+    assert {each for each in loaded if each.startswith("guestbench")} == HELP_LOADS
 
 
 def test_a_worker_is_light() -> None:

@@ -63,9 +63,8 @@ def parse(words: list[str]) -> None:
     context: click.Context | None = None
     while isinstance(command, click.Group):
         context = click.Context(command, parent=context)
-        name, *words = words
-        found = command.get_command(context, name)
-        assert found is not None, f"no command {name}"
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None
         command = found
     # A sentence may name a command without its arguments.
     with suppress(click.MissingParameter):

@@ -22,7 +22,8 @@ from work_factories import (
 )
 
 from guestbench import provision
-from guestbench.cli import as_typed, run_cli
+from guestbench.cli import run_cli
+from guestbench.cli.talk import as_typed
 from guestbench.definition import load
 from guestbench.definition.decode import find_mistakes
 from guestbench.definition.rules import meanings
@@ -329,12 +330,10 @@ def test_every_figure_of_work_has_a_row_in_the_metric_table() -> None:
 
 
 def test_settings_of_work_on_the_command_line_change_the_experiment() -> None:
-    """`--workloads` and `--work-cycles` would do nothing."""
-    request = Request(experiment="work", work_cycles=7, workloads=("memory", "cpu", "memory"))
+    """`--set` would do nothing, or forget what the experiment says of the same table."""
+    request = Request(experiment="work", settings={"work": {"cycles": 7, "workloads": ("memory", "cpu")}})
     changed = prepare.adjust(make_experiment(transfer_mib=3), request).work
     assert changed == WorkPlan(cycles=7, workloads=("memory", "cpu"), transfer_mib=3)
-    with pytest.raises(UsageError, match="memory"):
-        prepare.adjust(make_experiment(), Request(experiment="work", workloads=("memroy",)))
 
 
 # --- workload files and the command line ----------------------------------------------------------------
@@ -396,7 +395,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_workloads_are_listed_with_the_systems_that_can_do_them(capsys: Capture) -> None:
-    """Nobody could find out what `--workloads` takes."""
+    """Nobody could find out what `--set work.workloads=` takes."""
     assert run_cli(["workloads"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == sorted(load.list_workloads())
@@ -411,10 +410,11 @@ def test_workloads_are_listed_with_the_systems_that_can_do_them(capsys: Capture)
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["run", "seed", "--workloads", "cpuu"], 'unknown workload "cpuu"'),
-        (["run", "seed", "--work-cycles", "0"], "--work-cycles"),
-        (["run", "--resume", "there", "--workloads", "cpu"], "takes no other setting"),
-        (["run", "--resume", "there", "--work-cycles", "2"], "takes no other setting"),
+        (["run", "seed", "--set", "work.workloads=cpuu"], 'unknown workload "cpuu"; did you mean cpu?'),
+        (["run", "seed", "--set", "work.workloads=cpu,cpu"], '"cpu" is named 2 times'),
+        (["run", "seed", "--set", "work.cycles=0"], "--set work.cycles: at least 1 is needed, found 0"),
+        (["run", "--resume", "there", "--set", "work.workloads=cpu"], "takes no other setting"),
+        (["run", "--resume", "there", "--set", "work.cycles=2"], "takes no other setting"),
     ],
 )
 def test_mistakes_in_settings_of_work_are_told(arguments: list[str], text: str, capsys: Capture) -> None:

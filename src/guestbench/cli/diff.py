@@ -1,7 +1,4 @@
-"""The commands that hand finished runs on: to other programs, and to a gate; they measure nothing.
-
-As in `cli`, what is heavy is imported inside its command.
-"""
+"""`guestbench diff`: two runs against each other, as text, JSON or Markdown, and a gate for CI."""
 
 from __future__ import annotations
 
@@ -10,65 +7,11 @@ from pathlib import Path
 
 import click
 
+from guestbench.analysis.gate import parse_gate
 from guestbench.errors import GateError, UsageError
-from guestbench.model import Better, Ok
-from guestbench.report.formats import Format
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option(
-    "--format",
-    "kind",
-    required=True,
-    type=click.Choice([each.value for each in Format]),
-    help="What to write.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE."
-)
-@click.option(
-    "--bigger-is-better",
-    "bigger",
-    is_flag=True,
-    help="Of github-action-benchmark: the rates, for its other tool.",
-)
-def export(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
-    """Print the run in DIR in a format that other programs read."""
-    from guestbench.report.export import export as render
-    from guestbench.run.store import read_store
-
-    wanted = Format(kind)
-    if bigger and wanted is not Format.GITHUB_ACTION_BENCHMARK:
-        again = shlex.join(["guestbench", "export", str(folder), "--format", kind])
-        raise UsageError(
-            f"--bigger-is-better says nothing of the format {kind}, which holds all metrics", again
-        )
-    header, records = read_store(folder)
-    content = render(header, records, wanted, better=Better.HIGHER if bigger else Better.LOWER)
-    failed = sum(r.trial.purpose == "boot" and not isinstance(r.outcome, Ok) for r in records)
-    if failed and wanted is Format.HYPERFINE:
-        click.echo(f"note: {failed} failed boots have no place in this format", err=True)
-    if output is None:
-        click.echo(content, nl=False)
-    else:
-        write_file(output, content)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that the user has named.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        folder = shlex.quote(str(path.absolute().parent))
-        raise UsageError(f"{path} cannot be written: {error.strerror}", f"ls -ld {folder}") from None
-
-
-@click.command()
+@click.command("diff")
 @click.argument("old", type=click.Path(path_type=Path), metavar="OLD")
 @click.argument("new", type=click.Path(path_type=Path), metavar="NEW")
 @click.option(
@@ -91,12 +34,11 @@ def write_file(path: Path, content: bytes) -> None:
 @click.option("--json", "style", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "style", flag_value="markdown", help="Print Markdown.")
 @click.option("--force", is_flag=True, help="Compare although hosts, platforms or tool versions differ.")
-def diff(
+def command(
     old: Path, new: Path, wanted: tuple[str, ...], strict: bool, effect: float, style: str | None, force: bool
 ) -> None:
     """Compare the run in NEW with the run in OLD, such as two versions of a unikernel."""
     from guestbench.analysis.diff import diff_runs
-    from guestbench.analysis.gate import parse_gate
     from guestbench.report import diff as shown
     from guestbench.run.store import read_store, without_collection
 

@@ -1,0 +1,54 @@
+"""`guestbench export`: a finished run in the formats of other programs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from guestbench.cli.output import write_file
+from guestbench.cli.talk import say
+from guestbench.errors import UsageError
+from guestbench.model import Better, Ok
+from guestbench.report.formats import Format
+
+
+@click.command("export")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--format",
+    "kind",
+    required=True,
+    type=click.Choice([each.value for each in Format]),
+    help="What to write.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write to FILE."
+)
+@click.option(
+    "--bigger-is-better",
+    "bigger",
+    is_flag=True,
+    help="Of github-action-benchmark: the rates, for its other tool.",
+)
+def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
+    """Print the run in DIR in a format that other programs read."""
+    from guestbench.report.export import export
+    from guestbench.run.store import read_store
+
+    wanted = Format(kind)
+    if bigger and wanted is not Format.GITHUB_ACTION_BENCHMARK:
+        again = shlex.join(["guestbench", "export", str(folder), "--format", kind])
+        raise UsageError(
+            f"--bigger-is-better says nothing of the format {kind}, which holds all metrics", again
+        )
+    header, records = read_store(folder)
+    content = export(header, records, wanted, better=Better.HIGHER if bigger else Better.LOWER)
+    failed = sum(r.trial.purpose == "boot" and not isinstance(r.outcome, Ok) for r in records)
+    if failed and wanted is Format.HYPERFINE:
+        say(f"note: {failed} failed boots have no place in this format")
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        write_file(output, content)

@@ -1,0 +1,33 @@
+"""`guestbench inspect`: what is in an image file, and its packages as a bill of materials."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+
+from guestbench.cli.output import write_file
+
+
+@click.command("inspect")
+@click.argument("image", type=click.Path(path_type=Path), metavar="IMAGE")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all items of every list.")
+@click.option(
+    "--sbom",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the packages as a CycloneDX bill of materials.",
+)
+def command(image: Path, as_json: bool, sbom: Path | None) -> None:
+    """Tell what is in IMAGE (a disk, initramfs, ELF unikernel or bzImage) without booting or mounting it."""
+    from guestbench.images.inspector import inspect_image
+    from guestbench.report.inspection import render_inspection
+    from guestbench.report.sbom import render_sbom
+
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch:
+        found = inspect_image(image, Path(scratch))
+    if sbom is not None:
+        write_file(sbom, render_sbom(found, image))
+    click.echo(msgspec.json.format(msgspec.json.encode(found)) if as_json else render_inspection(found))

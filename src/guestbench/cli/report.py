@@ -1,0 +1,60 @@
+"""`guestbench report`: the reports of a finished run, from its store alone."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guestbench.cli.talk import say
+
+if TYPE_CHECKING:
+    from guestbench.model import Header, Record
+
+
+@click.command("report")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
+@click.option(
+    "--update-stack",
+    "stack",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what each layer costs between the markers in FILE.",
+)
+def command(folder: Path, as_json: bool, stack: Path | None) -> None:
+    """Write the reports of the run in DIR again, from its store alone."""
+    from guestbench.analysis.quality import count_missing
+    from guestbench.run.store import read_store
+
+    # All that is made here is needed to the end, and looking for garbage in it takes a tenth of the time.
+    gc.disable()
+    header, records = read_store(folder)
+    missing = count_missing(header, records)
+    if missing:
+        say(f"note: {missing} of {len(header.trials)} trials have not been made")
+    if stack is not None:
+        from guestbench.report.stack import update_stack
+
+        update_stack(stack, header, records)
+    write(folder, header, records, as_json)
+
+
+def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
+    """Write the reports of a run into its folder, and print its summary or `results.json`."""
+    from guestbench.analysis.summary import add_derived
+    from guestbench.report import write_reports
+    from guestbench.report.findings import analyse
+    from guestbench.report.terminal import render_summary_table
+
+    derived = add_derived(header, records)
+    findings = analyse(header, derived)
+    paths = write_reports(folder, header, derived, findings)
+    if as_json:
+        click.echo(paths["results.json"].read_bytes(), nl=False)
+    else:
+        click.echo(render_summary_table(header, derived, findings.summaries))
+        click.echo(str(paths["comparison_results.md"]))
+        click.echo(str(paths["report.html"]))

@@ -1,0 +1,230 @@
+"""`guestbench run`: measures an experiment, or goes on with an interrupted run, and writes its report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from guestbench.cli import report
+from guestbench.cli.talk import say
+from guestbench.definition.load import list_workloads
+from guestbench.definition.rules import setting_meanings
+from guestbench.definition.settings import Changes, complete_setting, list_settings, parse_settings
+from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
+from guestbench.families import list_families
+from guestbench.model import SETTINGS, Accel, Ok
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from guestbench.model import Header, Record
+    from guestbench.run.prepare import Request
+    from guestbench.run.store import Store
+
+DEFAULT_EXPERIMENT = "seed"
+WITH_RESUME = ("resume", "as_json", "no_build")
+"""Options that say nothing of what is measured."""
+
+
+class RunCommand(click.Command):
+    """A command whose help ends with the settings that `--set` knows."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the settings with their defaults."""
+        settings = list_settings(SETTINGS)
+        with formatter.section("Settings, with their defaults"):
+            formatter.write_dl([(f"{each.name}={each.default}", each.help) for each in settings])
+
+
+class SettingType(click.ParamType[str]):
+    """A setting of an experiment's table, as text: what is wrong with one is told with all that are wrong."""
+
+    name = "setting"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The settings, or their values, that begin so."""
+        from click.shell_completion import CompletionItem
+
+        found = complete_setting(incomplete, SETTINGS, setting_meanings(list_workloads()))
+        return [CompletionItem(text, help=told) for text, told in found]
+
+
+def _parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    given: dict[str, Path] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=PATH")
+        given[name] = Path(path)
+    return given
+
+
+def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, value.split(","))) if value is not None else ()
+
+
+def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Changes:
+    return parse_settings(values, SETTINGS, setting_meanings(list_workloads()))
+
+
+@click.command("run", cls=RunCommand)
+@click.argument("experiment", default=DEFAULT_EXPERIMENT)
+@click.option(
+    "--system",
+    "given",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=_parse_given,
+    help="Boot this image file for the system NAME. Repeatable.",
+)
+@click.option(
+    "--only-system", "only", multiple=True, metavar="NAME", help="Measure only this system. Repeatable."
+)
+@click.option(
+    "--metrics",
+    metavar="FAMILY,…",
+    callback=_parse_metrics,
+    help=f"Measure only these families: {', '.join(family.name for family in list_families())}.",
+)
+@click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
+@click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
+@click.option(
+    "--accel",
+    type=click.Choice([accel.value for accel in Accel]),
+    help="QEMU's accelerator [default: the experiment's].",
+)
+@click.option(
+    "--set",
+    "settings",
+    type=SettingType(),
+    multiple=True,
+    metavar="TABLE.KEY=VALUE",
+    callback=_parse_settings,
+    help="Set a key of one of the experiment's tables; see below. Repeatable.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of this run's results."
+)
+@click.option("--no-build", is_flag=True, help="Fail where an image is missing instead of building it.")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with an interrupted run."
+)
+def command(
+    experiment: str,
+    given: dict[str, Path],
+    only: tuple[str, ...],
+    metrics: tuple[str, ...],
+    cycles: int | None,
+    warmups: int | None,
+    seed: int | None,
+    accel: str | None,
+    settings: Changes,
+    output: Path | None,
+    no_build: bool,
+    as_json: bool,
+    resume: Path | None,
+) -> None:
+    """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
+    context = click.get_current_context()
+    if resume is not None:
+        _refuse_settings(context, resume)
+        _finish(resume, *_go_on(resume), as_json)
+        return
+    from guestbench.run.prepare import Request
+
+    request = Request(
+        experiment=experiment,
+        given=given,
+        only=only,
+        metrics=metrics,
+        cycles=cycles,
+        warmups=warmups,
+        seed=seed,
+        accel=Accel(accel) if accel else None,
+        settings=settings,
+        build=not no_build,
+        command=context.obj,
+    )
+    _finish(*_start(request, output), as_json)
+
+
+def _refuse_settings(context: click.Context, resume: Path) -> None:
+    for name in context.params:
+        if name not in WITH_RESUME and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                "--resume goes on with a run as it was begun and takes no other setting",
+                f"guestbench run --resume {shlex.quote(str(resume))}",
+            )
+
+
+def _start(request: Request, output: Path | None) -> tuple[Path, Header, tuple[Record, ...]]:
+    from guestbench.run.prepare import prepare
+    from guestbench.run.store import create_store, refuse_used
+
+    if output is not None:
+        refuse_used(output)  # before any image is built for nothing
+    try:
+        header = prepare(request, say)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted before the first trial", shlex.join(["guestbench", *request.command])
+        ) from None
+    folder = output or Path("results") / header.run
+    with create_store(folder, header) as store:
+        return folder, header, _make_trials(store, header, ())
+
+
+def _go_on(folder: Path) -> tuple[Header, tuple[Record, ...]]:
+    from guestbench.run.prepare import check_resumable
+    from guestbench.run.store import reopen_store
+
+    with reopen_store(folder) as (store, header, done):
+        check_resumable(header, folder)
+        return header, _make_trials(store, header, done)
+
+
+def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
+    report.write(folder, header, records, as_json)
+    _judge(folder, header, records)
+
+
+def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tuple[Record, ...]:
+    from guestbench.run.progress import show_progress
+    from guestbench.run.trials import make_trials
+
+    resume = f"guestbench run --resume {shlex.quote(str(store.path.parent))}"
+    try:
+        with show_progress() as progress:
+            return make_trials(store, header, done, progress)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; every finished trial is kept", resume) from None
+    except GuestbenchError as error:
+        if resume not in error.hint:
+            error.hint = f"{error.hint}  # then: {resume}"
+        raise
+
+
+def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
+    from guestbench.families.memory.findings import find_least
+
+    look = f"less {shlex.quote(str(folder / 'comparison_results.md'))}"
+    planned = {trial.id for trial in header.trials}
+    failed = [r for r in records if r.trial.id in planned and not isinstance(r.outcome, Ok)]
+    if failed:
+        raise TrialError(
+            f"{len(failed)} of {len(header.trials)} trials failed; the first: {failed[0].trial.id}: "
+            f"{failed[0].outcome.reason}",
+            look,
+        )
+    found = {g.system.name: find_least(header, records, g.system.name) for g in header.guests}
+    without = [name for name, least in found.items() if least is not None and least.least_mib is None]
+    if without:
+        raise TrialError(f"no memory size was found with which it always boots: {', '.join(without)}", look)
