@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from guestbench.analysis.gate import parse_gate
 from guestbench.errors import GateError, UsageError
 
 
@@ -39,6 +38,7 @@ def command(
 ) -> None:
     """Compare the run in NEW with the run in OLD, such as two versions of a unikernel."""
     from guestbench.analysis.diff import diff_runs
+    from guestbench.analysis.gate import parse_gate
     from guestbench.report import diff as shown
     from guestbench.run.store import read_store, without_collection
 

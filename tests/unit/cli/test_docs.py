@@ -66,8 +66,8 @@ def parse(words: list[str]) -> None:
         _, found, words = command.resolve_command(context, words)
         assert found is not None
         command = found
-    # A sentence may name a command without its arguments.
-    with suppress(click.MissingParameter):
+    # A sentence may name a command without its arguments, or its help.
+    with suppress(click.MissingParameter, click.exceptions.Exit):
         command.make_context(command.name, words)
 
 
