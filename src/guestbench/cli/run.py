@@ -13,10 +13,16 @@ from guestbench.cli import report
 from guestbench.cli.talk import say
 from guestbench.definition.load import list_workloads
 from guestbench.definition.rules import setting_meanings
-from guestbench.definition.settings import Changes, complete_setting, list_settings, parse_settings
+from guestbench.definition.settings import (
+    Changes,
+    complete_setting,
+    find_tables,
+    list_settings,
+    parse_settings,
+)
 from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
 from guestbench.families import list_families
-from guestbench.model import SETTINGS, Accel, Ok
+from guestbench.model import Accel, Ok
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -35,7 +41,7 @@ class RunCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the settings with their defaults."""
-        settings = list_settings(SETTINGS)
+        settings = list_settings(find_tables())
         with formatter.section("Settings, with their defaults"):
             formatter.write_dl([(f"{each.name}={each.default}", each.help) for each in settings])
 
@@ -51,7 +57,7 @@ class SettingType(click.ParamType[str]):
         """The settings, or their values, that begin so."""
         from click.shell_completion import CompletionItem
 
-        found = complete_setting(incomplete, SETTINGS, setting_meanings(list_workloads()))
+        found = complete_setting(incomplete, find_tables(), setting_meanings(list_workloads()))
         return [CompletionItem(text, help=told) for text, told in found]
 
 
@@ -70,7 +76,7 @@ def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> 
 
 
 def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Changes:
-    return parse_settings(values, SETTINGS, setting_meanings(list_workloads()))
+    return parse_settings(values, find_tables(), setting_meanings(list_workloads()))
 
 
 @click.command("run", cls=RunCommand)

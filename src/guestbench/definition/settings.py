@@ -9,13 +9,15 @@ from msgspec import inspect
 
 from guestbench.definition.decode import Choice, Meanings, find_mistakes, quote, suggest
 from guestbench.errors import DefinitionError
-from guestbench.model import Frozen
+from guestbench.families import list_families
+from guestbench.model import Frozen, Platform
 
 Tables = Mapping[str, type[Frozen]]
 """The tables of an experiment file by name; every key of theirs has a default."""
 Changes = dict[str, dict[str, object]]
 """Values by table and key."""
 
+PLATFORM = "platform"
 BOOLEANS = {"true": True, "false": False}
 
 
@@ -25,6 +27,12 @@ class Setting(Frozen):
     name: str
     default: str
     help: str = ""
+
+
+def find_tables() -> Tables:
+    """The tables of an experiment whose keys can be set one by one: the platform's, and the families'."""
+    families = {family.name: family.settings for family in list_families() if family.settings is not None}
+    return {PLATFORM: Platform, **families}
 
 
 def list_settings(tables: Tables) -> tuple[Setting, ...]:

@@ -13,7 +13,6 @@ from guestbench.model.comparison import (
     Verdict,
 )
 from guestbench.model.experiment import (
-    SETTINGS,
     Accel,
     Claim,
     Experiment,
@@ -109,7 +108,6 @@ __all__ = [
     "KIB",
     "MIB",
     "SERVER",
-    "SETTINGS",
     "Absent",
     "Accel",
     "AccelChoice",

@@ -88,15 +88,6 @@ class WorkPlan(Frozen):
     requests: Annotated[int, within(1, 1_000_000, "Single bytes sent in turn for the latency.")] = 1000
 
 
-SETTINGS: dict[str, type[Frozen]] = {
-    "memory": MemoryPlan,
-    "surface": SurfacePlan,
-    "work": WorkPlan,
-    "platform": Platform,
-}
-"""The tables of an experiment whose keys can be set one by one."""
-
-
 class Claim(Frozen):
     """Something that was expected of the figures before they were measured.
 

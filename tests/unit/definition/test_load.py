@@ -280,7 +280,7 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
         ("metrics = 'boot'", 'metrics: a list is needed, found text "boot"'),
         (
             "metrics = [1]",
-            "metrics #1: text is needed, found the number 1",
+            "metrics #1: one of image, boot, memory, surface, work, net is needed, found the number 1",
         ),
         ("optional = ['mirage-unikraft']", 'system "mirage-unikraft" is named 2 times'),
         ("optional = ['./nowhere']", 'optional #1: no system.toml in folder "./nowhere"'),
