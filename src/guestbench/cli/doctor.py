@@ -12,12 +12,13 @@ from guestbench.errors import HostError
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """Tell what this host has and lacks for measuring, each with the line that mends it."""
-    from guestbench.host.doctor import Status, render_checks, run_checks
+    from guestbench.host.doctor import find_lacks, render_checks, run_checks
+    from guestbench.provision.cache import cache_folder
     from guestbench.run.prepare import try_kvm
 
-    checks = run_checks(try_kvm)
+    checks = run_checks(try_kvm, cache_folder())
     click.echo(msgspec.json.encode(checks) if as_json else render_checks(checks))
-    lacks = [check for check in checks if check.status is Status.FAIL]
+    lacks = find_lacks(checks)
     if lacks:
         names = ", ".join(check.name for check in lacks)
         raise HostError(f"the default comparison cannot run on this host: {names}", lacks[0].mend)

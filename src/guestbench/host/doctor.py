@@ -17,14 +17,13 @@ import msgspec
 from guestbench.errors import HostError, ToolMissing
 from guestbench.host import facts as host
 from guestbench.host import process
+from guestbench.host.accel import KVM_DEVICE
 from guestbench.model import GIB, Frozen
-from guestbench.provision.cache import cache_folder, free_bytes
 
 BootKvm = Callable[[], tuple[bool, str]]
 """Boots a guest with KVM; returns whether it got ready, and what was seen."""
 
 PYTHON_MIN = (3, 11)
-KVM_DEVICE = Path("/dev/kvm")
 
 SPACE_WANTED = 6 * GIB
 """The virtual size of the largest image while it is built, and what is kept of it afterwards."""
@@ -90,12 +89,15 @@ class Readings(Frozen):
     virtualization: str
 
 
-def run_checks(boot_kvm: BootKvm) -> tuple[Check, ...]:
-    """Look at this host. `boot_kvm` is called only where /dev/kvm can be opened and QEMU is there."""
-    return judge(take_readings(boot_kvm))
+def run_checks(boot_kvm: BootKvm, cache: Path) -> tuple[Check, ...]:
+    """Look at this host, which is to keep images in `cache`.
+
+    `boot_kvm` is called only where /dev/kvm can be opened and QEMU is there.
+    """
+    return judge(take_readings(boot_kvm, cache))
 
 
-def take_readings(boot_kvm: BootKvm, root: Path = host.ROOT) -> Readings:
+def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Readings:
     """Look at the host below `root`; programs, users and the cache are always this machine's."""
     try:
         qemu, qemu_wrong = host.find_qemu_version(), ""
@@ -117,10 +119,8 @@ def take_readings(boot_kvm: BootKvm, root: Path = host.ROOT) -> Readings:
         namespace=host.try_user_namespace(),
         subordinate_ids=host.has_subordinate_ids(_user_name(), os.getuid(), root),
         apparmor_restricts=host.is_switched_on("kernel/apparmor_restrict_unprivileged_userns", root),
-        cache=str(cache_folder()),
-        free_bytes=free_bytes(
-            next(each for each in (cache_folder(), *cache_folder().parents) if each.exists())
-        ),
+        cache=str(cache),
+        free_bytes=host.free_bytes(cache),
         memory_available_mib=memory["MemAvailable"] // 1024,
         swap_used_mib=(memory["SwapTotal"] - memory["SwapFree"]) // 1024,
         cpus=host.read_cpus(root),
@@ -173,9 +173,9 @@ def judge(seen: Readings) -> tuple[Check, ...]:
     return tuple(msgspec.structs.replace(each, mend=each.mend.replace("sudo ", "")) for each in checks)
 
 
-def is_fit(checks: Sequence[Check]) -> bool:
-    """Whether the default comparison can run here."""
-    return all(check.status is not Status.FAIL for check in checks)
+def find_lacks(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """What keeps the default comparison from running here."""
+    return tuple(check for check in checks if check.status is Status.FAIL)
 
 
 def _check_python(seen: Readings) -> Check:
@@ -329,7 +329,7 @@ def render_checks(checks: Sequence[Check]) -> str:
         lines.append(f"{check.status.value:<4}  {check.name:<{width}}  {check.found}")
         if check.mend:
             lines.append(f"{'':4}  {'':{width}}  $ {check.mend}")
-    failed = sum(check.status is Status.FAIL for check in checks)
+    failed = len(find_lacks(checks))
     warned = sum(check.status is Status.WARN for check in checks)
     verdict = "this host can run the comparison" if not failed else "this host cannot run the comparison yet"
     lines += ["", f"{verdict}: {failed} failed, {warned} warnings"]

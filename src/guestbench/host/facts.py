@@ -256,6 +256,13 @@ def count_other_vms(own_pids: Collection[int] = (), root: Path = ROOT) -> int:
     return sum(pid not in own_pids and name.startswith(VMM_NAMES) for pid, name in names.items())
 
 
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written to the file system of `folder`, or of its nearest parent there is."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
 def read_cpu_policy(root: Path = ROOT) -> tuple[str, bool | None]:
     """The first CPU's frequency governor (empty if none shows) and whether boost is on (None: unknown)."""
     cpus = root / "sys/devices/system/cpu"

@@ -20,9 +20,6 @@ from typing import IO, NamedTuple
 
 from guestbench.errors import ToolFailed, ToolMissing
 
-PIPE = subprocess.PIPE
-"""For `start`: a pipe to or from the process."""
-
 PR_SET_PDEATHSIG = 1
 STDERR_KEPT = 4000
 PIPE = subprocess.PIPE

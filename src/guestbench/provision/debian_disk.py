@@ -18,9 +18,10 @@ from pathlib import Path
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
+from guestbench.host.facts import free_bytes
 from guestbench.model import MIB, DebianDisk, Say
 from guestbench.provision import layout, packages
-from guestbench.provision.cache import free_bytes, outliving_lock
+from guestbench.provision.cache import outliving_lock
 
 STAGES = (
     (r"running apt-get update", "fetching package lists"),

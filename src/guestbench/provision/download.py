@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import IO
 
 from guestbench.errors import HostError, ImageError, UsageError
+from guestbench.host.facts import free_bytes
 from guestbench.model import MIB, Fetch, Frozen, Say
-from guestbench.provision.cache import cache_folder, free_bytes, hash_file
+from guestbench.provision.cache import cache_folder, hash_file
 from guestbench.provision.connect import open_url
 
 MIRROR_VARIABLE = "GUESTBENCH_MIRROR"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -176,6 +177,15 @@ def test_sigkill_leaves_no_vm_and_loses_no_finished_trial(
     assert [r.trial.id[:3] for r in records] == [f"{n:03}" for n in range(1, len(records) + 1)]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as on a terminal. A background job ignores it, and so would what it starts."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_cleanly_and_resume_goes_on(floor: Guest, tmp_path: Path) -> None:
     """Ctrl-C would end in a traceback, or the run could not be continued."""
     folder = tmp_path / "run"

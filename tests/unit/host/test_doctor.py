@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -52,7 +53,7 @@ def test_good_host_has_nothing_amiss() -> None:
     """A host on which all is well would be sent to mend something."""
     checks = doctor.judge(GOOD)
     assert amiss(GOOD) == {}
-    assert doctor.is_fit(checks)
+    assert not doctor.find_lacks(checks)
     assert not any(check.mend for check in checks)
 
 
@@ -95,7 +96,7 @@ def test_each_lack_is_told_with_the_line_that_mends_it(
     assert found[name].status is status
     assert found[name].found
     assert mend in found[name].mend
-    assert doctor.is_fit(doctor.judge(seen)) is (status is Status.WARN)
+    assert (not doctor.find_lacks(doctor.judge(seen))) is (status is Status.WARN)
 
 
 def test_root_needs_no_user_namespace() -> None:
@@ -161,13 +162,13 @@ def test_checks_survive_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(checks), type=tuple[Check, ...]) == checks
 
 
-def test_this_host_is_examined() -> None:
+def test_this_host_is_examined(tmp_path: Path) -> None:
     """The doctor would end in a traceback on a real machine."""
-    checks = doctor.run_checks(lambda: (True, "ready"))
+    checks = doctor.run_checks(lambda: (True, "ready"), tmp_path / "not there yet")
     assert {"Python", "QEMU", "KVM", "disk space"} <= {check.name for check in checks}
 
 
-def test_kvm_is_not_tried_where_it_cannot_be_opened() -> None:
+def test_kvm_is_not_tried_where_it_cannot_be_opened(tmp_path: Path) -> None:
     """The doctor would wait for a boot that cannot begin."""
     called = []
 
@@ -175,6 +176,6 @@ def test_kvm_is_not_tried_where_it_cannot_be_opened() -> None:
         called.append(True)
         return True, "ready"
 
-    seen = doctor.take_readings(boot)
+    seen = doctor.take_readings(boot, tmp_path)
     assert bool(called) is (seen.kvm_usable and bool(seen.qemu))
     assert (seen.kvm_boot is None) is (not called)
