@@ -24,18 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import cast
 
-from guestbench.guest.watch import BootResult, watch_boot
-from guestbench.model import (
-    Accel,
-    GuestFamily,
-    Image,
-    Kernel,
-    Net,
-    Ok,
-    Platform,
-    Role,
-    System,
-)
+from guestbench.guest.watch import watch_boot
+from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System, TrialResult
 from guestbench.provision.library_os import compile_kernel
 from guestbench.vmm import LaunchSpec, Machine
 from guestbench.vmm.qemu.machine import start
@@ -72,7 +62,7 @@ def boot(
     *,
     platform: Platform = PLATFORM,
     observed: bool = False,
-) -> Iterator[tuple[Machine, BootResult, SerialLog]]:
+) -> Iterator[tuple[Machine, TrialResult, SerialLog]]:
     """Boot `kernel` and watch it to whatever end; the machine is there until the context is left."""
     stat = kernel.stat()
     image = Image(path=str(kernel), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256="")
@@ -89,7 +79,7 @@ def boot(
         yield machine, watch_boot(machine, system, log), log
 
 
-def must_be_ready(result: BootResult, log: SerialLog) -> None:
+def must_be_ready(result: TrialResult, log: SerialLog) -> None:
     """Raises ValueError unless the guest got ready."""
     if not isinstance(result.outcome, Ok):
         raise ValueError(f"{result.outcome}; it printed {bytes(log.data[-1000:])!r}")

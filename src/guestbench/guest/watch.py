@@ -14,16 +14,7 @@ from guestbench.guest.console import (
     last_words,
     watch,
 )
-from guestbench.model import (
-    Crashed,
-    Frozen,
-    Mark,
-    Ok,
-    Outcome,
-    Sample,
-    System,
-    TimedOut,
-)
+from guestbench.model import Crashed, Mark, Ok, Outcome, Sample, System, TimedOut, TrialResult
 from guestbench.vmm import Machine, Meanwhile
 from guestbench.vmm.serial import SerialLog
 
@@ -33,17 +24,9 @@ EXIT_S = 2.0
 """How long a VMM may take to exit once it has closed the console."""
 
 
-class BootResult(Frozen):
-    """What came of a boot: `samples` is empty unless the guest got ready."""
-
-    outcome: Outcome
-    marks: tuple[Mark, ...]
-    samples: tuple[Sample, ...]
-
-
 def watch_boot(
     machine: Machine, system: System, log: SerialLog, meanwhile: Meanwhile | None = None
-) -> BootResult:
+) -> TrialResult:
     """Read the serial console until the guest is ready, lost, or out of time. All bytes go into `log`."""
     texts = {milestone.name: milestone.pattern.encode() for milestone in system.milestones}
     watched = watch(
@@ -60,7 +43,7 @@ def watch_boot(
         marks = (Mark(name=FIRST_BYTE, t_ns=log.first_ns), *marks)
     outcome = _judge(machine, system, log, watched)
     samples = _to_samples(marks, watched.cpu_ns) if isinstance(outcome, Ok) else ()
-    return BootResult(outcome=outcome, marks=marks, samples=samples)
+    return TrialResult(outcome=outcome, marks=marks, samples=samples)
 
 
 def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -> Outcome:

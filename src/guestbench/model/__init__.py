@@ -45,6 +45,7 @@ from guestbench.model.record import (
     Series,
     TimedOut,
     Trial,
+    TrialResult,
     Unsupported,
     Wrong,
 )
@@ -183,6 +184,7 @@ __all__ = [
     "System",
     "TimedOut",
     "Trial",
+    "TrialResult",
     "Unsupported",
     "Verdict",
     "Vmm",

@@ -158,6 +158,18 @@ class Wrong(Frozen, tag_field="result", tag="wrong"):
 Outcome = Ok | TimedOut | Crashed | Unsupported | Incomplete | Wrong
 
 
+class TrialResult(Frozen):
+    """What a probe found. `raw` holds texts and other evidence by the name of the file to keep each in."""
+
+    outcome: Outcome
+    marks: tuple[Mark, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    series: tuple[Series, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    work: tuple[WorkReport, ...] = ()
+    raw: dict[str, bytes] = {}
+
+
 class Conditions(Frozen):
     """What else the host did during a trial, as shares of all its CPUs' time (0 to 1)."""
 

@@ -26,27 +26,22 @@ from guestbench.model import (
     Boot,
     BootWork,
     Frozen,
-    Gap,
     Image,
     ImageWork,
     Job,
     Kernel,
-    Mark,
     Net,
     Ok,
-    Outcome,
     ProgramLoad,
     Record,
     Role,
     Sample,
-    Series,
     Service,
     ShellWork,
-    WorkReport,
+    TrialResult,
 )
 
 if TYPE_CHECKING:
-    from guestbench.families.surface.probe import SurfaceResult
     from guestbench.vmm import Machine
     from guestbench.vmm.serial import SerialLog
 
@@ -57,19 +52,6 @@ class Failure(Frozen, tag_field="kind", tag="failure"):
     message: str
     hint: str
     exit_code: int
-
-
-class _Finding(Frozen):
-    """The part of a Record that the trial itself decides."""
-
-    outcome: Outcome
-    samples: tuple[Sample, ...]
-    marks: tuple[Mark, ...] = ()
-    argv: tuple[str, ...] = ()
-    artifacts: dict[str, str] = {}
-    series: tuple[Series, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-    work: tuple[WorkReport, ...] = ()
 
 
 def trial_folder(trial_id: str) -> Path:
@@ -95,13 +77,15 @@ def run_trial(job: Job) -> Record:
     before, cpu_before = host.read_cpu_times(), _own_cpu_ns()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        match job.trial.purpose:
-            case "image":
-                finding = _measure_image(job, folder)
-            case "surface-image":
-                finding = _inspect_images(job, folder)
-            case _:
-                finding = _boot(job, images, folder)
+        argv: tuple[str, ...] = ()
+        artifacts: dict[str, str] = {}
+        if job.trial.purpose in ("image", "surface-image"):
+            result = _measure_files(job, folder)
+        else:
+            result, argv, artifacts = _boot(job, images, folder)
+        for file, content in result.raw.items():
+            (folder / file).write_bytes(content)
+            artifacts[file.partition(".")[0]] = file
     except OSError as error:
         name = error.filename or folder
         raise StoreError(
@@ -111,20 +95,20 @@ def run_trial(job: Job) -> Record:
     return Record(
         version=FORMAT_VERSION,
         trial=job.trial,
-        outcome=finding.outcome,
-        marks=finding.marks,
-        samples=finding.samples,
-        argv=finding.argv,
+        outcome=result.outcome,
+        marks=result.marks,
+        samples=result.samples,
+        argv=argv,
         host=job.host,
         images={role: image.sha256 for role, image in images.items()},
         tool=__version__,
         started=started.isoformat(timespec="milliseconds"),
         wall_ns=time.monotonic_ns() - start_ns,
         conditions=host.conditions(before, after, cpu_after - cpu_before),
-        artifacts={name: str(relative / file) for name, file in finding.artifacts.items()},
-        series=finding.series,
-        gaps=finding.gaps,
-        work=finding.work,
+        artifacts={name: str(relative / file) for name, file in artifacts.items()},
+        series=result.series,
+        gaps=result.gaps,
+        work=result.work,
     )
 
 
@@ -142,33 +126,20 @@ def _own_cpu_ns() -> int:
     return round(sum(usage.ru_utime + usage.ru_stime for usage in usages) * 1e9)
 
 
-def _measure_image(job: Job, folder: Path) -> _Finding:
-    from guestbench.families.image import probe as image
+def _measure_files(job: Job, folder: Path) -> TrialResult:
+    if job.trial.purpose == "image":
+        from guestbench.families.image import probe as image
 
-    samples = image.measure(job.guest, folder)
-    return _Finding(outcome=Ok(), samples=samples)
-
-
-def _inspect_images(job: Job, folder: Path) -> _Finding:
+        return TrialResult(outcome=Ok(), samples=image.measure(job.guest, folder))
     from guestbench.families.surface.image import inspection as surface_image
 
-    return _keep(surface_image.measure_images(job.guest, folder), folder)
+    return surface_image.measure_images(job.guest, folder)
 
 
-def _keep(result: SurfaceResult, folder: Path) -> _Finding:
-    """The finding of a trial of the attack surface, with its evidence written to `folder`."""
-    for name, content in result.raw.items():
-        (folder / name).write_bytes(content)
-    return _Finding(
-        outcome=result.outcome,
-        marks=result.marks,
-        samples=result.samples,
-        gaps=result.gaps,
-        artifacts={name.partition(".")[0]: name for name in result.raw},
-    )
-
-
-def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
+def _boot(
+    job: Job, images: dict[Role, Image], folder: Path
+) -> tuple[TrialResult, tuple[str, ...], dict[str, str]]:
+    """Start the trial's machine and probe it: the result, the command line, and the console's files."""
     from guestbench.vmm import LaunchSpec, find_vmm
     from guestbench.vmm.serial import LOG_NAME, TIMING_NAME, SerialLog
 
@@ -199,12 +170,11 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> _Finding:
     )
     log = SerialLog()
     with find_vmm(job.platform.vmm)(spec) as machine:
-        finding = _probe(job, machine, log, folder)
+        result = _probe(job, machine, log)
         status = machine.exit_status()
         argv = machine.argv
     log.write(folder, status)
-    artifacts = {"serial": LOG_NAME, "timing": TIMING_NAME} | finding.artifacts
-    return msgspec.structs.replace(finding, argv=argv, artifacts=artifacts)
+    return result, argv, {"serial": LOG_NAME, "timing": TIMING_NAME}
 
 
 def _find_boot(job: Job) -> tuple[Boot, Image | None]:
@@ -263,7 +233,7 @@ def _find_forwards(job: Job) -> tuple[int, ...]:
             return ()
 
 
-def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
+def _give_work(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     """Have the guest do the work of a trial, and keep what it wrote."""
     from guestbench.families.net import probe as network
     from guestbench.families.work import measure
@@ -279,32 +249,21 @@ def _give_work(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Fin
         # There is no snapshot to go on from: the guest has to boot, or to show why it does not.
         booted = watch_boot(machine, system, log)
         if not isinstance(booted.outcome, Ok):
-            return _Finding(outcome=booted.outcome, marks=booted.marks, samples=())
+            return TrialResult(outcome=booted.outcome, marks=booted.marks)
     if job.trial.purpose == "net":
-        result = network.serve(machine, system, log, plan, kit.server, kit.host_tools.get("wrk", ()))
-    elif job.trial.purpose == "cross-check":
+        return network.serve(machine, system, log, plan, kit.server, kit.host_tools.get("wrk", ()))
+    if job.trial.purpose == "cross-check":
         from guestbench.families.work import check_guest
 
-        result = check_guest.run_tool(machine, system, log, kit, job.trial.workload)
-    elif isinstance(system.work, ImageWork):
-        result = measure.work_of_image(machine, system, log, kit, system.work)
-    else:
-        assert work is not None
-        do_work = measure.work_at_boot if isinstance(system.work, BootWork) else measure.work_in_shell
-        result = do_work(machine, system, log, kit, work)
-    for name, content in result.raw.items():
-        (folder / name).write_bytes(content)
-    return _Finding(
-        outcome=result.outcome,
-        marks=result.marks,
-        samples=result.samples,
-        gaps=result.gaps,
-        work=result.work,
-        artifacts={Path(name).stem: name for name in result.raw},
-    )
+        return check_guest.run_tool(machine, system, log, kit, job.trial.workload)
+    if isinstance(system.work, ImageWork):
+        return measure.work_of_image(machine, system, log, kit, system.work)
+    assert work is not None
+    do_work = measure.work_at_boot if isinstance(system.work, BootWork) else measure.work_in_shell
+    return do_work(machine, system, log, kit, work)
 
 
-def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding:
+def _probe(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     """Do with a machine that has just been started what the trial is for."""
     system = job.guest.system
     match job.trial.purpose:
@@ -312,42 +271,30 @@ def _probe(job: Job, machine: Machine, log: SerialLog, folder: Path) -> _Finding
             from guestbench.families.memory import probe as memory
 
             if job.trial.workload:
-                counted = memory.measure_load(machine, system, log, job.memory)
-            else:
-                counted = memory.measure(machine, system, log, job.memory, _find_program(job))
-            for name, content in counted.raw.items():
-                (folder / name).write_bytes(content)
-            return _Finding(
-                outcome=counted.outcome,
-                marks=counted.marks,
-                samples=counted.samples,
-                series=counted.series,
-                gaps=counted.gaps,
-                artifacts={Path(name).stem: name for name in counted.raw},
-            )
+                return memory.measure_load(machine, system, log, job.memory)
+            return memory.measure(machine, system, log, job.memory, _find_program(job))
         case "memory-min":
             from guestbench.families.memory import least as least_memory
 
             program = _find_program(job)
             tried = least_memory.try_boot(machine, system, log, job.memory, job.expected, program)
             size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
-            return _Finding(outcome=tried.outcome, marks=tried.marks, samples=(size,))
+            return msgspec.structs.replace(tried, samples=(size,))
         case "surface":
             from guestbench.families.surface import probe as surface
 
             resumed = job.resume is not None
-            return _keep(surface.measure(machine, system, log, resumed=resumed), folder)
+            return surface.measure(machine, system, log, resumed=resumed)
         case "surface-boot":
             from guestbench.families.surface import probe as surface
 
-            return _keep(surface.measure_boot(machine, system, log), folder)
+            return surface.measure_boot(machine, system, log)
         case "work" | "net" | "cross-check":
-            return _give_work(job, machine, log, folder)
+            return _give_work(job, machine, log)
         case _:
             from guestbench.guest.watch import watch_boot
 
-            booted = watch_boot(machine, system, log)
-            return _Finding(outcome=booted.outcome, marks=booted.marks, samples=booted.samples)
+            return watch_boot(machine, system, log)
 
 
 def main() -> int:

@@ -16,18 +16,9 @@ import serial_stamps
 
 from guestbench import provision
 from guestbench.definition.load import load_catalogue
-from guestbench.guest.watch import BootResult, watch_boot
+from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.model import (
-    Accel,
-    Crashed,
-    Guest,
-    Ok,
-    Platform,
-    Role,
-    System,
-    TimedOut,
-)
+from guestbench.model import Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut, TrialResult
 from guestbench.run.store import STORE_NAME, read_store
 from guestbench.vmm import LaunchSpec
 from guestbench.vmm.fake import FakeMachine
@@ -45,7 +36,7 @@ def floor() -> Guest:
     return serial_stamps.find_floor()
 
 
-def boot(guest: Guest, folder: Path, platform: Platform = TCG, **changes: object) -> BootResult:
+def boot(guest: Guest, folder: Path, platform: Platform = TCG, **changes: object) -> TrialResult:
     """Boot a guest, its system changed by `changes`."""
     system: System = msgspec.structs.replace(guest.system, **changes)
     spec = LaunchSpec(boot=system.boot, images=guest.images, platform=platform, folder=folder)

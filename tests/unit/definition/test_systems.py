@@ -8,20 +8,15 @@ import msgspec
 import pytest
 
 from guestbench.definition.load import load_catalogue
-from guestbench.guest.watch import (
-    FIRST_BYTE,
-    READY,
-    BootResult,
-    watch_boot,
-)
-from guestbench.model import Crashed, Ok, TimedOut
+from guestbench.guest.watch import FIRST_BYTE, READY, watch_boot
+from guestbench.model import Crashed, Ok, TimedOut, TrialResult
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog, read_recording
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 
-def replay(system: str, recording: str) -> BootResult:
+def replay(system: str, recording: str) -> TrialResult:
     """What a recording gives with the catalogue's definition of a system."""
     chunks, status = read_recording(RECORDINGS / f"{recording}.log")
     return watch_boot(FakeMachine(chunks, status, ("fake",)), load_catalogue()[system], SerialLog())

@@ -12,7 +12,7 @@ from guestbench.families.memory import least as least_memory
 from guestbench.families.memory import probe as memory
 from guestbench.families.memory.least import try_boot
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
-from guestbench.families.memory.probe import MemoryResult, measure
+from guestbench.families.memory.probe import measure
 from guestbench.guest.idle import Counter
 from guestbench.guest.shell import Answer
 from guestbench.model import (
@@ -27,6 +27,7 @@ from guestbench.model import (
     OwnWork,
     System,
     TimedOut,
+    TrialResult,
     Unsupported,
 )
 from guestbench.vmm import Chunk, Footprint
@@ -78,17 +79,17 @@ class Counted(FakeMachine):
         return self.statistics
 
 
-def counted(machine: FakeMachine, system: System) -> MemoryResult:
+def counted(machine: FakeMachine, system: System) -> TrialResult:
     """Measure a machine."""
     return measure(machine, system, SerialLog(), PLAN)
 
 
-def values(result: MemoryResult, metric: str = "memory.touched") -> dict[str, float]:
+def values(result: TrialResult, metric: str = "memory.touched") -> dict[str, float]:
     """The values of a metric by their state."""
     return {s.labels["state"]: s.value for s in result.samples if s.metric == metric}
 
 
-def gaps(result: MemoryResult) -> dict[tuple[str, str], str]:
+def gaps(result: TrialResult) -> dict[tuple[str, str], str]:
     """The reasons for gaps by metric and state."""
     return {(gap.metric, gap.labels.get("state", "")): gap.reason for gap in result.gaps}
 

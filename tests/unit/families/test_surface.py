@@ -29,7 +29,6 @@ from guestbench.families.surface.probe import (
     measure,
     measure_boot,
 )
-from guestbench.guest.watch import BootResult
 from guestbench.images.inspection import known, unknown
 from guestbench.model import (
     Crashed,
@@ -46,6 +45,7 @@ from guestbench.model import (
     Role,
     Sample,
     System,
+    TrialResult,
 )
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog
@@ -162,11 +162,11 @@ def quiet_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surface, "add_page_tables", lambda *_: None)
     monkeypatch.setattr(surface, "add_host_facing", lambda *_: None)
     monkeypatch.setattr(surface, "scan", lambda *_, **__: PortScan(reason="the guest has no network"))
-    ready = BootResult(outcome=Ok(), marks=(), samples=())
+    ready = TrialResult(outcome=Ok(), marks=(), samples=())
     monkeypatch.setattr(surface, "watch_boot", lambda *_, **__: ready)
 
 
-def probe(system: System, *, resumed: bool = False) -> surface.SurfaceResult:
+def probe(system: System, *, resumed: bool = False) -> TrialResult:
     """Probe a machine."""
     return measure(Linked((), None, ("fake",)), system, SerialLog(), resumed=resumed)
 
@@ -210,7 +210,7 @@ def test_a_refused_login_keeps_what_was_seen_from_outside(monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("quiet_parts")
 def test_a_guest_that_does_not_boot_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest that panics would be probed, or end the run."""
-    lost = BootResult(outcome=Crashed(reason="kernel panic"), marks=(), samples=())
+    lost = TrialResult(outcome=Crashed(reason="kernel panic"), marks=(), samples=())
     monkeypatch.setattr(surface, "watch_boot", lambda *_, **__: lost)
     assert probe(UNIKERNEL).outcome == Crashed(reason="kernel panic")
     assert measure_boot(MACHINE, UNIKERNEL, SerialLog()).outcome == Crashed(reason="kernel panic")

@@ -26,12 +26,7 @@ from work_factories import (
 
 from guestbench.families.work import TIME, check_guest, measure
 from guestbench.families.work.measure import work_at_boot, work_in_shell, work_of_image
-from guestbench.families.work.result import (
-    WorkResult,
-    judge,
-    judge_image,
-    to_samples,
-)
+from guestbench.families.work.result import judge, judge_image, to_samples
 from guestbench.guest import shell_protocol, shell_question
 from guestbench.model import (
     BootWork,
@@ -47,6 +42,7 @@ from guestbench.model import (
     ShellWork,
     System,
     TimedOut,
+    TrialResult,
     Wrong,
 )
 from guestbench.vmm import Chunk, Machine
@@ -66,7 +62,7 @@ OOM = "[    9.131] Out of memory: Killed process 211 (guestwork) total-vm:9kB"
 
 # --- guests with a shell --------------------------------------------------------------------------------
 
-Work = Callable[..., WorkResult]
+Work = Callable[..., TrialResult]
 
 
 @pytest.fixture
@@ -83,9 +79,9 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
         script: str,
         work: KitWork = WORK,
         commands: Mapping[str, str] | None = None,
-        give: Callable[..., WorkResult] = work_in_shell,
+        give: Callable[..., TrialResult] = work_in_shell,
         system: System = SHELL,
-    ) -> WorkResult:
+    ) -> TrialResult:
         for name, text in {work.workload.program: script, **(commands or {})}.items():
             (tools / name).write_text(f"#!/bin/sh\n{text}\n")
             (tools / name).chmod(0o755)
@@ -102,7 +98,7 @@ def say(text: str) -> str:
     return f"printf '{text}'".replace("\n", "\\n")
 
 
-def check(result: WorkResult, kind: type[Outcome], *words: str) -> None:
+def check(result: TrialResult, kind: type[Outcome], *words: str) -> None:
     """The trial ended so, with these words in its reason."""
     assert isinstance(result.outcome, kind), result.outcome
     assert all(word in result.outcome.reason for word in words), result.outcome.reason
@@ -265,7 +261,7 @@ def test_a_known_tool_gives_its_figure_or_a_reason(
 ) -> None:
     """A tool that failed would be a figure beside our own, or stop the run."""
 
-    def give(machine: Machine, system: System, log: SerialLog, kit: Kit, _: KitWork) -> WorkResult:
+    def give(machine: Machine, system: System, log: SerialLog, kit: Kit, _: KitWork) -> TrialResult:
         return check_guest.run_tool(machine, system, log, kit, "sysbench-cpu")
 
     result = guest("true", commands=commands, give=give)
@@ -277,7 +273,7 @@ def test_a_known_tool_gives_its_figure_or_a_reason(
 def test_a_known_tool_without_a_network_is_told(guest: Work) -> None:
     """On a platform without a network the cross-checks would end the run with a traceback."""
 
-    def give(machine: Machine, system: System, log: SerialLog, kit: Kit, _: KitWork) -> WorkResult:
+    def give(machine: Machine, system: System, log: SerialLog, kit: Kit, _: KitWork) -> TrialResult:
         return check_guest.run_tool(machine, system, log, kit, "iperf3-in")
 
     check(
@@ -318,7 +314,7 @@ BOOTED = make_system(
 )
 
 
-def boot(machine: Replayed) -> WorkResult:
+def boot(machine: Replayed) -> TrialResult:
     """What comes of a guest that is booted with its work."""
     return work_at_boot(machine, BOOTED, SerialLog(), KIT, WORK)
 
@@ -385,12 +381,12 @@ IMAGE_KIT = make_kit(
 MERKLE_LINES = begin_line("merkle", OCAML, commits=400) + end_line("merkle", 400)
 
 
-def watch_image(machine: Replayed, own: ImageWork = OLD, kit: Kit = IMAGE_KIT) -> WorkResult:
+def watch_image(machine: Replayed, own: ImageWork = OLD, kit: Kit = IMAGE_KIT) -> TrialResult:
     """What comes of an image that works by itself."""
     return work_of_image(machine, IMAGE, SerialLog(), kit, own)
 
 
-def gaps_of(result: WorkResult) -> dict[str, str]:
+def gaps_of(result: TrialResult) -> dict[str, str]:
     """The reasons of a result's gaps by metric."""
     return {gap.metric: gap.reason for gap in result.gaps}
 

@@ -20,7 +20,6 @@ from work_factories import make_kit
 from guestbench.families.net import FAMILY
 from guestbench.families.net import probe as network
 from guestbench.families.work import measure
-from guestbench.families.work.result import WorkResult
 from guestbench.guest import shell_protocol
 from guestbench.model import (
     Image,
@@ -32,6 +31,7 @@ from guestbench.model import (
     ShellWork,
     System,
     TimedOut,
+    TrialResult,
     WorkPlan,
 )
 from guestbench.vmm import Chunk
@@ -95,7 +95,7 @@ def serve(
     machine: FakeMachine | None = None,
     server: Image | None = SERVER,
     wrk: tuple[str, ...] = (),
-) -> WorkResult:
+) -> TrialResult:
     """What is measured where the guest's ports lead to these servers; to nothing where there are none."""
     machine = machine or Booting()
     with ExitStack() as stack:
@@ -105,12 +105,12 @@ def serve(
         return network.serve(machine, system, SerialLog(), PLAN, server, wrk)
 
 
-def reasons(result: WorkResult) -> dict[str, str]:
+def reasons(result: TrialResult) -> dict[str, str]:
     """Why there is no figure, by metric."""
     return {gap.metric: gap.reason for gap in result.gaps}
 
 
-def figures(result: WorkResult) -> dict[str, float]:
+def figures(result: TrialResult) -> dict[str, float]:
     """The figures by metric and quantile."""
     return {sample.metric + "".join(sample.labels.values()): sample.value for sample in result.samples}
 
@@ -236,7 +236,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
 
 
-def serve_from_shell(folder: Path, script: str, services: Mapping[Service, Serve]) -> WorkResult:
+def serve_from_shell(folder: Path, script: str, services: Mapping[Service, Serve]) -> TrialResult:
     """What is measured where the program on the tools disk is this script."""
     program = folder / "guestwork"
     program.write_text(f"#!/bin/sh\n{script}\n")

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
 from guestbench.guest.console import quote
-from guestbench.guest.watch import BootResult, watch_boot
-from guestbench.model import (
-    Crashed,
-    FailurePattern,
-    Ok,
-    System,
-    TimedOut,
-)
+from guestbench.guest.watch import watch_boot
+from guestbench.model import Crashed, FailurePattern, Ok, System, TimedOut, TrialResult
 from guestbench.vmm import Chunk, LaunchSpec
 from guestbench.vmm.fake import FakeMachine, start
 from guestbench.vmm.serial import SerialLog, read_recording
@@ -30,7 +24,7 @@ MIRAGE_BOOT = (
 )
 
 
-def boot(folder: Path, system: System, *args: object, **kwargs: object) -> tuple[BootResult, SerialLog]:
+def boot(folder: Path, system: System, *args: object, **kwargs: object) -> tuple[TrialResult, SerialLog]:
     """Replay a recording and watch it boot."""
     guest = make_guest(system, write_recording(folder, *args, **kwargs))  # type: ignore[arg-type]
     log = SerialLog()

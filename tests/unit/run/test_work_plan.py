@@ -334,7 +334,7 @@ def test_a_trial_of_work_without_its_kit_is_a_mistake_of_ours() -> None:
     for kit, what in ((None, "without its kit"), (make_kit(), "no workload cpu")):
         job = job_of(trial_of("debian", "work", "cpu"), DEBIAN, kit)
         with pytest.raises(RuntimeError, match=what):
-            worker._give_work(job, machine, log, Path())  # type: ignore[arg-type]
+            worker._give_work(job, machine, log)  # type: ignore[arg-type]
 
 
 # --- QEMU's options -------------------------------------------------------------------------------------

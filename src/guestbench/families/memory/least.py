@@ -12,7 +12,7 @@ from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import End, watch
 from guestbench.guest.sending import do_little
 from guestbench.guest.shell import open_shell
-from guestbench.guest.watch import READY, BootResult, watch_boot
+from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import (
     Crashed,
     Expectation,
@@ -23,6 +23,7 @@ from guestbench.model import (
     OwnWork,
     System,
     TimedOut,
+    TrialResult,
 )
 from guestbench.vmm import Machine
 from guestbench.vmm.serial import SerialLog
@@ -47,7 +48,7 @@ def try_boot(
     plan: MemoryPlan,
     expected: Expectation | None,
     program: Path | None = None,
-) -> BootResult:
+) -> TrialResult:
     """Boot, and see whether the guest is ready in time and stays well. No sample comes of it.
 
     A guest with a shell is to do a little work with `program`, the workload program, where there is one.
@@ -64,7 +65,7 @@ def try_boot(
         outcome = _stays_well(machine, system, log, plan, expected, boot)
         if isinstance(outcome, Ok) and system.login is not None:
             outcome = _works(machine, system.login, log, program)
-    return BootResult(outcome=outcome, marks=boot.marks, samples=())
+    return TrialResult(outcome=outcome, marks=boot.marks, samples=())
 
 
 def _stays_well(
@@ -73,7 +74,7 @@ def _stays_well(
     log: SerialLog,
     plan: MemoryPlan,
     expected: Expectation | None,
-    boot: BootResult,
+    boot: TrialResult,
 ) -> Outcome:
     work = system.load if isinstance(system.load, OwnWork) else None
     waits = work is not None and expected is not None and expected.work_ends

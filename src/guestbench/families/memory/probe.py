@@ -27,7 +27,6 @@ from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import (
     Command,
     Crashed,
-    Frozen,
     Gap,
     Incomplete,
     Mark,
@@ -37,8 +36,8 @@ from guestbench.model import (
     OwnWork,
     ProgramLoad,
     Sample,
-    Series,
     System,
+    TrialResult,
     Unsupported,
 )
 from guestbench.vmm import Footprint, Machine
@@ -64,34 +63,23 @@ kill $sampler; wait $sampler 2>/dev/null; exit $status"""
 """A shell script that runs the load with the guest's own view beside it, a copy of it each second."""
 
 
-class MemoryResult(Frozen):
-    """What came of a memory trial; `raw` holds texts of the guest by the name of the file to keep them in."""
-
-    outcome: Outcome
-    marks: tuple[Mark, ...]
-    samples: tuple[Sample, ...]
-    series: tuple[Series, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-    raw: dict[str, bytes] = {}
-
-
 def measure(
     machine: Machine, system: System, log: SerialLog, plan: MemoryPlan, program: Path | None = None
-) -> MemoryResult:
+) -> TrialResult:
     """Boot to ready, let the guest settle, ask it for its own view, and put it under its load.
 
     `machine` was started to be observed; `program` is the workload program, for a load that is one. A guest
     that fails is an outcome; what was measured by then is kept.
     """
     if machine.footprint() is None and machine.exit_status() is None:
-        return MemoryResult(
+        return TrialResult(
             outcome=Unsupported(reason="this VMM does not tell what its guest takes"), marks=(), samples=()
         )
     trial = _MemoryTrial(machine, system, log, plan, program)
     return trial.to_result(trial.run())
 
 
-def measure_load(machine: Machine, system: System, log: SerialLog, plan: MemoryPlan) -> MemoryResult:
+def measure_load(machine: Machine, system: System, log: SerialLog, plan: MemoryPlan) -> TrialResult:
     """Watch a guest that was booted with its load, as its only work, and count its memory at that."""
     trial = _MemoryTrial(machine, system, log, plan, None)
     return trial.to_result(trial.watch_load())
@@ -120,9 +108,9 @@ class _MemoryTrial:
         self.gaps: list[Gap] = []
         self.raw: dict[str, bytes] = {}
 
-    def to_result(self, outcome: Outcome) -> MemoryResult:
+    def to_result(self, outcome: Outcome) -> TrialResult:
         """What was found, with how it ended."""
-        return MemoryResult(
+        return TrialResult(
             outcome=outcome,
             marks=tuple(self.marks),
             samples=tuple(self.samples),

@@ -21,7 +21,6 @@ from guestbench.families.net.tcp import (
 from guestbench.families.work import cross_check
 from guestbench.families.work.cross_check import HostProgram
 from guestbench.families.work.measure import bring_program, open_tools
-from guestbench.families.work.result import WorkResult
 from guestbench.guest.console import watch
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import (
@@ -34,6 +33,7 @@ from guestbench.model import (
     Service,
     ShellWork,
     System,
+    TrialResult,
     WorkPlan,
 )
 from guestbench.vmm import Machine
@@ -56,37 +56,37 @@ def serve(
     plan: WorkPlan,
     server: Image | None,
     wrk: tuple[str, ...] = (),
-) -> WorkResult:
+) -> TrialResult:
     """Measure the TCP services of a guest, which its image offers by itself, or else `server` in its shell.
 
     `machine` was started with the services' ports forwarded. `wrk` is the beginning of the command line of
     the HTTP client, if it is there.
     """
     if not machine.forwarded:
-        return WorkResult(outcome=Ok(), gaps=_gaps("the guest has no network, or its VMM forwards no port"))
+        return TrialResult(outcome=Ok(), gaps=_gaps("the guest has no network, or its VMM forwards no port"))
     if isinstance(system.work, ShellWork) and server is not None:
         result = _serve_from_shell(machine, system, log, plan, server)
         return _add_http(result, machine, log, machine.forwarded.get(Service.HTTP.port), wrk)
     ports = {service: machine.forwarded[service.port] for service in SERVICES if service in system.services}
     if Service.ECHO not in ports:
-        return WorkResult(outcome=Ok(), gaps=_gaps("the system lists no echo service"))
+        return TrialResult(outcome=Ok(), gaps=_gaps("the system lists no echo service"))
     begin_ns = time.monotonic_ns() - machine.now_ns()
     with ReadyProbe(ports[Service.ECHO]) as probe:
         booted = watch_boot(machine, system, log, probe)
         if not isinstance(booted.outcome, Ok):
-            return WorkResult(outcome=booted.outcome, marks=booted.marks)
+            return TrialResult(outcome=booted.outcome, marks=booted.marks)
         _wait(machine, log, lambda: probe.answered_ns is not None, probe, IMAGE_ANSWER_S)
         answered_ns = probe.answered_ns
     if answered_ns is None:
         reason = (
             f"this image does not answer on port {Service.ECHO.port} within {IMAGE_ANSWER_S:g} s of ready"
         )
-        return WorkResult(outcome=Ok(), marks=booted.marks, gaps=_gaps(reason))
+        return TrialResult(outcome=Ok(), marks=booted.marks, gaps=_gaps(reason))
     t_ns = answered_ns - begin_ns
     ready = Sample(metric="net.ready", value=t_ns / 1e9)
     result = _transfer(ports, plan)
     marks = (*booted.marks, Mark(name="network ready", t_ns=t_ns))
-    served = WorkResult(
+    served = TrialResult(
         outcome=result.outcome,
         marks=tuple(sorted(marks, key=lambda mark: (mark.t_ns, mark.name == READY))),
         samples=(ready, *result.samples),
@@ -96,8 +96,8 @@ def serve(
 
 
 def _add_http(
-    result: WorkResult, machine: Machine, log: SerialLog, port: int | None, wrk: tuple[str, ...]
-) -> WorkResult:
+    result: TrialResult, machine: Machine, log: SerialLog, port: int | None, wrk: tuple[str, ...]
+) -> TrialResult:
     """The result with the HTTP requests that the guest answers, if it answers any and there is a client."""
     if any(gap.metric == HTTP for gap in result.gaps):
         return result
@@ -116,7 +116,7 @@ def _add_http(
 
 def _serve_from_shell(
     machine: Machine, system: System, log: SerialLog, plan: WorkPlan, server: Image
-) -> WorkResult:
+) -> TrialResult:
     ports = {service: machine.forwarded[service.port] for service in SERVICES}
     late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
     try:
@@ -124,15 +124,15 @@ def _serve_from_shell(
         program = bring_program(shell, system, server)
         shell.run(f"{program} serve </dev/null >/dev/null 2>&1 &")
     except ShellError as error:
-        return WorkResult(outcome=Incomplete(reason=error.message), gaps=_gaps(error.message))
+        return TrialResult(outcome=Incomplete(reason=error.message), gaps=_gaps(error.message))
     with ReadyProbe(ports[Service.ECHO], attempt_s=0.2) as probe:
         _wait(machine, log, lambda: probe.answered_ns is not None, probe, ANSWER_S)
         answered = probe.answered_ns is not None
     if not answered:
         reason = f"the server that was started in the guest does not answer within {ANSWER_S:g} s"
-        return WorkResult(outcome=Incomplete(reason=reason), gaps=_gaps(reason))
+        return TrialResult(outcome=Incomplete(reason=reason), gaps=_gaps(reason))
     result = _transfer(ports, plan)
-    return WorkResult(outcome=result.outcome, samples=result.samples, gaps=(late, *result.gaps))
+    return TrialResult(outcome=result.outcome, samples=result.samples, gaps=(late, *result.gaps))
 
 
 def _wait(
@@ -145,7 +145,7 @@ def _wait(
         watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns, meanwhile=step)
 
 
-def _transfer(ports: dict[Service, int], plan: WorkPlan) -> WorkResult:
+def _transfer(ports: dict[Service, int], plan: WorkPlan) -> TrialResult:
     """All transfers with those services that there are; what fails is told, and stops no other."""
     size_bytes = plan.transfer_mib << 20
     samples: list[Sample] = []
@@ -181,7 +181,7 @@ def _transfer(ports: dict[Service, int], plan: WorkPlan) -> WorkResult:
             failed.append(f"{service.value}: {error.message}")
             gaps.append(Gap(metric=metric, reason=error.message))
     outcome = Incomplete(reason="; ".join(failed)) if failed else Ok()
-    return WorkResult(outcome=outcome, samples=tuple(samples), gaps=tuple(gaps))
+    return TrialResult(outcome=outcome, samples=tuple(samples), gaps=tuple(gaps))
 
 
 def find_quantile(values: tuple[float, ...], quantile: float) -> float:

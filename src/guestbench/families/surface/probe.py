@@ -32,7 +32,6 @@ from guestbench.families.surface.paging.page_tables import (
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
-    Frozen,
     Gap,
     GuestFamily,
     Incomplete,
@@ -42,6 +41,7 @@ from guestbench.model import (
     Provenance,
     Sample,
     System,
+    TrialResult,
 )
 from guestbench.vmm import Machine
 from guestbench.vmm.serial import SerialLog
@@ -66,16 +66,6 @@ SHELL_METRICS = (
     *("surface.passwords", "surface.suid", "surface.sgid", "surface.modules"),
     *("surface.hardening_met", "surface.hardening_unmet", "surface.cpu_flaws", "surface.lsms"),
 )
-
-
-class SurfaceResult(Frozen):
-    """What came of a trial; `raw` holds evidence by the name of the file to keep it in."""
-
-    outcome: Outcome
-    marks: tuple[Mark, ...] = ()
-    samples: tuple[Sample, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-    raw: dict[str, bytes] = {}
 
 
 class Findings:
@@ -115,9 +105,9 @@ class Findings:
         """Say why there is no value."""
         self.gaps += [Gap(metric=metric, reason=reason, labels=labels or {}) for metric in metrics]
 
-    def to_result(self, outcome: Outcome, marks: tuple[Mark, ...] = ()) -> SurfaceResult:
+    def to_result(self, outcome: Outcome, marks: tuple[Mark, ...] = ()) -> TrialResult:
         """What came of it all."""
-        return SurfaceResult(
+        return TrialResult(
             outcome=outcome,
             marks=marks,
             samples=tuple(self.samples),
@@ -126,7 +116,7 @@ class Findings:
         )
 
 
-def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) -> SurfaceResult:
+def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) -> TrialResult:
     """Probe a guest that was started with QMP, and on a link of its own if it has a network.
 
     One that was `resumed` is ready; another is booted first. A guest that fails is an outcome.
@@ -137,7 +127,7 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
         boot = watch_boot(machine, system, log, host)
         marks = boot.marks
         if not isinstance(boot.outcome, Ok):
-            return SurfaceResult(outcome=boot.outcome, marks=marks)
+            return TrialResult(outcome=boot.outcome, marks=marks)
     found = Findings()
     add_page_tables(found, machine, system)
     add_host_facing(found, machine)
@@ -163,11 +153,11 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
     return found.to_result(outcome, marks)
 
 
-def measure_boot(machine: Machine, system: System, log: SerialLog) -> SurfaceResult:
+def measure_boot(machine: Machine, system: System, log: SerialLog) -> TrialResult:
     """Boot a guest that was started with QMP, and see where its kernel's code is."""
     boot = watch_boot(machine, system, log)
     if not isinstance(boot.outcome, Ok):
-        return SurfaceResult(outcome=boot.outcome, marks=boot.marks)
+        return TrialResult(outcome=boot.outcome, marks=boot.marks)
     found = Findings()
     read = _read_tables(machine)
     base = read if isinstance(read, Unknown) else read.text_base

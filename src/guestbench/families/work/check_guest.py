@@ -12,7 +12,6 @@ from guestbench.errors import ShellError
 from guestbench.families.work import cross_check
 from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.families.work.measure import TOOLS, open_tools
-from guestbench.families.work.result import WorkResult
 from guestbench.guest.shell import Shell
 from guestbench.model import (
     GIB,
@@ -27,6 +26,7 @@ from guestbench.model import (
     Sample,
     Service,
     System,
+    TrialResult,
 )
 from guestbench.vmm import Machine
 from guestbench.vmm.serial import SerialLog
@@ -89,7 +89,7 @@ METRICS = (
 )
 
 
-def run_tool(machine: Machine, system: System, log: SerialLog, kit: Kit, tool: str) -> WorkResult:
+def run_tool(machine: Machine, system: System, log: SerialLog, kit: Kit, tool: str) -> TrialResult:
     """Log in, mount the tree of tools, and run one of them.
 
     Raises:
@@ -99,17 +99,17 @@ def run_tool(machine: Machine, system: System, log: SerialLog, kit: Kit, tool: s
         shell = open_tools(machine, system, log)
         answer = shell.run(PREPARE)
         if answer.status != 0:
-            return WorkResult(outcome=Crashed(reason=f"{tool}: its tree cannot be prepared in the guest"))
+            return TrialResult(outcome=Crashed(reason=f"{tool}: its tree cannot be prepared in the guest"))
         if tool in IN_GUEST:
             found, raw = _run_in_guest(shell, IN_GUEST[tool]())
         else:
             found, raw = _run_iperf3(shell, machine, kit, reverse=tool == "iperf3-out")
     except ShellError as error:
-        return WorkResult(outcome=Incomplete(reason=error.message))
+        return TrialResult(outcome=Incomplete(reason=error.message))
     kept = {f"{tool}.txt": raw} if raw else {}
     if isinstance(found, Unreadable):
-        return WorkResult(outcome=Crashed(reason=f"{tool}: {found.reason}"), raw=kept)
-    return WorkResult(outcome=Ok(), samples=(Sample(metric=to_metric(tool), value=found),), raw=kept)
+        return TrialResult(outcome=Crashed(reason=f"{tool}: {found.reason}"), raw=kept)
+    return TrialResult(outcome=Ok(), samples=(Sample(metric=to_metric(tool), value=found),), raw=kept)
 
 
 def _run_in_guest(shell: Shell, check: Check) -> tuple[float | Unreadable, bytes]:

@@ -11,13 +11,7 @@ from pathlib import Path
 
 from guestbench.errors import ShellError
 from guestbench.families.work.contract import find_reports, find_unlabelled
-from guestbench.families.work.result import (
-    WorkResult,
-    incomplete,
-    judge,
-    judge_image,
-    to_samples,
-)
+from guestbench.families.work.result import incomplete, judge, judge_image, to_samples
 from guestbench.guest.console import (
     End,
     Watched,
@@ -43,6 +37,7 @@ from guestbench.model import (
     ShellWork,
     System,
     TimedOut,
+    TrialResult,
 )
 from guestbench.vmm import TOOLS_SERIAL, Machine
 from guestbench.vmm.serial import SerialLog
@@ -69,11 +64,11 @@ LOOK_S = 2.0
 # --- guests with a shell --------------------------------------------------------------------------------
 
 
-def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> WorkResult:
+def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> TrialResult:
     """Log in to a guest that is ready, mount the tools disk, and run the workload's program from there."""
     workload, marks, begin = work.workload, [], 0
     if work.program is None:
-        return WorkResult(outcome=Crashed(reason=work.missing))
+        return TrialResult(outcome=Crashed(reason=work.missing))
     try:
         shell = open_tools(machine, system, log)
         program = bring_program(shell, system, work.program)
@@ -86,7 +81,7 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
     except ShellError as error:
         reports = find_reports(log.data, log.time_of, begin)
         reason = "; ".join(filter(None, (_tell_death(machine), error.message)))
-        return WorkResult(
+        return TrialResult(
             outcome=incomplete(work, reports, reason),
             marks=tuple(marks),
             samples=to_samples(kit, reports),
@@ -96,7 +91,7 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
     outcome = judge(work, reports, ended)
     if isinstance(outcome, Ok) and answer.status != 0:
         outcome = Crashed(reason=f"{workload.name} {ended}")
-    return WorkResult(
+    return TrialResult(
         outcome=outcome, marks=tuple(marks), samples=to_samples(kit, reports), work=reports, raw=_keep(answer)
     )
 
@@ -152,7 +147,7 @@ def _keep(answer: Answer) -> dict[str, bytes]:
 # --- guests that are booted with their work ---------------------------------------------------------------
 
 
-def work_at_boot(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> WorkResult:
+def work_at_boot(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> TrialResult:
     """Watch a guest that was booted with the workload's program until it powers off."""
     seconds = system.timeout_s + work.workload.timeout_s
     watched = watch(
@@ -164,7 +159,7 @@ def work_at_boot(machine: Machine, system: System, log: SerialLog, kit: Kit, wor
         outcome = Crashed(reason=f"{work.workload.name} was done, but the guest did not power off")
     elif watched.end is End.LATE and isinstance(outcome, Crashed):
         outcome = TimedOut(reason=f"{outcome.reason}; it took more than {seconds:g} s")
-    return WorkResult(outcome=outcome, samples=to_samples(kit, reports), work=reports)
+    return TrialResult(outcome=outcome, samples=to_samples(kit, reports), work=reports)
 
 
 def _tell_end(machine: Machine, log: SerialLog, watched: Watched) -> str:
@@ -197,11 +192,11 @@ def _tell_death(machine: Machine) -> str:
 # --- images that work by themselves -----------------------------------------------------------------------
 
 
-def work_of_image(machine: Machine, system: System, log: SerialLog, kit: Kit, own: ImageWork) -> WorkResult:
+def work_of_image(machine: Machine, system: System, log: SerialLog, kit: Kit, own: ImageWork) -> TrialResult:
     """Boot an image that works as soon as it is ready, and watch it until its work is over or it is idle."""
     booted = watch_boot(machine, system, log)
     if not isinstance(booted.outcome, Ok):
-        return WorkResult(outcome=booted.outcome, marks=booted.marks)
+        return TrialResult(outcome=booted.outcome, marks=booted.marks)
     end_ns = machine.now_ns() + round(own.timeout_s * 1e9)
     idle = False
     while True:
@@ -227,7 +222,7 @@ def work_of_image(machine: Machine, system: System, log: SerialLog, kit: Kit, ow
     if watched.end is End.LATE and not idle and not isinstance(outcome, Ok):
         outcome = TimedOut(reason=f"its work took more than {own.timeout_s:g} s; {last_words(log)}")
     done = {report.workload for report in reports}
-    return WorkResult(
+    return TrialResult(
         outcome=outcome,
         marks=booted.marks,
         samples=to_samples(kit, reports),

@@ -9,12 +9,9 @@ from guestbench.guest.console import quote
 from guestbench.model import (
     Better,
     Crashed,
-    Frozen,
-    Gap,
     Incomplete,
     Kit,
     KitWork,
-    Mark,
     Metric,
     Ok,
     Outcome,
@@ -23,17 +20,6 @@ from guestbench.model import (
     WorkReport,
     Wrong,
 )
-
-
-class WorkResult(Frozen):
-    """What came of a trial of work; `raw` holds texts of the guest by the name of the file to keep."""
-
-    outcome: Outcome
-    marks: tuple[Mark, ...] = ()
-    samples: tuple[Sample, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-    work: tuple[WorkReport, ...] = ()
-    raw: dict[str, bytes] = {}
 
 
 def describe_metric(workload: Workload) -> Metric:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench.families.surface.probe import Findings, SurfaceResult
+from guestbench.families.surface.probe import Findings
 from guestbench.images.inspection import (
     Elf,
     FileSystem,
@@ -18,13 +18,7 @@ from guestbench.images.inspection import (
     LinuxKernel,
 )
 from guestbench.images.inspector import inspect_image
-from guestbench.model import (
-    Guest,
-    GuestFamily,
-    Ok,
-    Provenance,
-    Role,
-)
+from guestbench.model import Guest, GuestFamily, Ok, Provenance, Role, TrialResult
 
 CODE_METRICS = ("surface.code_bytes", "surface.wx_segments", "surface.syscall_handlers")
 
@@ -50,7 +44,7 @@ class _Program(NamedTuple):
     evidence: str
 
 
-def measure_images(guest: Guest, scratch: Path) -> SurfaceResult:
+def measure_images(guest: Guest, scratch: Path) -> TrialResult:
     """Inspect each of a guest's pristine images. `scratch` has room for a disk's contents.
 
     Raises:
