@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import struct
-import uuid
 from pathlib import Path
 
 from guestbench.errors import ImageError
 from guestbench.images.formats import elf, kernel, qcow2
 from guestbench.images.formats.disk import add_suffix, find_format, run_qemu_img
+from guestbench.images.formats.initramfs import looks_like_archive
+from guestbench.images.formats.partitions import ESP, ROOTS, SECTOR, find_gpt, find_mbr_ends
+from guestbench.images.formats.unpack import LZ4_FRAME
 from guestbench.images.source import (
     IncompleteImage,
     Source,
@@ -32,40 +33,15 @@ from guestbench.model import (
 )
 from guestbench.text import visible
 
-SECTOR = 512
 BOOT_SIGNATURE = b"\x55\xaa"
 _DISK_START_SECTORS = 34
 """MBR, GPT header and the 32 sectors of entries that nearly every GPT has."""
 _BOOT_CODE_BYTES = 440
 _X86_MACHINES = frozenset({elf.EM_386, 6, elf.EM_X86_64})
 
-_ESP = uuid.UUID("C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
-_ROOTS_OF_OTHERS = {
-    uuid.UUID("B921B045-1DF0-41C3-AF44-4C6F280D3FAE"): "AArch64",
-    uuid.UUID("69DAD710-2CE4-4E3C-B16C-21A1D49ABED3"): "ARM",
-    uuid.UUID("72EC70A6-CF74-40E6-BD49-4BDA08E8F224"): "RISC-V",
-    uuid.UUID("C31C45E6-3F39-412E-80FB-4809C4980599"): "PowerPC64",
-    uuid.UUID("5EEAD9A9-FE09-4A1E-A1D7-520D00531306"): "s390x",
-    uuid.UUID("77055800-792C-4F94-B39A-98C91B762BB6"): "LoongArch",
-}
-"""GPT types of root partitions for other architectures (UAPI Group, Discoverable Partitions)."""
 
-_ARCHIVES = (
-    b"070701",
-    b"070702",
-    b"\x1f\x8b",
-    b"\x28\xb5\x2f\xfd",
-    b"\xfd7zXZ",
-    b"BZh",
-    b"\x02\x21\x4c\x18",
-    b"\x5d\0\0",
-    b"\x89LZO",
-)
-"""How an initramfs for Linux begins: a cpio archive, or one that is compressed in a way the kernel knows."""
-
-
-def check_bootable(guest_system: System, role: Role, path: Path, *, backing_allowed: bool = False) -> None:
-    """Check that a file can be what its role says. `backing_allowed` is for overlays that this tool made.
+def check_bootable(guest_system: System, role: Role, path: Path) -> None:
+    """Check that a file can be what its role says.
 
     Raises:
         ImageError: it is missing, empty, unreadable, truncated, not bootable, or for another architecture.
@@ -81,7 +57,7 @@ def check_bootable(guest_system: System, role: Role, path: Path, *, backing_allo
                 case Role.INITRD:
                     _check_initrd(source, guest_system.family)
                 case Role.DISK:
-                    _check_disk(source, guest_system, backing_allowed=backing_allowed)
+                    _check_disk(source, guest_system)
     except IncompleteImage as error:
         raise ImageError(error.message, find_remedy(guest_system)) from error
 
@@ -135,22 +111,20 @@ def _check_elf(source: Source, *, multiboot: bool) -> None:
         )
     if not multiboot and image.pvh_entry is None:
         raise unusable(source.path, "is an ELF file with neither a multiboot header nor a PVH note")
-    wrapped_at = elf.find_wrapped(source)
-    if wrapped_at is not None:
-        elf.read_elf_at(source, wrapped_at)
+    elf.read_wrapped(source, image)
 
 
 def _check_initrd(source: Source, family: GuestFamily) -> None:
     start = source.read_some(0, 16)
-    # What a unikernel takes as its initrd is its own affair.
-    if family is GuestFamily.LINUX and not start.startswith(_ARCHIVES):
+    # What a unikernel takes as its initrd is its own affair. Linux knows LZ4 in its older format only.
+    if family is GuestFamily.LINUX and (not looks_like_archive(start) or start.startswith(LZ4_FRAME)):
         raise unusable(source.path, "is not an initramfs: neither a cpio archive nor a compressed one")
 
 
 # --- disks ------------------------------------------------------------------------------------------
 
 
-def _check_disk(source: Source, system: System, *, backing_allowed: bool) -> None:
+def _check_disk(source: Source, system: System) -> None:
     boot = system.boot
     expected = boot.format if isinstance(boot, Disk) else boot.disk or DiskFormat.QCOW2
     found = find_format(source.path)
@@ -166,7 +140,6 @@ def _check_disk(source: Source, system: System, *, backing_allowed: bool) -> Non
     size_bytes = source.size_bytes
     if found is DiskFormat.QCOW2:
         header = qcow2.read_header(source)
-        qcow2.check_self_contained(source, header, backing_allowed=backing_allowed)
         qcow2.check_complete(source, header)
         size_bytes = header.virtual_bytes
     if isinstance(boot, Disk):
@@ -191,37 +164,15 @@ def _read_start(source: Source, kind: DiskFormat) -> bytes:
 def _check_boot_sector(path: Path, start: bytes, size_bytes: int) -> None:
     if start[510:512] != BOOT_SIGNATURE:
         raise unusable(path, "is not bootable: its first sector has no boot signature (0x55AA)")
-    types = _check_gpt(path, start, size_bytes)
-    _check_mbr(path, start, size_bytes)
-    for kind in types:
-        if kind in _ROOTS_OF_OTHERS:
-            raise unusable(path, f"is a disk for {_ROOTS_OF_OTHERS[kind]}; the guests here are x86-64")
+    end, types = find_gpt(start)
+    if end > size_bytes:
+        raise truncated(path, "the partition table's backup", end, size_bytes, "disk")
+    for number, end in find_mbr_ends(start).items():
+        if end > size_bytes:
+            raise truncated(path, f"partition {number}", end, size_bytes, "disk")
+    for kind in types & ROOTS.keys():
+        if ROOTS[kind] != "x86-64":
+            raise unusable(path, f"is a disk for {ROOTS[kind]}; the guests here are x86-64")
     # A disk with an EFI partition may be meant for another firmware than SeaBIOS.
-    if not any(start[:_BOOT_CODE_BYTES]) and _ESP not in types:
+    if not any(start[:_BOOT_CODE_BYTES]) and ESP not in types:
         raise unusable(path, "is not bootable: there is no boot code in its first sector")
-
-
-def _check_mbr(path: Path, start: bytes, size_bytes: int) -> None:
-    entries = [struct.unpack_from("<B3xB3xII", start, 446 + 16 * number) for number in range(4)]
-    # A disk without partitions may have code in place of the table.
-    if any(status not in (0, 0x80) for status, *_ in entries):
-        return
-    for number, (_, kind, first, sectors) in enumerate(entries, 1):
-        # A protective entry (0xEE) may cover more than the disk (UEFI 2.10, table 5.4).
-        if kind not in (0, 0xEE) and (first + sectors) * SECTOR > size_bytes:
-            raise truncated(path, f"partition {number}", (first + sectors) * SECTOR, size_bytes, "disk")
-
-
-def _check_gpt(path: Path, start: bytes, size_bytes: int) -> set[uuid.UUID]:
-    """The types of a GPT's partitions; none if there is no GPT."""
-    if start[SECTOR : SECTOR + 8] != b"EFI PART" or len(start) < 2 * SECTOR:
-        return set()
-    (last,) = struct.unpack_from("<Q", start, SECTOR + 32)
-    entries_at, count, entry_bytes = struct.unpack_from("<QII", start, SECTOR + 72)
-    if (last + 1) * SECTOR > size_bytes:
-        raise truncated(path, "the partition table's backup", (last + 1) * SECTOR, size_bytes, "disk")
-    if entry_bytes < 128 or count > len(start) // 128:
-        return set()
-    offsets = (entries_at * SECTOR + entry_bytes * number for number in range(count))
-    raw_types = (start[offset : offset + 16] for offset in offsets)
-    return {uuid.UUID(bytes_le=raw) for raw in raw_types if len(raw) == 16 and any(raw)}

@@ -23,9 +23,10 @@ from guestbench.images.contents.programs import (
     reason_of,
 )
 from guestbench.images.formats import disk, elf
-from guestbench.images.formats.ext_tree import read_ext_tree
+from guestbench.images.formats.ext import ExtFilesystem
 from guestbench.images.formats.initramfs import looks_like_archive, open_initramfs
 from guestbench.images.formats.kernel import find_linux_header
+from guestbench.images.formats.partitions import Partition, find_partitions
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -45,7 +46,7 @@ from guestbench.images.source import (
     quoted,
     unusable,
 )
-from guestbench.images.tree import Tree
+from guestbench.images.tree import Tree, looks_like_root
 from guestbench.model import DiskFormat
 from guestbench.text import visible
 
@@ -53,33 +54,6 @@ KERNEL_MITIGATIONS = ("stack protector", "indirect branch tracking")
 """The others are promises to a loader of programs, which does not load kernels."""
 MAX_TREES = 4
 """Each may take some hundred MiB of memory if it is hostile."""
-_PURPOSES = {
-    "21686148-6449-6E6F-744E-656564454649": "BIOS boot",
-    "C12A7328-F81F-11D2-BA4B-00A0C93EC93B": "EFI system",
-    "0FC63DAF-8483-4772-8E79-3D69D8477DE4": "Linux data",
-    "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": "Linux root (x86-64)",
-    "BC13C2FF-59E6-4262-A352-B275FD6F7172": "Linux boot",
-    "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F": "Linux swap",
-    "E6D6D379-F507-44C2-A23C-238F2A3DF928": "Linux LVM",
-    "83": "Linux",
-    "82": "Linux swap",
-    "8E": "Linux LVM",
-    "EF": "EFI system",
-    "C": "FAT32",
-}
-"""What a partition is meant for, by its type."""
-_SIGNATURES = (
-    (0, b"LUKS\xba\xbe", "encrypted (LUKS)"),
-    (3, b"-FVE-FS-", "encrypted (BitLocker)"),
-    (536, b"LVM2 001", "LVM physical volume"),
-    (3, b"NTFS    ", "ntfs"),
-    (4086, b"SWAPSPACE2", "swap"),
-    (1024, b"\x10\x20\xf5\xf2", "f2fs"),
-    (0x8001, b"CD001", "iso9660"),
-    (0, b"bcachefs", "bcachefs"),
-    (1024, b"\xe2\xe1\xf5\xe0", "erofs"),
-)
-"""Offset and bytes of what `disk` does not tell apart, because nothing can boot from it."""
 
 
 def inspect_image(image: Path, scratch: Path) -> Inspection:
@@ -114,33 +88,35 @@ def _inspect_disk(image: Path, scratch: Path) -> Inspection:
     info = disk.read_info(image)
     with _as_raw(image, info.format, scratch) as raw, open_source(raw) as source:
         partitions = _find_partitions(image, raw)
-        found = [_describe(source, partition) for partition in partitions]
         if not partitions:
-            content = _find_signature(source, 0)
-            if not content:
-                raise unusable(image, "is no disk with partitions or a known file system, and no other image")
-            found = [
-                PartitionFound(
-                    number=0, start_bytes=0, size_bytes=source.size_bytes, type="", content=content
-                )
-            ]
+            raise unusable(image, "is no disk with partitions or a known file system, and no other image")
         trees, reasons = _read_trees(source, partitions)
         files, programs, notes = _inspect_trees(trees, raw, scratch)
         if files is None:
-            words = ", ".join(sorted({p.content or "unknown" for p in found}))
+            words = ", ".join(sorted({p.content or "unknown" for p in partitions}))
             files = unknown(
                 "; ".join(
                     [f"no root file system in ext2, ext3 or ext4 can be read (found: {words})", *reasons]
                 )
             )
         root = next(iter(trees), None)
-        found = [msgspec.structs.replace(each, is_root=each.number == root) for each in found]
     return Inspection(
         file=visible(image.name),
         kind=Kind.DISK,
         detail=f"{info.format}, {info.virtual_bytes} bytes as the guest sees it",
         size_bytes=info.file_bytes,
-        partitions=tuple(found),
+        partitions=tuple(
+            PartitionFound(
+                number=p.number,
+                start_bytes=p.start_bytes,
+                size_bytes=p.size_bytes,
+                type=visible(p.type),
+                content=p.content,
+                purpose=p.purpose,
+                is_root=p.number == root,
+            )
+            for p in partitions
+        ),
         files=files,
         code=programs,
         notes=(*notes, *(reasons if trees else ())),
@@ -160,34 +136,16 @@ def _as_raw(image: Path, kind: DiskFormat, scratch: Path) -> Iterator[Path]:
         raw.unlink(missing_ok=True)
 
 
-def _find_partitions(image: Path, raw: Path) -> tuple[disk.Partition, ...]:
+def _find_partitions(image: Path, raw: Path) -> tuple[Partition, ...]:
     try:
-        return disk.find_partitions(raw)
+        return find_partitions(raw)
     except ImageError as error:
         # The raw copy is gone before anyone could look at it: name the image instead.
         raise unusable(image, reason_of(error, raw)) from error
 
 
-def _describe(source: Source, partition: disk.Partition) -> PartitionFound:
-    return PartitionFound(
-        number=partition.number,
-        start_bytes=partition.start_bytes,
-        size_bytes=partition.size_bytes,
-        type=visible(partition.type),
-        purpose=_PURPOSES.get(partition.type, ""),
-        content=partition.filesystem or _find_signature(source, partition.start_bytes),
-    )
-
-
-def _find_signature(source: Source, at: int) -> str:
-    for offset, magic, name in _SIGNATURES:
-        if source.read_some(at + offset, len(magic)) == magic:
-            return name
-    return ""
-
-
 def _read_trees(
-    source: Source, partitions: tuple[disk.Partition, ...]
+    source: Source, partitions: tuple[Partition, ...]
 ) -> tuple[dict[int, tuple[Tree, tuple[str, ...]]], list[str]]:
     """The ext file systems by partition number, the root first; and why others could not be read.
 
@@ -195,7 +153,7 @@ def _read_trees(
     """
     trees: dict[int, tuple[Tree, tuple[str, ...]]] = {}
     reasons = []
-    wanted = [p for p in partitions if (p.filesystem or "").startswith("ext")]
+    wanted = [p for p in partitions if p.is_ext]
     for number, partition in enumerate(sorted(wanted, key=lambda p: -p.size_bytes)):
         if number >= MAX_TREES:
             reasons.append(
@@ -203,17 +161,19 @@ def _read_trees(
             )
         else:
             try:
-                trees[partition.number] = read_ext_tree(source, partition.start_bytes, partition.size_bytes)
+                trees[partition.number] = ExtFilesystem(
+                    source, partition.start_bytes, partition.size_bytes
+                ).read_tree()
             except ImageError as error:
                 reasons.append(f"partition {partition.number}: {reason_of(error, source.path)}")
     sizes = {partition.number: partition.size_bytes for partition in partitions}
 
     def rank(number: int) -> tuple[bool, int]:
         tree = trees[number][0]
-        return not contents.looks_like_root(tree), -sizes[number]
+        return not looks_like_root(tree), -sizes[number]
 
     ordered = {number: trees[number] for number in sorted(trees, key=rank)}
-    if ordered and not contents.looks_like_root(next(iter(ordered.values()))[0]):
+    if ordered and not looks_like_root(next(iter(ordered.values()))[0]):
         # Of a disk whose root is encrypted, /boot is no root file system with 0 users.
         numbers = ", ".join(map(str, ordered))
         reasons.append(f"the ext file system in partition {numbers} is no root: no init, users or os-release")

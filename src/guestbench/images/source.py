@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestbench.errors import ImageError
+from guestbench.errors import HostError, ImageError
 from guestbench.text import visible
 
 
@@ -99,6 +99,11 @@ def truncated(
     """An error about a file, or the disk in it, that ends too early."""
     problem = f"is truncated: {what} ends at byte {needed_bytes}, the {whole} at byte {size_bytes}"
     return IncompleteImage(f"{visible(path)} {problem}", f"ls -l {quoted(path)}")
+
+
+def no_space(dest: Path) -> HostError:
+    """An error about a file that there is no room for."""
+    return HostError(f"no space left for {visible(dest)}", f"df -h {quoted(dest.parent)}")
 
 
 def quoted(path: Path) -> str:

@@ -6,9 +6,10 @@ with huge counts from filling the memory of whoever looks at it.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from guestbench.text import visible
 
@@ -18,6 +19,9 @@ MAX_PATH_BYTES = 4096
 """PATH_MAX."""
 MAX_SYMLINKS = 40
 """As in Linux (path_resolution(7))."""
+
+
+ROOT_MARKS = ("etc/os-release", "usr/lib/os-release", "sbin/init", "init", "etc/passwd")
 
 
 class Entry(NamedTuple):
@@ -97,28 +101,7 @@ class Tree:
 
     def find(self, path: str | bytes) -> Entry | None:
         """The entry that a path leads to with this file system as `/`, through links; None if nowhere."""
-        ahead = _components(path.encode() if isinstance(path, str) else path)
-        trail: list[bytes] = []
-        links = 0
-        while ahead:
-            name = ahead.pop()
-            if name == b"..":
-                trail = trail[:-1]
-                continue
-            entry = self._entries.get(b"/".join([*trail, name]))
-            if entry is None:
-                return None
-            if entry.is_symlink:
-                links += 1
-                if links > MAX_SYMLINKS:
-                    return None
-                ahead += _components(entry.link)
-                trail = [] if entry.link.startswith(b"/") else trail
-                continue
-            if ahead and not entry.is_folder:
-                return None
-            trail.append(name)
-        return self._entries.get(b"/".join(trail))
+        return follow(path, self._entries.get)
 
     def find_file(self, path: str | bytes) -> Entry | None:
         """As `find`, for what must be a regular file."""
@@ -132,6 +115,47 @@ class Tree:
             return []
         start = found.path + b"/" if found.path else b""
         return sorted(entry for entry in self if entry.path.startswith(start) and entry.path != found.path)
+
+
+def follow(path: str | bytes, look_up: Callable[[bytes], Entry | None]) -> Entry | None:
+    """The entry that a path leads to, through links, as the kernel would walk; None if it leads nowhere.
+
+    `look_up` gives the entry at a path that no link is in.
+    """
+    ahead = _components(os.fsencode(path))
+    trail: list[bytes] = []
+    links = 0
+    while ahead:
+        name = ahead.pop()
+        if name == b"..":
+            trail = trail[:-1]
+            continue
+        entry = look_up(b"/".join([*trail, name]))
+        if entry is None:
+            return None
+        if entry.is_symlink:
+            links += 1
+            if links > MAX_SYMLINKS:
+                return None
+            ahead += _components(entry.link)
+            trail = [] if entry.link.startswith(b"/") else trail
+            continue
+        if ahead and not entry.is_folder:
+            return None
+        trail.append(name)
+    return look_up(b"/".join(trail))
+
+
+class Findable(Protocol):
+    """A file system in which paths can be looked up."""
+
+    def find(self, path: str | bytes) -> Entry | None:
+        """The entry that a path leads to."""
+
+
+def looks_like_root(files: Findable) -> bool:
+    """Whether it is a root file system: one with an init, users, or an os-release file."""
+    return any(map(files.find, ROOT_MARKS))
 
 
 def _components(path: bytes) -> list[bytes]:

@@ -12,6 +12,7 @@ import msgspec
 from guestbench.errors import ImageError
 from guestbench.images.formats import disk
 from guestbench.images.formats.kernel import find_newest
+from guestbench.images.formats.partitions import find_root, open_partition
 from guestbench.model import Frozen, Image, Role, Say
 from guestbench.provision import cache
 
@@ -65,15 +66,14 @@ def extract(system: str, source: Image, say: Say) -> dict[Role, Path]:
 def _extract_newest(image: Path, work: Path) -> str:
     raw = work / "disk.raw"
     disk.convert_to_raw(image, raw)
-    root = disk.find_root(raw)
-    there = disk.list_files(raw, root, "/boot")
-    found = find_newest(there)
-    if found is None or found[1] is None:
-        raise ImageError(
-            f"{image} has no kernel with an initial ramdisk in /boot of its root file system",
-            f"qemu-img info {image}",
-        )
-    for name, role in zip(found, FILES, strict=True):
-        disk.extract_file(raw, root, f"/boot/{name}", work / FILES[role])
+    with open_partition(raw, find_root(raw)) as files:
+        found = find_newest(files.list_folder("/boot"))
+        if found is None or found[1] is None:
+            raise ImageError(
+                f"{image} has no kernel with an initial ramdisk in /boot of its root file system",
+                f"qemu-img info {image}",
+            )
+        for name, role in zip(found, FILES, strict=True):
+            files.extract(f"/boot/{name}", work / FILES[role])
     raw.unlink()
     return found[0]

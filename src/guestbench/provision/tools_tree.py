@@ -9,7 +9,6 @@ No root is needed. The image is the same, byte for byte, for the same packages.
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,8 +17,7 @@ import msgspec
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
-from guestbench.images.formats.elf_tables import ElfTables
-from guestbench.images.source import open_source
+from guestbench.images.formats.elf import read_needed
 from guestbench.model import Frozen, Say
 from guestbench.provision import cache, layout
 from guestbench.provision.packages import PrivateApt, parse_control
@@ -42,9 +40,6 @@ FEATURES = "none,ext_attr,dir_index,filetype,extent,sparse_super,large_file,huge
 """All of them named, so that they do not depend on the host's mke2fs.conf."""
 TIME_S = 1
 """The time of every file. Zero would mean to the ext tools that no time was given."""
-
-PT_LOAD, PT_DYNAMIC = 1, 2
-DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
 
 
 class ToolsRecipe(Frozen):
@@ -231,34 +226,6 @@ class _Collection:
         for package, archive in self._apt.download(fresh).items():
             process.run(["dpkg-deb", "--extract", archive, self._unpacked / package])
             self._archives[package] = archive
-
-
-def read_needed(path: Path) -> tuple[str, ...]:
-    """The names of the shared libraries that an ELF file is linked with (its DT_NEEDED entries).
-
-    Raises:
-        ImageError: it is no ELF file, or a damaged one.
-    """
-    with open_source(path) as source:
-        tables = ElfTables(source)
-        dynamic = tables.find_header(PT_DYNAMIC)
-        if dynamic is None:
-            return ()
-        data = source.read(dynamic.offset, dynamic.file_bytes, "dynamic section")
-        entries = list(struct.iter_unpack("<QQ", data[: len(data) // 16 * 16]))
-        if (DT_NULL, 0) in entries:
-            entries = entries[: entries.index((DT_NULL, 0))]
-        address = next((value for tag, value in entries if tag == DT_STRTAB), 0)
-        base = next(
-            header.offset - header.vaddr
-            for header in tables.headers
-            if header.kind == PT_LOAD and header.vaddr <= address < header.vaddr + header.file_bytes
-        )
-        return tuple(
-            source.read_some(base + address + value, 256).split(b"\0")[0].decode("ascii", "replace")
-            for tag, value in entries
-            if tag == DT_NEEDED
-        )
 
 
 # --- tree and image -----------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from guestbench.definition.load import load_catalogue
 from guestbench.guest.shell import open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
-from guestbench.images.formats import disk
+from guestbench.images.formats.disk import convert_to_raw
+from guestbench.images.formats.partitions import find_root
 from guestbench.images.inspection import (
     Elf,
     FileSystem,
@@ -71,13 +72,13 @@ def files(timed: tuple[Inspection, float]) -> FileSystem:
 def raw(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Debian disk as a raw file."""
     path = tmp_path_factory.mktemp("raw") / "disk.raw"
-    disk.convert_to_raw(debian, path)
+    convert_to_raw(debian, path)
     return path
 
 
 def cat(raw: Path, path: str) -> str:
     """A file in the disk by debugfs, which shares no code with what is tested."""
-    root = disk.find_root(raw)
+    root = find_root(raw)
     device = f"{raw}?offset={root.start_bytes}"
     return process.run(["debugfs", "-R", f"cat {path}", device]).stdout.decode()
 

@@ -12,7 +12,8 @@ from guestbench import provision
 from guestbench.definition.load import load_catalogue
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.images.formats import disk as disk_image
+from guestbench.images.formats.disk import convert_to_raw
+from guestbench.images.formats.partitions import find_root, open_partition
 from guestbench.model import (
     Accel,
     Guest,
@@ -122,13 +123,14 @@ def test_debian_disk_is_what_its_recipe_says(tmp_path: Path) -> None:
     assert {"grub-cloud-amd64", "systemd-resolved", "netplan.io", "unattended-upgrades"} <= there
     assert not {"openssh-server", "procps", "cloud-init"} & there
     raw = tmp_path / "disk.raw"
-    disk_image.convert_to_raw(path, raw)
-    root = disk_image.find_root(raw)
+    convert_to_raw(path, raw)
+    root = find_root(raw)
     assert root.number == 1
     read = {}
-    for name in ("/etc/machine-id", "/etc/apt/sources.list", "/etc/shadow"):
-        disk_image.extract_file(raw, root, name, tmp_path / "file")
-        read[name] = (tmp_path / "file").read_text()
+    with open_partition(raw, root) as files:
+        for name in ("/etc/machine-id", "/etc/apt/sources.list", "/etc/shadow"):
+            files.extract(name, tmp_path / "file")
+            read[name] = (tmp_path / "file").read_text()
     raw.unlink()
     assert read["/etc/machine-id"] == ""
     # The mirror it was built from is this host's affair.

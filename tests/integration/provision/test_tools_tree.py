@@ -17,12 +17,12 @@ from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
+from guestbench.images.formats.elf import read_needed
 from guestbench.model import Accel, Platform
 from guestbench.provision.tools_tree import (
     Tools,
     ToolsRecipe,
     prepare_tools,
-    read_needed,
     write_image,
 )
 from guestbench.vmm import find_vmm

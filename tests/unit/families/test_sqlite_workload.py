@@ -13,8 +13,7 @@ from guestbench.definition.load import load_workload
 from guestbench.errors import HostError
 from guestbench.families.work.contract import find_reports
 from guestbench.host import process
-from guestbench.images.formats.elf_tables import ElfTables
-from guestbench.images.source import open_source
+from guestbench.images.formats.elf import read_elf
 from guestbench.provision import kit, programs
 from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
 
@@ -140,9 +139,8 @@ def test_no_file_is_opened(sqlite: Path) -> None:
     status, output, complaints = run(sqlite, "rows=60000", limits=("--nofile=3", "--fsize=0"))
     assert (status, complaints) == (0, "")
     assert digest_of(output) == model(60_000, 1)
-    with open_source(sqlite) as source:
-        tables = ElfTables(source)
-        assert [tables.find_header(kind) for kind in (PT_INTERP, PT_DYNAMIC)] == [None, None]
+    image = read_elf(sqlite)
+    assert [image.find_segment(kind) for kind in (PT_INTERP, PT_DYNAMIC)] == [None, None]
 
 
 def test_too_little_memory_is_an_error(sqlite: Path) -> None:

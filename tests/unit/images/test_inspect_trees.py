@@ -20,7 +20,7 @@ from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.contents import files as contents
 from guestbench.images.formats import initramfs
-from guestbench.images.formats.ext_tree import read_ext_tree
+from guestbench.images.formats.ext import ExtFilesystem
 from guestbench.images.formats.initramfs import open_initramfs
 from guestbench.images.formats.lz4 import unpack_lz4
 from guestbench.images.source import open_source
@@ -72,7 +72,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(image: Path, size: int | None = None) -> Iterator[tuple[Tree, tuple[str, ...]]]:
     """The tree of an image that is one ext file system."""
     with open_source(image) as source:
-        yield read_ext_tree(source, 0, size or source.size_bytes)
+        yield ExtFilesystem(source, 0, size or source.size_bytes).read_tree()
 
 
 def make_ext(root: Path, image: Path, *options: str) -> Path:

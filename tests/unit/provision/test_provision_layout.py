@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from guestbench.errors import HostError, ToolFailed
-from guestbench.images.formats.disk import find_partitions
+from guestbench.images.formats.partitions import find_partitions
 from guestbench.model import MIB, DebianDisk
 from guestbench.provision import debian_disk, layout
 
@@ -44,7 +44,7 @@ def test_partitions_lie_where_the_official_image_has_them(disk: Path) -> None:
         1: 262144,
     }
     assert found[1].size_bytes == layout.root_sectors(SIZE_MIB) * 512
-    assert found[15].filesystem == "vfat"
+    assert found[15].content == "vfat"
 
 
 def test_partition_table_keeps_boot_code_and_file_systems(disk: Path) -> None:

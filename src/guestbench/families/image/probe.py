@@ -16,6 +16,7 @@ from guestbench.families.image import FAMILY
 from guestbench.host import process
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.kernel import find_newest
+from guestbench.images.formats.partitions import Partition, find_partitions, find_root, open_partition
 from guestbench.model import (
     Guest,
     Kernel,
@@ -90,28 +91,25 @@ def _measure_filesystem(raw: Path, *, with_kernel: bool) -> tuple[Sample, ...]:
     # A disk without ext4, or with features unknown to the tools at hand, still has all its other sizes.
     samples: list[Sample] = []
     with suppress(ImageError):
-        partitions = disk.find_partitions(raw)
-        root = disk.find_root(raw)
-        samples.append(_bytes("image.rootfs", disk.read_usage(raw, root).used_bytes))
+        root = find_root(raw)
+        with open_partition(raw, root) as files:
+            samples.append(_bytes("image.rootfs", files.superblock.used_bytes))
         if with_kernel:
-            samples += _measure_boot_files(raw, root, partitions)
+            samples += _measure_boot_files(raw, root)
     return tuple(samples)
 
 
-def _measure_boot_files(
-    raw: Path, root: disk.Partition, partitions: tuple[disk.Partition, ...]
-) -> Iterator[Sample]:
+def _measure_boot_files(raw: Path, root: Partition) -> Iterator[Sample]:
     """Sizes of the newest kernel and its initrd in /boot, which may be a file system of its own."""
-    others = [p for p in partitions if p != root and (p.filesystem or "").startswith("ext")]
+    others = [p for p in find_partitions(raw) if p != root and p.is_ext]
     for partition, folder in ((root, "/boot"), *((p, "/") for p in others)):
-        if folder != "/" and folder.strip("/") not in disk.list_files(raw, partition, "/"):
-            continue
-        newest = find_newest(disk.list_files(raw, partition, folder))
-        if newest is not None:
-            for metric, name in zip(("image.kernel", "image.initrd"), newest, strict=True):
-                if name is not None:
-                    yield _bytes(metric, disk.file_size(raw, partition, f"{folder}/{name}"))
-            return
+        with open_partition(raw, partition) as files:
+            newest = find_newest(files.list_folder(folder)) if files.find(folder) else None
+            if newest is not None:
+                for metric, name in zip(("image.kernel", "image.initrd"), newest, strict=True):
+                    if name is not None:
+                        yield _bytes(metric, files.find_file(f"{folder}/{name}").size_bytes)
+                return
 
 
 def _measure_kernel(boot: Kernel, paths: dict[Role, Path]) -> Iterator[Sample]:

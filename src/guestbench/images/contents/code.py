@@ -10,12 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from guestbench.images.formats.elf_tables import (
-    PT_GNU_RELRO,
-    PT_GNU_STACK,
-    ElfTables,
-    Symbols,
-)
+from guestbench.images.formats.elf import PT_GNU_RELRO, PT_GNU_STACK, ElfImage, Symbols
 from guestbench.images.inspection import (
     Count,
     Known,
@@ -23,6 +18,7 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
+from guestbench.images.source import Source
 from guestbench.images.tree import show
 
 _CANARY = re.compile(rb"[\x64\x65][\x48\x4c][\x8b\x2b\x33\x3b][\x04-\x3c]\x25\x28\0\0\0", re.DOTALL)
@@ -190,7 +186,9 @@ class _Decoder:
         return arrived * 2 > tried
 
 
-def find_mitigations(tables: ElfTables, code: Sequence[bytes], symbols: Symbols) -> tuple[Signature, ...]:
+def find_mitigations(
+    source: Source, image: ElfImage, code: Sequence[bytes], symbols: Symbols
+) -> tuple[Signature, ...]:
     """What compiler and linker did against exploits, each with its evidence."""
     canaries = sum(_count_matches(_CANARY, part) for part in code)
     named = any(name.startswith("__stack_chk_") for name, _ in symbols)
@@ -203,14 +201,14 @@ def find_mitigations(tables: ElfTables, code: Sequence[bytes], symbols: Symbols)
         ),
         Signature(
             name="position-independent (PIE)",
-            state="present" if tables.is_pie() else "absent",
-            evidence=f"ELF type {tables.type} (3: DYN), dynamic flags, interpreter",
+            state="present" if image.is_pie(source) else "absent",
+            evidence=f"ELF type {image.type} (3: DYN), dynamic flags, interpreter",
         ),
     ]
-    if tables.find_header(PT_GNU_RELRO) is None:
+    if image.find_segment(PT_GNU_RELRO) is None:
         rows.append(Signature(name="RELRO", state="absent", evidence="no GNU_RELRO header"))
     else:
-        now = tables.binds_now()
+        now = image.binds_now(source)
         rows.append(
             Signature(
                 name="RELRO",
@@ -218,9 +216,9 @@ def find_mitigations(tables: ElfTables, code: Sequence[bytes], symbols: Symbols)
                 evidence="GNU_RELRO header" + (", BIND_NOW" if now else ", no BIND_NOW"),
             )
         )
-    stack = tables.find_header(PT_GNU_STACK)
-    state = "not stated" if stack is None else "absent" if stack.flags & 1 else "present"
-    evidence = "no GNU_STACK header" if stack is None else f"GNU_STACK header with flags {stack.flags}"
+    stack = image.find_segment(PT_GNU_STACK)
+    state = "not stated" if stack is None else "absent" if stack.executable else "present"
+    evidence = "no GNU_STACK header" if stack is None else f"GNU_STACK header with flags {stack.rights}"
     rows.append(Signature(name="non-executable stack asked for", state=state, evidence=evidence))
     marks = sum(part.count(_ENDBR) for part in code)
     rows.append(

@@ -31,7 +31,6 @@ MAX_TEXT_BYTES = 4 << 20
 """Of a configuration file; real ones have some KiB."""
 MAX_LISTED = 100_000
 """Files of one sort that are listed."""
-ROOT_MARKS = ("etc/os-release", "usr/lib/os-release", "sbin/init", "init", "etc/passwd")
 UNSEEN_MOUNTS = (b"/boot/", b"/proc/", b"/sys/", b"/dev/", b"/run/", b"/tmp/", b"/media/", b"/mnt/")
 """Mounts that hold nothing of the inventory, or that are looked at anyway."""
 MAX_MOUNTS = 20
@@ -90,11 +89,6 @@ def read_text(tree: Tree, path: str | bytes) -> bytes | None:
     """The contents of a configuration file, at most MAX_TEXT_BYTES of them; None if there is none."""
     entry = tree.find_file(path)
     return tree.read(entry, MAX_TEXT_BYTES) if entry is not None else None
-
-
-def looks_like_root(tree: Tree) -> bool:
-    """Whether it is a root file system: one with an init, users, or an os-release file."""
-    return any(map(tree.find, ROOT_MARKS))
 
 
 def find_mounts(tree: Tree) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from guestbench.images.contents import code
 from guestbench.images.contents import linux as linux_kernel
 from guestbench.images.contents.gadgets import MAX_RETURNS, count_gadgets
 from guestbench.images.formats import elf
-from guestbench.images.formats.elf_tables import ElfTables, Symbols
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -44,14 +43,13 @@ def reason_of(error: ImageError, path: Path) -> str:
 
 
 def describe_elf(
-    source: Source, headers: elf.ElfImage, symbols: Symbols, where: str, *, is_kernel: bool = False
+    source: Source, headers: elf.ElfImage, symbols: elf.Symbols, where: str, *, is_kernel: bool = False
 ) -> Elf:
     """All about an ELF image whose symbols are given; `where` is their origin, or why there are none.
 
     Raises:
         ImageError: the file cannot be read.
     """
-    tables = ElfTables(source, find_base(source, headers))
     segments = tuple(
         SegmentFound(vaddr=s.vaddr, file_bytes=s.file_bytes, memory_bytes=s.memory_bytes, flags=s.flags)
         for s in headers.segments
@@ -74,7 +72,7 @@ def describe_elf(
         code_bytes=known(headers.text_bytes, "bytes in the file of executable LOAD segments"),
         symbols=code.find_families(symbols, where),
         libraries=unknown(no_strings) if no_strings else code.find_libraries(whole, symbols, where),
-        mitigations=() if problem else code.find_mitigations(tables, code_parts, symbols),
+        mitigations=() if problem else code.find_mitigations(source, headers, code_parts, symbols),
         syscall_entry=unknown(problem) if problem else code.find_traps(code_parts, headers.bits),
         syscall_handlers=code.find_handlers(symbols, where),
         programs=unknown(no_strings) if no_strings else code.find_programs(whole),
@@ -82,7 +80,7 @@ def describe_elf(
     )
 
 
-def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[Symbols, str]:
+def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[elf.Symbols, str]:
     """Symbols of the image, or else of the .dbg file beside it; and their origin, or why there are none.
 
     A .dbg file counts only if it is of the same build: its code must lie at the same addresses.
@@ -90,7 +88,7 @@ def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[Sy
     Raises:
         ImageError: the image cannot be read.
     """
-    symbols = ElfTables(source, find_base(source, headers)).read_symbols()
+    symbols = headers.read_symbols(source)
     if symbols:
         return symbols, "symbols of the image"
     where = "the image is stripped, and no .dbg file lies beside it"
@@ -101,19 +99,10 @@ def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[Sy
             if [(s.vaddr, s.memory_bytes) for s in inner.segments if s.executable] != code_at:
                 where = f"the image is stripped, and {visible(beside.name)} is of another build"
                 continue
-            symbols = ElfTables(debug, find_base(debug, inner)).read_symbols()
+            symbols = inner.read_symbols(debug)
             if symbols:
                 return symbols, f"symbols of {visible(beside.name)}"
     return [], where
-
-
-def find_base(source: Source, headers: elf.ElfImage) -> int:
-    """Where in the file the true ELF headers begin.
-
-    Raises:
-        ImageError: the file cannot be read.
-    """
-    return (elf.find_wrapped(source) or 0) if headers.wrapper else 0
 
 
 def _find_problem(source: Source, headers: elf.ElfImage) -> str:

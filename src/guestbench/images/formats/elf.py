@@ -1,20 +1,19 @@
-"""Reads ELF headers of kernels: architecture, segments, entry notes; it never reads code or symbols.
+"""Reads ELF files: header, segments, entry notes, and the tables of symbols and of dynamic linking.
 
-The headers are read here rather than with a library: importing one takes as long as a whole check may, and
-none limits what a hostile header can make it do. Layout: the System V ABI's ELF chapter, and elf(5).
+They are read here rather than with a library: importing one takes as long as a whole check may, and none
+limits what a hostile header can make it do. What decides whether a kernel can boot is refused where it is not
+sound; sections are not loaded, so that a missing or damaged table of them is left out.
+Layout: the System V ABI's ELF chapter, and elf(5).
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
-from guestbench.images.source import (
-    Source,
-    open_source,
-    truncated,
-    unusable,
-)
+from guestbench.images.source import Source, open_source, truncated, unusable
 from guestbench.model import Frozen
 
 MAGIC = b"\x7fELF"
@@ -40,45 +39,108 @@ MAX_SEGMENTS = 128
 MAX_SEGMENT_BYTES = 1 << 47
 """Half of the address space of x86-64."""
 MAX_NOTE_BYTES = 1 << 20
-_PT_LOAD, _PT_NOTE, _SHT_SYMTAB = 1, 4, 2
-_FLAG_LETTERS = ((4, "R"), (2, "W"), (1, "E"))
+MAX_SYMBOLS = 500_000
+"""A unikernel with MirageOS and Irmin has 33,000."""
+MAX_NAME_BYTES = 64 << 20
+MAX_STRINGS_BYTES = 256 << 20
+MAX_DYNAMIC_BYTES = 1 << 16
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 3, 4, 0x6474E551, 0x6474E552
+_ET_DYN, _SHT_SYMTAB, _STT_FUNC = 3, 2, 2
+_DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_BIND_NOW, _DT_FLAGS, _DT_FLAGS_1 = 0, 1, 5, 24, 30, 0x6FFFFFFB
+_DF_BIND_NOW, _DF_1_NOW, _DF_1_PIE = 0x8, 0x1, 0x08000000
 _PVH_NOTE_TYPE, _PVH_NOTE_NAME = 18, b"Xen\0"
 """XEN_ELFNOTE_PHYS32_ENTRY, by which QEMU finds the entry of an uncompressed kernel."""
 
+Symbols: TypeAlias = list[tuple[str, bool]]
+"""Names of defined symbols, and whether each is a function."""
 
-class Segment(Frozen):
-    """A LOAD segment. `offset` counts from the start of the file; `flags` is like `R-E`."""
 
+class Segment(NamedTuple):
+    """A program header. `offset` counts from the start of the file; `rights` are R 4, W 2, E 1."""
+
+    kind: int
     offset: int
     vaddr: int
     file_bytes: int
     memory_bytes: int
-    flags: str
+    rights: int
+    align: int
+
+    @property
+    def flags(self) -> str:
+        """Its rights as letters, like `R-E`."""
+        return "".join(letter if self.rights & bit else "-" for bit, letter in ((4, "R"), (2, "W"), (1, "E")))
 
     @property
     def executable(self) -> bool:
         """Whether code in it may run."""
-        return "E" in self.flags
+        return bool(self.rights & 1)
+
+
+class Section(NamedTuple):
+    """A section header; `offset` counts from the start of the file."""
+
+    kind: int
+    offset: int
+    size_bytes: int
+    link: int
+
+
+class _Layout(Frozen):
+    """How the tables are packed that differ between 32-bit and 64-bit files."""
+
+    bits: int
+    header: str
+    segment: str
+    section: str
+    symbol: str
+    dynamic: str
+
+
+_LAYOUTS = {
+    1: _Layout(32, header="HHIIIIIHHHHHH", segment="8I", section="10I", symbol="IIIBBH", dynamic="II"),
+    2: _Layout(64, header="HHIQQQIHHHHHH", segment="2I6Q", section="2I4Q2I2Q", symbol="IBBHQQ", dynamic="QQ"),
+}
 
 
 class ElfImage(Frozen):
-    """What an ELF file holds, by its LOAD segments. `wrapper` says what the true headers are wrapped in.
+    """What an ELF file says of itself. `wrapper` says what the true headers are wrapped in.
 
-    `stripped` is whether there is no symbol table; `pvh_entry` the entry address of a PVH note, if any.
+    `base` is where in the file its header begins, `headers_end` where the table of segments ends.
+    `pvh_entry` is the entry address of a PVH note, if any.
     """
 
-    bits: int
+    base: int
+    layout: _Layout
+    order: str
+    type: int
     machine: int
     entry: int
-    segments: tuple[Segment, ...]
-    stripped: bool
+    headers_end: int
+    all_segments: tuple[Segment, ...]
+    sections: tuple[Section, ...]
     pvh_entry: int | None = None
     wrapper: str | None = None
+
+    @property
+    def bits(self) -> int:
+        """32 or 64."""
+        return self.layout.bits
 
     @property
     def machine_name(self) -> str:
         """The architecture's name."""
         return MACHINES.get(self.machine, f"machine {self.machine}")
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that are loaded."""
+        return tuple(segment for segment in self.all_segments if segment.kind == PT_LOAD)
+
+    @property
+    def stripped(self) -> bool:
+        """Whether there is no symbol table."""
+        return all(section.kind != _SHT_SYMTAB for section in self.sections)
 
     @property
     def text_bytes(self) -> int:
@@ -95,41 +157,76 @@ class ElfImage(Frozen):
         """Bytes of memory that the segments ask for beyond what the file holds."""
         return sum(s.memory_bytes - s.file_bytes for s in self.segments)
 
+    def find_segment(self, kind: int) -> Segment | None:
+        """The first segment of a kind."""
+        return next((segment for segment in self.all_segments if segment.kind == kind), None)
 
-class _Layout(Frozen):
-    """Where the fields are that differ between 32-bit and 64-bit files."""
+    def read_symbols(self, source: Source) -> Symbols:
+        """Names of the defined symbols, and whether each is a function; none if there is no sound table.
 
-    bits: int
-    header: str
-    segment: str
-    section: str
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        table = next((section for section in self.sections if section.kind == _SHT_SYMTAB), None)
+        if table is None or table.link >= len(self.sections):
+            return []
+        names = self.sections[table.link]
+        strings = source.read_some(names.offset, min(names.size_bytes, MAX_STRINGS_BYTES))
+        form = struct.Struct(self.order + self.layout.symbol)
+        data = source.read_some(table.offset, min(table.size_bytes // form.size, MAX_SYMBOLS) * form.size)
+        found: Symbols = []
+        room = MAX_NAME_BYTES
+        for row in _rows(form, data):
+            name_at, info, section = (row[0], row[1], row[3]) if self.bits == 64 else (row[0], row[3], row[5])
+            if not section or not name_at:
+                continue
+            end = strings.find(b"\0", name_at, name_at + 1024)
+            room -= max(0, end - name_at)
+            if end > name_at and room > 0:
+                found.append((strings[name_at:end].decode("utf-8", "replace"), info & 0xF == _STT_FUNC))
+        return found
 
+    def binds_now(self, source: Source) -> bool:
+        """Whether the dynamic section asks for all symbols to be bound at start, as full RELRO needs."""
+        flags = dict(self._read_dynamic(source))
+        return bool(
+            _DT_BIND_NOW in flags
+            or flags.get(_DT_FLAGS, 0) & _DF_BIND_NOW
+            or flags.get(_DT_FLAGS_1, 0) & _DF_1_NOW
+        )
 
-_LAYOUTS = {
-    1: _Layout(bits=32, header="HHIIIIIHHHHHH", segment="IIIIIIII", section="IIIIIIIIII"),
-    2: _Layout(bits=64, header="HHIQQQIHHHHHH", segment="IIQQQQQQ", section="IIQQQQIIQQ"),
-}
+    def is_pie(self, source: Source) -> bool:
+        """Whether it is a position-independent program: type DYN, and an interpreter or the PIE flag."""
+        if self.type != _ET_DYN:
+            return False
+        flagged = dict(self._read_dynamic(source)).get(_DT_FLAGS_1, 0) & _DF_1_PIE
+        return bool(flagged) or self.find_segment(PT_INTERP) is not None
 
+    def read_needed(self, source: Source) -> tuple[str, ...]:
+        """The names of the shared libraries that it is linked with."""
+        entries = self._read_dynamic(source)
+        address = dict(entries).get(_DT_STRTAB, 0)
+        holder = next((s for s in self.segments if s.vaddr <= address < s.vaddr + s.file_bytes), None)
+        if holder is None:
+            return ()
+        strings = holder.offset + address - holder.vaddr
+        return tuple(
+            source.read_some(strings + value, 256).split(b"\0")[0].decode("ascii", "replace")
+            for tag, value in entries
+            if tag == _DT_NEEDED
+        )
 
-class _Header(Frozen):
-    """The ELF header that begins at byte `base` of the file. Offsets in it count from there."""
-
-    base: int
-    layout: _Layout
-    order: str
-    machine: int
-    entry: int
-    segments_at: int
-    segment_bytes: int
-    segment_count: int
-    sections_at: int
-    section_bytes: int
-    section_count: int
-
-    @property
-    def segments_end(self) -> int:
-        """Where the table of program headers ends, from the start of the file."""
-        return self.base + self.segments_at + self.segment_bytes * self.segment_count
+    def _read_dynamic(self, source: Source) -> list[tuple[int, int]]:
+        """Tags and values of the dynamic section up to its end."""
+        segment = self.find_segment(PT_DYNAMIC)
+        if segment is None:
+            return []
+        data = source.read_some(segment.offset, min(segment.file_bytes, MAX_DYNAMIC_BYTES))
+        entries = [
+            (tag, value) for tag, value in _rows(struct.Struct(self.order + self.layout.dynamic), data)
+        ]
+        end = next((number for number, (tag, _) in enumerate(entries) if tag == _DT_NULL), len(entries))
+        return entries[:end]
 
 
 def is_elf(path: Path) -> bool:
@@ -150,27 +247,34 @@ def read_elf(path: Path) -> ElfImage:
     """
     with open_source(path) as source:
         outer = read_elf_at(source, 0)
-        wrapped_at = find_wrapped(source)
-        if wrapped_at is None:
-            return outer
-        return read_elf_at(source, wrapped_at, wrapper=f"ELF32 {outer.machine_name}")
+        return read_wrapped(source, outer) or outer
 
 
-def find_wrapped(source: Source) -> int | None:
-    """Where the true ELF64 file begins inside an ELF32 wrapper; None if there is no wrapper.
+def read_needed(path: Path) -> tuple[str, ...]:
+    """The names of the shared libraries that an ELF file is linked with.
+
+    Raises:
+        ImageError: it is no ELF file, or a damaged one.
+    """
+    with open_source(path) as source:
+        return read_elf_at(source, 0).read_needed(source)
+
+
+def read_wrapped(source: Source, outer: ElfImage) -> ElfImage | None:
+    """The true ELF64 file inside an ELF32 wrapper; None if this is no wrapper.
 
     Unikraft's build puts an ELF32 header, a multiboot header and 32-bit program headers in front of the whole
     64-bit file, so that it follows the program headers: at byte 64 + 32n with n segments, 0x100 with six.
 
     Raises:
-        ImageError: the file is not an ELF file, or its header is not sound.
+        ImageError: the file inside is not sound, or a segment lies beyond its end.
     """
-    header = _read_header(source, 0)
-    if header.layout.bits != 32 or header.machine != EM_386:
+    if outer.bits != 32 or outer.machine != EM_386:
         return None
-    start = source.read_some(header.segments_end, 20)
-    is_wrapped = start.startswith(MAGIC + b"\x02\x01") and start[18:] == struct.pack("<H", EM_X86_64)
-    return header.segments_end if is_wrapped else None
+    start = source.read_some(outer.headers_end, 20)
+    if not start.startswith(MAGIC + b"\x02\x01") or start[18:] != struct.pack("<H", EM_X86_64):
+        return None
+    return read_elf_at(source, outer.headers_end, wrapper=f"ELF32 {outer.machine_name}")
 
 
 def read_elf_at(source: Source, base: int, wrapper: str | None = None) -> ElfImage:
@@ -179,42 +283,38 @@ def read_elf_at(source: Source, base: int, wrapper: str | None = None) -> ElfIma
     Raises:
         ImageError: it is not an ELF file, not sound, or a segment lies beyond its end.
     """
-    header = _read_header(source, base)
-    segments = []
-    pvh_entry = None
-    for kind, offset, vaddr, file_bytes, memory_bytes, flags, align in _read_segments(source, header):
-        if kind == _PT_LOAD:
-            if base + offset + file_bytes > source.size_bytes:
-                raise truncated(source.path, "a segment", base + offset + file_bytes, source.size_bytes)
-            if not file_bytes <= memory_bytes <= MAX_SEGMENT_BYTES:
-                raise unusable(
-                    source.path, f"is damaged: a segment would take {memory_bytes} bytes of memory"
-                )
-            letters = "".join(letter if flags & bit else "-" for bit, letter in _FLAG_LETTERS)
-            segments.append(
-                Segment(
-                    offset=base + offset,
-                    vaddr=vaddr,
-                    file_bytes=file_bytes,
-                    memory_bytes=memory_bytes,
-                    flags=letters,
-                )
-            )
-        elif kind == _PT_NOTE and pvh_entry is None:
-            notes = source.read_some(base + offset, min(file_bytes, MAX_NOTE_BYTES))
-            pvh_entry = _find_pvh_entry(notes, header.order, 8 if align == 8 else 4)
+    layout, order = _read_identity(source, base)
+    form = struct.Struct(order + layout.header)
+    fields = form.unpack(source.read(base + 16, form.size, "the ELF header"))
+    kind, machine, _, entry, segments_at, sections_at, _, _, segment_bytes, segment_count, *rest = fields
+    sections = _read_sections(source, base, struct.Struct(order + layout.section), sections_at, *rest[:2])
+    if segment_count > MAX_SEGMENTS:
+        raise unusable(source.path, f"is damaged: it would have {segment_count} segments")
+    if segment_count and segment_bytes != struct.calcsize(order + layout.segment):
+        raise unusable(source.path, f"is damaged: its program headers would have {segment_bytes} bytes each")
+    length = segment_bytes * segment_count
+    table = source.read(base + segments_at, length, "the table of segments") if length else b""
+    segments = tuple(
+        _read_segment(source, base, row, layout.bits)
+        for row in _rows(struct.Struct(order + layout.segment), table)
+    )
     return ElfImage(
-        bits=header.layout.bits,
-        machine=header.machine,
-        entry=header.entry,
-        segments=tuple(segments),
-        stripped=not _has_symbols(source, header),
-        pvh_entry=pvh_entry,
+        base=base,
+        layout=layout,
+        order=order,
+        type=kind,
+        machine=machine,
+        entry=entry,
+        headers_end=base + segments_at + length,
+        all_segments=segments,
+        sections=sections,
+        pvh_entry=_find_pvh_entry(source, segments, order),
         wrapper=wrapper,
     )
 
 
-def _read_header(source: Source, base: int) -> _Header:
+def _read_identity(source: Source, base: int) -> tuple[_Layout, str]:
+    """How the tables are packed, and the order of bytes as `struct` writes it."""
     identity = source.read_some(base, 16)
     if not identity.startswith(MAGIC):
         raise unusable(source.path, "is not an ELF file")
@@ -222,63 +322,48 @@ def _read_header(source: Source, base: int) -> _Header:
     order = {1: "<", 2: ">"}.get(identity[5] if layout else 0)
     if layout is None or order is None:
         raise unusable(source.path, "is damaged: its ELF header is not sound")
-    form = struct.Struct(order + layout.header)
-    fields = form.unpack(source.read(base + 16, form.size, "the ELF header"))
-    (
-        _,
-        machine,
-        _,
-        entry,
-        segments_at,
-        sections_at,
-        _,
-        _,
-        segment_bytes,
-        segments,
-        section_bytes,
-        sections,
-        _,
-    ) = fields
-    if segments > MAX_SEGMENTS:
-        raise unusable(source.path, f"is damaged: it would have {segments} segments")
-    if segments and segment_bytes != struct.calcsize(order + layout.segment):
-        raise unusable(source.path, f"is damaged: its program headers would have {segment_bytes} bytes each")
-    return _Header(
-        base=base,
-        layout=layout,
-        order=order,
-        machine=machine,
-        entry=entry,
-        segments_at=segments_at,
-        segment_bytes=segment_bytes,
-        segment_count=segments,
-        sections_at=sections_at,
-        section_bytes=section_bytes,
-        section_count=sections,
-    )
+    return layout, order
 
 
-def _read_segments(source: Source, header: _Header) -> list[tuple[int, int, int, int, int, int, int]]:
-    """Type, offset, virtual address, bytes in file, bytes in memory, flags, alignment of each segment."""
-    length = header.segment_bytes * header.segment_count
-    table = source.read(header.base + header.segments_at, length, "the table of segments") if length else b""
-    rows = struct.iter_unpack(header.order + header.layout.segment, table)
-    if header.layout.bits == 64:
-        return [(kind, at, va, file, memory, flags, al) for kind, flags, at, va, _, file, memory, al in rows]
-    return [(kind, at, va, file, memory, flags, al) for kind, at, va, _, file, memory, flags, al in rows]
+def _read_segment(source: Source, base: int, row: tuple[int, ...], bits: int) -> Segment:
+    if bits == 64:
+        kind, rights, offset, vaddr, _, file_bytes, memory_bytes, align = row
+    else:
+        kind, offset, vaddr, _, file_bytes, memory_bytes, rights, align = row
+    end = base + offset + file_bytes
+    if kind == PT_LOAD and end > source.size_bytes:
+        raise truncated(source.path, "a segment", end, source.size_bytes)
+    if kind == PT_LOAD and not file_bytes <= memory_bytes <= MAX_SEGMENT_BYTES:
+        raise unusable(source.path, f"is damaged: a segment would take {memory_bytes} bytes of memory")
+    return Segment(kind, base + offset, vaddr, file_bytes, memory_bytes, rights, align)
 
 
-def _has_symbols(source: Source, header: _Header) -> bool:
-    """Whether a section is a symbol table. Sections are not loaded, so that missing ones are no damage."""
-    form = struct.Struct(header.order + header.layout.section)
-    if header.section_bytes != form.size:
-        return False
-    table = source.read_some(header.base + header.sections_at, form.size * header.section_count)
-    whole = table[: len(table) // form.size * form.size]
-    return any(fields[1] == _SHT_SYMTAB for fields in form.iter_unpack(whole))
+def _read_sections(
+    source: Source, base: int, form: struct.Struct, at: int, row_bytes: int, count: int
+) -> tuple[Section, ...]:
+    """The section headers as far as they are there."""
+    if row_bytes != form.size:
+        return ()
+    rows = _rows(form, source.read_some(base + at, form.size * count))
+    return tuple(Section(kind, base + at, size, link) for _, kind, _, _, at, size, link, *_ in rows)
 
 
-def _find_pvh_entry(notes: bytes, order: str, align: int) -> int | None:
+def _rows(form: struct.Struct, table: bytes) -> Iterator[tuple[int, ...]]:
+    """The whole rows of a table."""
+    return form.iter_unpack(table[: len(table) // form.size * form.size])
+
+
+def _find_pvh_entry(source: Source, segments: tuple[Segment, ...], order: str) -> int | None:
+    for segment in segments:
+        if segment.kind == PT_NOTE:
+            notes = source.read_some(segment.offset, min(segment.file_bytes, MAX_NOTE_BYTES))
+            entry = _find_pvh_note(notes, order, 8 if segment.align == 8 else 4)
+            if entry is not None:
+                return entry
+    return None
+
+
+def _find_pvh_note(notes: bytes, order: str, align: int) -> int | None:
     at = 0
     while at + 12 <= len(notes):
         name_bytes, value_bytes, kind = struct.unpack_from(f"{order}III", notes, at)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guestbench.images.source import unusable
 
-MAGIC = b"\x02\x21\x4c\x18"
+LZ4_LEGACY = b"\x02\x21\x4c\x18"
 MAX_LZ4_BYTES = 64 << 20
 _BLOCK_BYTES = 8 << 20
 
@@ -23,10 +23,10 @@ def unpack_lz4(path: Path, data: bytes) -> Iterator[bytes]:
     Raises:
         ImageError: it is damaged or truncated.
     """
-    at, blocks = len(MAGIC), 0
+    at, blocks = len(LZ4_LEGACY), 0
     while at + 4 <= len(data):
         (length,) = struct.unpack_from("<I", data, at)
-        if data[at : at + 4] == MAGIC:
+        if data[at : at + 4] == LZ4_LEGACY:
             at += 4
             continue
         # A full block that cannot be made smaller grows by less than 1 byte in 255. What is no length ends

@@ -33,19 +33,14 @@ about 20 ms, and a download that broke off lacks the last ones first."""
 
 
 class Qcow2Header(Frozen):
-    """What a qcow2 header says. `backing` is the name of the backing file as written in the image."""
+    """What a qcow2 header says of where things are."""
 
-    version: int
     cluster_bits: int
     virtual_bytes: int
     l1_entries: int
     l1_offset: int
     refcount_offset: int
     refcount_clusters: int
-    backing: str | None
-    encrypted: bool
-    corrupt: bool
-    external_data: bool
     extended_l2: bool
 
     @property
@@ -55,10 +50,11 @@ class Qcow2Header(Frozen):
 
 
 def read_header(source: Source) -> Qcow2Header:
-    """Read a qcow2 header.
+    """Read the header of an image that can be used alone.
 
     Raises:
-        ImageError: the file is not a qcow2 image of version 2 or 3, or its header is not sound.
+        ImageError: it is not a qcow2 image of version 2 or 3, its header is not sound, it would make QEMU
+            open other files (a backing file, an external data file), or it is encrypted or corrupt.
     """
     raw = source.read(0, _HEADER.size, "the qcow2 header")
     magic, version, backing_at, backing_length, cluster_bits, size, crypt, *tables = _HEADER.unpack(raw)
@@ -77,43 +73,25 @@ def read_header(source: Source) -> Qcow2Header:
         features = _FEATURES.unpack(extra)[0]
     if features & ~_KNOWN_FEATURES:
         raise unusable(source.path, f"needs qcow2 features that are not known (bits {features:#x})")
-    backing = None
     if backing_at:
         name = source.read(backing_at, backing_length, "the name of the backing file")
-        backing = name.decode("utf-8", "surrogateescape")
+        shown = visible(name.decode("utf-8", "surrogateescape"))
+        raise unusable(source.path, f"is an overlay of {shown}; it cannot be used alone")
+    if features & _EXTERNAL_DATA:
+        raise unusable(source.path, "keeps its data in another file, which is not opened")
+    if crypt:
+        raise unusable(source.path, "is encrypted")
+    if features & _CORRUPT:
+        raise unusable(source.path, "is marked as corrupt by QEMU")
     return Qcow2Header(
-        version=version,
         cluster_bits=cluster_bits,
         virtual_bytes=size,
         l1_entries=l1_entries,
         l1_offset=l1_offset,
         refcount_offset=refcount_offset,
         refcount_clusters=refcount_clusters,
-        backing=backing,
-        encrypted=crypt != 0,
-        corrupt=bool(features & _CORRUPT),
-        external_data=bool(features & _EXTERNAL_DATA),
         extended_l2=bool(features & _EXTENDED_L2),
     )
-
-
-def check_self_contained(source: Source, header: Qcow2Header, *, backing_allowed: bool = False) -> None:
-    """Refuse an image that would make QEMU open other files, or that cannot be read without a secret.
-
-    Raises:
-        ImageError: it has a backing file (unless allowed), an external data file, or encryption.
-    """
-    if header.backing is not None and not backing_allowed:
-        raise unusable(
-            source.path,
-            f"is an overlay of {visible(header.backing)}; it cannot be used alone",
-        )
-    if header.external_data:
-        raise unusable(source.path, "keeps its data in another file, which is not opened")
-    if header.encrypted:
-        raise unusable(source.path, "is encrypted")
-    if header.corrupt:
-        raise unusable(source.path, "is marked as corrupt by QEMU")
 
 
 def check_complete(source: Source, header: Qcow2Header) -> None:

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from guestbench.host import process
-from guestbench.images.formats.lz4 import MAX_LZ4_BYTES, unpack_lz4
+from guestbench.images.formats.lz4 import LZ4_LEGACY, MAX_LZ4_BYTES, unpack_lz4
 from guestbench.images.source import Source, unusable
 
+LZ4_FRAME = b"\x04\x22\x4d\x18"
 MAGICS = {
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ\0": "xz",
     b"BZh": "bzip2",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x5d\0\0": "lzma",
-    b"\x02\x21\x4c\x18": "lz4",
-    b"\x04\x22\x4d\x18": "lz4 (frame format)",
+    LZ4_LEGACY: "lz4",
+    LZ4_FRAME: "lz4 (frame format)",
     b"\x89LZO": "lzo",
 }
 """How compressed data begins."""
