@@ -26,7 +26,7 @@ from typing import cast
 
 from guestbench.guest.watch import watch_boot
 from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System, TrialResult
-from guestbench.provision.library_os import compile_kernel
+from guestbench.provision.recipes.library_os import compile_kernel
 from guestbench.vmm import LaunchSpec, Machine
 from guestbench.vmm.qemu.machine import start
 from guestbench.vmm.serial import SerialLog

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from guestbench.host import process
 from guestbench.provision.libraries import SUITE, fetch_source
-from guestbench.provision.library_os import (
+from guestbench.provision.recipes.library_os import (
     KERNEL_SOURCES,
     NETWORK,
     STACK_PACKAGE,

@@ -1,8 +1,8 @@
 """How an axis finds its things: modules of a folder of ours, and entry points of other packages.
 
 An axis is a kind of thing there may be many of: families of metrics, VMMs, recipes, formats of export. A
-module of its folder is one of them, and so is every entry point of its group that an installed package
-declares, as `name = "package.module"`. Nothing else lists them.
+module of its folder is one of them, called as the module is but with `-` for `_`, and so is every entry point
+of its group that an installed package declares, as `name = "package.module"`. Nothing else lists them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class Axis:
         Raises:
             UsageError: there is none.
         """
-        if name in _list_modules(self.package):
-            return f"{self.package}.{name}"
+        ours = _list_modules(self.package)
+        if name in ours:
+            return ours[name]
         entries = _list_entries(self.group)
         if name not in entries:
             raise UsageError(
@@ -63,9 +64,10 @@ class Axis:
 
 
 @cache
-def _list_modules(package: str) -> tuple[str, ...]:
+def _list_modules(package: str) -> dict[str, str]:
     found = pkgutil.iter_modules(import_module(package).__path__)
-    return tuple(sorted(info.name for info in found if not info.name.startswith("_")))
+    modules = sorted(info.name for info in found if not info.name.startswith("_"))
+    return {module.replace("_", "-"): f"{package}.{module}" for module in modules}
 
 
 @cache
@@ -74,3 +76,7 @@ def _list_entries(group: str) -> dict[str, str]:
     from importlib.metadata import entry_points
 
     return {entry.name: entry.value for entry in entry_points(group=group)}
+
+
+RECIPES = Axis("guestbench.provision.recipes", "guestbench.recipes")
+"""Its things are imported late by whoever reads definitions, which lies below them."""

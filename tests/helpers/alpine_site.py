@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from guestbench.definition.load import load_catalogue
-from guestbench.model import AlpineInitramfs
 from guestbench.provision import cpio
+from guestbench.provision.recipes import find_recipe
+from guestbench.provision.recipes.alpine_initramfs import AlpineInitramfs
 
 RELEASE = "6.18.0-0-virt"
 
@@ -69,8 +70,10 @@ def serve() -> Iterator[Site]:
 def recipe() -> AlpineInitramfs:
     """The catalogue's recipe."""
     build = load_catalogue()["alpine"].provision.build
-    assert isinstance(build, AlpineInitramfs)
-    return build
+    assert build is not None
+    found = find_recipe(build)
+    assert isinstance(found, AlpineInitramfs)
+    return found
 
 
 def path_of(url: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from guestbench.host import process
-from guestbench.provision.library_os import compile_kernel
+from guestbench.provision.recipes.library_os import compile_kernel
 
 MACHINE = (
     *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-nodefaults", "-no-user-config"),

@@ -10,7 +10,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, Union
 
 import msgspec
 
@@ -29,6 +29,7 @@ from guestbench.model import (
     System,
     Workload,
 )
+from guestbench.registry import RECIPES
 from guestbench.text import visible
 
 PACKAGE = Path(__file__).parents[1]
@@ -116,13 +117,30 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     file = folder / SYSTEM_FILE
     example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
     data = _read(file, example)
-    known = system_meanings(folder, catalogue, list_workloads(), list_programs())
+    recipe = _find_recipe(data)
+    known = system_meanings(folder, catalogue, list_workloads(), list_programs(), recipe)
     problems = list(find_mistakes(data, System, known))
     problems += _find_unknown_milestones(data)
     name = data.get("name")
     if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
         problems.append(f"name: must be the folder's name, {quote(folder.name)}; found {quote(name)}")
-    return _convert(file, data, System, problems, example)
+    system = _convert(file, data, System, problems, example)
+    build = system.provision.build
+    if build is None:
+        return system
+    # With every setting told: a new default of the recipe's is another definition.
+    told = msgspec.json.encode(msgspec.convert(build, recipe), order="deterministic")
+    provision = msgspec.structs.replace(system.provision, build=msgspec.json.decode(told))
+    return msgspec.structs.replace(system, provision=provision)
+
+
+def _find_recipe(data: Mapping[str, object]) -> Any:
+    """The type of the recipe that a system file names; if it names none of them, the union of all."""
+    provision = data.get("provision")
+    build = provision.get("build") if isinstance(provision, dict) else None
+    named = build.get("method") if isinstance(build, dict) else None
+    known = RECIPES.names()
+    return Union[tuple(RECIPES.load(name).RECIPE for name in known if name == named or named not in known)]  # noqa: UP007
 
 
 def list_workloads() -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from guestbench.definition.decode import Choice, Meanings, Rule, quote, suggest
+from guestbench.definition.decode import Choice, Meanings, Rule, Shape, quote, suggest
 from guestbench.families import list_families
 from guestbench.model.kinds import Kind
 
@@ -61,11 +62,15 @@ def experiment_meanings(check_reference: Rule, workloads: tuple[str, ...]) -> Me
 
 
 def system_meanings(
-    folder: Path, catalogue: Collection[str], workloads: tuple[str, ...], programs: Collection[str] = ()
+    folder: Path,
+    catalogue: Collection[str],
+    workloads: tuple[str, ...],
+    programs: Collection[str] = (),
+    recipe: Any = dict[str, object],
 ) -> Meanings:
     """What kinds mean in a system file in `folder`; `catalogue` holds the names that `share` may name.
 
-    `programs` are the workload programs that can be built.
+    `programs` are the workload programs that can be built, `recipe` the type of the recipe's table.
     """
     return {
         **meanings(),
@@ -74,6 +79,7 @@ def system_meanings(
         Kind.SOURCE_FILE: _source_file(folder),
         Kind.SOURCE_FOLDER: _source_folder(folder),
         Kind.PROGRAM: _program(folder, programs),
+        Kind.RECIPE: Shape(recipe),
     }
 
 

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     SHARED_SYSTEM = "system whose disk is shared"
     SOURCE_FILE = "file beside system.toml"
     SOURCE_FOLDER = "folder beside system.toml"
+    RECIPE = "recipe of an image"
     PROGRAM = "workload program or file beside system.toml"
 
 
@@ -60,6 +61,8 @@ Argument = Annotated[str, of(Kind.ARGUMENT)]
 Url = Annotated[str, of(Kind.URL)]
 FamilyName = Annotated[str, of(Kind.FAMILY)]
 DebianPackage = Annotated[str, of(Kind.DEBIAN_PACKAGE)]
+SourceFolder = Annotated[str, of(Kind.SOURCE_FOLDER)]
+"""The name of a folder beside system.toml, or none."""
 WorkloadName = Annotated[str, of(Kind.WORKLOAD)]
 SystemReference = Annotated[str, of(Kind.SYSTEM)]
 
@@ -67,3 +70,4 @@ DISTINCT = of(Kind.DISTINCT)
 """The annotation of a list in which nothing is named twice."""
 NOT_EMPTY = Meta(min_length=1)
 """The annotation of a list of at least one item."""
+FileNames = Annotated[tuple[FileName, ...], DISTINCT]

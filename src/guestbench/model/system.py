@@ -10,7 +10,6 @@ from guestbench.model.kinds import (
     DISTINCT,
     NOT_EMPTY,
     Argument,
-    DebianPackage,
     FileName,
     Filled,
     Kind,
@@ -21,9 +20,6 @@ from guestbench.model.kinds import (
     of,
     within,
 )
-
-SourceFolder = Annotated[str, of(Kind.SOURCE_FOLDER)]
-FileNames = Annotated[tuple[FileName, ...], DISTINCT]
 
 
 class GuestFamily(StrEnum):
@@ -109,87 +105,6 @@ class FailurePattern(Frozen):
     reason: Line
 
 
-class DebianDisk(Frozen, tag_field="method", tag="debian-disk"):
-    """Recipe of a bootable GPT disk built from Debian packages with mmdebstrap.
-
-    `size_mib` is the virtual size; `cmdline` goes to GRUB's Linux line; `files` are written into the
-    root file system (absolute path to text), `masked` units are linked to /dev/null.
-    """
-
-    suite: FileName
-    packages: Annotated[tuple[DebianPackage, ...], NOT_EMPTY, DISTINCT]
-    size_mib: Annotated[int, within(1, 2**24)]
-    cmdline: str
-    grub_timeout_s: Annotated[int, within(0, 3600)] = 5
-    hostname: FileName = "localhost"
-    enable: tuple[str, ...] = ()
-    masked: tuple[str, ...] = ()
-    files: dict[Annotated[str, of(Kind.ABSOLUTE_PATH)], str] = {}
-
-
-class DebianInitramfs(Frozen, tag_field="method", tag="debian-initramfs"):
-    """Recipe of a Debian kernel and an initramfs that holds static busybox and a few files.
-
-    `tree` names a folder in the system's folder whose files become the root of the initramfs; `modules`
-    are kernel modules to put into it, their dependencies included, listed in load order in /etc/modules.
-    `programs` are workload programs to put into its root; `busybox` says whether that is there as well.
-    `drivers` are modules for an archive of their own beside the image, for trials that attach a disk.
-    """
-
-    suite: FileName
-    kernel_package: DebianPackage
-    tree: SourceFolder = ""
-    modules: FileNames = ()
-    drivers: FileNames = ()
-    programs: FileNames = ()
-    busybox: bool = True
-
-
-class Assembly(Frozen, tag_field="method", tag="assembly"):
-    """Recipe of a multiboot kernel from one assembly file in the system's folder, built with gcc."""
-
-    source: Annotated[str, of(Kind.SOURCE_FILE)]
-
-
-class AlpineInitramfs(Frozen, tag_field="method", tag="alpine-initramfs"):
-    """Recipe of Alpine Linux's kernel and an initramfs of its mini root file system and a few files of ours.
-
-    `kernel` is the official netboot archive, `root` the official archive of the mini root file system.
-    `tree` names a folder in the system's folder whose files go on top of that; `modules` are kernel modules
-    to put into it, their dependencies included, listed in load order in /etc/modules-in-order.
-    """
-
-    kernel: Fetch
-    root: Fetch
-    tree: SourceFolder
-    modules: FileNames = ()
-
-
-class Mirage(Frozen, tag_field="method", tag="mirage"):
-    """Recipe of a MirageOS unikernel, and of its benchmark for Linux, built with opam and mirage.
-
-    `ocaml` is the version of OCaml, `packages` are those of opam's repository whose versions are pinned.
-    """
-
-    ocaml: str
-    packages: dict[str, str]
-
-
-class LibraryOs(Frozen, tag_field="method", tag="library-os"):
-    """Recipe of the reference unikernel: the library operating system of this project, and one program.
-
-    `program` is a static Linux program beside system.toml, or the name of a workload program. With `network`
-    a TCP/IP stack is linked in, from Debian's source package of lwIP in `suite`.
-    """
-
-    program: Annotated[str, of(Kind.PROGRAM)]
-    network: bool = True
-    suite: FileName = "bookworm"
-
-
-Build = DebianDisk | DebianInitramfs | Assembly | AlpineInitramfs | Mirage | LibraryOs
-
-
 class Fetch(Frozen):
     """An official image to download, verified against the publisher's list of `algorithm` digests."""
 
@@ -205,7 +120,8 @@ class Provision(Frozen):
     """A file the user brings, looked for below the working folder."""
     share: Annotated[str, of(Kind.SHARED_SYSTEM)] = ""
     """Another system whose disk this one uses; kernel and initrd are taken out of that disk."""
-    build: Build | None = None
+    build: Annotated[dict[str, object], of(Kind.RECIPE)] | None = None
+    """The settings of a recipe, which `method` names, each of them told."""
     fetch: Fetch | None = None
     on_request: bool = False
     """Whether its image is built only by `guestbench systems build`, and not because a run needs it."""

@@ -8,6 +8,8 @@ from guestbench.model.system import Image
 
 SERVER = "guestwork"
 """The C workload program, which also serves TCP connections."""
+TOOL_DRIVERS = "etc/tool-drivers"
+"""In an archive of drivers for a disk of tools: the paths of its modules in load order, a line each."""
 
 
 class Workload(Frozen):

@@ -29,8 +29,8 @@ from guestbench.provision.locate import (
     share_disk,
     system_folder,
 )
-from guestbench.provision.make import build_image, fetch_image
 from guestbench.provision.snapshot import take_snapshot
+from guestbench.provision.system_images import build_image, fetch_image
 
 __all__ = [
     "build",
@@ -119,7 +119,7 @@ def _prepare_shared(
             f"system {system.name} shares the disk of {owner.system.name}, which has none",
             "guestbench systems list",
         )
-    shared.extract(system.name, owner.pristine[Role.DISK], say)
+    cache.make(shared.Extraction(system.name, owner.pristine[Role.DISK]), say)
     return share_disk(system, owner)
 
 

@@ -1,8 +1,8 @@
-"""Where provisioned images are kept, and the rules that keep them whole; it never builds or downloads one.
+"""Where images, programs, disks, snapshots and libraries are kept, and the only place that makes them.
 
-An image appears in the cache complete or not at all: it is made in a workspace inside the cache and
-renamed into place. Its folder's name ends in a key made of its recipe, so that a changed recipe is another
-image. Workspaces of killed builds are found by their unlocked lock files and removed.
+A thing appears in the cache complete or not at all: it is made in a workspace inside the cache and renamed
+into place. Its folder's name ends in a key made of everything that it depends on, so that what is made
+otherwise is another thing. Workspaces of killed builds are found by their unlocked lock files and removed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from guestbench.errors import GuestbenchError, HostError
 from guestbench.host import process
-from guestbench.model import Frozen
+from guestbench.model import Frozen, Say
 
-BUILDER_VERSION = 1
-"""Part of every key: raised when the builders' own output changes, so that no old image is taken for new."""
+BUILDER_VERSION = 2
+"""Part of every key: raised when what our own code makes changes, so that nothing old is taken for new."""
 
 KEY_DIGITS = 16
 
@@ -32,7 +33,7 @@ IN_USE = "in-use"
 
 
 class File(Frozen):
-    """A file of a provisioned image, named relative to the manifest."""
+    """A file that is kept, named relative to the manifest."""
 
     name: str
     size_bytes: int
@@ -40,36 +41,136 @@ class File(Frozen):
 
 
 class Package(Frozen):
-    """A package of the image, as its package manager knows it."""
+    """A package that something was made of, as its package manager knows it."""
 
     name: str
     version: str
 
 
-class Manifest(Frozen):
-    """What lies beside every image of the cache: how it came to be. `created` is UTC in ISO 8601."""
+class Made(Frozen):
+    """What a recipe has left in its workspace: the files and folders to keep, and what went into them.
 
-    system: str
-    kind: str
-    key: str
-    builder_version: int
-    created: str
-    recipe: msgspec.Raw
-    files: tuple[File, ...]
+    `source` says in words where archives came from, with the lines of the publisher's checksum lists that
+    they agree with. `programs` has the SHA-256 of workload programs that are inside, by their names. `lacks`
+    says what is missing because it could not be had; it is then made again the next time.
+    """
+
+    files: tuple[str, ...]
     packages: tuple[Package, ...] = ()
-    elapsed_s: float = 0.0
     source: str = ""
-    """Where a fetched image, or what an image was built from, came from, and the lines of the publisher's
-    checksum lists that they agree with."""
     programs: dict[str, str] = {}
-    """The SHA-256 of the workload programs that are inside of it, by their names."""
     lacks: str = ""
-    """What the image is without because it could not be had, in words; empty where nothing is missing."""
+
+
+class Ingredients(NamedTuple):
+    """Everything that a thing depends on: `facts` (settings, versions, flags: what JSON can say) and files.
+
+    The names of the files, not their paths, are part of the key.
+    """
+
+    facts: object
+    files: Mapping[str, Path] = {}
 
     @property
-    def date(self) -> str:
-        """The day of `created`."""
-        return self.created[:10]
+    def key(self) -> str:
+        """The SHA-256 of it all, with `BUILDER_VERSION`."""
+        digest = hashlib.sha256()
+        digest.update(f"builder {BUILDER_VERSION}\n".encode())
+        digest.update(msgspec.json.encode(self.facts, order="deterministic"))
+        for name, path in sorted(self.files.items()):
+            data = path.read_bytes()
+            digest.update(f"\n{name} {len(data)}\n".encode())
+            digest.update(data)
+        return digest.hexdigest()[:KEY_DIGITS]
+
+
+class Recipe(Protocol):
+    """How a thing is made that is kept."""
+
+    @property
+    def name(self) -> str:
+        """What it is, as the beginning of its folder's name."""
+
+    @property
+    def doing(self) -> str:
+        """What is told while it is made, such as `building floor`."""
+
+    def ingredients(self) -> Ingredients:
+        """Everything that it depends on."""
+
+    def build(self, work: Path, say: Say) -> Made:
+        """Make it in the folder `work`, saying what is being done."""
+
+
+class Manifest(Frozen):
+    """What lies beside everything that is kept: how it came to be. `created` is UTC in ISO 8601."""
+
+    name: str
+    key: str
+    created: str
+    elapsed_s: float
+    facts: msgspec.Raw
+    files: tuple[File, ...]
+    made: Made
+
+
+class Kept(NamedTuple):
+    """A thing of the cache: its folder, the day on which it was made, and what went into it."""
+
+    folder: Path
+    date: str
+    made: Made
+
+
+def make(recipe: Recipe, say: Say, *, renew: Callable[[Made], object] = lambda made: made.lacks) -> Kept:
+    """The thing, from the cache if it is there and `renew` does not ask for another, else made.
+
+    Raises:
+        GuestbenchError: it cannot be made here, as the recipe says.
+        HostError: the cache cannot be written.
+    """
+    ingredients = recipe.ingredients()
+    with locked(f"{recipe.name}-{ingredients.key}"):
+        there = _find(recipe.name, ingredients.key)
+        if there is not None and not renew(there.made):
+            return there
+        began = time.monotonic()
+
+        def tell(stage: str) -> None:
+            say(f"{recipe.doing}: {stage} ({time.monotonic() - began:.0f} s)")
+
+        with workspace(recipe.name) as work:
+            made = recipe.build(work, tell)
+            manifest = Manifest(
+                name=recipe.name,
+                key=ingredients.key,
+                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                elapsed_s=round(time.monotonic() - began, 1),
+                facts=msgspec.Raw(msgspec.json.encode(ingredients.facts)),
+                files=tuple(_describe(work / name) for name in made.files if (work / name).is_file()),
+                made=made,
+            )
+            kept = publish(work, manifest)
+        tell(f"done, but {made.lacks}" if made.lacks else "done")
+    return kept
+
+
+def find(recipe: Recipe) -> Kept | None:
+    """The thing, if the cache has all of it."""
+    return _find(recipe.name, recipe.ingredients().key)
+
+
+def _find(name: str, key: str) -> Kept | None:
+    folder = image_folder(name, key)
+    try:
+        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError):
+        return None  # there is none, or one that another version wrote
+    for file in manifest.files:
+        path = folder / file.name
+        if not path.is_file() or path.stat().st_size != file.size_bytes:
+            return None
+    return Kept(folder, manifest.created[:10], manifest.made)
 
 
 def cache_folder() -> Path:
@@ -78,21 +179,6 @@ def cache_folder() -> Path:
     # The XDG base directory specification: a relative path is invalid and to be ignored.
     root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
     return root / "guestbench"
-
-
-def recipe_key(recipe: Frozen, sources: Mapping[str, Path] | None = None) -> str:
-    """The cache key of a recipe: SHA-256 of its canonical JSON, its source files and the builder version.
-
-    `sources` maps a name to a file; the name, not the path, is part of the key.
-    """
-    digest = hashlib.sha256()
-    digest.update(f"builder {BUILDER_VERSION}\n".encode())
-    digest.update(msgspec.json.encode(recipe, order="deterministic"))
-    for name, path in sorted((sources or {}).items()):
-        data = path.read_bytes()
-        digest.update(f"\n{name} {len(data)}\n".encode())
-        digest.update(data)
-    return digest.hexdigest()[:KEY_DIGITS]
 
 
 def image_folder(system: str, key: str) -> Path:
@@ -111,17 +197,9 @@ def read_choice(system: str) -> str:
 def write_choice(system: str, way: str) -> None:
     """Remember in which way the user asked for this system's image."""
     path = cache_folder() / "images" / f"{system}.choice"
-    with _storing(path):
+    with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{way}\n")
-
-
-def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of an image folder; None where there is none, or one that another version wrote."""
-    try:
-        return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError):
-        return None
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
@@ -130,21 +208,15 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def describe_file(path: Path) -> File:
-    """Size and digest of a file that is about to be published."""
+def _describe(path: Path) -> File:
     return File(name=path.name, size_bytes=path.stat().st_size, sha256=hash_file(path))
-
-
-def utc_now() -> str:
-    """This moment as ISO 8601, in whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the cache's lock of this name; wait while another process holds it."""
     folder = cache_folder() / "locks"
-    with _storing(folder):
+    with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / f"{name}.lock").open("wb")
     with handle:
@@ -160,7 +232,7 @@ def workspace(label: str) -> Iterator[Path]:
     a folder made below it.
     """
     base = cache_folder() / "work"
-    with _storing(base):
+    with storing(base):
         base.mkdir(parents=True, exist_ok=True)
         remove_stale_workspaces(base)
         folder = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=base))
@@ -169,7 +241,7 @@ def workspace(label: str) -> Iterator[Path]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            with _storing(folder):
+            with storing(folder):
                 yield folder
         finally:
             remove_workspace(folder)
@@ -235,37 +307,39 @@ def remove_tree(folder: Path) -> None:
             process.run(argv, check=False)
 
 
-def publish(work: Path, manifest: Manifest, names: Sequence[str]) -> Path:
-    """Move the named files of a workspace into the cache as one image, with its manifest; returns its folder.
+def publish(work: Path, manifest: Manifest) -> Kept:
+    """Move what was made in a workspace into the cache, with its manifest.
 
-    The caller holds the lock of the image's key. An image of the same key is replaced.
+    The caller holds the lock of the key. What was there under the same key is replaced.
     """
-    target = image_folder(manifest.system, manifest.key)
+    target = image_folder(manifest.name, manifest.key)
     staged = work / "publish"
     staged.mkdir()
-    for name in names:
+    for name in manifest.made.files:
         (work / name).rename(staged / name)
-        (staged / name).chmod(0o644)
+        if (staged / name).is_file():
+            (staged / name).chmod(0o755 if os.access(staged / name, os.X_OK) else 0o644)
     encoded = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
     (staged / "manifest.json").write_bytes(encoded + b"\n")
     _sync(staged)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
-        # A rename cannot replace a folder that holds files; the old image leaves through the workspace.
+        # A rename cannot replace a folder that holds files; the old one leaves through the workspace.
         target.rename(work / "replaced")
     staged.rename(target)
-    return target
+    return Kept(target, manifest.created[:10], manifest.made)
 
 
 def _sync(folder: Path) -> None:
     """Bring files to the disk before their folder gets its final name."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 @contextmanager
-def _storing(folder: Path) -> Iterator[None]:
+def storing(folder: Path) -> Iterator[None]:
     """Turn trouble with the cache's file system into an error that names it.
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +21,6 @@ from guestbench.host import process
 from guestbench.model import (
     Disk,
     DiskFormat,
-    Frozen,
     Guest,
     Image,
     Kernel,
@@ -42,14 +42,6 @@ SETTLE_LIMIT_S = 180.0
 POWER_OFF_S = 120.0
 
 
-class Settled(Frozen):
-    """What a settled overlay depends on. The path is part of it: an overlay names its backing file."""
-
-    disk: str
-    disk_sha256: str
-    machine: str
-
-
 def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
     """The guest with its disk replaced by one that has been booted; as it is where it needs none.
 
@@ -62,17 +54,38 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
         return guest
     if not (provision.settle or provision.share):
         return guest
-    pristine = guest.pristine[Role.DISK]
-    recipe = Settled(disk=pristine.path, disk_sha256=pristine.sha256, machine=platform.machine)
-    key = cache.recipe_key(recipe)
-    name = f"disk.{disk_format(guest).value}"
-    path = cache.image_folder("settled", key) / name
-    with cache.locked(f"settled-{key}"):
-        if cache.load_manifest(path.parent) is None or not path.exists():
-            _make(guest, platform, recipe, key, name, say)
-    images = guest.images | {Role.DISK: read_image(path)}
+    first_boot = _FirstBoot(guest, platform)
+    settled = read_image(cache.make(first_boot, say).folder / first_boot.layer)
     origin = msgspec.structs.replace(guest.origin, settled=True)
-    return msgspec.structs.replace(guest, images=images, origin=origin)
+    return msgspec.structs.replace(guest, images=guest.images | {Role.DISK: settled}, origin=origin)
+
+
+class _FirstBoot(NamedTuple):
+    """The layer that a first boot writes above a disk; systems that share the disk share the layer."""
+
+    guest: Guest
+    platform: Platform
+    name: str = "settled"
+
+    @property
+    def doing(self) -> str:
+        return f"settling {self.guest.system.name}"
+
+    @property
+    def layer(self) -> str:
+        return f"disk.{disk_format(self.guest).value}"
+
+    def ingredients(self) -> cache.Ingredients:
+        # The path is part of it: an overlay names its backing file.
+        disk = self.guest.pristine[Role.DISK]
+        return cache.Ingredients([disk.path, disk.sha256, self.platform.machine])
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        layer = work / self.layer
+        create_layer(Path(self.guest.pristine[Role.DISK].path), layer, disk_format(self.guest))
+        say("first boot")
+        _boot_once(self.guest, self.platform, layer, work, say)
+        return cache.Made(files=(layer.name,), source=f"first boot of {self.guest.system.name}")
 
 
 def disk_format(guest: Guest) -> DiskFormat:
@@ -81,28 +94,6 @@ def disk_format(guest: Guest) -> DiskFormat:
         case Disk(format=kind) | Kernel(disk=DiskFormat() as kind):
             return kind
     return DiskFormat.QCOW2
-
-
-def _make(guest: Guest, platform: Platform, recipe: Settled, key: str, name: str, say: Say) -> None:
-    began = time.monotonic()
-    with cache.workspace("settle") as work:
-        layer = work / name
-        create_layer(Path(recipe.disk), layer, disk_format(guest))
-        say(f"settling {guest.system.name}: first boot")
-        _boot_once(guest, platform, layer, work, say)
-        manifest = cache.Manifest(
-            system="settled",
-            kind="settled",
-            key=key,
-            builder_version=cache.BUILDER_VERSION,
-            created=cache.utc_now(),
-            recipe=msgspec.Raw(msgspec.json.encode(recipe)),
-            files=(cache.describe_file(layer),),
-            elapsed_s=round(time.monotonic() - began, 1),
-            source=f"first boot of {guest.system.name}",
-        )
-        cache.publish(work, manifest, (name,))
-    say(f"settling {guest.system.name}: done in {time.monotonic() - began:.0f} s")
 
 
 def create_layer(disk: Path, layer: Path, kind: DiskFormat) -> None:
@@ -125,9 +116,9 @@ def _boot_once(guest: Guest, platform: Platform, layer: Path, work: Path, say: S
         outcome = watch_boot(machine, patient, SerialLog()).outcome
         if not isinstance(outcome, Ok):
             raise TrialError(f"{system.name} did not get ready in its first boot: {outcome.reason}", hint)
-        say(f"settling {system.name}: waiting until it is idle")
+        say("waiting until it is idle")
         _wait_until_idle(machine)
-        say(f"settling {system.name}: powering off")
+        say("powering off")
         machine.qmp.command("system_powerdown")
         if not _wait_for_exit(machine, POWER_OFF_S):
             raise TrialError(f"{system.name} did not power off within {POWER_OFF_S:g} s", hint)

@@ -7,8 +7,10 @@ runs each of them once itself: what they report then is what they must report in
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,9 +20,7 @@ from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.families.work.contract import find_reports
 from guestbench.host import process
 from guestbench.model import (
-    MIB,
     SERVER,
-    Frozen,
     Image,
     Kit,
     KitWork,
@@ -28,13 +28,14 @@ from guestbench.model import (
     Workload,
     WorkReport,
 )
-from guestbench.provision import cache
+from guestbench.provision import cache, ext4
 from guestbench.provision.digest import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
-from guestbench.provision.programs import build_program, publish_file
+from guestbench.provision.programs import build_program
 
 NATIVE_S = 120.0
-DISK_LABEL = "guestbench"
+DISK_NAME = "kit.ext4"
+INITRD_NAME = "initrd.gz"
 
 
 def prepare_kit(names: Sequence[str], say: Say, *, tools: bool = False) -> Kit:
@@ -56,7 +57,8 @@ def prepare_kit(names: Sequence[str], say: Say, *, tools: bool = False) -> Kit:
                 raise
             missing[name] = f"there is no program for it: {error.message} (mended by: {error.hint})"
     works = tuple(_prepare_work(workload, programs, missing) for workload in workloads)
-    kit = Kit(works=works, disk=_make_disk(programs, say), server=programs[SERVER])
+    disk = read_image(cache.make(_Disk(programs), say).folder / DISK_NAME)
+    kit = Kit(works=works, disk=disk, server=programs[SERVER])
     return _add_tools(kit, say) if tools else kit
 
 
@@ -84,42 +86,25 @@ def run_on_host(program: Image, workload: Workload) -> tuple[WorkReport, ...]:
 # --- disks ------------------------------------------------------------------------------------------------
 
 
-class _Disk(Frozen):
-    """What the disk with the programs depends on."""
+class _Disk(NamedTuple):
+    """A disk with programs."""
 
-    programs: dict[str, str]
-    form: int = 1
+    programs: Mapping[str, Image]
+    name: str = "kit"
+    doing: str = "writing the disk with the workload programs"
 
+    def ingredients(self) -> cache.Ingredients:
+        digests = {name: image.sha256 for name, image in self.programs.items()}
+        return cache.Ingredients([digests, ext4.describe_writer()])
 
-def _make_disk(programs: dict[str, Image], say: Say) -> Image:
-    recipe = _Disk(programs={name: image.sha256 for name, image in programs.items()})
-    key = cache.recipe_key(recipe)
-    folder = cache.image_folder("kit", key)
-    with cache.locked(f"kit-{key}"):
-        if cache.load_manifest(folder) is None:
-            say("writing the disk with the workload programs")
-            with cache.workspace("kit") as work:
-                tree = work / "tree"
-                tree.mkdir()
-                for name, image in programs.items():
-                    (tree / name).write_bytes(Path(image.path).read_bytes())
-                    (tree / name).chmod(0o755)
-                write_disk(tree, work / "kit.ext4")
-                publish_file("kit", key, recipe, work, "kit.ext4")
-    return read_image(folder / "kit.ext4")
-
-
-def write_disk(tree: Path, disk: Path) -> None:
-    """Write a folder as a small ext4 file system, to be mounted read-only; its files belong to root.
-
-    Raises:
-        ToolMissing, ToolFailed: mke2fs is not installed, or failed.
-    """
-    size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
-    mib = max(4, size * 5 // 4 // MIB + 3)
-    options = "root_owner=0:0,lazy_itable_init=0"
-    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-L", DISK_LABEL]
-    process.run([*argv, "-E", options, "-d", tree, disk, f"{mib}M"])
+    def build(self, work: Path, say: Say) -> cache.Made:
+        tree = work / "tree"
+        tree.mkdir()
+        for name, image in self.programs.items():
+            shutil.copyfile(image.path, tree / name)
+            (tree / name).chmod(0o755)
+        ext4.write_image(work / DISK_NAME, tree, self.ingredients().key)
+        return cache.Made(files=(DISK_NAME,))
 
 
 def _add_tools(kit: Kit, say: Say) -> Kit:
@@ -137,21 +122,29 @@ def _add_tools(kit: Kit, say: Say) -> Kit:
     )
 
 
-def add_drivers(initrd: Image, say: Say) -> Image | None:
-    """An initial ramdisk with the drivers of a disk appended, which lie beside it; None if none do.
+class _Driven(NamedTuple):
+    """An initial ramdisk with an archive of drivers appended.
 
     The kernel unpacks archives one after the other, so that the first is in it unchanged.
     """
+
+    initrd: Image
+    drivers: Path
+    name: str = "initrd"
+    doing: str = "adding drivers for the tools disk to an initial ramdisk"
+
+    def ingredients(self) -> cache.Ingredients:
+        return cache.Ingredients(self.initrd.sha256, {"drivers": self.drivers})
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        added = Path(self.initrd.path).read_bytes() + self.drivers.read_bytes()
+        (work / INITRD_NAME).write_bytes(added)
+        return cache.Made(files=(INITRD_NAME,))
+
+
+def add_drivers(initrd: Image, say: Say) -> Image | None:
+    """An initial ramdisk with the drivers of a disk appended, which lie beside it; None if none do."""
     drivers = Path(initrd.path).with_name(DRIVERS_NAME)
     if not drivers.is_file():
         return None
-    recipe = _Disk(programs={"initrd": initrd.sha256, "drivers": cache.hash_file(drivers)})
-    key = cache.recipe_key(recipe)
-    folder = cache.image_folder("initrd", key)
-    with cache.locked(f"initrd-{key}"):
-        if cache.load_manifest(folder) is None:
-            say("adding drivers for the tools disk to an initial ramdisk")
-            with cache.workspace("initrd") as work:
-                (work / "initrd.gz").write_bytes(Path(initrd.path).read_bytes() + drivers.read_bytes())
-                publish_file("initrd", key, recipe, work, "initrd.gz")
-    return read_image(folder / "initrd.gz")
+    return read_image(cache.make(_Driven(initrd, drivers), say).folder / INITRD_NAME)

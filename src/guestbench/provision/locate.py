@@ -8,117 +8,33 @@ from pathlib import Path
 
 import msgspec
 
+from guestbench.definition.load import SYSTEMS
 from guestbench.errors import ImageError
 from guestbench.images.formats.disk import find_format
 from guestbench.model import (
-    AlpineInitramfs,
-    Assembly,
-    Build,
-    DebianDisk,
-    DebianInitramfs,
     Disk,
     DiskFormat,
     Guest,
     Kernel,
-    LibraryOs,
-    Mirage,
     Origin,
     Role,
     System,
 )
-from guestbench.provision import (
-    cache,
-    library_os,
-    mirage,
-    shared,
-)
+from guestbench.provision import cache, shared
 from guestbench.provision.digest import read_image
-from guestbench.provision.programs import program_sources
+from guestbench.provision.recipes import find_recipe
+from guestbench.provision.system_images import FETCHED_FILES, Fetched, plan_build
 
 Given = Mapping[str, Path]
 Catalogue = Mapping[str, System]
 
-SYSTEMS = Path(__file__).parent.parent / "systems"
-CUSTOMIZE = Path(__file__).parent / "customize.sh"
-
-FETCHED_FILES = {Role.DISK: "disk.qcow2"}
-_BUILT_FILES: dict[type, dict[Role, str]] = {
-    DebianDisk: {Role.DISK: "disk.qcow2"},
-    DebianInitramfs: {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz"},
-    Assembly: {Role.KERNEL: "kernel.elf"},
-    AlpineInitramfs: {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz"},
-    Mirage: {Role.KERNEL: mirage.KERNEL},
-    LibraryOs: {Role.KERNEL: library_os.KERNEL, Role.INITRD: library_os.PROGRAM},
-}
 FOLDER_NAMES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz", Role.DISK: "disk.qcow2"}
-"""How the files are called in a folder that the user gives for a system of several images."""
+"""How files are called in a folder that the user gives, where the system's recipe has no names for them."""
 
 
 def system_folder(system: System) -> Path:
     """Where the sources of a system of the catalogue lie."""
     return SYSTEMS / system.name
-
-
-def built_files(build: Build) -> dict[Role, str]:
-    """What a builder leaves in an image folder."""
-    return _BUILT_FILES[type(build)]
-
-
-def build_sources(build: Build, folder: Path) -> dict[str, Path]:
-    """The files that a recipe refers to, besides the recipe itself; `folder` is the system's own.
-
-    Raises:
-        ImageError: one is missing.
-    """
-    match build:
-        case Assembly():
-            sources = {build.source: folder / build.source}
-        case DebianInitramfs() | AlpineInitramfs() if build.tree:
-            tree = folder / build.tree
-            sources = {str(path.relative_to(tree)): path for path in tree.rglob("*") if path.is_file()}
-            if not sources:
-                raise ImageError(f"{tree} holds no files to build from", "guestbench systems list")
-        case DebianInitramfs() | AlpineInitramfs():
-            sources = {}
-        case Mirage():
-            sources = mirage.sources(folder)
-        case DebianDisk():
-            sources = {CUSTOMIZE.name: CUSTOMIZE}
-        case LibraryOs():
-            sources = library_os.sources(build, folder)
-    for program in build.programs if isinstance(build, DebianInitramfs) else ():
-        sources |= {f"{program}/{name}": path for name, path in program_sources(program).items()}
-    for path in sources.values():
-        if not path.is_file():
-            raise ImageError(f"{path} is missing", "guestbench systems list")
-    return sources
-
-
-def find_built(system: System, folder: Path) -> tuple[Path, cache.Manifest] | None:
-    """The image that this recipe made, if the cache has it."""
-    build = system.provision.build
-    if build is None:
-        return None
-    key = cache.recipe_key(build, build_sources(build, folder))
-    return _in_cache(system.name, key)
-
-
-def find_fetched(system: System) -> tuple[Path, cache.Manifest] | None:
-    """The official image, if the cache has it."""
-    source = system.provision.fetch
-    return _in_cache(system.name, cache.recipe_key(source)) if source else None
-
-
-def _in_cache(name: str, key: str) -> tuple[Path, cache.Manifest] | None:
-    folder = cache.image_folder(name, key)
-    manifest = cache.load_manifest(folder)
-    if manifest is None:
-        return None
-    for file in manifest.files:
-        path = folder / file.name
-        if not path.is_file() or path.stat().st_size != file.size_bytes:
-            return None
-    return folder, manifest
 
 
 def find_guest(system: System, given: Given, catalogue: Catalogue, folder: Path) -> Guest | None:
@@ -138,12 +54,21 @@ def find_guest(system: System, given: Given, catalogue: Catalogue, folder: Path)
     path = given.get(name) or Path(system.provision.path or "/dev/null")
     if name in given or path.is_file():
         return _from_user(system, path)
-    built, fetched = find_built(system, folder), find_fetched(system)
+    built = plan_build(system, folder)
+    made = cache.find(built) if built else None
+    source = system.provision.fetch
+    fetched = cache.find(Fetched(name, source)) if source else None
     way = cache.read_choice(name) or ("fetched" if fetched else "built")
     if way == "fetched" and fetched:
-        return _from_cache(system, *fetched, FETCHED_FILES)
-    if way == "built" and built and system.provision.build:
-        return _from_cache(system, *built, built_files(system.provision.build))
+        detail = f"official image, fetched on {fetched.date} and verified: {fetched.made.source}"
+        return _from_cache(system, fetched, FETCHED_FILES, Origin(kind="fetched", detail=detail))
+    if way == "built" and built and made:
+        origin = Origin(
+            kind="built",
+            detail=f"from {built.recipe.describe(made.made)}, on {made.date}",
+            differences=(*system.provision.differences, *filter(None, (made.made.lacks,))),
+        )
+        return _from_cache(system, made, built.recipe.images, origin)
     return None
 
 
@@ -158,10 +83,11 @@ def find_owner(system: System, given: Given, catalogue: Catalogue) -> Guest | No
 def share_disk(system: System, owner: Guest) -> Guest | None:
     """A guest of the files taken out of the owner's disk; None if that has not been done."""
     disk = owner.pristine[Role.DISK]
-    files = shared.find_extracted(system.name, disk)
-    if files is None:
+    taken = cache.find(shared.Extraction(system.name, disk))
+    if taken is None:
         return None
-    images = {role: read_image(path) for role, path in files.items()} | {Role.DISK: disk}
+    images = {role: read_image(taken.folder / name) for role, name in shared.FILES.items()}
+    images |= {Role.DISK: disk}
     kept = {role: images[role] for role in system.boot.roles}
     origin = Origin(
         kind="shared",
@@ -172,44 +98,17 @@ def share_disk(system: System, owner: Guest) -> Guest | None:
     return Guest(system=_with_format(system, kind), images=kept, pristine=kept, origin=origin)
 
 
-def _from_cache(system: System, folder: Path, manifest: cache.Manifest, files: dict[Role, str]) -> Guest:
-    images = {role: read_image(folder / name) for role, name in files.items()}
-    if manifest.kind == "fetched":
-        origin = Origin(
-            kind="fetched",
-            detail=f"official image, fetched on {manifest.date} and verified: {manifest.source}",
-        )
-    else:
-        origin = Origin(
-            kind="built",
-            detail=f"from {_ingredients(manifest, system.provision.build)}, on {manifest.date}",
-            differences=(*system.provision.differences, *filter(None, (manifest.lacks,))),
-        )
-    return Guest(
-        system=system, images=images, pristine=images, origin=origin, programs=dict(manifest.programs)
-    )
-
-
-def _ingredients(manifest: cache.Manifest, build: Build | None) -> str:
-    """What an image was built from, in words."""
-    if manifest.source:
-        return f"official archives, verified: {manifest.source}"
-    if isinstance(build, Mirage):
-        pinned = ", ".join(f"{package.name} {package.version}" for package in manifest.packages)
-        return f"opam packages, of which pinned: {pinned}"
-    if isinstance(build, LibraryOs):
-        stack = [f" and Debian's {package.name} {package.version}" for package in manifest.packages]
-        return f"source{''.join(stack)}"
-    count = len(manifest.packages)
-    return f"Debian packages ({count} in all)" if count else "source"
+def _from_cache(system: System, kept: cache.Kept, files: Mapping[Role, str], origin: Origin) -> Guest:
+    images = {role: read_image(kept.folder / name) for role, name in files.items()}
+    programs = dict(kept.made.programs)
+    return Guest(system=system, images=images, pristine=images, origin=origin, programs=programs)
 
 
 def _from_user(system: System, path: Path) -> Guest:
     roles = system.boot.roles
     path = path.expanduser().absolute()
-    recipe = system.provision.build
-    # A unikernel's files are no vmlinuz and no initrd.gz.
-    names = built_files(recipe) if isinstance(recipe, LibraryOs) else FOLDER_NAMES
+    build = system.provision.build
+    names = {**FOLDER_NAMES, **(find_recipe(build).images if build else {})}
     if len(roles) > 1 and path.exists() and not path.is_dir():
         listed = ", ".join(names[role] for role in roles)
         raise ImageError(

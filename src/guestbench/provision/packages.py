@@ -15,7 +15,7 @@ from typing import Literal
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.model import Frozen
-from guestbench.provision.cache import cache_folder
+from guestbench.provision.cache import Package, cache_folder
 
 MIRROR_VARIABLE = "GUESTBENCH_DEBIAN_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -114,29 +114,39 @@ class PrivateApt:
         self._run(["apt-get", "--quiet", "--error-on=any", "update"])
 
     def depends(self, package: str) -> tuple[str, ...]:
-        """Names of the packages that the newest version of `package` depends on, alternatives included.
+        """Names of the packages that the newest version of `package` depends on, the first of alternatives.
 
         Raises:
             HostError: the mirror has no such package.
         """
+        groups = [group.split("|")[0].strip() for group in self._show(package).get("Depends", "").split(",")]
+        return tuple(dict.fromkeys(re.split(r"[ :]", group)[0] for group in groups if group))
+
+    def unpack(self, packages: Sequence[str], folder: Path, *, apart: bool = False) -> tuple[Package, ...]:
+        """Download packages and unpack them into `folder`, with `apart` each into a folder of its own there.
+
+        The archives stay in the cache; those there already are only verified.
+
+        Raises:
+            HostError: the mirror has no such package.
+        """
+        shown = {package: self._show(package) for package in packages}
+        kept = package_folder(self._suite)
+        self._run(["apt-get", "--quiet", "download", *packages], cwd=kept)
+        folder.mkdir(exist_ok=True)
+        for package, fields in shown.items():
+            version = fields["Version"].replace(":", "%3a")
+            archive = kept / f"{package}_{version}_{fields['Architecture']}.deb"
+            process.run(["dpkg-deb", "--extract", archive, folder / package if apart else folder])
+        return tuple(Package(name=name, version=fields["Version"]) for name, fields in sorted(shown.items()))
+
+    def _show(self, package: str) -> dict[str, str]:
+        """What the mirror says of the newest version of a package."""
         shown = self._run(["apt-cache", "show", "--no-all-versions", package], check=False).stdout
         fields = parse_control(shown.decode("utf-8", "replace"))
         if not fields:
             raise HostError(f"Debian {self._suite} has no package {package}", "guestbench systems list")
-        wanted = fields[0].get("Depends", "")
-        return tuple(name for name in re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9.+-]+)", wanted))
-
-    def download(self, packages: Sequence[str]) -> dict[str, Path]:
-        """Download packages into the cache and return their files; those there already are only verified."""
-        folder = package_folder(self._suite)
-        self._run(["apt-get", "--quiet", "download", *packages], cwd=folder)
-        found = {}
-        for package in packages:
-            shown = self._run(["apt-cache", "show", "--no-all-versions", package]).stdout
-            fields = parse_control(shown.decode("utf-8", "replace"))[0]
-            version = fields["Version"].replace(":", "%3a")
-            found[package] = folder / f"{package}_{version}_{fields['Architecture']}.deb"
-        return found
+        return fields[0]
 
     def download_source(self, package: str, folder: Path) -> Path:
         """Download the newest version of a source package into `folder`; returns its control file (.dsc).
@@ -159,19 +169,11 @@ class PrivateApt:
         try:
             return process.run(argv, env=env, cwd=cwd, check=check)
         except ToolFailed as failed:
-            raise network_hint(failed) from failed
-
-
-def network_hint(failed: ToolFailed) -> ToolFailed:
-    """The same failure with the hint that fits trouble with the mirror, naming apt's own first complaint."""
-    complaints = [line for line in failed.stderr.splitlines() if re.match(r"(E|W|Err|error):? ?", line)]
-    detail = f": {complaints[0]}" if complaints else ""
-    return ToolFailed(
-        f"{failed.message.split(':', 1)[0]}{detail}",
-        "apt-get update",
-        status=failed.status,
-        stderr=failed.stderr,
-    )
+            # Trouble with the mirror, mostly: apt's own first complaint says more than its last.
+            complaints = re.findall(r"^(?:E|W|Err|error):? ?.*$", failed.stderr, re.MULTILINE)
+            words = ": ".join([failed.message.split(":", 1)[0], *complaints[:1]])
+            status, stderr = failed.status, failed.stderr
+            raise ToolFailed(words, "apt-get update", status=status, stderr=stderr) from failed
 
 
 def parse_control(text: str) -> list[dict[str, str]]:
@@ -184,7 +186,8 @@ def parse_control(text: str) -> list[dict[str, str]]:
     return paragraphs
 
 
-def installed_packages(status: str) -> tuple[tuple[str, str], ...]:
-    """Name and version of every installed package in the text of a dpkg status file, sorted by name."""
+def installed_packages(status: str) -> tuple[Package, ...]:
+    """Every installed package in the text of a dpkg status file, sorted by name."""
     installed = [each for each in parse_control(status) if each.get("Status", "").endswith(" installed")]
-    return tuple(sorted((each["Package"], each["Version"]) for each in installed))
+    pairs = sorted((each["Package"], each["Version"]) for each in installed)
+    return tuple(Package(name=name, version=version) for name, version in pairs)

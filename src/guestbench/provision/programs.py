@@ -1,24 +1,25 @@
 """Compiles the workload programs, static and once for all guests; it runs none of them.
 
-The sources lie in `workloads/programs`, a folder for each program; the benchmark that the OCaml programs
-share with the MirageOS guest lies with that guest. SQLite itself is a library of Debian's.
+The sources lie in `workloads/programs`, a folder for each program. A program without a folder is left by the
+recipe of a system, beside that system's image. SQLite itself is a library of Debian's.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
-
-from guestbench.definition.load import SYSTEMS, WORKLOADS
+from guestbench.definition.load import SYSTEMS, WORKLOADS, load_catalogue
 from guestbench.errors import HostError
 from guestbench.host import process
-from guestbench.model import SERVER, Frozen, Image, Say
+from guestbench.model import SERVER, Image, Say
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.libraries import SUITE, fetch_library
+from guestbench.provision.versions import find_versions
 
 PROGRAMS = WORKLOADS / "programs"
 C_FLAGS = (
@@ -29,33 +30,34 @@ C_FLAGS = (
 OCAML_FLAGS = ("-ccopt", "-static")
 OCAML_PARTS = ("bench.ml", "merkle_store.ml", "linux.ml", "main.ml")
 """The parts of the OCaml program in the order in which they depend on one another."""
-SQLITE_FLAGS = ("-std=c11", "-O2", "-static", "-fno-pie", "-no-pie", "-march=x86-64")
+SQLITE_PACKAGE = "libsqlite3-dev"
+SQLITE_FLAGS = ("-std=c11", "-O2", "-static", "-fno-pie", "-no-pie", "-march=x86-64", "-Wl,--build-id=none")
 SQLITE_SHARED = ("guestwork.h", "sha256.c", "syscalls.h", "text.c", "work.c")
 """What the SQLite program has of guestwork's sources; one of them it includes rather than links."""
 SQLITE_UNITS = ("main.c", "lines.c", "work.c", "sha256.c")
+SQLITE_LINKED = ("-lm", "-lpthread", "-ldl")
 
 _TOLD_FLAGS = ("-O", "-march", "-static", "sqlite-")
 """The flags that matter to how fast a program is, and the version of a library."""
-
-
-class _Program(Frozen):
-    """What a compiled program depends on besides its sources."""
-
-    name: str
-    compiler: str
-    flags: tuple[str, ...]
+_KINDS = (".c", ".h", ".S", ".ml")
 
 
 def program_sources(name: str) -> dict[str, Path]:
     """The source files of a program by their names; none for one that is built elsewhere."""
-    folder = PROGRAMS / name
-    kinds = (".c", ".h", ".S", ".ml")
-    sources = {path.name: path for path in sorted(folder.glob("*")) if path.suffix in kinds}
-    if name == "merkle":
-        sources["bench.ml"] = SYSTEMS / "mirage-unikraft" / "bench.ml"
+    sources = {path.name: path for path in sorted((PROGRAMS / name).glob("*")) if path.suffix in _KINDS}
     if name == "sqlite":
         sources |= {shared: PROGRAMS / SERVER / shared for shared in SQLITE_SHARED}
     return sources
+
+
+def describe_build(name: str) -> object:
+    """What a program depends on besides its sources, for the key of an image that it is in."""
+    flags, tools = {
+        SERVER: (C_FLAGS, ("gcc", "ld")),
+        "merkle": (OCAML_FLAGS, ("ocamlopt", "gcc", "ld")),
+        "sqlite": ((*SQLITE_FLAGS, *SQLITE_LINKED), ("gcc", "ld")),
+    }.get(name, ((), ()))
+    return [name, flags, find_versions(*tools)]
 
 
 def build_program(name: str, say: Say) -> Image:
@@ -64,41 +66,64 @@ def build_program(name: str, say: Say) -> Image:
     Raises:
         HostError: this host cannot build it: its compiler is missing or fails, or it has to be built first.
     """
-    if name not in _BUILDERS:
-        raise HostError(f"nothing builds a program {name}", "guestbench workloads")
-    return _BUILDERS[name](say)
+    kinds = {SERVER: _plan_server, "merkle": _plan_merkle, "sqlite": _plan_sqlite}
+    if name not in kinds:
+        return _find_left(name)
+    return read_image(cache.make(kinds[name](say), say).folder / name)
 
 
-def _build_c_program(say: Say) -> Image:
+class _Program(NamedTuple):
+    """A program to compile; `compile` leaves it in the folder that it is given."""
+
+    program: str
+    compiler: str
+    sources: Mapping[str, Path]
+    compile: Callable[[Path], object]
+    library: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"program-{self.program}"
+
+    @property
+    def doing(self) -> str:
+        return f"compiling the workload program {self.program} with {self.compiler}"
+
+    def ingredients(self) -> cache.Ingredients:
+        return cache.Ingredients([describe_build(self.program), self.library], self.sources)
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        self.compile(work)
+        return cache.Made(files=(self.program,))
+
+
+def _plan_server(say: Say) -> _Program:
     """The C program, for several workloads and as a TCP server."""
-    sources = program_sources(SERVER)
-    recipe = _Program(name=SERVER, compiler=_find_gcc(), flags=C_FLAGS)
-
-    def compile_into(work: Path) -> None:
-        files = [path for path in sources.values() if path.suffix != ".h"]
-        process.run(["gcc", *C_FLAGS, *_defines(recipe, sources), "-s", "-o", work / SERVER, *files])
-
-    return _build_program(recipe, sources, compile_into, say)
+    del say
+    compiler, sources = _find_gcc(), program_sources(SERVER)
+    argv = ["gcc", *C_FLAGS, *_defines(compiler, C_FLAGS, sources), "-s", "-o", SERVER]
+    files = [path for path in sources.values() if path.suffix != ".h"]
+    return _Program(SERVER, compiler, sources, lambda work: process.run([*argv, *files], cwd=work))
 
 
 def _find_gcc() -> str:
-    """The C compiler with its version."""
+    """The C compiler with its version, as programs tell it."""
     return f"gcc-{process.run(['gcc', '-dumpfullversion']).stdout.decode().strip()}"
 
 
-def _defines(recipe: _Program, sources: dict[str, Path]) -> list[str]:
+def _defines(compiler: str, flags: Iterable[str], sources: Mapping[str, Path]) -> list[str]:
     """What a program in C says of itself, as options of the compiler."""
     told = {
         "SOURCE": source_digest(sources.values()),
-        "COMPILER": recipe.compiler,
-        "FLAGS": ",".join(flag for flag in recipe.flags if flag.startswith(_TOLD_FLAGS)),
+        "COMPILER": compiler,
+        "FLAGS": ",".join(flag for flag in flags if flag.startswith(_TOLD_FLAGS)),
     }
     return [f'-D{name}="{value}"' for name, value in told.items()]
 
 
-def _build_sqlite(say: Say) -> Image:
+def _plan_sqlite(say: Say) -> _Program:
     """The program that has SQLite work, linked with Debian's library."""
-    library = fetch_library("libsqlite3-dev", SUITE, say)
+    library = fetch_library(SQLITE_PACKAGE, SUITE, say)
     folder = library.folder / "usr"
     archive, header = folder / "lib/x86_64-linux-gnu/libsqlite3.a", folder / "include/sqlite3.h"
     if not (archive.is_file() and header.is_file()):
@@ -106,71 +131,53 @@ def _build_sqlite(say: Say) -> Image:
             f"package {library.package} {library.version} has no {archive.name} or no {header.name}",
             f"rm -r {library.folder}",
         )
-    sources = program_sources("sqlite")
-    recipe = _Program(
-        name="sqlite", compiler=_find_gcc(), flags=(*SQLITE_FLAGS, f"sqlite-{library.upstream}")
-    )
-
-    def compile_into(work: Path) -> None:
-        # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
-        process.run(
-            [
-                *("gcc", *SQLITE_FLAGS, *_defines(recipe, sources), "-s", "-Wl,--build-id=none"),
-                *("-I", PROGRAMS / SERVER, "-isystem", header.parent, "-o", work / "sqlite"),
-                *(sources[name] for name in SQLITE_UNITS),
-                *(archive, "-lm", "-lpthread", "-ldl"),
-            ]
-        )
-
-    return _build_program(recipe, {**sources, archive.name: archive, header.name: header}, compile_into, say)
+    compiler, sources = _find_gcc(), program_sources("sqlite")
+    told = _defines(compiler, (*SQLITE_FLAGS, f"sqlite-{library.upstream}"), sources)
+    argv: list[str | Path] = [
+        *("gcc", *SQLITE_FLAGS, *told, "-s", "-o", "sqlite"),
+        *("-I", PROGRAMS / SERVER, "-isystem", header.parent),
+        *(sources[name] for name in SQLITE_UNITS),
+        *(archive, *SQLITE_LINKED),
+    ]
+    # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
+    return _Program("sqlite", compiler, sources, lambda work: process.run(argv, cwd=work), library.version)
 
 
-def _build_merkle(say: Say) -> Image:
+def _plan_merkle(say: Say) -> _Program:
     """The OCaml program over the Merkle tree of ours."""
-    sources = program_sources("merkle")
+    del say
     version = process.run(["ocamlopt", "-version"]).stdout.decode().strip()
-    recipe = _Program(name="merkle", compiler=f"ocaml-{version}", flags=OCAML_FLAGS)
+    compiler, sources = f"ocaml-{version}", program_sources("merkle")
 
     def compile_into(work: Path) -> None:
         for name, path in sources.items():
-            (work / name).write_bytes(path.read_bytes())
-        told = {
-            "source": source_digest([sources["bench.ml"], sources["merkle_store.ml"]]),
-            "compiler": recipe.compiler,
-            "flags": "-static",
-        }
-        lines = [f'let {name} = "{value}"\n' for name, value in told.items()]
-        (work / "build_info.ml").write_text("".join(lines))
-        process.run(
-            ["ocamlopt", *OCAML_FLAGS, "-o", "merkle", "build_info.ml", *OCAML_PARTS, "stubs.c"], cwd=work
-        )
+            shutil.copyfile(path, work / name)
+        digest = source_digest([sources["bench.ml"], sources["merkle_store.ml"]])
+        write_build_info(work, source=digest, compiler=compiler, flags="-static")
+        parts = ["build_info.ml", *OCAML_PARTS, "stubs.c"]
+        process.run(["ocamlopt", *OCAML_FLAGS, "-o", "merkle", *parts], cwd=work)
         process.run(["strip", "merkle"], cwd=work)
 
-    return _build_program(recipe, sources, compile_into, say)
+    return _Program("merkle", compiler, sources, compile_into)
 
 
-def _find_irmin(say: Say) -> Image:
-    """The Irmin program for Linux, which is built together with the MirageOS guest.
-
-    Raises:
-        HostError: it has not been built.
-    """
-    del say
-    found = sorted(
-        cache.cache_folder().glob("images/mirage-unikraft-*/irmin"), key=lambda p: p.stat().st_mtime
-    )
-    if not found:
-        raise HostError("irmin for Linux has not been built", "guestbench systems build mirage-unikraft")
-    found[-1].chmod(0o755)  # files of the cache are not executable
-    return read_image(found[-1])
+def write_build_info(work: Path, **told: str) -> None:
+    """Write the module in which a program in OCaml finds what it says of itself."""
+    (work / "build_info.ml").write_text("".join(f'let {name} = "{value}"\n' for name, value in told.items()))
 
 
-_BUILDERS: dict[str, Callable[[Say], Image]] = {
-    SERVER: _build_c_program,
-    "merkle": _build_merkle,
-    "sqlite": _build_sqlite,
-    "irmin": _find_irmin,
-}
+def _find_left(name: str) -> Image:
+    """A program that the recipe of a system of the catalogue has left beside that system's image."""
+    from guestbench.provision import system_images  # whose recipes build with what is in this module
+
+    for system in load_catalogue().values():
+        planned = system_images.plan_build(system, SYSTEMS / system.name)
+        if planned is not None and name in planned.recipe.leaves:
+            kept = cache.find(planned)
+            if kept is None:
+                raise HostError(f"{name} has not been built", f"guestbench systems build {system.name}")
+            return read_image(kept.folder / name)
+    raise HostError(f"nothing builds a program {name}", "guestbench workloads")
 
 
 def source_digest(files: Iterable[Path]) -> str:
@@ -179,33 +186,3 @@ def source_digest(files: Iterable[Path]) -> str:
     for path in sorted(files, key=lambda path: path.name):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _build_program(
-    recipe: _Program, sources: dict[str, Path], compile_into: Callable[[Path], None], say: Say
-) -> Image:
-    name = f"program-{recipe.name}"
-    key = cache.recipe_key(recipe, sources)
-    folder = cache.image_folder(name, key)
-    with cache.locked(f"{name}-{key}"):
-        if cache.load_manifest(folder) is None:
-            say(f"compiling the workload program {recipe.name} with {recipe.compiler}")
-            with cache.workspace(name) as work:
-                compile_into(work)
-                publish_file(name, key, recipe, work, recipe.name)
-        (folder / recipe.name).chmod(0o755)
-    return read_image(folder / recipe.name)
-
-
-def publish_file(name: str, key: str, recipe: Frozen, work: Path, file: str) -> None:
-    """Move one file of a workspace into the cache; the caller holds the lock of the key."""
-    manifest = cache.Manifest(
-        system=name,
-        kind="built",
-        key=key,
-        builder_version=cache.BUILDER_VERSION,
-        created=cache.utc_now(),
-        recipe=msgspec.Raw(msgspec.json.encode(recipe)),
-        files=(cache.describe_file(work / file),),
-    )
-    cache.publish(work, manifest, (file,))

@@ -6,61 +6,41 @@ The disk is only read. What is taken out is kept in the cache under the disk's d
 from __future__ import annotations
 
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 from guestbench.errors import ImageError
 from guestbench.images.formats import disk
 from guestbench.images.formats.kernel import find_newest
 from guestbench.images.formats.partitions import find_root, open_partition
-from guestbench.model import Frozen, Image, Role, Say
+from guestbench.model import Image, Role, Say
 from guestbench.provision import cache
 
 FILES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd"}
 
 
-class Extraction(Frozen):
-    """What is taken out of which disk: the recipe of the extracted files."""
+class Extraction(NamedTuple):
+    """The newest kernel of a disk, and its initial ramdisk, for the system of this name."""
 
-    disk_sha256: str
+    name: str
+    disk: Image
 
+    @property
+    def doing(self) -> str:
+        """What is told."""
+        return f"taking kernel and initial ramdisk out of {Path(self.disk.path).name}"
 
-def find_extracted(system: str, source: Image) -> dict[Role, Path] | None:
-    """The files taken out of this disk before; None if that has not been done."""
-    folder = cache.image_folder(system, cache.recipe_key(Extraction(disk_sha256=source.sha256)))
-    if cache.load_manifest(folder) is None:
-        return None
-    return {role: folder / name for role, name in FILES.items()}
+    def ingredients(self) -> cache.Ingredients:
+        """The disk's digest."""
+        return cache.Ingredients(self.disk.sha256)
 
+    def build(self, work: Path, say: Say) -> cache.Made:
+        """Take them out.
 
-def extract(system: str, source: Image, say: Say) -> dict[Role, Path]:
-    """Take the newest kernel and its initial ramdisk out of a disk into the cache.
-
-    Raises:
-        ImageError: the disk has no kernel, or none with an initial ramdisk.
-        HostError: the cache cannot be written.
-    """
-    recipe = Extraction(disk_sha256=source.sha256)
-    key = cache.recipe_key(recipe)
-    with cache.locked(f"{system}-{key}"):
-        found = find_extracted(system, source)
-        if found is not None:
-            return found
-        with cache.workspace(system) as work:
-            say(f"taking kernel and initial ramdisk out of {Path(source.path).name}")
-            kernel = _extract_newest(Path(source.path), work)
-            manifest = cache.Manifest(
-                system=system,
-                kind="shared",
-                key=key,
-                builder_version=cache.BUILDER_VERSION,
-                created=cache.utc_now(),
-                recipe=msgspec.Raw(msgspec.json.encode(recipe)),
-                files=tuple(cache.describe_file(work / name) for name in FILES.values()),
-                source=f"{kernel} of disk {source.sha256}",
-            )
-            folder = cache.publish(work, manifest, tuple(FILES.values()))
-    return {role: folder / name for role, name in FILES.items()}
+        Raises:
+            ImageError: the disk has no kernel, or none with an initial ramdisk.
+        """
+        kernel = _extract_newest(Path(self.disk.path), work)
+        return cache.Made(files=tuple(FILES.values()), source=f"{kernel} of disk {self.disk.sha256}")
 
 
 def _extract_newest(image: Path, work: Path) -> str:

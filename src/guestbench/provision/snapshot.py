@@ -10,8 +10,8 @@ guest's memory.
 from __future__ import annotations
 
 import shlex
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -57,15 +57,6 @@ class Snapshot(Frozen):
         )
 
 
-class _Recipe(Frozen):
-    """What a state depends on: a state of another machine, or of another QEMU, cannot be resumed."""
-
-    images: dict[Role, str]
-    argv: tuple[str, ...]
-    qemu_version: str
-    settle_s: float
-
-
 def take_snapshot(
     guest: Guest,
     platform: Platform,
@@ -83,73 +74,62 @@ def take_snapshot(
         TrialError: the guest did not get ready.
         HostError: this host cannot run it, or the cache cannot be written.
     """
-    spec = LaunchSpec(
-        boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(), tools=tools
-    )
-    recipe = _Recipe(
-        images={role: image.sha256 for role, image in guest.images.items()},
-        argv=build_argv(spec),
-        qemu_version=qemu_version,
-        settle_s=settle_s,
-    )
-    key = cache.recipe_key(recipe)
-    folder = cache.image_folder("snapshot", key)
-    with cache.locked(f"snapshot-{key}"):
-        if cache.load_manifest(folder) is None:
-            _make(guest, platform, recipe, key, say, tools)
+    plan = _Plan(guest, platform, qemu_version, settle_s, tools)
+    folder = cache.make(plan, say).folder
     images = dict(guest.images)
     if Role.DISK in images:
-        images[Role.DISK] = read_image(folder / _layer_name(guest))
+        images[Role.DISK] = read_image(folder / plan.layer)
     return Snapshot(
         guest=msgspec.structs.replace(guest, images=images), platform=platform, state=folder / STATE_NAME
     )
 
 
-def _layer_name(guest: Guest) -> str:
-    return f"disk.{disk_format(guest).value}"
+class _Plan(NamedTuple):
+    """A snapshot to be taken: a state of another machine, or of another QEMU, cannot be resumed."""
 
+    guest: Guest
+    platform: Platform
+    qemu_version: str
+    settle_s: float
+    tools: Path | None
+    name: str = "snapshot"
 
-def _make(guest: Guest, platform: Platform, recipe: _Recipe, key: str, say: Say, tools: Path | None) -> None:
-    name, began = guest.system.name, time.monotonic()
-    say(f"booting {name} for a snapshot")
-    with cache.workspace("snapshot") as work:
-        images, files = dict(guest.images), [STATE_NAME]
+    @property
+    def doing(self) -> str:
+        return f"booting {self.guest.system.name} for a snapshot"
+
+    @property
+    def layer(self) -> str:
+        return f"disk.{disk_format(self.guest).value}"
+
+    def ingredients(self) -> cache.Ingredients:
+        images = {role: image.sha256 for role, image in self.guest.images.items()}
+        argv = build_argv(self._spec(Path(), self.guest.images))
+        return cache.Ingredients([images, argv, self.qemu_version, self.settle_s])
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        system = self.guest.system
+        say("waiting until it is ready")
+        images, files = dict(self.guest.images), [STATE_NAME]
         if Role.DISK in images:
-            layer = work / _layer_name(guest)
-            create_layer(Path(images[Role.DISK].path), layer, disk_format(guest))
-            images[Role.DISK] = Image(path=str(layer), size_bytes=0, mtime_ns=0, sha256="")
-            files.append(layer.name)
-        spec = LaunchSpec(
-            boot=guest.system.boot,
-            images=images,
-            platform=platform,
-            folder=work,
-            writable=True,
-            qmp=True,
-            tools=tools,
-        )
-        with vmm.find_vmm(platform.vmm)(spec) as machine:
+            create_layer(Path(images[Role.DISK].path), work / self.layer, disk_format(self.guest))
+            images[Role.DISK] = Image(path=str(work / self.layer), size_bytes=0, mtime_ns=0, sha256="")
+            files.append(self.layer)
+        spec = msgspec.structs.replace(self._spec(work, images), writable=True, qmp=True)
+        with vmm.find_vmm(self.platform.vmm)(spec) as machine:
             log = SerialLog()
-            outcome = watch_boot(machine, guest.system, log).outcome
+            outcome = watch_boot(machine, system, log).outcome
             if not isinstance(outcome, Ok):
                 raise TrialError(
-                    f"{name} did not get ready for a snapshot: {outcome.reason}",
-                    f"guestbench systems boot {shlex.quote(name)}",
+                    f"{system.name} did not get ready for a snapshot: {outcome.reason}",
+                    f"guestbench systems boot {shlex.quote(system.name)}",
                 )
-            if recipe.settle_s:
-                deadline_ns = machine.now_ns() + round(recipe.settle_s * 1e9)
+            if self.settle_s:
+                deadline_ns = machine.now_ns() + round(self.settle_s * 1e9)
                 watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
             machine.save_state(work / STATE_NAME)
-        manifest = cache.Manifest(
-            system="snapshot",
-            kind="snapshot",
-            key=key,
-            builder_version=cache.BUILDER_VERSION,
-            created=cache.utc_now(),
-            recipe=msgspec.Raw(msgspec.json.encode(recipe)),
-            files=tuple(cache.describe_file(work / file) for file in files),
-            elapsed_s=round(time.monotonic() - began, 1),
-            source=f"{name} when it was ready",
-        )
-        cache.publish(work, manifest, files)
-    say(f"booting {name} for a snapshot: done in {time.monotonic() - began:.0f} s")
+        return cache.Made(files=tuple(files), source=f"{system.name} when it was ready")
+
+    def _spec(self, folder: Path, images: dict[Role, Image]) -> LaunchSpec:
+        boot = self.guest.system.boot
+        return LaunchSpec(boot=boot, images=images, platform=self.platform, folder=folder, tools=self.tools)

@@ -8,22 +8,16 @@ No root is needed. The image is the same, byte for byte, for the same packages.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-import msgspec
-
-from guestbench.errors import HostError, ToolFailed
-from guestbench.host import process
+from guestbench.errors import HostError
 from guestbench.images.formats.elf import read_needed
 from guestbench.model import Frozen, Say
-from guestbench.provision import cache, layout
-from guestbench.provision.packages import PrivateApt, parse_control
+from guestbench.provision import cache, ext4
+from guestbench.provision.packages import PrivateApt
 
-NAME = "tools"
-LABEL = "guestbench"
 IMAGE_NAME = "tools.ext4"
 TREE_NAME = "tree"
 LOADER = Path("lib64/ld-linux-x86-64.so.2")
@@ -32,18 +26,12 @@ PROGRAMS = Path("usr/bin")
 LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64")
 """Where Debian's packages have shared libraries, and where the loader looks for them."""
 
-BLOCK_BYTES = 4096
-INODE_BYTES = 256
-SPARE_BLOCKS = 64
-"""Room for what the file system keeps besides files, folders and inodes: bitmaps, descriptors, extents."""
-FEATURES = "none,ext_attr,dir_index,filetype,extent,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
-"""All of them named, so that they do not depend on the host's mke2fs.conf."""
-TIME_S = 1
-"""The time of every file. Zero would mean to the ext tools that no time was given."""
-
 
 class ToolsRecipe(Frozen):
-    """What the tools image depends on: the programs, each with the package that has it, and other files."""
+    """The programs, each with the package that has it, and the other files and folders of the tree."""
+
+    name: ClassVar[str] = "tools"
+    doing: ClassVar[str] = "building tools for cross-checks"
 
     suite: str = "bookworm"
     programs: tuple[tuple[str, str], ...] = (
@@ -59,8 +47,20 @@ class ToolsRecipe(Frozen):
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
         ("etc/passwd", "root:x:0:0:root:/root:/usr/sbin/nologin\n"),
     )
-    label: str = LABEL
-    features: str = FEATURES
+
+    def ingredients(self) -> cache.Ingredients:
+        """The lists above, and the writer of the image."""
+        return cache.Ingredients([self, ext4.describe_writer()])
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        """Fetch the packages and write tree and image."""
+        say("fetching package lists")
+        collection = _Collection(PrivateApt(work / "apt", self.suite), work / "unpacked", say)
+        collection.add_all(self.programs)
+        say("writing the image")
+        _write_tree(work / TREE_NAME, self, collection)
+        ext4.write_image(work / IMAGE_NAME, work / TREE_NAME, self.ingredients().key)
+        return cache.Made(files=(IMAGE_NAME, TREE_NAME), packages=collection.used_packages())
 
 
 class Tools(Frozen):
@@ -71,9 +71,17 @@ class Tools(Frozen):
     """
 
     folder: Path
-    image: Path
-    tree: Path
     packages: tuple[cache.Package, ...]
+
+    @property
+    def image(self) -> Path:
+        """The file to attach to a guest."""
+        return self.folder / IMAGE_NAME
+
+    @property
+    def tree(self) -> Path:
+        """The same files for the host."""
+        return self.folder / TREE_NAME
 
     def host_argv(self, program: str) -> tuple[str, ...]:
         """The beginning of a command line that runs a program of the tree on this host."""
@@ -82,73 +90,18 @@ class Tools(Frozen):
         return (loader, "--library-path", libraries, str(self.tree / PROGRAMS / program))
 
 
-def prepare_tools(say: Say, recipe: ToolsRecipe | None = None) -> Tools:
+def prepare_tools(say: Say) -> Tools:
     """The tools, built into the cache unless they are there.
 
     Raises:
         HostError: no Debian mirror is known, a package has changed beyond use, or the disk is full.
         ToolMissing, ToolFailed: apt, dpkg-deb or an ext tool is not installed, or failed.
     """
-    recipe = recipe or ToolsRecipe()
-    key = cache.recipe_key(recipe)
-    folder = cache.image_folder(NAME, key)
-    with cache.locked(f"{NAME}-{key}"):
-        manifest = cache.load_manifest(folder)
-        # The tree is the last to get its name.
-        if manifest is None or not (folder / TREE_NAME).is_dir():
-            manifest = _make(recipe, key, say)
-    return Tools(
-        folder=folder, image=folder / IMAGE_NAME, tree=folder / TREE_NAME, packages=manifest.packages
-    )
-
-
-def _make(recipe: ToolsRecipe, key: str, say: Say) -> cache.Manifest:
-    began = time.monotonic()
-
-    def tell(stage: str) -> None:
-        say(f"building {NAME}: {stage} ({time.monotonic() - began:.0f} s)")
-
-    with cache.workspace(NAME) as work:
-        tell("fetching package lists")
-        collection = _Collection(_LibraryApt(work / "apt", recipe.suite), work / "unpacked", tell)
-        collection.add_all(recipe.programs)
-        tell("writing the image")
-        tree = work / TREE_NAME
-        _write_tree(tree, recipe, collection)
-        write_image(work / IMAGE_NAME, tree, key, label=recipe.label, features=recipe.features)
-        manifest = cache.Manifest(
-            system=NAME,
-            kind="built",
-            key=key,
-            builder_version=cache.BUILDER_VERSION,
-            created=cache.utc_now(),
-            recipe=msgspec.Raw(msgspec.json.encode(recipe)),
-            files=(cache.describe_file(work / IMAGE_NAME),),
-            packages=collection.used_packages(),
-            elapsed_s=round(time.monotonic() - began, 1),
-        )
-        folder = cache.publish(work, manifest, (IMAGE_NAME,))
-        for path in tree.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        tree.rename(folder / TREE_NAME)
-    tell("done")
-    return manifest
+    kept = cache.make(ToolsRecipe(), say)
+    return Tools(folder=kept.folder, packages=kept.made.packages)
 
 
 # --- packages -----------------------------------------------------------------------------------------
-
-
-class _LibraryApt(PrivateApt):
-    """Private apt that knows which packages have a package's libraries."""
-
-    def libraries_of(self, package: str) -> tuple[str, ...]:
-        """Packages that `package` depends on directly, the first of alternatives, and only real ones."""
-        shown = self._run(["apt-cache", "show", "--no-all-versions", package]).stdout
-        wanted = parse_control(shown.decode("utf-8", "replace"))[0].get("Depends", "")
-        groups = [group.split("|")[0].strip() for group in wanted.split(",")]
-        return tuple(sorted({group.split(" ")[0].split(":")[0] for group in groups if group}))
 
 
 class _Collection:
@@ -159,11 +112,11 @@ class _Collection:
     programs depends on a graphics stack of a hundred megabytes, of which it uses four small libraries.
     """
 
-    def __init__(self, apt: _LibraryApt, unpacked: Path, say: Say) -> None:
+    def __init__(self, apt: PrivateApt, unpacked: Path, say: Say) -> None:
         self._apt = apt
         self._unpacked = unpacked
         self._say = say
-        self._archives: dict[str, Path] = {}
+        self._packages: dict[str, cache.Package] = {}
         self._used: set[str] = set()
         self.files: dict[Path, Path] = {}
         """Where each file that is kept goes in the tree, and where it is now."""
@@ -190,11 +143,7 @@ class _Collection:
 
     def used_packages(self) -> tuple[cache.Package, ...]:
         """The packages that something was kept of, with their versions."""
-        names = sorted((name, self._archives[name]) for name in self._used)
-        return tuple(
-            cache.Package(name=name, version=archive.stem.split("_")[1].replace("%3a", ":"))
-            for name, archive in names
-        )
+        return tuple(self._packages[name] for name in sorted(self._used))
 
     def _place(self, name: str) -> Path:
         return LOADER if name == LOADER.name else LIBRARIES / name
@@ -207,7 +156,7 @@ class _Collection:
     def _add_library(self, name: str, wanted_by: str) -> tuple[Path, str]:
         if "/" in name:
             raise HostError(f"package {wanted_by} wants a library by its path: {name}", "apt-get update")
-        sources = (wanted_by, *self._apt.libraries_of(wanted_by))
+        sources = (wanted_by, *self._apt.depends(wanted_by))
         self._unpack([each for each in sources if each.startswith("lib") or each == "zlib1g"])
         for package in sources:
             for folder in LIBRARY_FOLDERS:
@@ -218,14 +167,12 @@ class _Collection:
 
     def _unpack(self, packages: Sequence[str]) -> None:
         """Download and unpack those packages that are not yet unpacked, each into a folder of its own."""
-        fresh = [each for each in packages if each not in self._archives]
+        fresh = [each for each in packages if each not in self._packages]
         if not fresh:
             return
         self._say(f"downloading {', '.join(fresh)}")
-        self._unpacked.mkdir(exist_ok=True)
-        for package, archive in self._apt.download(fresh).items():
-            process.run(["dpkg-deb", "--extract", archive, self._unpacked / package])
-            self._archives[package] = archive
+        unpacked = self._apt.unpack(fresh, self._unpacked, apart=True)
+        self._packages |= {package.name: package for package in unpacked}
 
 
 # --- tree and image -----------------------------------------------------------------------------------
@@ -242,54 +189,3 @@ def _write_tree(tree: Path, recipe: ToolsRecipe, collection: _Collection) -> Non
     for name, text in recipe.files:
         (tree / name).write_text(text)
         (tree / name).chmod(0o644)
-
-
-def write_image(image: Path, tree: Path, key: str, *, label: str, features: str = FEATURES) -> None:
-    """Write the plain files and folders of `tree`, owned by root, into an ext4 image just large enough.
-
-    Files are added one by one in the order of their names. `mke2fs -d` would take them in the order of the
-    host's file system, with the host's owners and times of change, and no two images would be the same.
-
-    Raises:
-        ToolMissing, ToolFailed: mke2fs, debugfs or e2fsck is not installed, or failed.
-    """
-    entries = sorted(path.relative_to(tree) for path in tree.rglob("*"))
-    sizes = [(tree / each).stat().st_size if (tree / each).is_file() else BLOCK_BYTES for each in entries]
-    inodes = len(entries) + 16
-    blocks = sum(-(-size // BLOCK_BYTES) for size in sizes) + inodes * INODE_BYTES // BLOCK_BYTES
-    uuid, seed = layout.derive_uuid(key, "tools"), layout.derive_uuid(key, "tools hash seed")
-    # The older variable; the newer SOURCE_DATE_EPOCH is known to mke2fs from 1.47.1 on only.
-    env = {"E2FSPROGS_FAKE_TIME": str(TIME_S), "SOURCE_DATE_EPOCH": str(TIME_S), "LC_ALL": "C.UTF-8"}
-    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), "-I", str(INODE_BYTES)]
-    argv += ["-N", str(inodes), "-m", "0", "-L", label, "-U", str(uuid), "-O", features]
-    argv += ["-E", f"hash_seed={seed},lazy_itable_init=0,root_owner=0:0"]
-    folder, room = image.parent, blocks + blocks // 100 + SPARE_BLOCKS
-    # Relative paths: the ext tools take what follows a `?` in a path as options.
-    process.run([*argv, image.name, str(room)], cwd=folder, env=env)
-    from_tree = os.path.relpath(image, tree)
-    commands = "".join(f"{line}\n" for line in _debugfs_commands(tree, entries)).encode()
-    done = process.run(["debugfs", "-w", "-f", "-", from_tree], input=commands, cwd=tree, env=env)
-    complaints = [line for line in done.stderr.decode("utf-8", "replace").splitlines()[1:] if line.strip()]
-    if complaints:
-        raise ToolFailed(
-            f"debugfs could not write {image.name}: {complaints[0]}",
-            f"df -h {image.parent}",
-            status=done.status,
-            stderr=process.tail(done.stderr),
-        )
-    process.run(["e2fsck", "-f", "-n", image.name], cwd=folder, env=env)
-
-
-def _debugfs_commands(tree: Path, entries: Sequence[Path]) -> Iterator[str]:
-    times = ("atime", "ctime", "mtime", "crtime")
-    # mke2fs makes this one; a file system that is only read has nothing to lose and find.
-    yield "rmdir lost+found"
-    for entry in entries:
-        is_folder = (tree / entry).is_dir()
-        mode = 0o41777 if entry.name == "tmp" else 0o40755 if is_folder else 0
-        yield f"mkdir {entry}" if is_folder else f"write {entry} {entry}"
-        mode = mode or 0o100000 | (tree / entry).stat().st_mode & 0o777
-        yield f"set_inode_field {entry} mode 0{mode:o}"
-        yield from (f"set_inode_field {entry} {field} 0" for field in ("uid", "gid"))
-    for entry in (Path("/"), *entries):
-        yield from (f"set_inode_field {entry} {field} @{TIME_S}" for field in times)

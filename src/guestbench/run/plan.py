@@ -153,7 +153,7 @@ def plan_sizes(
 def define(guest: Guest, platform: Platform) -> str:
     """A digest of everything that defines what is booted and how: system, platform, image contents."""
     digests = {role.value: image.sha256 for role, image in sorted(guest.images.items())}
-    content = msgspec.json.encode([guest.system, platform, digests], order="deterministic")
+    content = msgspec.json.encode([guest.system, platform, digests])
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -32,8 +32,8 @@ from guestbench.model import (
     Workload,
     Wrong,
 )
-from guestbench.provision import cpio
-from guestbench.provision.kit import run_on_host, write_disk
+from guestbench.provision import cpio, ext4
+from guestbench.provision.kit import run_on_host
 from guestbench.report import write_reports
 from guestbench.run.plan import plan_trials
 from guestbench.run.prepare import Request, find_work_metrics, prepare
@@ -85,7 +85,7 @@ def make_kit(folder: Path) -> Kit:
     tree.mkdir()
     program = tree / "misworks"
     process.run([*GCC, "-o", program, SOURCE])
-    write_disk(tree, folder / "kit.ext4")
+    ext4.write_image(folder / "kit.ext4", tree, "misworks")
     workloads = [
         Workload(
             name=mode,

@@ -24,8 +24,8 @@ from guestbench.model import (
     Platform,
 )
 from guestbench.provision import cache
-from guestbench.provision.initramfs import BUSYBOX_PACKAGE
 from guestbench.provision.packages import PrivateApt
+from guestbench.provision.recipes.debian_initramfs import BUSYBOX_PACKAGE
 from guestbench.vmm import LaunchSpec, find_vmm
 from guestbench.vmm.serial import SerialLog
 
@@ -39,8 +39,7 @@ def publish(site: Site, folder: Path) -> None:
     apt = PrivateApt(folder / "apt", "bookworm")
     kernel = next(each for each in apt.depends("linux-image-cloud-amd64") if each.startswith("linux-image-"))
     unpacked = folder / "unpacked"
-    for archive in apt.download([kernel, BUSYBOX_PACKAGE]).values():
-        process.run(["dpkg-deb", "--extract", archive, unpacked])
+    apt.unpack([kernel, BUSYBOX_PACKAGE], unpacked)
     (vmlinuz,) = unpacked.glob("boot/vmlinuz-*")
     modules = {
         path.stem: path.read_bytes() for path in unpacked.glob("lib/modules/*/kernel/drivers/**/*virtio*.ko")
@@ -107,6 +106,6 @@ def test_alpine_has_a_login_a_shell_and_a_network(tmp_path: Path, monkeypatch: p
     provision.check(guest)
     (folder,) = (cache.cache_folder() / "images").glob("alpine-*/")
     manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=cache.Manifest)
-    assert recipe().kernel.url in manifest.source
+    assert recipe().kernel.url in manifest.made.source
     assert gzip.decompress((folder / "initrd.gz").read_bytes()).startswith(b"070701")
     check_that_it_works(guest, tmp_path)

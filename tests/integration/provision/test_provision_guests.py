@@ -22,8 +22,8 @@ from guestbench.model import (
     Role,
 )
 from guestbench.provision import cache
-from guestbench.provision.locate import find_built, system_folder
-from guestbench.provision.make import build_image
+from guestbench.provision.locate import system_folder
+from guestbench.provision.system_images import build_image, plan_build
 from guestbench.vmm import LaunchSpec, Machine, find_vmm
 from guestbench.vmm.serial import SerialLog
 
@@ -115,11 +115,11 @@ def test_debian_disk_is_what_its_recipe_says(tmp_path: Path) -> None:
     """The built image would not stand for the official one."""
     system = load_catalogue()["debian-12-nocloud"]
     build_image(system, system_folder(system), quiet)
-    built = find_built(system, system_folder(system))
+    planned = plan_build(system, system_folder(system))
+    built = cache.find(planned) if planned else None
     assert built is not None
-    folder, manifest = built
-    path = folder / "disk.qcow2"
-    there = {package.name for package in manifest.packages}
+    path = built.folder / "disk.qcow2"
+    there = {package.name for package in built.made.packages}
     assert {"grub-cloud-amd64", "systemd-resolved", "netplan.io", "unattended-upgrades"} <= there
     assert not {"openssh-server", "procps", "cloud-init"} & there
     raw = tmp_path / "disk.raw"

@@ -19,11 +19,11 @@ from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
 from guestbench.images.formats.elf import read_needed
 from guestbench.model import Accel, Platform
+from guestbench.provision import ext4
 from guestbench.provision.tools_tree import (
     Tools,
     ToolsRecipe,
     prepare_tools,
-    write_image,
 )
 from guestbench.vmm import find_vmm
 from guestbench.vmm.serial import SerialLog
@@ -59,7 +59,7 @@ def test_the_image_is_the_tree(tools: Tools, tmp_path: Path) -> None:
     """A guest would run other programs than the host, or users get different images of the same packages."""
     again = tmp_path / "again.ext4"
     key = tools.folder.name.rpartition("-")[2]
-    write_image(again, tools.tree, key, label=ToolsRecipe().label)
+    ext4.write_image(again, tools.tree, key)
     assert again.read_bytes() == tools.image.read_bytes()
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -11,8 +11,8 @@ import reference_guest
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
-from guestbench.provision.library_os import KERNEL_SOURCES, compile_kernel
 from guestbench.provision.programs import build_program
+from guestbench.provision.recipes.library_os import KERNEL_SOURCES, compile_kernel
 
 pytestmark = pytest.mark.qemu
 

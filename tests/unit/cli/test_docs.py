@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import get_args
@@ -17,7 +18,7 @@ from guestbench.definition import load
 from guestbench.families import list_families
 from guestbench.families.work.contract import find_reports
 from guestbench.model import (
-    Build,
+    Frozen,
     ImageWork,
     Kernel,
     Load,
@@ -27,6 +28,7 @@ from guestbench.model import (
     Workload,
     WorkPlan,
 )
+from guestbench.registry import RECIPES
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -174,14 +176,18 @@ def test_documented_provision_keys_exist() -> None:
     assert set(table) == set(Provision.__struct_fields__)
 
 
-@pytest.mark.parametrize("union", [Build, Load, Work], ids=["build", "load", "work"])
-def test_documented_kinds_have_all_their_keys(union: object) -> None:
+@pytest.mark.parametrize(
+    "kinds",
+    [[RECIPES.load(name).RECIPE for name in RECIPES.names()], get_args(Load), get_args(Work)],
+    ids=["build", "load", "work"],
+)
+def test_documented_kinds_have_all_their_keys(kinds: Sequence[type[Frozen]]) -> None:
     """A kind of build, load or work, or one of its keys, would be unknown to the reader or to the tool."""
     rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', EXTENDING.read_text())
     documented = {kind: set(re.findall(r"`(\w+)`", keys)) for kind, keys in rows}
     assert len(documented) == len(rows)
-    for kind in get_args(union):
-        assert documented.get(kind.__struct_config__.tag) == set(kind.__struct_fields__)
+    for kind in kinds:
+        assert documented.get(str(kind.__struct_config__.tag)) == set(kind.__struct_fields__)
 
 
 def test_documented_services_have_their_ports() -> None:

@@ -402,7 +402,7 @@ def test_own_system_cannot_take_the_name_of_one_beside_it(tmp_path: Path) -> Non
         (
             "[boot]",
             "[provision.build]\nmethod = 'docker'\n[boot]",
-            '[provision.build] method: unknown value "docker"; known: debian-disk, ',
+            '[provision.build] method: unknown value "docker"; known: alpine-initramfs, ',
         ),
         (
             "[boot]",

@@ -177,20 +177,6 @@ def test_a_program_that_nothing_builds_is_told() -> None:
         programs.build_program("sieve", lambda _: None)
 
 
-def test_the_newest_irmin_of_the_cache_is_taken(cache: Path) -> None:
-    """The Irmin workload would be missing after its guest was built."""
-    folder = cache / "guestbench" / "images" / "mirage-unikraft-0123"
-    folder.mkdir(parents=True)
-    (folder / "irmin").write_bytes(b"program")
-    (folder / "irmin").chmod(0o644)
-    try:
-        found = programs.build_program("irmin", lambda _: None)
-        assert Path(found.path) == folder / "irmin"
-        assert Path(found.path).stat().st_mode & 0o111
-    finally:
-        shutil.rmtree(folder)
-
-
 def test_sources_are_told_by_their_contents_alone(tmp_path: Path) -> None:
     """The same sources in another folder would count as other work."""
     for folder in ("a", "b"):

@@ -28,7 +28,6 @@ from image_files import (
 from guestbench.errors import ImageError
 from guestbench.images.check import check_bootable
 from guestbench.model import (
-    Assembly,
     Disk,
     Fetch,
     GuestFamily,
@@ -143,7 +142,7 @@ def test_control_characters_in_a_path_are_not_printed(tmp_path: Path) -> None:
     ("provision", "hint"),
     [
         (Provision(), "guestbench run --system guest=PATH"),
-        (Provision(build=Assembly(source="a.S")), "guestbench systems build guest"),
+        (Provision(build={"method": "assembly", "source": "a.S"}), "guestbench systems build guest"),
         (Provision(fetch=Fetch(url="u", sums_url="s")), "guestbench systems fetch guest"),
     ],
 )

@@ -11,10 +11,11 @@ from guestbench import provision
 from guestbench.definition.load import load_catalogue, load_system
 from guestbench.errors import DefinitionError, HostError, ImageError
 from guestbench.host import process
-from guestbench.model import LibraryOs, Role
-from guestbench.provision import library_os, make
+from guestbench.model import Role
 from guestbench.provision.libraries import Unpacked
-from guestbench.provision.locate import build_sources
+from guestbench.provision.recipes import find_recipe, library_os
+from guestbench.provision.recipes.library_os import LibraryOs
+from guestbench.provision.system_images import build_image
 
 SYSTEM = """
 name = "mine"
@@ -87,7 +88,7 @@ def test_without_its_network_stack_it_is_built_and_says_so(
 ) -> None:
     """A host that reaches no mirror would have no unikernel, or one whose dead network nobody explains."""
     system = load_system(folder, ())
-    recipe = LibraryOs(program="mine")
+    recipe = {"method": "library-os", "program": "mine"}
     system = msgspec.structs.replace(
         system, provision=msgspec.structs.replace(system.provision, build=recipe)
     )
@@ -99,7 +100,7 @@ def test_without_its_network_stack_it_is_built_and_says_so(
 
     monkeypatch.setattr(library_os, "fetch_source", fetch)
     said: list[str] = []
-    make.build_image(system, folder, said.append)
+    build_image(system, folder, said.append)
     guest = provision.locate(system, {}, {}, folder=folder)
     lacks = "without a network: no mirror answers (mended by: ping mirror)"
     assert guest.origin.differences == (lacks,)
@@ -107,7 +108,7 @@ def test_without_its_network_stack_it_is_built_and_says_so(
     # What could not be had is asked for again when the user asks, but a run is content.
     provision.prepare(system, {}, {}, say=quiet, folder=folder)
     assert asked == ["lwip bookworm"]
-    make.build_image(system, folder, quiet)
+    build_image(system, folder, quiet)
     assert asked == ["lwip bookworm"] * 2
 
 
@@ -120,13 +121,14 @@ def test_the_network_is_left_out_where_that_is_asked(folder: Path, monkeypatch: 
     monkeypatch.setattr(library_os, "fetch_source", fetch)
     guest = provision.prepare(load_system(folder, ()), {}, {}, say=quiet, folder=folder)
     assert guest.origin.detail.startswith("from source, on ")
-    with_network = build_sources(LibraryOs(program="mine"), folder)
-    without = build_sources(LibraryOs(program="mine", network=False), folder)
+    with_network = LibraryOs(program="mine").sources(folder)
+    without = LibraryOs(program="mine", network=False).sources(folder)
     assert {name.split("/")[1] for name in with_network.keys() - without.keys()} == {library_os.NETWORK}
 
 
 def test_its_own_program_is_one_that_all_guests_run() -> None:
     """The reference would run another program than the guests that it is compared with."""
     system = load_catalogue()["reference-unikernel"]
-    names = build_sources(system.provision.build, Path()) if system.provision.build else {}
+    assert system.provision.build is not None
+    names = find_recipe(system.provision.build).sources(Path())
     assert "program/serve.c" in names and "kernel/boot.S" in names

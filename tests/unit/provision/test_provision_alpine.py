@@ -22,11 +22,11 @@ from guestbench.errors import (
 )
 from guestbench.model import Guest, Role
 from guestbench.provision import (
-    alpine,
     cache,
     cpio,
     tarball,
 )
+from guestbench.provision.recipes.alpine_initramfs import put_on_top
 from guestbench.run.prepare import Request
 from guestbench.run.prepare import prepare as prepare_run
 from unit.provision.test_provision_cpio import unpack
@@ -249,9 +249,7 @@ def test_owners_hard_links_and_devices_of_an_archive(tmp_path: Path) -> None:
 def test_files_follow_links_of_the_root_to_where_the_guest_will_find_them() -> None:
     """Modules would be lost in a root whose /lib is a link to /usr/lib."""
     there = {"usr/lib": cpio.directory(), "lib": cpio.symbolic_link("usr/lib"), "a": cpio.symbolic_link("/a")}
-    added = alpine.put_on_top(
-        there, {"lib/modules/x.ko": cpio.regular_file(b"x"), "a": cpio.regular_file(b"")}
-    )
+    added = put_on_top(there, {"lib/modules/x.ko": cpio.regular_file(b"x"), "a": cpio.regular_file(b"")})
     assert "usr/lib/modules/x.ko" in added
     assert "lib/modules/x.ko" not in added
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import msgspec
 import pytest
 
 from guestbench.errors import HostError
 from guestbench.host import process
-from guestbench.model import Assembly
+from guestbench.model import Say
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 
@@ -22,28 +23,42 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def make_manifest(key: str = "k" * 16, system: str = "floor") -> cache.Manifest:
-    """A manifest of an image that holds no files."""
-    return cache.Manifest(
-        system=system,
-        kind="built",
-        key=key,
-        builder_version=cache.BUILDER_VERSION,
-        created="2026-01-02T03:04:05Z",
-        recipe=msgspec.Raw(b"{}"),
-        files=(),
-    )
+class Thing(NamedTuple):
+    """Something to be made: a file with this text in it."""
+
+    text: str
+    facts: object = ""
+    files: Mapping[str, Path] = {}
+    lacks: str = ""
+    name: str = "thing"
+    doing: str = "making a thing"
+
+    def ingredients(self) -> cache.Ingredients:
+        """What the test says."""
+        return cache.Ingredients(self.facts, self.files)
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        """Write the text, and something else that is not kept."""
+        (work / "text").write_text(self.text)
+        (work / "scratch").write_text("")
+        (work / "folder").mkdir()
+        (work / "folder" / "inner").write_text(self.text)
+        return cache.Made(files=("text", "folder"), lacks=self.lacks)
 
 
-def test_key_follows_recipe_and_sources(tmp_path: Path) -> None:
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def test_key_follows_facts_and_files(tmp_path: Path) -> None:
     """A changed recipe or source file would boot the image of the old one."""
     source = tmp_path / "a.S"
     source.write_text("one")
-    keys = {cache.recipe_key(Assembly(source="a.S"), {"a.S": source})}
-    keys.add(cache.recipe_key(Assembly(source="b.S"), {"a.S": source}))
-    keys.add(cache.recipe_key(Assembly(source="a.S"), {"b.S": source}))
+    keys = {cache.Ingredients("facts", {"a.S": source}).key}
+    keys.add(cache.Ingredients("other", {"a.S": source}).key)
+    keys.add(cache.Ingredients("facts", {"b.S": source}).key)
     source.write_text("two")
-    keys.add(cache.recipe_key(Assembly(source="a.S"), {"a.S": source}))
+    keys.add(cache.Ingredients("facts", {"a.S": source}).key)
     assert len(keys) == 4
 
 
@@ -52,9 +67,28 @@ def test_key_is_the_same_from_another_folder(tmp_path: Path) -> None:
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.S").write_text("one")
-    recipe = Assembly(source="a.S")
-    first = cache.recipe_key(recipe, {"a.S": tmp_path / "x" / "a.S"})
-    assert first == cache.recipe_key(recipe, {"a.S": tmp_path / "y" / "a.S"})
+    first = cache.Ingredients("", {"a.S": tmp_path / "x" / "a.S"}).key
+    assert first == cache.Ingredients("", {"a.S": tmp_path / "y" / "a.S"}).key
+
+
+def test_what_is_there_is_not_made_again() -> None:
+    """Every run would build its images anew."""
+    said: list[str] = []
+    kept = cache.make(Thing("old"), said.append)
+    assert said == ["making a thing: done (0 s)"]
+    assert cache.make(Thing("new"), said.append) == kept == cache.find(Thing("new"))
+    assert (kept.folder / "text").read_text() == (kept.folder / "folder" / "inner").read_text() == "old"
+    assert len(said) == 1
+    assert sorted(path.name for path in kept.folder.iterdir()) == ["folder", "manifest.json", "text"]
+
+
+def test_what_lacks_something_is_made_again_when_asked_for() -> None:
+    """A part that a host could not have once would be missing for ever."""
+    said: list[str] = []
+    kept = cache.make(Thing("old", lacks="without a lid"), said.append)
+    assert said == ["making a thing: done, but without a lid (0 s)"]
+    assert cache.find(Thing("old")) == kept
+    assert (cache.make(Thing("new"), quiet).folder / "text").read_text() == "new"
 
 
 def test_relative_xdg_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -119,22 +153,22 @@ def test_child_keeps_the_outliving_lock() -> None:
         child.__exit__(None, None, None)
 
 
-def test_publish_replaces_the_image_of_the_same_key() -> None:
+def test_what_is_made_again_replaces_the_old() -> None:
     """Building again would fail, or leave a mixture of two images."""
-    for content in (b"old", b"new"):
-        with cache.workspace("floor") as work:
-            (work / "kernel.elf").write_bytes(content)
-            folder = cache.publish(work, make_manifest(), ("kernel.elf",))
-    assert (folder / "kernel.elf").read_bytes() == b"new"
-    assert cache.load_manifest(folder) == make_manifest()
-    assert sorted(path.name for path in folder.iterdir()) == ["kernel.elf", "manifest.json"]
+    cache.make(Thing("old"), quiet)
+    kept = cache.make(Thing("new"), quiet, renew=lambda made: True)
+    assert (kept.folder / "text").read_text() == (kept.folder / "folder" / "inner").read_text() == "new"
+    assert list((cache.cache_folder() / "work").iterdir()) == []
 
 
-def test_damaged_manifest_counts_as_no_image(tmp_path: Path) -> None:
-    """A cache damaged by a crash would stop every later run."""
-    (tmp_path / "manifest.json").write_text('{"system": "floor"')
-    assert cache.load_manifest(tmp_path) is None
-    assert cache.load_manifest(tmp_path / "nowhere") is None
+@pytest.mark.parametrize("manifest", ["", '{"name": "thing"', '{"system": "floor", "kind": "built"}'])
+def test_damaged_manifest_and_one_of_another_version_count_as_nothing(manifest: str) -> None:
+    """A cache damaged by a crash, or filled by an older version, would stop every later run."""
+    kept = cache.make(Thing("old"), quiet)
+    (kept.folder / "manifest.json").write_text(manifest)
+    assert cache.find(Thing("old")) is None
+    assert cache.find(Thing("old", facts="never made")) is None
+    assert (cache.make(Thing("new"), quiet).folder / "text").read_text() == "new"
 
 
 def test_unwritable_cache_is_a_host_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

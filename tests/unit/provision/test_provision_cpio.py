@@ -9,6 +9,7 @@ import pytest
 
 from guestbench.errors import HostError
 from guestbench.provision import cpio, initramfs
+from guestbench.provision.recipes.debian_initramfs import module_entries
 
 
 def unpack(archive: bytes) -> dict[str, tuple[int, bytes]]:
@@ -63,7 +64,7 @@ def test_scripts_of_the_tree_are_executable_whatever_their_mode(tmp_path: Path) 
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "rc").write_text("#!/bin/sh\n")
     (tmp_path / "etc" / "inittab").write_text("::sysinit:/etc/rc\n")
-    entries = initramfs.tree_entries(tmp_path)
+    entries = initramfs.tree_entries(initramfs.tree_sources(tmp_path.parent, tmp_path.name))
     assert entries["etc/rc"].mode & 0o111
     assert not entries["etc/inittab"].mode & 0o111
 
@@ -84,7 +85,7 @@ def test_modules_come_after_those_they_need(tmp_path: Path) -> None:
     make_module(modules, "failover", "")
     make_module(modules, "virtio", "")
     make_module(modules, "other", "")
-    entries = initramfs.module_entries(tmp_path, ["virtio_net"])
+    entries = module_entries(tmp_path, ["virtio_net"])
     order = entries["etc/modules"].data.decode().split()
     names = [Path(line).stem for line in order]
     assert names == ["failover", "net_failover", "virtio", "virtio_net"]
@@ -94,4 +95,4 @@ def test_modules_come_after_those_they_need(tmp_path: Path) -> None:
 def test_unknown_module_is_named(tmp_path: Path) -> None:
     """A recipe with a mistyped module would build a guest without it."""
     with pytest.raises(HostError, match="no module virtio_nett"):
-        initramfs.module_entries(tmp_path, ["virtio_nett"])
+        module_entries(tmp_path, ["virtio_nett"])

@@ -11,8 +11,10 @@ import pytest
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.images.formats.partitions import find_partitions
-from guestbench.model import MIB, DebianDisk
-from guestbench.provision import debian_disk, layout
+from guestbench.model import MIB
+from guestbench.provision import layout
+from guestbench.provision.recipes import Site, debian_disk
+from guestbench.provision.recipes.debian_disk import DebianDisk
 
 SIZE_MIB = 256
 KEY = "0123456789abcdef"
@@ -133,7 +135,7 @@ def test_failed_bootstrap_says_what_apt_said(tmp_path: Path, monkeypatch: pytest
     work = tmp_path / "work"
     work.mkdir()
     with pytest.raises(ToolFailed, match="status 1: E: Unable to locate package initt"):
-        debian_disk.build(make_recipe(), KEY, work, lambda _: None)
+        make_recipe().build(Site("debian", tmp_path, KEY), work, lambda _: None)
 
 
 def test_user_without_namespaces_gets_a_line_that_mends_it(
@@ -159,4 +161,4 @@ def test_full_disk_is_found_before_the_build(tmp_path: Path, monkeypatch: pytest
     install_fake_mmdebstrap(tmp_path, monkeypatch, "exit 0")
     monkeypatch.setattr(debian_disk, "free_bytes", lambda _: 100 << 20)
     with pytest.raises(HostError, match="only 100 MiB are free"):
-        debian_disk.build(make_recipe(), KEY, tmp_path, lambda _: None)
+        make_recipe().build(Site("debian", tmp_path, KEY), tmp_path, lambda _: None)

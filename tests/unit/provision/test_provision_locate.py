@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -10,23 +12,29 @@ import pytest
 from guestbench import provision
 from guestbench.errors import ImageError, UsageError
 from guestbench.model import (
-    Assembly,
-    DebianDisk,
     Disk,
     DiskFormat,
     Fetch,
-    Frozen,
     Guest,
     GuestFamily,
     Kernel,
     Provision,
     Role,
+    Say,
     System,
 )
-from guestbench.provision import cache, shared
-from guestbench.provision.locate import build_sources
+from guestbench.provision import cache
+from guestbench.provision.digest import read_image
+from guestbench.provision.shared import Extraction
+from guestbench.provision.system_images import Fetched, plan_build
 
-BUILD = DebianDisk(suite="bookworm", packages=("init",), size_mib=256, cmdline="")
+BUILD: dict[str, object] = {
+    "method": "debian-disk",
+    "suite": "bookworm",
+    "packages": ["init"],
+    "size_mib": 256,
+    "cmdline": "",
+}
 FETCH = Fetch(url="http://host.invalid/a.qcow2", sums_url="http://host.invalid/SUMS")
 
 
@@ -53,26 +61,46 @@ def make_system(name: str = "debian", boot: Kernel | Disk | None = None, **ways:
     )
 
 
-def put_image(system: str, recipe: Frozen, kind: str, names: tuple[str, ...], content: str = "") -> Path:
-    """Put an image into the cache as if it had been made; returns its folder."""
-    sources = build_sources(recipe, Path()) if isinstance(recipe, DebianDisk) else {}
-    with cache.workspace(system) as work:
-        for name in names:
-            (work / name).write_text(content or f"{kind} {name}")
-        manifest = cache.Manifest(
-            system=system,
-            kind=kind,
-            key=cache.recipe_key(recipe, sources),
-            builder_version=cache.BUILDER_VERSION,
-            created="2026-01-02T03:04:05Z",
-            recipe=msgspec.Raw(b"{}"),
-            files=tuple(cache.describe_file(work / name) for name in names),
-            packages=(cache.Package(name="init", version="1"),),
-        )
-        return cache.publish(work, manifest, names)
+class Put(NamedTuple):
+    """Images as if they had been made: the recipe's own, but for what is in them."""
+
+    recipe: cache.Recipe
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As the recipe's."""
+        return self.recipe.name
+
+    @property
+    def doing(self) -> str:
+        """What is told."""
+        return "putting"
+
+    def ingredients(self) -> cache.Ingredients:
+        """As the recipe's."""
+        return self.recipe.ingredients()
+
+    def build(self, work: Path, say: Say) -> cache.Made:
+        """Files with their names in them."""
+        for name in self.names:
+            (work / name).write_text(f"{type(self.recipe).__name__} {name}")
+        return cache.Made(files=self.names, packages=(cache.Package(name="init", version="1"),))
+
+
+def put_image(recipe: cache.Recipe, *names: str) -> Path:
+    """Put images into the cache as if they had been made; returns their folder."""
+    return cache.make(Put(recipe, names), quiet).folder
 
 
 BOTH = make_system(build=BUILD, fetch=FETCH, differences=("it differs",))
+
+
+def put_built() -> Path:
+    """Put the image of `BOTH` into the cache as if it had been built."""
+    built = plan_build(BOTH, Path())
+    assert built is not None
+    return put_image(built, "disk.qcow2")
 
 
 def test_missing_image_names_the_command_that_makes_it() -> None:
@@ -88,9 +116,10 @@ def test_missing_image_names_the_command_that_makes_it() -> None:
         assert caught.value.hint == hint
 
 
-def test_built_image_is_found_with_its_differences() -> None:
+def test_built_image_is_found_with_its_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report would pass a built image off as the official one."""
-    put_image("debian", BUILD, "built", ("disk.qcow2",))
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 1, 2, 3, 4, 5, 4, 2, 0)))
+    put_built()
     guest = provision.locate(BOTH, {}, {})
     assert guest.origin.kind == "built"
     assert guest.origin.differences == ("it differs",)
@@ -99,8 +128,8 @@ def test_built_image_is_found_with_its_differences() -> None:
 
 def test_official_image_wins_until_the_user_builds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """`systems fetch` or `systems build` would have no effect where the other image is there already."""
-    put_image("debian", BUILD, "built", ("disk.qcow2",))
-    put_image("debian", FETCH, "fetched", ("disk.qcow2",))
+    put_built()
+    put_image(Fetched("debian", FETCH), "disk.qcow2")
     assert provision.locate(BOTH, {}, {}).origin.kind == "fetched"
     provision.build(BOTH, {}, quiet)
     assert provision.locate(BOTH, {}, {}).origin.kind == "built"
@@ -110,15 +139,15 @@ def test_official_image_wins_until_the_user_builds_one(monkeypatch: pytest.Monke
 
 def test_image_of_another_recipe_is_not_taken() -> None:
     """A changed recipe would boot the old image."""
-    put_image("debian", BUILD, "built", ("disk.qcow2",))
-    other = make_system(build=msgspec.structs.replace(BUILD, cmdline="quiet"))
+    put_built()
+    other = make_system(build={**BUILD, "cmdline": "quiet"})
     with pytest.raises(ImageError):
         provision.locate(other, {}, {})
 
 
 def test_truncated_cache_file_counts_as_missing() -> None:
     """A disk that was full once would leave an image that never boots."""
-    folder = put_image("debian", BUILD, "built", ("disk.qcow2",))
+    folder = put_built()
     (folder / "disk.qcow2").write_text("")
     with pytest.raises(ImageError):
         provision.locate(BOTH, {}, {})
@@ -126,7 +155,7 @@ def test_truncated_cache_file_counts_as_missing() -> None:
 
 def test_path_of_the_user_wins(tmp_path: Path) -> None:
     """`--system NAME=PATH` would be ignored where an image is in the cache."""
-    put_image("debian", BUILD, "built", ("disk.qcow2",))
+    put_built()
     mine = tmp_path / "mine.raw"
     mine.write_bytes(b"\0" * 1024)
     guest = provision.locate(BOTH, {"debian": mine}, {})
@@ -168,7 +197,7 @@ def test_floor_is_built_once_and_again_when_its_source_changes(tmp_path: Path) -
     source = tmp_path / "floor.S"
     text = ".globl _start\n_start: hlt\n"
     source.write_text(text)
-    system = make_system("floor", Kernel(), build=Assembly(source="floor.S"))
+    system = make_system("floor", Kernel(), build={"method": "assembly", "source": "floor.S"})
 
     def prepare() -> Guest:
         return provision.prepare(system, {}, {}, say=quiet, folder=tmp_path)
@@ -182,7 +211,7 @@ def test_floor_is_built_once_and_again_when_its_source_changes(tmp_path: Path) -
 def test_nothing_is_built_where_that_is_forbidden(tmp_path: Path) -> None:
     """`--no-build` would start a build of minutes."""
     (tmp_path / "floor.S").write_text(".globl _start\n_start: hlt\n")
-    system = make_system("floor", Kernel(), build=Assembly(source="floor.S"))
+    system = make_system("floor", Kernel(), build={"method": "assembly", "source": "floor.S"})
     with pytest.raises(ImageError, match="has no image"):
         provision.prepare(system, {}, {}, say=quiet, build=False, folder=tmp_path)
 
@@ -198,14 +227,13 @@ SHARED = make_system("direct", Kernel(initrd=True, disk=DiskFormat.QCOW2), share
 
 def test_shared_disk_and_the_files_taken_out_of_it_are_found() -> None:
     """The direct boot would measure another disk than the boot through the boot loader."""
-    put_image("debian", BUILD, "built", ("disk.qcow2",))
+    put_built()
     owner = provision.locate(BOTH, {}, {})
     catalogue = {"debian": BOTH}
     with pytest.raises(ImageError) as caught:
         provision.locate(SHARED, {}, catalogue)
     assert caught.value.hint == "guestbench systems build direct"
-    recipe = shared.Extraction(disk_sha256=owner.pristine[Role.DISK].sha256)
-    put_image("direct", recipe, "shared", ("vmlinuz", "initrd"))
+    put_image(Extraction("direct", owner.pristine[Role.DISK]), "vmlinuz", "initrd")
     guest = provision.locate(SHARED, {}, catalogue)
     assert guest.images[Role.DISK] == owner.images[Role.DISK]
     assert guest.origin.differences == ("it differs",)
@@ -216,8 +244,7 @@ def test_disk_given_for_the_owner_is_shared_too(tmp_path: Path) -> None:
     """`--system debian=PATH` would boot one disk by GRUB and another directly."""
     mine = tmp_path / "mine.raw"
     mine.write_bytes(b"\0" * 1024)
-    recipe = shared.Extraction(disk_sha256=cache.hash_file(mine))
-    put_image("direct", recipe, "shared", ("vmlinuz", "initrd"))
+    put_image(Extraction("direct", read_image(mine)), "vmlinuz", "initrd")
     for given in ({"debian": mine}, {"direct": mine}):
         guest = provision.locate(SHARED, given, {"debian": BOTH})
         assert guest.images[Role.DISK].path == str(mine)

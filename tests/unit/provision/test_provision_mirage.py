@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,14 @@ from guestbench.errors import (
     ToolFailed,
     ToolMissing,
 )
-from guestbench.model import Frozen, Role
-from guestbench.provision import mirage
+from guestbench.model import Role
 from guestbench.provision.programs import build_program, program_sources, source_digest
+from guestbench.provision.recipes import Site
+from guestbench.provision.recipes.mirage import Mirage
 
-FOLDER = SYSTEMS / "mirage-unikraft"
-
-
-class Pins(Frozen):
-    """A recipe."""
-
-    ocaml: str
-    packages: Mapping[str, str]
-
-
-PINS = Pins(ocaml="5.3.0", packages={"mirage": "4.11.1", "irmin": "3.11.0"})
+NAME = "mirage-unikraft"
+FOLDER = SYSTEMS / NAME
+PINS = Mirage(ocaml="5.3.0", packages={"mirage": "4.11.1", "irmin": "3.11.0"})
 
 # It notes each call, does the part of a step that later steps need, and fails where it is told to.
 FAKE_OPAM = """\
@@ -63,7 +55,7 @@ elif "dune" in words:
 """
 
 
-class Site:
+class Host:
     """A host with a stand-in for opam, an own cache and a workspace."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +86,12 @@ class Site:
             FAKE_OPAM.format(python=sys.executable, calls=str(self.calls_file), failing=failing),
         )
 
-    def build(self) -> tuple[Path, tuple[tuple[str, str], ...]]:
-        """Build in a new workspace."""
+    def build(self) -> tuple[Path, list[tuple[str, str]]]:
+        """Build in a new workspace; returns that, and the packages."""
         work = self.base / f"work-{len(list(self.base.glob('work-*')))}"
         work.mkdir()
-        return work, mirage.build(PINS, FOLDER, work, self.said.append)
+        made = PINS.build(Site(system=NAME, folder=FOLDER, key=""), work, self.said.append)
+        return work, [(each.name, each.version) for each in made.packages]
 
     def calls(self) -> list[dict[str, object]]:
         """What opam was called with."""
@@ -110,17 +103,17 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A host that has everything but bubblewrap."""
-    return Site(tmp_path, monkeypatch)
+    return Host(tmp_path, monkeypatch)
 
 
-def test_steps_build_guest_and_program(site: Site) -> None:
+def test_steps_build_guest_and_program(site: Host) -> None:
     """A user with opam would get no image, or one of other versions than the pinned ones."""
     work, packages = site.build()
     assert (work / "kernel.qemu").read_bytes() == b"a kernel"
     assert (work / "irmin").read_bytes() == b"a program"
-    assert packages == (("irmin", "3.11.0"), ("mirage", "4.11.1"), ("ocaml", "5.3.0"))
+    assert packages == [("irmin", "3.11.0"), ("mirage", "4.11.1"), ("ocaml", "5.3.0")]
     assert site.argvs() == [
         ["init", "--bare", "--no-setup", "--disable-sandboxing"],
         ["switch", "list", "--short"],
@@ -136,7 +129,7 @@ def test_steps_build_guest_and_program(site: Site) -> None:
     ]
 
 
-def test_users_own_opam_is_left_alone(site: Site) -> None:
+def test_users_own_opam_is_left_alone(site: Host) -> None:
     """A build would install compilers and packages into the user's own switch."""
     site.build()
     for call in site.calls():
@@ -148,7 +141,7 @@ def test_users_own_opam_is_left_alone(site: Site) -> None:
         assert env["OCAMLPATH"] == ""
 
 
-def test_second_build_uses_root_and_switch_again(site: Site) -> None:
+def test_second_build_uses_root_and_switch_again(site: Host) -> None:
     """Every build would compile OCaml anew, or stumble over what the first one left."""
     site.build()
     first = len(site.calls())
@@ -160,7 +153,7 @@ def test_second_build_uses_root_and_switch_again(site: Site) -> None:
     ]
 
 
-def test_sandbox_stays_on_where_it_works(site: Site) -> None:
+def test_sandbox_stays_on_where_it_works(site: Host) -> None:
     """Scripts of downloaded packages would reach the user's files although opam could keep them away."""
     site.add_tool("bwrap", "#!/bin/sh\nexit 0\n")
     site.build()
@@ -168,7 +161,7 @@ def test_sandbox_stays_on_where_it_works(site: Site) -> None:
     assert not any("sandbox" in line for line in site.said)
 
 
-def test_broken_sandbox_is_told(site: Site) -> None:
+def test_broken_sandbox_is_told(site: Host) -> None:
     """In a container every package would fail to build, or nobody would know that the sandbox is off."""
     site.add_tool("bwrap", "#!/bin/sh\nexit 1\n")
     site.build()
@@ -176,7 +169,7 @@ def test_broken_sandbox_is_told(site: Site) -> None:
     assert any("without its sandbox" in line for line in site.said)
 
 
-def test_sources_and_their_digests_reach_the_build(site: Site) -> None:
+def test_sources_and_their_digests_reach_the_build(site: Host) -> None:
     """The image would not compile, or would report other sources than it was built from."""
     work, _ = site.build()
     for name in ("config.ml", "unikernel.ml", "bench.ml", "irmin_store.ml", "merkle_store.ml"):
@@ -184,18 +177,19 @@ def test_sources_and_their_digests_reach_the_build(site: Site) -> None:
     for name in ("dune", "dune-project", "main.ml", "bench.ml", "irmin_store.ml", "linux.ml", "stubs.c"):
         assert (work / "linux" / name).is_file(), name
     info = (work / "unikernel" / "build_info.ml").read_text()
-    merkle = source_digest([FOLDER / "bench.ml", program_sources("merkle")["merkle_store.ml"]])
-    irmin = source_digest([FOLDER / "bench.ml", FOLDER / "irmin_store.ml"])
+    shared = program_sources("merkle")
+    merkle = source_digest([shared["bench.ml"], shared["merkle_store.ml"]])
+    irmin = source_digest([shared["bench.ml"], FOLDER / "irmin_store.ml"])
     assert f'let merkle_source = "{merkle}"\n' in info
     assert f'let irmin_source = "{irmin}"\n' in info
     assert 'let compiler = "ocaml-5.3.0"\n' in info
     assert f'let irmin_source = "{irmin}"\n' in (work / "linux" / "build_info.ml").read_text()
 
 
-def test_every_source_counts_for_the_cache(site: Site) -> None:
+def test_every_source_counts_for_the_cache(site: Host) -> None:
     """A changed source would go on being measured as the old image."""
     del site
-    listed = mirage.sources(FOLDER)
+    listed = PINS.sources(FOLDER)
     assert all(path.is_file() for path in listed.values())
     assert {"config.ml", "unikernel.ml", "linux/main.ml", "merkle/merkle_store.ml", "merkle/stubs.c"} <= set(
         listed
@@ -203,7 +197,7 @@ def test_every_source_counts_for_the_cache(site: Site) -> None:
 
 
 def test_built_guest_and_its_program_for_linux_are_found_afterwards(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After half an hour of building, a run would still have neither the unikernel nor Irmin for Linux."""
     monkeypatch.setenv("PATH", f"{site.bin}:{os.environ['PATH']}:/usr/bin:/bin")
@@ -218,7 +212,7 @@ def test_built_guest_and_its_program_for_linux_are_found_afterwards(
     assert os.access(program, os.X_OK)
 
 
-def test_a_run_does_not_begin_to_build_the_guest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_does_not_begin_to_build_the_guest(site: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison would install compilers for half an hour because opam happens to be there."""
     monkeypatch.chdir(site.base)
     catalogue = load_catalogue()
@@ -228,7 +222,7 @@ def test_a_run_does_not_begin_to_build_the_guest(site: Site, monkeypatch: pytest
     assert not site.calls_file.exists()
 
 
-def test_unreachable_repository_is_named(site: Site) -> None:
+def test_unreachable_repository_is_named(site: Host) -> None:
     """Behind a firewall a user would see a build error instead of being told to bring an image."""
     site.install("init", 40, "Could not resolve host")
     with pytest.raises(HostError, match="cannot be reached") as caught:
@@ -239,7 +233,7 @@ def test_unreachable_repository_is_named(site: Site) -> None:
     assert not (site.cache / "opam").exists()
 
 
-def test_failing_step_shows_its_end(site: Site) -> None:
+def test_failing_step_shows_its_end(site: Host) -> None:
     """A user would learn that a build failed but not why."""
     site.install("depends", 31, "No solution for conf-pkg-config")
     with pytest.raises(ToolFailed) as caught:
@@ -252,7 +246,7 @@ def test_failing_step_shows_its_end(site: Site) -> None:
     site.build()
 
 
-def test_missing_opam_is_named_with_the_way_out(site: Site) -> None:
+def test_missing_opam_is_named_with_the_way_out(site: Host) -> None:
     """A user without opam would not know what to install, or that an image may be brought."""
     (site.bin / "opam").unlink()
     with pytest.raises(ToolMissing, match="--system mirage-unikraft=PATH") as caught:
@@ -260,7 +254,7 @@ def test_missing_opam_is_named_with_the_way_out(site: Site) -> None:
     assert caught.value.hint == "apt-get install opam"
 
 
-def test_failing_update_keeps_what_is_there(site: Site) -> None:
+def test_failing_update_keeps_what_is_there(site: Host) -> None:
     """One build without a network would cost the next one an hour of compiling everything anew."""
     site.build()
     site.install("update", 40, "Could not update repository")

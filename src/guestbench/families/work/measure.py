@@ -25,6 +25,7 @@ from guestbench.guest.sending import send_program
 from guestbench.guest.shell import Answer, Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
+    TOOL_DRIVERS,
     Crashed,
     Gap,
     Image,
@@ -45,7 +46,7 @@ from guestbench.vmm.serial import SerialLog
 SHELL_S = 120.0
 TOOLS = "/run/guestbench"
 """Where the tools disk is mounted in a guest."""
-MOUNT = f"""for module in $(cat /etc/tool-drivers 2>/dev/null); do insmod $module 2>/dev/null; done
+MOUNT = f"""for module in $(cat /{TOOL_DRIVERS} 2>/dev/null); do insmod $module 2>/dev/null; done
 found=
 for file in /sys/block/*/serial; do
     [ "$(cat $file 2>/dev/null)" = {TOOLS_SERIAL} ] && found=${{file%/serial}}

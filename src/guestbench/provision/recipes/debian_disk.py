@@ -12,16 +12,22 @@ import re
 import shlex
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.host.facts import free_bytes
-from guestbench.model import MIB, DebianDisk, Say
+from guestbench.model import MIB, Role, Say
+from guestbench.model.kinds import DISTINCT, NOT_EMPTY, DebianPackage, FileName, Kind, of, within
 from guestbench.provision import layout, packages
-from guestbench.provision.cache import outliving_lock
+from guestbench.provision.cache import Made, outliving_lock
+from guestbench.provision.recipes import Recipe, Site
+from guestbench.provision.versions import find_versions
+
+CUSTOMIZE = Path(__file__).with_suffix(".sh")
 
 STAGES = (
     (r"running apt-get update", "fetching package lists"),
@@ -54,34 +60,61 @@ menuentry "Debian GNU/Linux" {{
 """
 
 
-def build(recipe: DebianDisk, key: str, work: Path, say: Say) -> tuple[tuple[str, str], ...]:
-    """Build `work/disk.qcow2` and return the packages in it, as pairs of name and version.
+class DebianDisk(Recipe, tag="debian-disk"):
+    """A bootable GPT disk built from Debian packages with mmdebstrap.
 
-    Raises:
-        HostError: too little disk space, or no way to build a root file system on this host.
-        ToolMissing, ToolFailed: a tool is not installed, or failed.
+    `size_mib` is the virtual size; `cmdline` goes to GRUB's Linux line; `files` are written into the
+    root file system (absolute path to text), `masked` units are linked to /dev/null.
     """
-    mode = find_mode()
-    _check_space(work, recipe)
-    raw = work / "disk.raw"
-    with raw.open("wb") as file:
-        file.truncate(recipe.size_mib * MIB)
-    # Written by the namespace's mapped user through a descriptor; nobody else can reach it by its path.
-    raw.chmod(0o666)
-    overlay = work / "overlay.tar"
-    overlay.write_bytes(pack_files(root_files(recipe, key)))
-    for name in ("boot", "dpkg"):
-        (work / name).mkdir()
-    _bootstrap(recipe, key, mode, work, say)
-    say("writing boot loader and partition table")
-    stages = work / "boot"
-    layout.write_partition_table(raw, recipe.size_mib, key)
-    layout.install_grub(raw, (stages / "boot.img").read_bytes(), (stages / "core.img").read_bytes())
-    layout.format_esp(raw, key)
-    say("compressing the image")
-    process.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, work / "disk.qcow2"])
-    status = (work / "dpkg" / "status").read_text("utf-8", "replace")
-    return packages.installed_packages(status)
+
+    images: ClassVar[Mapping[Role, str]] = {Role.DISK: "disk.qcow2"}
+
+    suite: FileName
+    packages: Annotated[tuple[DebianPackage, ...], NOT_EMPTY, DISTINCT]
+    size_mib: Annotated[int, within(1, 2**24)]
+    cmdline: str
+    grub_timeout_s: Annotated[int, within(0, 3600)] = 5
+    hostname: FileName = "localhost"
+    enable: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    files: dict[Annotated[str, of(Kind.ABSOLUTE_PATH)], str] = {}
+
+    def sources(self, folder: Path) -> Mapping[str, Path]:
+        """The script that finishes the root file system."""
+        return {CUSTOMIZE.name: CUSTOMIZE}
+
+    def tools(self) -> object:
+        """What installs the packages; the packages themselves are those of the day."""
+        return [GRUB_CONFIG, find_versions("mmdebstrap")]
+
+    def build(self, site: Site, work: Path, say: Say) -> Made:
+        """Install the packages, and write boot loader, partitions and image.
+
+        Raises:
+            HostError: too little disk space, or no way to build a root file system on this host.
+            ToolMissing, ToolFailed: a tool is not installed, or failed.
+        """
+        mode = find_mode()
+        _check_space(work, self)
+        raw = work / "disk.raw"
+        with raw.open("wb") as file:
+            file.truncate(self.size_mib * MIB)
+        # Written by the namespace's mapped user through a descriptor; nobody else can reach it by its path.
+        raw.chmod(0o666)
+        (work / "overlay.tar").write_bytes(pack_files(root_files(self, site.key)))
+        for name in ("boot", "dpkg"):
+            (work / name).mkdir()
+        _bootstrap(self, site.key, mode, work, say)
+        say("writing boot loader and partition table")
+        stages = work / "boot"
+        layout.write_partition_table(raw, self.size_mib, site.key)
+        layout.install_grub(raw, (stages / "boot.img").read_bytes(), (stages / "core.img").read_bytes())
+        layout.format_esp(raw, site.key)
+        say("compressing the image")
+        (disk,) = self.images.values()
+        process.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, work / disk])
+        status = (work / "dpkg" / "status").read_text("utf-8", "replace")
+        return Made(files=(disk,), packages=packages.installed_packages(status))
 
 
 def find_mode() -> str:
@@ -138,7 +171,7 @@ def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) ->
         f'--customize-hook=rm -rf "$1"{archives}/lock "$1"{archives}/partial',
         f"--customize-hook=sync-out {archives} {kept}",
         f"--customize-hook=tar-in {shlex.quote(str(work / 'overlay.tar'))} /",
-        f"--customize-hook={(Path(__file__).parent / 'customize.sh').read_text()}",
+        f"--customize-hook={CUSTOMIZE.read_text()}",
         f"--customize-hook=copy-out {grub}/boot.img {grub}/core.img {shlex.quote(str(work / 'boot'))}",
         f"--customize-hook=copy-out /var/lib/dpkg/status {shlex.quote(str(work / 'dpkg'))}",
         recipe.suite,
@@ -252,3 +285,6 @@ def pack_files(files: dict[str, str], folders: tuple[str, ...] = ("/boot/efi",))
             entry.size, entry.mode = len(data), 0o644
             archive.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
+
+
+RECIPE = DebianDisk

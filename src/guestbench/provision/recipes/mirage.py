@@ -6,26 +6,29 @@ setup are neither read nor written, and no package of the host is installed or a
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.host import process
-from guestbench.model import Say
+from guestbench.model import Role, Say
 from guestbench.provision import cache
-from guestbench.provision.programs import program_sources, source_digest
+from guestbench.provision.cache import Made, Package
+from guestbench.provision.programs import program_sources, source_digest, write_build_info
+from guestbench.provision.recipes import Recipe, Site
+from guestbench.provision.versions import find_versions
 
-TOOLS = {"opam": "opam", "make": "make", "gcc": "gcc", "git": "git"}
-"""Programs that must be there, with the Debian packages that hold them; opam itself fetches with git, too."""
+TOOLS = ("opam", "make", "gcc", "git")
+"""Programs that must be there; opam itself fetches with git, too."""
 TARGET = "unikraft-qemu"
 KERNEL = "kernel.qemu"
 IRMIN = "irmin"
 LINUX_FLAGS = "-static"
-BRING_HINT = "guestbench run --system mirage-unikraft=PATH"
-UNIKERNEL_SOURCES = ("config.ml", "unikernel.ml", "bench.ml", "irmin_store.ml")
-LINUX_SOURCES = ("bench.ml", "irmin_store.ml", "linux/dune", "linux/dune-project", "linux/main.ml")
+UNIKERNEL_SOURCES = ("config.ml", "unikernel.ml", "irmin_store.ml")
+LINUX_SOURCES = ("irmin_store.ml", "linux/dune", "linux/dune-project", "linux/main.ml")
 
 SYNC_ERROR = 40
 """Exit status of opam when it cannot fetch what it has to; opam(1), "EXIT STATUS"."""
@@ -34,102 +37,111 @@ REACH_S = 900.0
 REPORTED_LINES = 12
 
 
-class Recipe(Protocol):
-    """What is pinned: the version of OCaml, and those of packages in opam's repository by name."""
+class Mirage(Recipe, tag="mirage"):
+    """A MirageOS unikernel, and its benchmark for Linux, built with opam and mirage.
 
-    @property
-    def ocaml(self) -> str:
-        """The version of OCaml for the host, as in `5.3.0`; the cross compiler has the same."""
-
-    @property
-    def packages(self) -> Mapping[str, str]:
-        """Versions by package names: mirage, the ocaml-unikraft packages, and irmin."""
-
-
-def sources(folder: Path) -> dict[str, Path]:
-    """All source files by their names; `folder` is the system's own."""
-    own = {name: folder / name for name in (*UNIKERNEL_SOURCES, *LINUX_SOURCES)}
-    return own | {f"merkle/{name}": path for name, path in program_sources("merkle").items()}
-
-
-def build(recipe: Recipe, folder: Path, work: Path, say: Say) -> tuple[tuple[str, str], ...]:
-    """Build `work/kernel.qemu` and `work/irmin`; return the pinned packages (name, version).
-
-    Each command is told through `say` before it is run.
-
-    Raises:
-        ToolMissing: opam or a tool that it needs is not installed.
-        ToolFailed: a step failed; the end of its output is in the message.
-        HostError: opam's repository of packages cannot be reached.
+    `ocaml` is the version of OCaml for the host, as in `5.3.0`; the cross compiler has the same. `packages`
+    are those of opam's repository whose versions are pinned: mirage, the ocaml-unikraft packages, and irmin.
     """
-    for tool, package in TOOLS.items():
-        _need(tool, package)
-    opam = _Opam(cache.cache_folder() / "opam", f"guestbench-{recipe.ocaml}", work, say)
-    with cache.locked("opam"):
-        opam.prepare_root()
-        opam.prepare_switch(recipe.ocaml)
-        pins = [f"{name}.{version}" for name, version in sorted(recipe.packages.items())]
-        opam.run(["install", *pins])
-        _build_kernel(opam, recipe, folder, work / "unikernel")
-        _build_irmin(opam, recipe, folder, work / "linux")
-    shutil.copyfile(work / "unikernel" / "dist" / "guestbench.qemu", work / KERNEL)
-    shutil.copyfile(work / "linux" / "_build" / "default" / "main.exe", work / IRMIN)
-    return tuple(sorted({"ocaml": recipe.ocaml, **recipe.packages}.items()))
+
+    images: ClassVar[Mapping[Role, str]] = {Role.KERNEL: KERNEL}
+    leaves: ClassVar[tuple[str, ...]] = (IRMIN,)
+
+    ocaml: str
+    packages: dict[str, str]
+
+    def sources(self, folder: Path) -> Mapping[str, Path]:
+        """Those of the unikernel and of the program, in the system's folder, and those of the Merkle tree."""
+        own = {name: folder / name for name in (*UNIKERNEL_SOURCES, *LINUX_SOURCES)}
+        return own | {f"merkle/{name}": path for name, path in program_sources("merkle").items()}
+
+    def tools(self) -> object:
+        """The C compiler of the host; all others are pinned."""
+        return [TARGET, LINUX_FLAGS, find_versions("gcc")]
+
+    def build(self, site: Site, work: Path, say: Say) -> Made:
+        """Build unikernel and program. Each command is told before it is run.
+
+        Raises:
+            ToolMissing: opam or a tool that it needs is not installed.
+            ToolFailed: a step failed; the end of its output is in the message.
+            HostError: opam's repository of packages cannot be reached.
+        """
+        bring = f"guestbench run --system {shlex.quote(site.system)}=PATH"
+        for tool in TOOLS:
+            _need(tool, bring)
+        opam = _Opam(cache.cache_folder() / "opam", f"guestbench-{self.ocaml}", work, say, bring)
+        with cache.locked("opam"):
+            opam.prepare_root()
+            opam.prepare_switch(self.ocaml)
+            pins = [f"{name}.{version}" for name, version in sorted(self.packages.items())]
+            opam.run(["install", *pins])
+            _build_kernel(opam, self, site.folder, work / "unikernel")
+            _build_irmin(opam, self, site.folder, work / "linux")
+        shutil.copyfile(work / "unikernel" / "dist" / "guestbench.qemu", work / KERNEL)
+        shutil.copyfile(work / "linux" / "_build" / "default" / "main.exe", work / IRMIN)
+        (work / IRMIN).chmod(0o755)
+        pinned = sorted({"ocaml": self.ocaml, **self.packages}.items())
+        packages = tuple(Package(name=name, version=version) for name, version in pinned)
+        return Made(files=(KERNEL, IRMIN), packages=packages)
+
+    def describe(self, made: Made) -> str:
+        """What is pinned."""
+        pinned = ", ".join(f"{package.name} {package.version}" for package in made.packages)
+        return f"opam packages, of which pinned: {pinned}"
 
 
-def _need(tool: str, package: str) -> None:
+def _need(tool: str, bring: str) -> None:
     try:
         process.find_tool(tool)
     except ToolMissing as missing:
         raise ToolMissing(
-            f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {BRING_HINT}",
-            f"apt-get install {package}",
+            f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {bring}",
+            missing.hint,
         ) from None
 
 
-def _build_kernel(opam: _Opam, recipe: Recipe, folder: Path, work: Path) -> None:
+def _build_kernel(opam: _Opam, recipe: Mirage, folder: Path, work: Path) -> None:
     """The unikernel, in `work/dist`; mirage fetches its libraries' sources and compiles them with it."""
-    merkle = program_sources("merkle")["merkle_store.ml"]
-    _copy([*(folder / name for name in UNIKERNEL_SOURCES), merkle], work)
     # The same compiler and no flags beside what mirage itself gives.
-    _write_build_info(recipe, "default", folder, merkle, work)
+    _copy(recipe, folder, UNIKERNEL_SOURCES, ("bench.ml", "merkle_store.ml"), "default", work)
     opam.run_in_switch(["mirage", "configure", "-t", TARGET, "--no-depext"], work)
     opam.run_in_switch(["make", "depends"], work)
     opam.run_in_switch(["make", "build"], work)
 
 
-def _build_irmin(opam: _Opam, recipe: Recipe, folder: Path, work: Path) -> None:
+def _build_irmin(opam: _Opam, recipe: Mirage, folder: Path, work: Path) -> None:
     """The same benchmark for Linux, from the libraries of the switch, in `work/_build/default`."""
-    merkle = program_sources("merkle")
-    _copy([*(folder / name for name in LINUX_SOURCES), merkle["linux.ml"], merkle["stubs.c"]], work)
-    _write_build_info(recipe, LINUX_FLAGS, folder, merkle["merkle_store.ml"], work)
+    _copy(recipe, folder, LINUX_SOURCES, ("bench.ml", "linux.ml", "stubs.c"), LINUX_FLAGS, work)
     opam.run_in_switch(["dune", "build", "--profile", "release", "--root", ".", "./main.exe"], work)
 
 
-def _copy(files: Sequence[Path], work: Path) -> None:
+def _copy(
+    recipe: Mirage, folder: Path, own: Sequence[str], shared: Sequence[str], flags: str, work: Path
+) -> None:
+    """Copy the system's `own` sources and those `shared` with the program over the Merkle tree to `work`."""
     work.mkdir()
-    for path in files:
+    merkle = program_sources("merkle")
+    for path in (*(folder / name for name in own), *(merkle[name] for name in shared)):
         shutil.copyfile(path, work / path.name)
-
-
-def _write_build_info(recipe: Recipe, flags: str, folder: Path, merkle: Path, work: Path) -> None:
-    told = {
-        "merkle_source": source_digest([folder / "bench.ml", merkle]),
-        "irmin_source": source_digest([folder / "bench.ml", folder / "irmin_store.ml"]),
-        "compiler": f"ocaml-{recipe.ocaml}",
-        "flags": flags,
-    }
-    (work / "build_info.ml").write_text("".join(f'let {name} = "{value}"\n' for name, value in told.items()))
+    write_build_info(
+        work,
+        merkle_source=source_digest([merkle["bench.ml"], merkle["merkle_store.ml"]]),
+        irmin_source=source_digest([merkle["bench.ml"], folder / "irmin_store.ml"]),
+        compiler=f"ocaml-{recipe.ocaml}",
+        flags=flags,
+    )
 
 
 class _Opam:
     """opam with a root and a switch of ours; the output of each command goes to a log file below `work`."""
 
-    def __init__(self, root: Path, switch: str, work: Path, say: Say) -> None:
+    def __init__(self, root: Path, switch: str, work: Path, say: Say, bring: str) -> None:
         self._root = root
         self._switch = switch
         self._work = work
         self._say = say
+        self._bring = bring
         self._count = 0
 
     @property
@@ -194,7 +206,8 @@ class _Opam:
         except ToolFailed as failed:
             # Only steps that do nothing but fetch have a time limit.
             unreachable = failed.status == SYNC_ERROR or (timeout_s is not None and failed.status < 0)
-            raise _explain(command, failed, process.tail(log.read_bytes()), unreachable=unreachable) from None
+            printed = process.tail(log.read_bytes())
+            raise _explain(command, failed, printed, self._bring, unreachable=unreachable) from None
         return log.read_text(errors="replace")
 
 
@@ -206,18 +219,21 @@ def _can_sandbox() -> bool:
         return False
 
 
-def _explain(command: str, failed: ToolFailed, printed: str, *, unreachable: bool) -> HostError:
+def _explain(command: str, failed: ToolFailed, printed: str, bring: str, *, unreachable: bool) -> HostError:
     """What to tell of a failed step: the end of both its outputs, and what to do instead."""
     lines = [line for text in (printed, failed.stderr) for line in text.splitlines() if line.strip()]
     told = "\n".join(lines[-REPORTED_LINES:])
     if unreachable:
         return HostError(
             f"opam's repository of packages cannot be reached from this machine ({command}):\n{told}",
-            BRING_HINT,
+            bring,
         )
     return ToolFailed(
         f"{command} failed with status {failed.status}:\n{told}",
-        BRING_HINT,
+        bring,
         status=failed.status,
         stderr=failed.stderr,
     )
+
+
+RECIPE = Mirage

@@ -6,7 +6,6 @@ system becomes an initramfs, with a few files of ours on top. Nothing is install
 
 from __future__ import annotations
 
-import gzip
 import io
 import posixpath
 import re
@@ -14,6 +13,7 @@ import stat
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -22,9 +22,11 @@ from guestbench.images.formats.initramfs import open_initramfs
 from guestbench.images.formats.unpack import find_compression, unpack
 from guestbench.images.source import open_source, unusable
 from guestbench.images.tree import MAX_SYMLINKS, Entry, Tree
-from guestbench.model import MIB, AlpineInitramfs, Say
-from guestbench.provision import cpio, download, tarball
-from guestbench.provision.initramfs import order_modules, pack_modules, tree_entries
+from guestbench.model import MIB, Fetch, Role, Say
+from guestbench.model.kinds import FileNames, SourceFolder
+from guestbench.provision import cpio, download, initramfs, tarball
+from guestbench.provision.cache import Made
+from guestbench.provision.recipes import Recipe, Site
 
 KERNEL = "boot/vmlinuz-virt"
 INITRAMFS = "boot/initramfs-virt"
@@ -41,41 +43,64 @@ _MODULE = re.compile(r"(?:usr/)?lib/modules/[^/]+/(?:.+/)?([^/]+)\.ko(?:\.\w+)?"
 _BUILT_IN = re.compile(r"(?:usr/)?lib/modules/[^/]+/modules\.builtin")
 
 
-def build(name: str, recipe: AlpineInitramfs, folder: Path, work: Path, say: Say) -> str:
-    """Build `work/vmlinuz` and `work/initrd.gz` for system `name`; where the archives came from, in words.
+class AlpineInitramfs(Recipe, tag="alpine-initramfs"):
+    """Alpine Linux's kernel and an initramfs of its mini root file system and a few files of ours.
 
-    `folder` is the system's own, with the recipe's `tree` in it.
-
-    Raises:
-        HostError: the archives cannot be downloaded.
-        ImageError: they are not what was published, or not what the recipe takes them for.
-        UsageError: `$GUESTBENCH_MIRROR` is no address.
+    `kernel` is the official netboot archive, `root` the official archive of the mini root file system.
+    `tree` names a folder in the system's folder whose files go on top of that; `modules` are kernel modules
+    to put into it, their dependencies included, listed in load order in /etc/modules-in-order.
     """
-    say("reading the publisher's checksums")
-    # The small one first: whatever is wrong with the server or the line shows before the large one.
-    sources = (recipe.root, recipe.kernel)
-    listed = [download.read_sums(source, name, download.Aim.BUILD) for source in sources]
-    root, kernel = (
-        download.download_archive(source, sums, name, say)
-        for source, sums in zip(sources, listed, strict=True)
-    )
-    say("unpacking the archives")
-    entries = tarball.read_entries(root)
-    if _resolve(entries, INIT) not in entries:
-        raise unusable(root, f"is no root file system: it holds no /{INIT}")
-    wanted = {
-        KERNEL: (work / "vmlinuz", MAX_KERNEL_BYTES),
-        INITRAMFS: (work / "netboot-initramfs", MAX_INITRAMFS_BYTES),
-    }
-    tarball.copy_members(kernel, wanted)
-    say("writing kernel and initramfs")
-    modules = read_modules(work / "netboot-initramfs", recipe.modules, kernel, work)
-    entries = put_on_top(entries, tree_entries(folder / recipe.tree))
-    entries = put_on_top(entries, pack_modules(modules, MODULE_LIST))
-    # The kernel starts /init; the mini root file system has none.
-    entries = put_on_top(entries, {"init": cpio.symbolic_link(f"/{INIT}")})
-    (work / "initrd.gz").write_bytes(gzip.compress(cpio.pack(entries), mtime=0))
-    return "; ".join(download.describe(source, sums) for source, sums in zip(sources, listed, strict=True))
+
+    images: ClassVar[Mapping[Role, str]] = {Role.KERNEL: "vmlinuz", Role.INITRD: initramfs.NAME}
+
+    kernel: Fetch
+    root: Fetch
+    tree: SourceFolder
+    modules: FileNames = ()
+
+    def sources(self, folder: Path) -> Mapping[str, Path]:
+        """The tree."""
+        return initramfs.tree_sources(folder, self.tree)
+
+    def tools(self) -> object:
+        """What packs the ramdisk."""
+        return initramfs.PACKER
+
+    def build(self, site: Site, work: Path, say: Say) -> Made:
+        """Fetch the archives and write kernel and ramdisk.
+
+        Raises:
+            HostError: the archives cannot be downloaded.
+            ImageError: they are not what was published, or not what the recipe takes them for.
+            UsageError: `$GUESTBENCH_MIRROR` is no address.
+        """
+        say("reading the publisher's checksums")
+        # The small one first: whatever is wrong with the server or the line shows before the large one.
+        sources = (self.root, self.kernel)
+        listed = [download.read_sums(source, site.system, download.Aim.BUILD) for source in sources]
+        root, kernel = (
+            download.download_archive(source, sums, site.system, say)
+            for source, sums in zip(sources, listed, strict=True)
+        )
+        say("unpacking the archives")
+        entries = tarball.read_entries(root)
+        if _resolve(entries, INIT) not in entries:
+            raise unusable(root, f"is no root file system: it holds no /{INIT}")
+        netboot = work / "netboot-initramfs"
+        wanted = {KERNEL: (work / "vmlinuz", MAX_KERNEL_BYTES), INITRAMFS: (netboot, MAX_INITRAMFS_BYTES)}
+        tarball.copy_members(kernel, wanted)
+        say("writing kernel and initramfs")
+        modules = read_modules(netboot, self.modules, kernel, work)
+        for added in (
+            initramfs.tree_entries(self.sources(site.folder)),
+            initramfs.pack_modules(modules, MODULE_LIST),
+            # The kernel starts /init; the mini root file system has none.
+            {"init": cpio.symbolic_link(f"/{INIT}")},
+        ):
+            entries = put_on_top(entries, added)
+        initramfs.write_archive(work / initramfs.NAME, entries)
+        told = (download.describe(source, sums) for source, sums in zip(sources, listed, strict=True))
+        return Made(files=tuple(self.images.values()), source="; ".join(told))
 
 
 def put_on_top(entries: Mapping[str, cpio.Entry], added: Mapping[str, cpio.Entry]) -> dict[str, cpio.Entry]:
@@ -111,7 +136,7 @@ def _resolve(entries: Mapping[str, cpio.Entry], path: str) -> str:
     return path
 
 
-def read_modules(initramfs: Path, names: tuple[str, ...], archive: Path, work: Path) -> dict[str, bytes]:
+def read_modules(ramdisk: Path, names: tuple[str, ...], archive: Path, work: Path) -> dict[str, bytes]:
     """The kernel modules `names` and those they need, unpacked, in load order, out of the initial ramdisk.
 
     What is built into the kernel is left out. `archive` is named in errors; `work` is a folder.
@@ -119,12 +144,12 @@ def read_modules(initramfs: Path, names: tuple[str, ...], archive: Path, work: P
     Raises:
         ImageError: the ramdisk is damaged, or has no such module.
     """
-    with open_source(initramfs) as source:
+    with open_source(ramdisk) as source:
         source.path = archive
         with open_initramfs(source, work) as (tree, _):
             there, built_in = _find_modules(tree, archive, work)
             try:
-                return order_modules(
+                return initramfs.order_modules(
                     there, [name for name in names if name.replace("-", "_") not in built_in]
                 )
             except KeyError as missing:
@@ -159,3 +184,6 @@ def _read_module(tree: Tree, entry: Entry, archive: Path, work: Path) -> bytes:
         source.path = archive
         unpack(source, 0, len(module), unpacked, MAX_MODULE_BYTES)
     return unpacked.getvalue()
+
+
+RECIPE = AlpineInitramfs
