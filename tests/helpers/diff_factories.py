@@ -20,7 +20,15 @@ from guestbench.model import (
 )
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
-RATE = Metric(name="work.cpu", title="Primes", family="work", unit="events/s", better=Better.HIGHER, help="")
+RATE = Metric(
+    name="work.cpu",
+    title="Primes",
+    family="work",
+    unit="events/s",
+    better=Better.HIGHER,
+    help="",
+    compared=True,
+)
 replace = msgspec.structs.replace
 
 Run = tuple[Header, tuple[Record, ...]]

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from guestbench.families import find_metrics
 from guestbench.model import (
     FORMAT_VERSION,
     Absent,
     Accel,
     AccelChoice,
-    Better,
     Boot,
     Conditions,
     Crashed,
@@ -25,7 +25,6 @@ from guestbench.model import (
     Image,
     Kernel,
     Mark,
-    Metric,
     Milestone,
     Ok,
     Origin,
@@ -43,8 +42,9 @@ TOOL = "0.1.0"
 HOST_DIGEST = "5f2c9e7d1a3b4c60"
 SEED = 20240117
 
+ROWS = {row.name: row for row in find_metrics(("image", "boot"))}
 BOOT_METRICS = tuple(
-    Metric(name=name, title=title, family="boot", unit="s", better=Better.LOWER, help=help_text)
+    msgspec.structs.replace(ROWS[name], title=title, help=help_text)
     for name, title, help_text in (
         ("boot.ready", "Boot time", "From the exec of the VMM to the byte that completes the ready marker."),
         ("boot.mark", "Milestone", "From the exec of the VMM to the milestone; label mark=NAME."),
@@ -53,14 +53,7 @@ BOOT_METRICS = tuple(
     )
 )
 IMAGE_METRICS = tuple(
-    Metric(
-        name=f"image.{name}",
-        title=title,
-        family="image",
-        unit="bytes",
-        better=Better.LOWER,
-        help=help_text,
-    )
+    msgspec.structs.replace(ROWS[f"image.{name}"], title=title, help=help_text)
     for name, title, help_text in (
         ("file", "Files", "Bytes of the image files."),
         ("allocated", "Allocated", "Bytes the files take on the host's disk."),

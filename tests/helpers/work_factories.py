@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from factories import HOSTILE_REASON, make_guest, make_header, make_image, make_record, make_system
 
+from guestbench.families import find_metrics
 from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.families.work.result import to_samples
 from guestbench.model import (
@@ -36,7 +37,6 @@ from guestbench.model import (
     WorkReport,
     Wrong,
 )
-from guestbench.run.prepare import find_work_metrics
 
 SOURCE = "0123456789abcdef"
 DIGEST = "d1" * 16
@@ -173,7 +173,7 @@ def make_work_header(systems: Sequence[System], kit: Kit | None, trials: Sequenc
     header = make_header(guests, trials, title="Work of several systems", cycles=1, warmups=0)
     experiment = msgspec.structs.replace(header.experiment, metrics=families, work=WorkPlan(cycles=2))
     return msgspec.structs.replace(
-        header, experiment=experiment, metrics=find_work_metrics(families, kit), kit=kit
+        header, experiment=experiment, metrics=find_metrics(families, kit), kit=kit
     )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from guestbench.model import Family, Metric, Purpose
+import msgspec
+
+from guestbench.model import Family, Header, Kit, Metric, Purpose
 from guestbench.registry import Axis
 
 AXIS = Axis("guestbench.families", "guestbench.families")
@@ -20,9 +22,38 @@ def list_families() -> tuple[Family, ...]:
     return tuple(sorted(found, key=lambda family: (family.order, family.name)))
 
 
-def find_metrics(names: Collection[str]) -> tuple[Metric, ...]:
-    """The metric rows of the families of these names, in the order of the families."""
-    return tuple(row for family in list_families() if family.name in names for row in family.metrics)
+def find_metrics(names: Collection[str], kit: Kit | None = None) -> tuple[Metric, ...]:
+    """The metric rows of a run of the families of these names, in the order of the families.
+
+    A family whose rows depend on the programs that a run has to give guests work says so in `list_metrics`.
+    """
+    rows: list[Metric] = []
+    for family in list_families():
+        if family.name in names:
+            own = getattr(AXIS.load(family.name), "list_metrics", None)
+            rows += own(kit) if own else family.metrics
+    return tuple(rows)
+
+
+def complete_metrics(header: Header) -> Header:
+    """The header, its metrics described as today in all but the words that it has for them.
+
+    So a run of an earlier version, whose rows say less, is analysed and shown like one of today's. A metric
+    that no family has any more says of itself what it said then.
+    """
+    families = list_families()
+    known = [row for family in families for row in family.metrics]
+    known += find_metrics([family.name for family in families], header.kit)
+    today = {row.name: row for row in known}
+    rows = tuple(
+        msgspec.structs.replace(
+            today[row.name], title=row.title, unit=row.unit, better=row.better, help=row.help
+        )
+        if row.name in today
+        else row
+        for row in header.metrics
+    )
+    return msgspec.structs.replace(header, metrics=rows)
 
 
 def find_purpose(name: str) -> Purpose:

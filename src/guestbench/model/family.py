@@ -12,7 +12,9 @@ class Purpose(Frozen):
     `counted`: its values enter the statistics. `timed`: it is made alone on the host, while others run side
     by side. `boots`: it starts a VM; else it is about files. `pristine`: it is about images as provisioned,
     not as settled. `works`: the guest is given work, and results are kept apart by workload. `search`: it
-    asks a question to which a failure is an answer.
+    asks a question to which a failure is an answer, and of its samples only what is derived of several is a
+    value. `facts`: its values are shown and claims are judged by them, but no statistics are made of them.
+    `main` is the metric that stands without a value where every such trial of a system failed.
     """
 
     name: str
@@ -22,6 +24,8 @@ class Purpose(Frozen):
     pristine: bool = False
     works: bool = False
     search: bool = False
+    facts: bool = False
+    main: str = ""
 
 
 class Family(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from guestbench.model.base import Frozen
@@ -29,11 +30,11 @@ class Metric(Frozen):
 
     `group` names the table of its family in which a report shows it, where the family has several. Systems
     and runs are compared in it if it is `compared`: in its values with one of `compared_labels`, `()` being
-    those without labels, or in all of them where none is named. `exact` values do not scatter. `resolution`
-    is what the instrument can tell apart, in the metric's unit, 0 where that is not known. `headline` is
-    the title of its column in the headline and in the terminal's table, empty where it has none, `span`
-    what the summary calls it in a sentence on how far the systems lie apart; both are of the value with
-    `shown_labels`.
+    those without labels, or in all of them where none is named. `exact` values do not scatter; a
+    `difference` may be near 0, so that nothing is relative to it. `resolution` is what the instrument can
+    tell apart, in the metric's unit, 0 where that is not known. `headline` is the title of its column in the
+    headline and in the terminal's table, empty where it has none, `span` what the summary calls it in a
+    sentence on how far the systems lie apart; both are of the value with `shown_labels`.
     """
 
     name: str
@@ -46,10 +47,21 @@ class Metric(Frozen):
     compared: bool = False
     compared_labels: tuple[LabelSet, ...] = ()
     exact: bool = False
+    difference: bool = False
     resolution: float = 0.0
     headline: str = ""
     span: str = ""
     shown_labels: LabelSet = ()
+
+    def is_compared_with(self, labels: Mapping[str, str]) -> bool:
+        """Whether systems and runs are compared in its values with these labels."""
+        found = tuple(sorted(labels.items()))
+        return self.compared and (not self.compared_labels or found in self.compared_labels)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it is a time or a rate, so that whatever else the host does shows in it."""
+        return self.unit == "s" or self.unit.endswith("/s")
 
 
 class Provenance(StrEnum):

@@ -47,7 +47,6 @@ from guestbench.model import (
     Header,
     Job,
     Kit,
-    Metric,
     Outcome,
     Platform,
     ProgramLoad,
@@ -122,10 +121,7 @@ def prepare(request: Request, say: Say) -> Header:
         host=this_host,
         load_1m=host.read_load(),
         memory_policy=host.read_memory_policy(),
-        metrics=(
-            *find_metrics({*experiment.metrics} - {"work", "net"}),
-            *find_work_metrics(experiment.metrics, kit),
-        ),
+        metrics=find_metrics(experiment.metrics, kit),
         trials=plan_trials(experiment, guests, platform, seed, kit),
         kit=kit,
     )
@@ -141,23 +137,6 @@ def _prepare_kit(experiment: Experiment, guests: Sequence[Guest], say: Say) -> K
         return None
     names = experiment.work.workloads if "work" in families else ()
     return provision.prepare_kit(names, say, tools=experiment.work.cross_checks)
-
-
-def find_work_metrics(families: Sequence[str], kit: Kit | None) -> tuple[Metric, ...]:
-    """The metric rows of work and network, as far as they are asked for."""
-    from guestbench.families.work import result
-
-    rows: list[Metric] = []
-    if kit is not None and "work" in families:
-        rows += [result.describe_metric(work.workload) for work in kit.works]
-        rows += find_metrics(("work",))
-        if kit.checks:
-            from guestbench.families.work import check_guest
-
-            rows += check_guest.METRICS
-    if kit is not None and "net" in families:
-        rows += find_metrics(("net",))
-    return tuple(rows)
 
 
 def adjust(experiment: Experiment, request: Request) -> Experiment:

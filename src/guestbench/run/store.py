@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from guestbench.errors import StoreError
+from guestbench.families import complete_metrics
 from guestbench.model import FORMAT_VERSION, Header, Record
 
 STORE_NAME = "store.jsonl"
@@ -144,7 +145,7 @@ def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
         raise _unreadable(path, error) from error
     if not lines:
         raise StoreError(f"{path} is empty: the run ended before its first trial", "guestbench run")
-    header = _decode(lines[0], msgspec.json.Decoder(Header), path, 1)
+    header = complete_metrics(_decode(lines[0], msgspec.json.Decoder(Header), path, 1))
     decoder = msgspec.json.Decoder(Record)
     with without_collection():
         return header, tuple(_decode(line, decoder, path, n) for n, line in enumerate(lines[1:], 2))

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from guestbench.errors import ImageError
+from guestbench.families import find_metrics
 from guestbench.host import process
 from guestbench.model import (
     BootWork,
@@ -36,7 +37,7 @@ from guestbench.provision import cpio, ext4
 from guestbench.provision.kit import run_on_host
 from guestbench.report import write_reports
 from guestbench.run.plan import plan_trials
-from guestbench.run.prepare import Request, find_work_metrics, prepare
+from guestbench.run.prepare import Request, prepare
 from guestbench.run.store import create_store, read_store
 from guestbench.run.trials import SilentProgress, make_job, make_trials
 from guestbench.run.worker import run_trial
@@ -135,7 +136,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Header]:
             found,
             guests=guests,
             kit=kit,
-            metrics=find_work_metrics(found.experiment.metrics, kit),
+            metrics=find_metrics(found.experiment.metrics, kit),
             trials=plan_trials(found.experiment, guests, found.platform, 1, kit),
         )
 

@@ -34,6 +34,7 @@ from guestbench.errors import (
     ToolMissing,
     UsageError,
 )
+from guestbench.families import find_metrics
 from guestbench.families.net import FAMILY as NET
 from guestbench.host import process
 from guestbench.model import (
@@ -304,14 +305,14 @@ def test_every_figure_of_work_has_a_row_in_the_metric_table() -> None:
     """A figure would be in the report without its unit and without saying what it is."""
     kit = make_kit(make_kit_work(CPU), make_kit_work(MERKLE))
     both = ("work", "net")
-    rows = {metric.name: metric for metric in prepare.find_work_metrics(both, kit)}
+    rows = {metric.name: metric for metric in find_metrics(both, kit)}
     net = {metric.name for metric in NET.metrics}
     assert set(rows) == {"work.cpu", "work.merkle", "work.time", *net}
     assert (rows["work.cpu"].unit, rows["work.cpu"].title) == ("events/s", "CPU: primes")
-    checks = {metric.name for metric in prepare.find_work_metrics(both, make_kit(checks=("x",)))}
+    checks = {metric.name for metric in find_metrics(both, make_kit(checks=("x",)))}
     assert "check.sysbench_cpu" in checks and "check.iperf3_out" in checks
-    assert prepare.find_work_metrics(("boot",), kit) == ()
-    assert prepare.find_work_metrics(both, None) == ()
+    assert find_metrics((), kit) == ()
+    assert find_metrics(both, None) == ()
     assert all(metric.help for metric in rows.values())
 
 

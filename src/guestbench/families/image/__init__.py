@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from guestbench.model import Better, Family, Metric, Purpose
 
+FILE = "image.file"
+
 
 def _metric(name: str, title: str, text: str) -> Metric:
-    return Metric(name=name, title=title, family="image", unit="bytes", better=Better.LOWER, help=text)
+    whole = name == FILE
+    return Metric(
+        name=name,
+        title=title,
+        family="image",
+        unit="bytes",
+        better=Better.LOWER,
+        help=text,
+        compared=whole,
+        compared_labels=((),) if whole else (),
+        exact=True,
+        headline="Image size" if whole else "",
+        span="image size" if whole else "",
+    )
 
 
 METRICS = (
     _metric(
-        "image.file",
+        FILE,
         "Image files",
         "Length of all files that the guest boots from, as provisioned (stat, st_size); label role=NAME for "
         "each where there are several. A disk counts in its own format, so that compression inside a qcow2 "

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from guestbench.model import Better, Family, MemoryPlan, Metric, Purpose
 
+LEAST, TRIED = "memory.min", "memory.tried"
+TOUCHED, VMM, VMM_ABOVE_FLOOR = "memory.touched", "memory.vmm", "memory.vmm_above_floor"
+IDLE, LOAD = (("state", "idle"),), (("state", "load"),)
+
 
 def _metric(name: str, title: str, text: str, better: Better = Better.LOWER) -> Metric:
-    return Metric(name=name, title=title, family="memory", unit="KiB", better=better, help=text)
+    touched = name == TOUCHED
+    return Metric(
+        name=name,
+        title=title,
+        family="memory",
+        unit="KiB",
+        better=better,
+        help=text,
+        compared=touched,
+        compared_labels=(IDLE, LOAD) if touched else (),
+        difference=name == VMM_ABOVE_FLOOR,
+        headline="RAM touched, idle" if touched else "",
+        span="RAM touched when idle" if touched else "",
+        shown_labels=IDLE if touched else (),
+    )
 
 
 METRICS = (
     Metric(
-        name="memory.min",
+        name=LEAST,
         title="Least RAM",
         family="memory",
         unit="MiB",
@@ -19,9 +37,13 @@ METRICS = (
         help="Least -m with which every boot got ready and stayed well, and above which no size failed. Well "
         "means: no failure on the console for a while, a small program that does its work over the "
         "shell where there is one, and the guest's own work done where it does any.",
+        compared=True,
+        exact=True,
+        headline="Least RAM",
+        span="least RAM to boot",
     ),
     Metric(
-        name="memory.tried",
+        name=TRIED,
         title="Memory size tried",
         family="memory",
         unit="MiB",
@@ -29,20 +51,20 @@ METRICS = (
         help="The -m of a boot in the search for the least RAM; its outcome says whether that was enough.",
     ),
     _metric(
-        "memory.touched",
+        TOUCHED,
         "Guest RAM touched",
         "Guest RAM that was ever touched, by the guest, its firmware or its devices. Resident pages of the "
         "memfd that holds it (/proc/PID/smaps); label state=ready, idle (after the settle time), load (the "
         "most while the load ran) or load-end.",
     ),
     _metric(
-        "memory.vmm",
+        VMM,
         "VMM's own memory",
         "All other memory of the VMM process, pages shared with other processes counted by their share "
         "(PSS): its code, its heap, and under TCG the translator's buffer; label state=NAME.",
     ),
     _metric(
-        "memory.vmm_above_floor",
+        VMM_ABOVE_FLOOR,
         "VMM's own memory above the floor",
         "memory.vmm less the floor's median in the same state of the same run: what this guest makes the "
         "VMM take.",

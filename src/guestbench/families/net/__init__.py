@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from guestbench.model import Better, Family, Metric, Purpose
+from guestbench.model import Better, Family, Kit, Metric, Purpose
 
 HTTP = "net.http"
 
 
+SPANS = {
+    "net.goodput_in": "throughput of TCP into the guest",
+    "net.echo": "time of a byte to the guest and back",
+}
+MEDIAN = (("quantile", "0.5"),)
+
+
 def _metric(name: str, title: str, unit: str, better: Better, text: str) -> Metric:
-    return Metric(name=name, title=title, family="net", unit=unit, better=better, help=text)
+    return Metric(
+        name=name,
+        title=title,
+        family="net",
+        unit=unit,
+        better=better,
+        help=text,
+        compared=True,
+        span=SPANS.get(name, ""),
+        shown_labels=MEDIAN if name == "net.echo" else (),
+    )
 
 
 METRICS = (
@@ -53,6 +70,12 @@ METRICS = (
         "kept, by wrk's own count; only in experiments with cross_checks, which bring wrk along.",
     ),
 )
+
+
+def list_metrics(kit: Kit | None) -> tuple[Metric, ...]:
+    """All of them, if there is anything that guests can be given to serve connections with."""
+    return METRICS if kit else ()
+
 
 FAMILY = Family(
     name="net",

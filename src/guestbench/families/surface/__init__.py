@@ -12,8 +12,8 @@ FAMILY = Family(
     metrics=METRICS,
     settings=SurfacePlan,
     purposes=(
-        Purpose(name="surface-image", counted=False, timed=False, boots=False, pristine=True),
-        Purpose(name="surface", counted=False),
+        Purpose(name="surface-image", counted=False, timed=False, boots=False, pristine=True, facts=True),
+        Purpose(name="surface", counted=False, facts=True),
         Purpose(name="surface-boot", counted=False, timed=False),
     ),
 )

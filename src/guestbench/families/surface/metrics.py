@@ -18,6 +18,7 @@ def _row(group: str, name: str, unit: str, better: Better, title: str, text: str
         better=better,
         help=text,
         group=group,
+        span="number of system calls" if name == "syscalls" else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guestbench.model import Better, Family, Metric, Purpose, WorkPlan
+from guestbench.model import Better, Family, Kit, Metric, Purpose, Workload, WorkPlan
 
 TIME = "work.time"
 METRICS = (
@@ -17,6 +17,60 @@ METRICS = (
         "those of the workload's own metric, and clock=host. With clock=guest, the time by that clock.",
     ),
 )
+
+
+def to_metric(tool: str) -> str:
+    """The name of a tool's metric."""
+    return f"check.{tool.replace('-', '_')}"
+
+
+def _check(name: str, title: str, unit: str) -> Metric:
+    return Metric(
+        name=to_metric(name),
+        title=title,
+        family="work",
+        unit=unit,
+        better=Better.HIGHER,
+        help="The figure of a known tool, by its own clock, to check our own work against.",
+    )
+
+
+CHECKS = (
+    _check("sysbench-cpu", "sysbench cpu, primes below 10,000", "events/s"),
+    _check("sysbench-memory-write-1m", "sysbench memory, writing blocks of 1 MiB", "bytes/s"),
+    _check("sysbench-memory-read-1m", "sysbench memory, reading blocks of 1 MiB", "bytes/s"),
+    _check(
+        "sysbench-memory-write-1k",
+        "sysbench memory, writing blocks of 1 KiB (mostly its own bookkeeping)",
+        "bytes/s",
+    ),
+    _check("stress-ng-matrix", "stress-ng, one matrix stressor", "bogo-ops/s"),
+    _check("iperf3-in", "iperf3 into the guest", "bytes/s"),
+    _check("iperf3-out", "iperf3 out of the guest", "bytes/s"),
+)
+
+
+def describe_metric(workload: Workload) -> Metric:
+    """The row of the metric table that a workload makes."""
+    return Metric(
+        name=workload.metric,
+        title=workload.title,
+        family="work",
+        unit=f"{workload.unit}/s",
+        better=Better.HIGHER,
+        help=" ".join(workload.help.replace("`", "").split()),
+        compared=True,
+        span="speed of plain computing" if workload.metric == "work.cpu" else "",
+    )
+
+
+def list_metrics(kit: Kit | None) -> tuple[Metric, ...]:
+    """The rows of a run with this kit: of its workloads, of their time, and of known tools if it has any."""
+    if kit is None:
+        return ()
+    rates = (describe_metric(work.workload) for work in kit.works)
+    return (*rates, *METRICS, *(CHECKS if kit.checks else ()))
+
 
 FAMILY = Family(
     name="work",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from guestbench.errors import ShellError
-from guestbench.families.work import cross_check
+from guestbench.families.work import cross_check, to_metric
 from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.families.work.measure import TOOLS, open_tools
 from guestbench.guest.shell import Shell
@@ -17,11 +17,9 @@ from guestbench.model import (
     GIB,
     KIB,
     MIB,
-    Better,
     Crashed,
     Incomplete,
     Kit,
-    Metric,
     Ok,
     Sample,
     Service,
@@ -56,37 +54,6 @@ IN_GUEST: dict[str, Callable[[], Check]] = {
 }
 FROM_HOST = ("iperf3-in", "iperf3-out")
 TOOL_NAMES = (*IN_GUEST, *FROM_HOST)
-
-
-def _metric(name: str, title: str, unit: str) -> Metric:
-    return Metric(
-        name=to_metric(name),
-        title=title,
-        family="work",
-        unit=unit,
-        better=Better.HIGHER,
-        help="The figure of a known tool, by its own clock, to check our own work against.",
-    )
-
-
-def to_metric(tool: str) -> str:
-    """The name of a tool's metric."""
-    return f"check.{tool.replace('-', '_')}"
-
-
-METRICS = (
-    _metric("sysbench-cpu", "sysbench cpu, primes below 10,000", "events/s"),
-    _metric("sysbench-memory-write-1m", "sysbench memory, writing blocks of 1 MiB", "bytes/s"),
-    _metric("sysbench-memory-read-1m", "sysbench memory, reading blocks of 1 MiB", "bytes/s"),
-    _metric(
-        "sysbench-memory-write-1k",
-        "sysbench memory, writing blocks of 1 KiB (mostly its own bookkeeping)",
-        "bytes/s",
-    ),
-    _metric("stress-ng-matrix", "stress-ng, one matrix stressor", "bogo-ops/s"),
-    _metric("iperf3-in", "iperf3 into the guest", "bytes/s"),
-    _metric("iperf3-out", "iperf3 out of the guest", "bytes/s"),
-)
 
 
 def run_tool(machine: Machine, system: System, log: SerialLog, kit: Kit, tool: str) -> TrialResult:

@@ -7,31 +7,16 @@ from collections.abc import Sequence
 from guestbench.families.work import TIME
 from guestbench.guest.console import quote
 from guestbench.model import (
-    Better,
     Crashed,
     Incomplete,
     Kit,
     KitWork,
-    Metric,
     Ok,
     Outcome,
     Sample,
-    Workload,
     WorkReport,
     Wrong,
 )
-
-
-def describe_metric(workload: Workload) -> Metric:
-    """The row of the metric table that a workload makes."""
-    return Metric(
-        name=workload.metric,
-        title=workload.title,
-        family="work",
-        unit=f"{workload.unit}/s",
-        better=Better.HIGHER,
-        help=" ".join(workload.help.replace("`", "").split()),
-    )
 
 
 def to_samples(kit: Kit, reports: Sequence[WorkReport]) -> tuple[Sample, ...]:
