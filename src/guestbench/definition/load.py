@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union
 import msgspec
 
 from guestbench.definition.decode import find_mistakes, quote, suggest
+from guestbench.definition.extend import Table, complete, weave
 from guestbench.definition.rules import (
     experiment_meanings,
     meanings,
@@ -116,15 +117,18 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     """
     file = folder / SYSTEM_FILE
     example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
-    data = _read(file, example)
+    own = _read(file, example)
+    base, unknown = _read_base(own.pop("extends", ""))
+    data = complete(own, base)
     recipe = _find_recipe(data)
     known = system_meanings(folder, catalogue, list_workloads(), list_programs(), recipe)
-    problems = list(find_mistakes(data, System, known))
-    problems += _find_unknown_milestones(data)
+    problems = [*unknown, *find_mistakes(data, System, known)]
+    problems += _find_unknown_milestones(data, base)
     name = data.get("name")
     if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
         problems.append(f"name: must be the folder's name, {quote(folder.name)}; found {quote(name)}")
-    system = _convert(file, data, System, problems, example)
+    _convert(file, data, System, problems, example)
+    system = msgspec.convert(weave(data, base), System)
     build = system.provision.build
     if build is None:
         return system
@@ -132,6 +136,19 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     told = msgspec.json.encode(msgspec.convert(build, recipe), order="deterministic")
     provision = msgspec.structs.replace(system.provision, build=msgspec.json.decode(told))
     return msgspec.structs.replace(system, provision=provision)
+
+
+def _read_base(name: object) -> tuple[Table, list[str]]:
+    """What the file has that `extends` names, with what it extends itself; and mistakes."""
+    if name == "":
+        return {}, []
+    bases = sorted(each.stem for each in SYSTEMS.glob("*.toml"))
+    if name not in bases:
+        shown = suggest(name, bases) if isinstance(name, str) else f"known: {', '.join(bases)}"
+        return {}, [f"extends: unknown value {quote(str(name))}; {shown}"]
+    own = _read(SYSTEMS / f"{name}.toml", LIST_SYSTEMS)
+    base, mistakes = _read_base(own.pop("extends", ""))
+    return weave(complete(own, base), base), mistakes
 
 
 def _find_recipe(data: Mapping[str, object]) -> Any:
@@ -215,14 +232,15 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
     )
 
 
-def _find_unknown_milestones(data: dict[str, object]) -> list[str]:
-    """Mistakes in the milestones between which layers lie."""
+def _find_unknown_milestones(data: Table, base: Table) -> list[str]:
+    """Mistakes in the milestones between which layers lie; some may be those of `base`."""
 
-    def tables(key: str) -> list[dict[str, object]]:
+    def tables(key: str) -> list[Table]:
         listed = data.get(key)
         return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
-    known = one_of("milestone", [str(each.get("name")) for each in tables("milestones")] + ["ready"])
+    names = [str(each.get("name")) for each in (*tables("milestones"), *base.get("milestones", ()))]
+    known = one_of("milestone", [*dict.fromkeys(names), "ready"])
     return [
         f"[layers] {number}: {key}: {mistake}"
         for number, layer in enumerate(tables("layers"), 1)
@@ -285,7 +303,7 @@ def _load_folders(
     return names, tuple(broken)
 
 
-def _read(file: Path, hint: str) -> dict[str, object]:
+def _read(file: Path, hint: str) -> Table:
     shown = quote_path(file)
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8"))

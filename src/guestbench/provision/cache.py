@@ -137,7 +137,9 @@ def make(recipe: Recipe, say: Say, *, renew: Callable[[Made], object] = lambda m
         began = time.monotonic()
 
         def tell(stage: str) -> None:
-            say(f"{recipe.doing}: {stage} ({time.monotonic() - began:.0f} s)")
+            # What is made on the way tells its own time.
+            took = "" if stage.endswith(" s)") else f" ({time.monotonic() - began:.0f} s)"
+            say(f"{recipe.doing}: {stage}{took}")
 
         with workspace(recipe.name) as work:
             made = recipe.build(work, tell)
