@@ -14,6 +14,7 @@ from pathlib import Path
 from guestbench.host import process
 from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine
+from guestbench.vmm.serial import SerialLog
 
 READ_BYTES = 65536
 
@@ -128,3 +129,14 @@ class ScriptedMachine(FakeMachine):
                 self._status = 0
             elif said:
                 self._chunks.append(Chunk(t_ns=self._now_ns + 1_000_000, data=said))
+
+
+def wait_for_login(machine: PtyMachine) -> SerialLog:
+    """Read up to the login prompt, as a boot does."""
+    log = SerialLog()
+    while b"login: " not in log.data:
+        chunk = machine.read_serial(10.0)
+        assert chunk is not None
+        assert chunk.data
+        log.append(chunk)
+    return log

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from guestwork_program import ANSWER_S, count_primes, digest_of, receive, receive_all
 
 from guestbench import provision
 from guestbench.definition.load import load_catalogue
 from guestbench.host import process
 from guestbench.model import Role
 from guestbench.provision import cpio
-from unit.families.test_guestwork import ANSWER_S, count_primes, digest_of, program, receive, receive_all
-
-__all__ = ["program"]
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 

@@ -11,6 +11,7 @@ import calibration
 import pytest
 import reference_guest
 from calibration import READY, boot, make_system, must_be_ready
+from hostile_run import check_safe
 
 from guestbench.definition.load import load_catalogue
 from guestbench.host import process
@@ -22,7 +23,6 @@ from guestbench.model import (
     System,
     TimedOut,
 )
-from unit.report.test_report_markdown import check_safe
 
 pytestmark = pytest.mark.qemu
 

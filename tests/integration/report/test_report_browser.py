@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from browser import Browser, find_browser, start_browser
 from factories import make_run
-
-from unit.report.test_report_html import compared_run, memory_run, render
-from unit.report.test_report_markdown import HOSTILE, make_hostile_run
+from hostile_run import HOSTILE, make_hostile_run
+from report_pages import compared_run, memory_run, render
 
 PATH = find_browser()
 pytestmark = [

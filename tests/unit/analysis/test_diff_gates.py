@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from diff_factories import TEN, Run, diff_boots, make_boots, scale, states, with_metric
+from documents import ROOT, blocks, parse
 
 from guestbench.analysis.compare import is_compared
 from guestbench.analysis.diff import diff_runs
@@ -23,7 +24,6 @@ from guestbench.errors import UsageError
 from guestbench.model import Crashed, Gap
 from guestbench.report.diff import render_text
 from guestbench.run.store import STORE_NAME
-from unit.cli.test_docs import ROOT, blocks, parse
 
 replace = msgspec.structs.replace
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -12,50 +11,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from guestwork_program import ANSWER_S, count_primes, digest_of, receive, receive_all
 
 from guestbench.host import process
 
-SOURCES = Path(__file__).parents[3] / "src" / "guestbench" / "workloads" / "programs" / "guestwork"
-FLAGS = (
-    *("-std=c11", "-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
-    *("-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-march=x86-64"),
-    *("-fno-pie", "-no-pie", "-Wl,--build-id=none", "-Wall", "-Wextra", "-Werror"),
-    *('-DSOURCE="0123456789abcdef"', '-DCOMPILER="gcc-0"', '-DFLAGS="-O2,-static"'),
-)
 TOLD = "source=0123456789abcdef compiler=gcc-0 flags=-O2,-static"
 END = r"\[work end {} done=(\d+) digest=([0-9a-f]{{32}}) guest_ns=\d+\]"
 SERVICES = ("echo", "discard", "chargen", "http")
-ANSWER_S = 30.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n"
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, compiled with the flags it is always compiled with."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    file = tmp_path_factory.mktemp("guestwork") / "guestwork"
-    process.run(["gcc", *FLAGS, "-o", file, *sorted(SOURCES.glob("*.c"))])
-    return file
 
 
 def run(program: Path, *arguments: str) -> list[str]:
     """The lines that it prints."""
     return process.run([program, *arguments]).stdout.decode("ascii").splitlines()
-
-
-def digest_of(*numbers: int) -> str:
-    """The digest of a result: its numbers, each as 8 bytes."""
-    packed = b"".join(number.to_bytes(8, "little") for number in numbers)
-    return hashlib.sha256(packed).hexdigest()[:32]
-
-
-def count_primes(limit: int) -> int:
-    """Odd primes below `limit`, from a sieve."""
-    prime = bytearray([1]) * limit
-    for number in range(2, limit):
-        prime[2 * number :: number] = bytes(len(range(2 * number, limit, number)))
-    return sum(prime[3:])
 
 
 # --- work -----------------------------------------------------------------------------------------------
@@ -204,24 +172,6 @@ def server(program: Path) -> Iterator[Server]:
     """A server of this test's own."""
     with serve(program) as running:
         yield running
-
-
-def receive(client: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes."""
-    received = bytearray()
-    while len(received) < size:
-        chunk = client.recv(min(65536, size - len(received)))
-        assert chunk, f"the server closed after {len(received)} of {size} bytes"
-        received += chunk
-    return bytes(received)
-
-
-def receive_all(client: socket.socket) -> bytes:
-    """Everything until the server closes."""
-    received = bytearray()
-    while chunk := client.recv(65536):
-        received += chunk
-    return bytes(received)
 
 
 def check_echo(server: Server, data: bytes = b"still there?") -> None:

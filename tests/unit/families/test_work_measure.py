@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from replay import make_system
-from shell_guest import start_guest
+from shell_guest import start_guest, wait_for_login
 from work_factories import (
     CPU,
     DIGEST,
@@ -48,7 +48,6 @@ from guestbench.model import (
 from guestbench.vmm import Chunk, Machine
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog
-from unit.guest.test_shell import wait_for_login
 
 ONE: dict[str, Any] = {"limit": "100"}
 WORK = make_kit_work(CPU, make_report("cpu", **ONE))

@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from replay import make_system
-from shell_guest import start_guest
+from shell_guest import start_guest, wait_for_login
+from tcp_servers import (
+    Serve,
+    chargen_from,
+    discard,
+    echo,
+    serving,
+    silence,
+    wrong_echo,
+)
 from work_factories import make_kit
 
 from guestbench.families.net import FAMILY
@@ -37,16 +46,6 @@ from guestbench.model import (
 from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog
-from unit.families.test_tcp_workload import (
-    Serve,
-    chargen_from,
-    discard,
-    echo,
-    serving,
-    silence,
-    wrong_echo,
-)
-from unit.guest.test_shell import wait_for_login
 
 PLAN = WorkPlan(transfer_mib=1, requests=20)
 IMAGE = make_system("mirage", work=ImageWork(), services=(Service.ECHO, Service.DISCARD, Service.CHARGEN))

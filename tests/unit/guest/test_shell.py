@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shell_guest import Disturb, PtyMachine, ScriptedMachine, start_guest
+from shell_guest import Disturb, PtyMachine, ScriptedMachine, start_guest, wait_for_login
 
 from guestbench.errors import ShellError
 from guestbench.guest import shell_protocol as protocol
@@ -29,17 +29,6 @@ SHELLS = [
 ]
 KERNEL = b"[   12.345678] random: crng init done\r\n"
 RECORDINGS = Path(__file__).parents[2] / "recordings"
-
-
-def wait_for_login(machine: PtyMachine) -> SerialLog:
-    """Read up to the login prompt, as a boot does."""
-    log = SerialLog()
-    while b"login: " not in log.data:
-        chunk = machine.read_serial(10.0)
-        assert chunk is not None
-        assert chunk.data
-        log.append(chunk)
-    return log
 
 
 def enter(machine: PtyMachine, login: Login = ROOT) -> Shell:

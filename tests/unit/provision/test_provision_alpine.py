@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from alpine_site import Site, module, netboot_initramfs, pack, path_of, recipe, serve
+from cpio_archive import unpack
 
 from guestbench import provision
 from guestbench.definition.load import load_catalogue
@@ -29,7 +30,6 @@ from guestbench.provision import (
 from guestbench.provision.recipes.alpine_initramfs import put_on_top
 from guestbench.run.prepare import Request
 from guestbench.run.prepare import prepare as prepare_run
-from unit.provision.test_provision_cpio import unpack
 
 MODULES = {
     "virtio_net": module("net_failover"),

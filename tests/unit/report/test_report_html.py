@@ -12,13 +12,14 @@ from itertools import pairwise
 import msgspec
 import pytest
 from factories import make_header, make_run
+from hostile_run import HOSTILE, make_hostile_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from memory_factories import make_memory_run, with_series
+from memory_factories import make_memory_run
+from report_pages import compared_run, memory_run, render
 
 from golden import check_golden
-from guestbench.definition.load import load_experiment
 from guestbench.model import (
     Header,
     Record,
@@ -28,11 +29,10 @@ from guestbench.model import (
 from guestbench.page.svg import MOST_TICKS, choose_axis
 from guestbench.report.blocks import convert
 from guestbench.report.findings import analyse
-from guestbench.report.html import draw_plots, render_html
+from guestbench.report.html import draw_plots
 from guestbench.report.markdown import TEMPLATES, render_markdown
 from guestbench.report.sorting import sort_key
 from guestbench.report.tags import tag
-from unit.report.test_report_markdown import HOSTILE, make_hostile_run
 
 PARSER = MarkdownIt("commonmark", {"html": False}).enable("table")
 VOID = frozenset({"meta", "circle", "line", "path", "rect"})
@@ -94,7 +94,6 @@ ADDRESSES = frozenset(
     }
 )
 replace = msgspec.structs.replace
-Run = tuple[Header, tuple[Record, ...]]
 
 
 class Reader(HTMLParser):
@@ -143,31 +142,6 @@ class Reader(HTMLParser):
     def values(self, attribute: str) -> list[str]:
         """The values of an attribute, of all elements that have it."""
         return [attributes[attribute] for _, attributes in self.elements if attribute in attributes]
-
-
-def render(header: Header, records: Sequence[Record]) -> str:
-    """The page of a run."""
-    findings = analyse(header, records)
-    return render_html(header, records, findings, render_markdown(header, records, findings))
-
-
-def compared_run() -> Run:
-    """The factories' run, compared with one of its systems and held against what was expected."""
-    header, records = make_run()
-    claims = tuple(
-        replace(claim, system="linux-minimal") if claim.system == "unikernel" else claim
-        for claim in load_experiment("seed").claims
-    )
-    experiment = replace(header.experiment, baseline="debian-12-nocloud", claims=claims)
-    return replace(header, experiment=experiment), records
-
-
-def memory_run() -> Run:
-    """The factories' run of memory, with curves over time."""
-    header, records = make_memory_run()
-    return header, tuple(
-        with_series(record) if record.trial.purpose == "memory" else record for record in records
-    )
 
 
 def words_of_markdown(markdown: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,27 +9,21 @@ import jinja2
 import msgspec
 import pytest
 from factories import (
-    HOSTILE_REASON,
     SEED,
     make_header,
     make_partial_run,
     make_run,
     with_outcome,
 )
+from hostile_run import HOSTILE, check_safe, make_hostile_run, section
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from golden import check_golden
 from guestbench.errors import StoreError
 from guestbench.model import (
-    Absent,
     Crashed,
-    Header,
     Provenance,
-    Record,
-    Sample,
-    TimedOut,
 )
 from guestbench.page.escape import Markdown
 from guestbench.report import (
@@ -44,77 +37,7 @@ from guestbench.report import (
 from guestbench.report.markdown import make_environment, render_markdown
 from guestbench.report.setting import command_lines, split_options
 
-PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-HOSTILE = [
-    HOSTILE_REASON,
-    "|",
-    "`",
-    "```\n# x",
-    "<script>alert(1)</script>",
-    "![x](http://e.example)",
-    "\x1b[2J\x9b1m",
-    "\u202etxt",
-    "a\\",
-    "",
-    "{{ 7 * 7 }}",
-]
 replace = msgspec.structs.replace
-
-
-def section(report: str, title: str) -> str:
-    """The text below a heading, up to the next one."""
-    after = report.split(f"# {title}\n", 1)[1]
-    return after.split("\n#", 1)[0]
-
-
-def check_safe(report: str) -> None:
-    """Fail on HTML, links, images, emphasis and rows with another number of cells than their head."""
-    assert all(c.isprintable() or c == "\n" for c in report)
-    tokens = PARSER.parse(report)
-    forbidden = {"html_block", "html_inline", "link_open", "image", "em_open", "s_open", "code_block"}
-    found = {child.type for token in tokens for child in token.children or ()} | {t.type for t in tokens}
-    assert not found & forbidden
-    row: list[int] = []
-    for token in tokens:
-        if token.type == "table_open":
-            row = []
-        elif token.type == "tr_open":
-            row.append(0)
-        elif token.type in ("th_open", "td_open"):
-            row[-1] += 1
-        elif token.type == "table_close":
-            assert len(set(row)) == 1
-
-
-def make_hostile_run(texts: Sequence[str]) -> tuple[Header, tuple[Record, ...]]:
-    """A run in which everything that can be text is one of `texts`, in turn."""
-    header, records = make_run()
-    guests = []
-    for number, guest in enumerate(header.guests):
-        text = texts[number % len(texts)]
-        images = {role: replace(image, path=text) for role, image in guest.images.items()}
-        system = replace(guest.system, title=text, ready=text, help=text)
-        origin = replace(guest.origin, detail=text, differences=(text,))
-        guests.append(replace(guest, system=system, images=images, pristine=images, origin=origin))
-    text = texts[0]
-    host = replace(header.host, cpu_model=text, kernel=text, os=text, virtualization=text, qemu_path=text)
-    header = replace(
-        header,
-        guests=tuple(guests),
-        host=host,
-        absent=(Absent(system=text, reason=text),),
-        accel=replace(header.accel, reason=text),
-        experiment=replace(header.experiment, title=text),
-        command=(text,),
-    )
-    hostile = []
-    for number, record in enumerate(records):
-        text = texts[number % len(texts)]
-        argv = (*record.argv, text) if record.argv else ()
-        samples = (*record.samples, Sample(metric="boot.mark", value=0.01, labels={"mark": text}))
-        record = replace(record, argv=argv, samples=samples, artifacts={"serial": text}, started=text)
-        hostile.append(with_outcome(record, TimedOut(reason=text)) if number % 9 == 8 else record)
-    return header, tuple(hostile)
 
 
 def test_report_of_a_run_is_the_one_people_have_read() -> None:

@@ -9,6 +9,7 @@ import re
 import msgspec
 import pytest
 from factories import make_run
+from hostile_run import check_safe, section
 from memory_factories import LATER_PANIC, make_memory_run, with_series
 
 from golden import check_golden
@@ -27,7 +28,6 @@ from guestbench.page.numbers import show_kib
 from guestbench.report.export import render_csv, render_json
 from guestbench.report.markdown import render_markdown
 from guestbench.report.terminal import render_summary_table
-from unit.report.test_report_markdown import check_safe, section
 
 
 def cells(report: str, title: str, system: str) -> list[str]:

@@ -8,6 +8,7 @@ import re
 
 import msgspec
 from factories import make_run
+from hostile_run import check_safe
 from hypothesis import given
 from hypothesis import strategies as st
 from surface_factories import WHY, make_surface_run
@@ -24,7 +25,6 @@ from guestbench.families.surface.section import seed_table, show_cell
 from guestbench.model import Provenance
 from guestbench.report.export import render_csv
 from guestbench.report.markdown import render_markdown
-from unit.report.test_report_markdown import check_safe
 
 
 def rows_of(run: tuple) -> dict[tuple[str, str], Row]:  # type: ignore[type-arg]

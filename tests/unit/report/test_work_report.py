@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
+from hostile_run import check_safe
 from hypothesis import given
 from hypothesis import strategies as st
 from work_factories import (
@@ -45,7 +46,6 @@ from guestbench.model import (
 from guestbench.page.numbers import show_rate
 from guestbench.report.export import render_csv, render_json
 from guestbench.report.markdown import render_markdown
-from unit.report.test_report_markdown import check_safe
 
 WORK = make_kit_work(CPU, make_report("cpu", **LIMIT))
 SYSTEMS = ("debian", "linux-app", "mirage")

@@ -10,7 +10,7 @@ import pytest
 
 from guestbench.host import process
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 TOOLS = ("sed", "cat", "sha256sum", "mkdir", "dirname", "env", "sh", "true", "cp")
 
 PYTHON = """\

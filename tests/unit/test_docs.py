@@ -6,14 +6,12 @@ import re
 import shlex
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-import click
 import pytest
+from documents import ROOT, blocks, parse
 
-from guestbench.cli import cli
 from guestbench.definition import load
 from guestbench.families import list_families
 from guestbench.families.work.contract import find_reports
@@ -30,14 +28,8 @@ from guestbench.model import (
 )
 from guestbench.registry import RECIPES
 
-ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 EXTENDING = ROOT / "docs" / "extending.md"
-
-
-def blocks(file: Path, language: str) -> list[str]:
-    """The code blocks of a document in one language."""
-    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", file.read_text())
 
 
 def example(name: str) -> str:
@@ -57,20 +49,6 @@ def commands(file: Path) -> list[list[str]]:
 def name_of(file: Path) -> str:
     """A file's name as pytest shows it."""
     return str(file.relative_to(ROOT))
-
-
-def parse(words: list[str]) -> None:
-    """Let click parse a command line without running it. Raises click.ClickException if it cannot."""
-    command: click.Command = cli
-    context: click.Context | None = None
-    while isinstance(command, click.Group):
-        context = click.Context(command, parent=context)
-        _, found, words = command.resolve_command(context, words)
-        assert found is not None
-        command = found
-    # A sentence may name a command without its arguments, or its help.
-    with suppress(click.MissingParameter, click.exceptions.Exit):
-        command.make_context(command.name, words)
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
