@@ -128,7 +128,7 @@ def render_json(header: Header, records: Sequence[Record], findings: Findings | 
 def render_schema() -> bytes:
     """The JSON Schema (draft 2020-12) of results.json, which the package has as `results.schema.json`."""
     # The settings of a recipe, which may be another package's, can be anything.
-    types = msgspec.json.schema(Results, schema_hook=lambda _: {})
+    types = msgspec.json.schema(Results, schema_hook=lambda _: {"title": "Setting"})
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"results.json of guestbench, version {JSON_VERSION}",
