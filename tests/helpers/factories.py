@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from guestbench.definition.settings import find_family_tables
 from guestbench.families import find_metrics
 from guestbench.model import (
     FORMAT_VERSION,
@@ -36,6 +37,7 @@ from guestbench.model import (
     Sample,
     System,
     Trial,
+    to_table,
 )
 
 TOOL = "0.1.0"
@@ -170,6 +172,7 @@ def make_header(
             systems=tuple(guest.system.name for guest in guests),
             optional=tuple(a.system for a in absent),
             metrics=("image", "boot"),
+            settings={name: to_table(table()) for name, table in find_family_tables().items()},
             cycles=cycles,
             warmups=warmups,
             seed=SEED,

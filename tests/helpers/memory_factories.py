@@ -18,7 +18,6 @@ from guestbench.model import (
     Header,
     Incomplete,
     Login,
-    MemoryPlan,
     MemoryPolicy,
     Ok,
     Outcome,
@@ -71,7 +70,7 @@ def make_memory_run() -> tuple[Header, tuple[Record, ...]]:
     names = [guest.system.name for guest in guests]
     trials = _memory_trials(names)
     header = make_header(guests, trials, title="Memory of four systems", cycles=1, warmups=0)
-    experiment = msgspec.structs.replace(header.experiment, metrics=("memory",), memory=MemoryPlan(cycles=2))
+    experiment = msgspec.structs.replace(header.experiment, metrics=("memory",))
     header = msgspec.structs.replace(
         header,
         experiment=experiment,

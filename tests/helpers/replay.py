@@ -8,6 +8,7 @@ from pathlib import Path
 
 from guestbench.families import find_metrics
 from guestbench.model import (
+    FORMAT_VERSION,
     Accel,
     AccelChoice,
     Experiment,
@@ -89,7 +90,7 @@ def make_guest(system: System, recording: Path) -> Guest:
 def make_header(guests: tuple[Guest, ...], experiment: Experiment, seed: int = 7) -> Header:
     """The header of a run of `guests` on the fake VMM."""
     return Header(
-        version=1,
+        version=FORMAT_VERSION,
         run="20260101-000000-test",
         created="2026-01-01T00:00:00+00:00",
         tool="0.1.0",

@@ -33,7 +33,6 @@ from guestbench.model import (
     TimedOut,
     Trial,
     Workload,
-    WorkPlan,
     WorkReport,
     Wrong,
 )
@@ -171,7 +170,9 @@ def make_work_header(systems: Sequence[System], kit: Kit | None, trials: Sequenc
     families = ("work", "net")
     guests = tuple(map(make_guest, systems))
     header = make_header(guests, trials, title="Work of several systems", cycles=1, warmups=0)
-    experiment = msgspec.structs.replace(header.experiment, metrics=families, work=WorkPlan(cycles=2))
+    experiment = msgspec.structs.replace(
+        header.experiment, metrics=families, settings={"work": {"cycles": 2}}
+    )
     return msgspec.structs.replace(
         header, experiment=experiment, metrics=find_metrics(families, kit), kit=kit
     )
@@ -275,11 +276,10 @@ def _checks(cycle: int) -> list[Record]:
 
 
 def make_experiment(**fields: object) -> Experiment:
-    """An experiment of work and network with these settings of its WorkPlan."""
+    """An experiment of work and network with these settings of work."""
     return Experiment(
-        name="work", title="Work", systems=("debian",), metrics=("work", "net"),
-        work=WorkPlan(**fields),  # type: ignore[arg-type]
-    )  # fmt: skip
+        name="work", title="Work", systems=("debian",), metrics=("work", "net"), settings={"work": fields}
+    )
 
 
 def guests_of(systems: Sequence[System]) -> tuple[Guest, ...]:

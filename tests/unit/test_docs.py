@@ -13,7 +13,7 @@ import pytest
 from documents import ROOT, blocks, parse
 
 from guestbench.definition import load
-from guestbench.families import list_families
+from guestbench.families import list_families, work
 from guestbench.families.work.contract import find_reports
 from guestbench.model import (
     Frozen,
@@ -24,7 +24,6 @@ from guestbench.model import (
     Service,
     Work,
     Workload,
-    WorkPlan,
 )
 from guestbench.registry import RECIPES
 
@@ -98,7 +97,7 @@ def test_example_experiment_is_one_that_loads(tmp_path: Path) -> None:
     assert loaded.systems == ("floor", "linux-minimal", str(folder))
     assert loaded.seed == 1
     told = tomllib.loads(example("my-kernel.toml"))
-    assert set(told["work"]) == set(WorkPlan.__struct_fields__)
+    assert set(told["work"]) == set(work.Settings.__struct_fields__)
     assert set(told["metrics"]) == {family.name for family in list_families()}
 
 

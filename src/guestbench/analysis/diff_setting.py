@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from guestbench.analysis import quality
 from guestbench.analysis.quality import count_missing, find_failures
 from guestbench.analysis.summary import Key, to_key
+from guestbench.families import memory, work
 from guestbench.model import (
     Frozen,
     Guest,
@@ -14,6 +15,7 @@ from guestbench.model import (
     Outcome,
     Record,
     Vmm,
+    find_settings,
 )
 
 Done = tuple[tuple[tuple[str, str], ...], int | None, str]
@@ -95,6 +97,7 @@ def find_mismatches(old: Header, new: Header) -> tuple[Mismatch, ...]:
 
 def _facts(header: Header) -> Iterator[tuple[str, str]]:
     host, platform, families = header.host, header.platform, header.experiment.metrics
+    tables = header.experiment.settings
     yield "host", host.digest[:16]
     yield "CPU", host.cpu_model
     yield "kernel of the host", host.kernel
@@ -108,12 +111,12 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "network", platform.net.value
     yield "options of the VMM", " ".join(platform.extra) or "none"
     if "memory" in families:
-        yield "time until idle", f"{header.experiment.memory.settle_s:g} s"
+        yield "time until idle", f"{find_settings(tables, 'memory', memory.Settings).settle_s:g} s"
         if header.memory_policy is not None:
             policy = header.memory_policy
             yield "huge pages", f"{policy.huge_pages or 'none'}, {policy.shmem_huge_pages or 'none'}"
     if "net" in families:
-        yield "bytes of a TCP transfer", f"{header.experiment.work.transfer_mib} MiB"
+        yield "bytes of a TCP transfer", f"{find_settings(tables, 'work', work.Settings).transfer_mib} MiB"
 
 
 def find_same_images(old: Header, new: Header) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from guestbench.definition.rules import (
     one_of,
     system_meanings,
 )
+from guestbench.definition.settings import find_family_tables
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families import list_families
 from guestbench.model import (
@@ -29,6 +30,7 @@ from guestbench.model import (
     GuestFamily,
     System,
     Workload,
+    to_table,
 )
 from guestbench.registry import RECIPES
 from guestbench.text import visible
@@ -216,20 +218,37 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
         elif not (find_folder(value, base) / SYSTEM_FILE).is_file():
             yield f"no {SYSTEM_FILE} in folder {quote(value)}"
 
-    problems = find_mistakes(data, Experiment, experiment_meanings(check_reference, list_workloads()))
+    wanted = _make_file_type()
+    problems = find_mistakes(data, wanted, experiment_meanings(check_reference, list_workloads()))
     hint = LIST_SYSTEMS if any("unknown system" in each for each in problems) else example
     references = [*_references(data, "systems"), *_references(data, "optional")]
     names, broken = _load_folders([each for each in references if is_folder(each)], known, base)
     names.update(each for each in references if not is_folder(each))
     compared = _find_strangers(data, names)
     twice = tuple(f"system {quote(name)} is named {n} times" for name, n in names.items() if n > 1)
-    experiment = _convert(file, data, Experiment, (*problems, *twice, *compared), hint, broken)
+    written = _convert(file, data, wanted, (*problems, *twice, *compared), hint, broken)
+    fields = msgspec.structs.asdict(written)
+    tables = {name: to_table(fields.pop(name)) for name in find_family_tables()}
+    experiment = Experiment(**fields, settings=tables)
     return msgspec.structs.replace(
         experiment,
         systems=_absolute(experiment.systems, base),
         optional=_absolute(experiment.optional, base),
         metrics=experiment.metrics or tuple(family.name for family in list_families()),
     )
+
+
+def _make_file_type() -> type[msgspec.Struct]:
+    """An `Experiment` as its file has it: with a table for each family in the place of its settings."""
+    fields: list[tuple[str, type] | tuple[str, type, object]] = []
+    for field in msgspec.structs.fields(Experiment):
+        if field.name == "settings":
+            fields += [(name, table, table()) for name, table in find_family_tables().items()]
+        elif field.required:
+            fields.append((field.name, field.type))
+        else:
+            fields.append((field.name, field.type, field.default))
+    return msgspec.defstruct("Experiment", fields, forbid_unknown_fields=True)
 
 
 def _find_unknown_milestones(data: Table, base: Table) -> list[str]:

@@ -31,8 +31,12 @@ class Setting(Frozen):
 
 def find_tables() -> Tables:
     """The tables of an experiment whose keys can be set one by one: the platform's, and the families'."""
-    families = {family.name: family.settings for family in list_families() if family.settings is not None}
-    return {PLATFORM: Platform, **families}
+    return {PLATFORM: Platform, **find_family_tables()}
+
+
+def find_family_tables() -> Tables:
+    """The tables of an experiment with the settings of families."""
+    return {family.name: family.settings for family in list_families() if family.settings is not None}
 
 
 def list_settings(tables: Tables) -> tuple[Setting, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from msgspec import Meta
+import msgspec
 
+from guestbench.errors import StoreError
 from guestbench.model.base import Frozen
 from guestbench.model.kinds import (
     DISTINCT,
@@ -15,9 +16,7 @@ from guestbench.model.kinds import (
     FileName,
     Kind,
     Line,
-    Seconds,
     SystemReference,
-    WorkloadName,
     of,
     within,
 )
@@ -59,33 +58,30 @@ class Platform(Frozen):
     extra: tuple[Line, ...] = ()
 
 
-class MemoryPlan(Frozen):
-    """How memory is measured. A memory size counts as enough if enough boots in a row get ready with it."""
-
-    cycles: Annotated[int, within(1, 1000, "Boots that count each system's memory.")] = 2
-    settle_s: Annotated[Seconds, Meta(description="How long after ready a guest counts as idle.")] = 10.0
-    boots: Annotated[int, within(1, 100, "Boots in a row that a memory size must pass.")] = 3
-    well_s: Annotated[Seconds, Meta(description="How long each of them must stay well.")] = 2.0
+Tables = dict[str, dict[str, Any]]
+"""The settings of families as plain data, by the family's name."""
+Settings = TypeVar("Settings", bound=Frozen)
 
 
-class SurfacePlan(Frozen):
-    """How the attack surface is measured."""
+def find_settings(tables: Tables, family: str, wanted: type[Settings]) -> Settings:
+    """The settings of a family; keys that are not there have their defaults.
 
-    boots: Annotated[int, within(1, 100, "Fresh boots compared for addresses that vary.")] = 3
+    Raises:
+        StoreError: they are those of another version of the family.
+    """
+    try:
+        return msgspec.convert(tables.get(family, {}), wanted)
+    except msgspec.ValidationError as wrong:
+        raise StoreError(
+            f"the run's settings of {family} are not those of this version: {wrong}",
+            "guestbench run -o DIR  # measure again, into a new folder",
+        ) from None
 
 
-class WorkPlan(Frozen):
-    """How work is measured: in shuffled blocks, on each system that can do it."""
-
-    cycles: Annotated[int, within(1, 1000, "How often each workload is done.")] = 3
-    workloads: Annotated[
-        tuple[WorkloadName, ...], DISTINCT, Meta(description="What is done; see guestbench workloads.")
-    ] = ("cpu", "memory", "merkle", "irmin")
-    cross_checks: Annotated[
-        bool, Meta(description="Run known tools beside them, on the guests that can run those.")
-    ] = False
-    transfer_mib: Annotated[int, within(1, 2**20, "Size of the TCP transfers, each way.")] = 32
-    requests: Annotated[int, within(1, 1_000_000, "Single bytes sent in turn for the latency.")] = 1000
+def to_table(settings: Frozen) -> dict[str, Any]:
+    """Settings as plain data, all of them."""
+    table: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return table
 
 
 class Claim(Frozen):
@@ -112,7 +108,8 @@ class Experiment(Frozen):
     `systems` and `optional` are names of the catalogue, or paths of folders with a `system.toml`;
     an optional system whose image is missing is left out, and the report says so. `metrics` are names of
     families, all of them where a file names none. The others are compared with `baseline`, one of them;
-    without it nothing is compared. `claims` are judged by what was found.
+    without it nothing is compared. `claims` are judged by what was found. `settings` are the tables of the
+    families, each of the type that the family names.
     """
 
     name: FileName
@@ -123,9 +120,7 @@ class Experiment(Frozen):
     cycles: Annotated[int, within(1, 100_000)] = 10
     warmups: Annotated[int, within(0, 100_000)] = 1
     seed: Annotated[int, within(0, LARGEST_INTEGER)] | None = None
-    memory: MemoryPlan = MemoryPlan()
-    surface: SurfacePlan = SurfacePlan()
-    work: WorkPlan = WorkPlan()
+    settings: Tables = {}
     platform: Platform = Platform()
     baseline: str = ""
     claims: tuple[Claim, ...] = ()

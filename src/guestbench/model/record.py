@@ -9,7 +9,7 @@ from guestbench.model.base import Frozen
 from guestbench.model.system import Role
 from guestbench.model.work import WorkReport
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Version of the store's lines. Raised whenever an older reader would misread a newer store."""
 
 

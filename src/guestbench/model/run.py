@@ -6,9 +6,8 @@ from guestbench.model.base import Frozen
 from guestbench.model.experiment import (
     Accel,
     Experiment,
-    MemoryPlan,
     Platform,
-    WorkPlan,
+    Tables,
 )
 from guestbench.model.record import Metric, Trial
 from guestbench.model.system import Guest, Image, Role
@@ -112,8 +111,7 @@ class Job(Frozen):
     host: str
     folder: str
     parent_pid: int
-    memory: MemoryPlan = MemoryPlan()
+    settings: Tables = {}
     expected: Expectation | None = None
     resume: Resume | None = None
-    work: WorkPlan = WorkPlan()
     kit: Kit | None = None

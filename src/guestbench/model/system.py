@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from guestbench.model.base import Frozen
 from guestbench.model.kinds import (
@@ -120,7 +120,7 @@ class Provision(Frozen):
     """A file the user brings, looked for below the working folder."""
     share: Annotated[str, of(Kind.SHARED_SYSTEM)] = ""
     """Another system whose disk this one uses; kernel and initrd are taken out of that disk."""
-    build: Annotated[dict[str, object], of(Kind.RECIPE)] | None = None
+    build: Annotated[dict[str, Any], of(Kind.RECIPE)] | None = None
     """The settings of a recipe, which `method` names, each of them told."""
     fetch: Fetch | None = None
     on_request: bool = False

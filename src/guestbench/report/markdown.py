@@ -28,18 +28,14 @@ from guestbench.analysis.summary import (
     smallest_sample,
     summarise,
 )
+from guestbench.families import memory as memory_family
+from guestbench.families import work as work_family
 from guestbench.families.memory import section as memory
 from guestbench.families.surface import section as surface
 from guestbench.families.surface.findings import find_rows
 from guestbench.families.work import section as work
 from guestbench.families.work.findings import find_work
-from guestbench.model import (
-    Header,
-    Ok,
-    Record,
-    ShellWork,
-    Summary,
-)
+from guestbench.model import Header, Ok, Record, ShellWork, Summary, find_settings
 from guestbench.page.escape import (
     Markdown,
     code,
@@ -185,6 +181,7 @@ def _gather_memory(
         "balloon_table": memory.balloon_table(header, summaries),
         "free_texts": memory.free_texts(header, records),
         "memory_options": memory.extra_options(records),
+        "memory_settings": find_settings(header.experiment.settings, "memory", memory_family.Settings),
         "loads": memory.loads(header),
         "least_help": find_metric(header, "memory.min").help,
         "touched_help": find_metric(header, memory.TOUCHED).help,
@@ -208,7 +205,7 @@ def _gather_work(
     rows = find_work(header, records, summaries)
     kit = header.kit
     names = dict.fromkeys(row.work.workload.metric for row in rows)
-    cycles = header.experiment.work.cycles
+    cycles = find_settings(header.experiment.settings, "work", work_family.Settings).cycles
     return {
         "work_table": work.work_table(header, rows),
         "clock_table": work.clock_table(header, rows),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from guestbench.families import memory, surface, work
 from guestbench.model import (
     BootWork,
     Experiment,
@@ -19,6 +20,7 @@ from guestbench.model import (
     ShellWork,
     System,
     Trial,
+    find_settings,
 )
 
 LOAD = "load"
@@ -73,7 +75,7 @@ def plan_trials(
             for name in order:
                 add(name, "boot", cycle, cycle)
     if "memory" in experiment.metrics:
-        for cycle in range(1, experiment.memory.cycles + 1):
+        for cycle in range(1, find_settings(experiment.settings, "memory", memory.Settings).cycles + 1):
             for guest in guests:
                 add(guest.system.name, "memory", 0, cycle)
                 if kit is not None and needs_load_boot(guest.system):
@@ -83,7 +85,7 @@ def plan_trials(
             add(guest.system.name, "surface-image", 0, 1)
         for guest in guests:
             add(guest.system.name, "surface", 0, 1)
-        for cycle in range(1, experiment.surface.boots + 1):
+        for cycle in range(1, find_settings(experiment.settings, "surface", surface.Settings).boots + 1):
             for guest in guests:
                 add(guest.system.name, "surface-boot", 0, cycle)
     for cycle, jobs in enumerate(_shuffle_work(experiment, guests, seed, kit), 1):
@@ -103,8 +105,9 @@ def _shuffle_work(
     """The blocks of trials of work, each with all of them once in an order of its own."""
     if kit is None:
         return
+    cycles = find_settings(experiment.settings, "work", work.Settings).cycles
     jobs = {" ".join(job): job for guest in guests for job in _list_work(guest, experiment, kit)}
-    for order in _shuffles(list(jobs), experiment.work.cycles, f"{seed}/work"):
+    for order in _shuffles(list(jobs), cycles, f"{seed}/work"):
         yield [jobs[text] for text in order]
 
 

@@ -25,7 +25,7 @@ from guestbench.definition.load import (
     load_experiment,
     system_folder,
 )
-from guestbench.definition.settings import Changes
+from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
 from guestbench.errors import (
     GuestbenchError,
     HostError,
@@ -33,7 +33,7 @@ from guestbench.errors import (
     StoreError,
     UsageError,
 )
-from guestbench.families import find_metrics, list_families
+from guestbench.families import find_metrics, list_families, work
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.model import (
@@ -54,6 +54,8 @@ from guestbench.model import (
     System,
     Trial,
     Vmm,
+    find_settings,
+    to_table,
 )
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_worker
@@ -135,8 +137,9 @@ def _prepare_kit(experiment: Experiment, guests: Sequence[Guest], say: Say) -> K
     loads = counts and any(isinstance(guest.system.load, ProgramLoad) for guest in guests)
     if not works and not loads:
         return None
-    names = experiment.work.workloads if "work" in families else ()
-    return provision.prepare_kit(names, say, tools=experiment.work.cross_checks)
+    settings = find_settings(experiment.settings, "work", work.Settings)
+    names = settings.workloads if "work" in families else ()
+    return provision.prepare_kit(names, say, tools=settings.cross_checks)
 
 
 def adjust(experiment: Experiment, request: Request) -> Experiment:
@@ -145,19 +148,24 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     Raises:
         UsageError: the request names a metric family that does not exist.
     """
-    tables = {table: _replace(getattr(experiment, table), **keys) for table, keys in request.settings.items()}
-    changed = _replace(
+    given = request.settings
+    platform = _replace(experiment.platform, **given.get(PLATFORM, {}))
+    tables = {
+        name: to_table(_replace(find_settings(experiment.settings, name, wanted), **given.get(name, {})))
+        for name, wanted in find_family_tables().items()
+    }
+    return _replace(
         experiment,
         cycles=request.cycles,
         warmups=request.warmups,
         seed=request.seed,
         metrics=_parse_families(request.metrics) or None,
-        **tables,
+        platform=_replace(platform, accel=request.accel),
+        settings=tables,
     )
-    return _replace(changed, platform=_replace(changed.platform, accel=request.accel))
 
 
-def _replace(settings: Settings, **changes: object) -> Settings:
+def _replace(settings: Settings, /, **changes: object) -> Settings:
     """The settings with those changes that are not None."""
     return msgspec.structs.replace(settings, **{k: v for k, v in changes.items() if v is not None})
 

@@ -22,8 +22,10 @@ from guestbench.families import complete_metrics
 from guestbench.model import FORMAT_VERSION, Header, Record
 
 STORE_NAME = "store.jsonl"
-READABLE = (1, 2, 3, FORMAT_VERSION)
-"""Versions that can be read: what versions 2 and 3 added has defaults, so that an older store is one of 3."""
+READABLE = (1, 2, 3, 4, FORMAT_VERSION)
+"""Versions that can be read. What versions 2 to 4 added has defaults, so that an older store is one of 4."""
+OLD_TABLES = ("memory", "surface", "work")
+"""Fields of an experiment until version 4: its settings of these families."""
 Line = TypeVar("Line", Header, Record)
 
 
@@ -145,10 +147,23 @@ def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
         raise _unreadable(path, error) from error
     if not lines:
         raise StoreError(f"{path} is empty: the run ended before its first trial", "guestbench run")
-    header = complete_metrics(_decode(lines[0], msgspec.json.Decoder(Header), path, 1))
+    header = complete_metrics(_decode(_upgrade(lines[0]), msgspec.json.Decoder(Header), path, 1))
     decoder = msgspec.json.Decoder(Record)
     with without_collection():
         return header, tuple(_decode(line, decoder, path, n) for n, line in enumerate(lines[1:], 2))
+
+
+def _upgrade(line: bytes) -> bytes:
+    """A header as of today; one whose form is not known comes back as it is."""
+    try:
+        if _ANY_LINE.decode(line).version > 4:
+            return line
+        data = msgspec.json.decode(line)
+        experiment = data["experiment"]
+        experiment["settings"] = {name: experiment.pop(name) for name in OLD_TABLES if name in experiment}
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return line
+    return msgspec.json.encode(data)
 
 
 @contextmanager

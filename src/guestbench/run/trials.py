@@ -10,6 +10,7 @@ from typing import Protocol
 
 from guestbench import provision
 from guestbench.errors import TrialError
+from guestbench.families import memory
 from guestbench.families.memory import search
 from guestbench.host import facts as host
 from guestbench.model import (
@@ -23,6 +24,7 @@ from guestbench.model import (
     ShellWork,
     Trial,
     Vmm,
+    find_settings,
 )
 from guestbench.run.plan import plan_sizes
 from guestbench.run.pool import Tick, execute_in_workers
@@ -118,7 +120,7 @@ def _next_sizes(guest: Guest, header: Header, records: Sequence[Record], slots: 
     name, start_mib = guest.system.name, header.platform.memory_mib
     tried = search.to_tried(search.group_boots(records, name))
     known = search.boots_with_platform(records, name)
-    boots = header.experiment.memory.boots
+    boots = find_settings(header.experiment.settings, "memory", memory.Settings).boots
     sizes = search.next_round(tried, start_mib, known=known, boots=boots, slots=slots)
     return plan_sizes(guest, header.platform, sizes, tried)
 
@@ -141,10 +143,9 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         host=header.host.digest,
         folder=str(folder),
         parent_pid=os.getpid(),
-        memory=header.experiment.memory,
+        settings=header.experiment.settings,
         expected=search.expect(records, trial.system) if sought else None,
         resume=_find_state(guest, header, trial) if header.platform.vmm is Vmm.QEMU else None,
-        work=header.experiment.work,
         kit=header.kit if trial.purpose in (*WORKING, "memory", "memory-min") else None,
     )
 
@@ -156,6 +157,7 @@ def _find_state(guest: Guest, header: Header, trial: Trial) -> Resume | None:
     """
     system, kit = guest.system, header.kit
     tools: Image | None = None
+    settle_s = find_settings(header.experiment.settings, "memory", memory.Settings).settle_s
     working = trial.purpose in WORKING
     if working and isinstance(system.work, ShellWork) and kit is not None:
         if system.work.disk:
@@ -170,7 +172,7 @@ def _find_state(guest: Guest, header: Header, trial: Trial) -> Resume | None:
             header.host.qemu_version,
             lambda _: None,
             tools=Path(tools.path) if tools else None,
-            settle_s=header.experiment.memory.settle_s if working else 0.0,
+            settle_s=settle_s if working else 0.0,
         )
     except TrialError:
         return None

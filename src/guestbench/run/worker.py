@@ -18,6 +18,8 @@ import msgspec
 
 from guestbench import __version__
 from guestbench.errors import GuestbenchError, ImageError, StoreError
+from guestbench.families import memory
+from guestbench.families import work as work_family
 from guestbench.host import facts as host
 from guestbench.host.process import die_with_parent
 from guestbench.model import (
@@ -39,6 +41,7 @@ from guestbench.model import (
     Service,
     ShellWork,
     TrialResult,
+    find_settings,
 )
 
 if TYPE_CHECKING:
@@ -239,7 +242,8 @@ def _give_work(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     from guestbench.families.work import measure
     from guestbench.guest.watch import watch_boot
 
-    system, kit, plan = job.guest.system, job.kit, job.work
+    system, kit = job.guest.system, job.kit
+    plan = find_settings(job.settings, "work", work_family.Settings)
     if kit is None:
         raise RuntimeError("a trial of work came without its kit")
     work = kit.find(job.trial.workload)
@@ -266,18 +270,19 @@ def _give_work(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
 def _probe(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     """Do with a machine that has just been started what the trial is for."""
     system = job.guest.system
+    plan = find_settings(job.settings, "memory", memory.Settings)
     match job.trial.purpose:
         case "memory":
-            from guestbench.families.memory import probe as memory
+            from guestbench.families.memory import probe as counting
 
             if job.trial.workload:
-                return memory.measure_load(machine, system, log, job.memory)
-            return memory.measure(machine, system, log, job.memory, _find_program(job))
+                return counting.measure_load(machine, system, log, plan)
+            return counting.measure(machine, system, log, plan, _find_program(job))
         case "memory-min":
             from guestbench.families.memory import least as least_memory
 
             program = _find_program(job)
-            tried = least_memory.try_boot(machine, system, log, job.memory, job.expected, program)
+            tried = least_memory.try_boot(machine, system, log, plan, job.expected, program)
             size = Sample(metric="memory.tried", value=job.trial.memory_mib or job.platform.memory_mib)
             return msgspec.structs.replace(tried, samples=(size,))
         case "surface":

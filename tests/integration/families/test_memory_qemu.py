@@ -107,7 +107,7 @@ def test_memory_that_is_known_is_found_to_the_page(tmp_path: Path) -> None:
     # The firmware ends its last line without a newline.
     reason = "the guest panicked: Booting from ROM..PANIC: no memory here"
     assert all(r.outcome.reason == reason for r in failed)
-    assert len(failed) == header.experiment.memory.boots
+    assert len(failed) == header.experiment.settings["memory"]["boots"]
     report = (tmp_path / "results" / "comparison_results.md").read_text()
     assert "| `needs-six`" in report
     series = records[0].series[0]

@@ -190,8 +190,8 @@ def test_settings_of_tables_are_those_of_the_run(project: Path) -> None:
     assert run_cli(["run", "./mine.toml", "-o", "out", "--cycles", "1", *settings]) == 0
     experiment = read_store(project / "out")[0].experiment
     assert (experiment.platform.memory_mib, experiment.platform.cpus) == (64, 1)
-    assert (experiment.memory.boots, experiment.memory.cycles) == (5, 2)
-    assert experiment.work.workloads == ("cpu",)
+    assert (experiment.settings["memory"]["boots"], experiment.settings["memory"]["cycles"]) == (5, 2)
+    assert experiment.settings["work"]["workloads"] == ["cpu"]
 
 
 def test_settings_and_their_values_are_completed(

@@ -8,6 +8,7 @@ import pytest
 from replay import make_system
 
 from guestbench.errors import ShellError
+from guestbench.families.memory import Settings
 from guestbench.families.memory import least as least_memory
 from guestbench.families.memory import probe as memory
 from guestbench.families.memory.least import try_boot
@@ -21,7 +22,6 @@ from guestbench.model import (
     Expectation,
     Incomplete,
     Login,
-    MemoryPlan,
     MemoryReport,
     Ok,
     OwnWork,
@@ -34,7 +34,7 @@ from guestbench.vmm import Chunk, Footprint
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog
 
-PLAN = MemoryPlan(settle_s=10.0, well_s=2.0)
+PLAN = Settings(settle_s=10.0, well_s=2.0)
 READY = (1000.0, b"Powered by\r\n[init done]\r\n")
 MEMINFO = b"""MemTotal:         481296 kB
 MemFree:          450968 kB

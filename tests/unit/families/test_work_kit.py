@@ -36,17 +36,9 @@ from guestbench.errors import (
 )
 from guestbench.families import find_metrics
 from guestbench.families.net import FAMILY as NET
+from guestbench.families.work import Settings
 from guestbench.host import process
-from guestbench.model import (
-    Image,
-    Kernel,
-    Kit,
-    ProgramLoad,
-    Role,
-    ShellWork,
-    Workload,
-    WorkPlan,
-)
+from guestbench.model import Image, Kernel, Kit, ProgramLoad, Role, ShellWork, Workload, find_settings
 from guestbench.provision import kit as kits
 from guestbench.provision import programs
 from guestbench.provision.digest import read_image
@@ -319,8 +311,9 @@ def test_every_figure_of_work_has_a_row_in_the_metric_table() -> None:
 def test_settings_of_work_on_the_command_line_change_the_experiment() -> None:
     """`--set` would do nothing, or forget what the experiment says of the same table."""
     request = Request(experiment="work", settings={"work": {"cycles": 7, "workloads": ("memory", "cpu")}})
-    changed = prepare.adjust(make_experiment(transfer_mib=3), request).work
-    assert changed == WorkPlan(cycles=7, workloads=("memory", "cpu"), transfer_mib=3)
+    changed = prepare.adjust(make_experiment(transfer_mib=3), request).settings
+    expected = Settings(cycles=7, workloads=("memory", "cpu"), transfer_mib=3)
+    assert find_settings(changed, "work", Settings) == expected
 
 
 # --- workload files and the command line ----------------------------------------------------------------

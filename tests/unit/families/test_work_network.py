@@ -28,7 +28,7 @@ from work_factories import make_kit
 
 from guestbench.families.net import FAMILY
 from guestbench.families.net import probe as network
-from guestbench.families.work import measure
+from guestbench.families.work import Settings, measure
 from guestbench.guest import shell_protocol
 from guestbench.model import (
     Image,
@@ -41,13 +41,12 @@ from guestbench.model import (
     System,
     TimedOut,
     TrialResult,
-    WorkPlan,
 )
 from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine
 from guestbench.vmm.serial import SerialLog
 
-PLAN = WorkPlan(transfer_mib=1, requests=20)
+PLAN = Settings(transfer_mib=1, requests=20)
 IMAGE = make_system("mirage", work=ImageWork(), services=(Service.ECHO, Service.DISCARD, Service.CHARGEN))
 SERVER = make_kit().server
 WELL: dict[Service, Serve] = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
-from guestbench.families import list_families
+from guestbench.families import list_families, memory, surface
 from guestbench.model import (
     Experiment,
     Guest,
@@ -137,7 +137,7 @@ def test_every_plan_is_complete_and_has_unique_ids(
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
     trials = plan_trials(experiment, guests, FAKE, seed)
-    each = 1 + warmups + cycles + experiment.memory.cycles + 2 + experiment.surface.boots
+    each = 1 + warmups + cycles + memory.Settings().cycles + 2 + surface.Settings().boots
     assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)
     assert all(counts[name, "boot"] == cycles for name in names)

@@ -29,7 +29,6 @@ from guestbench.model import (
     GuestFamily,
     Header,
     Job,
-    MemoryPlan,
     Ok,
     Outcome,
     Platform,
@@ -216,7 +215,7 @@ def memory_header(header: Header) -> Header:
         title="Test",
         systems=("good",),
         metrics=("memory",),
-        memory=MemoryPlan(boots=2),
+        settings={"memory": {"boots": 2}},
     )
     return make_header(header.guests[:1], experiment)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -10,11 +12,18 @@ import pytest
 from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench.errors import StoreError
+from guestbench.families import memory, work
+from guestbench.families.memory.findings import find_least
 from guestbench.model import (
+    Crashed,
     Experiment,
     Header,
+    Ok,
     Record,
+    Unsupported,
+    find_settings,
 )
+from guestbench.run.prepare import check_resumable
 from guestbench.run.store import (
     STORE_NAME,
     create_store,
@@ -24,6 +33,7 @@ from guestbench.run.store import (
 from guestbench.run.trials import SilentProgress, make_trials
 from guestbench.run.worker import run_trial
 
+RECORDINGS = Path(__file__).parents[2] / "recordings"
 BOTH = ("image", "boot")
 EXPERIMENT = Experiment(name="test", title="Test", systems=("tiny",), cycles=3, metrics=BOTH)
 
@@ -92,8 +102,47 @@ def test_a_store_of_another_version_is_refused_by_its_number(tmp_path: Path, hea
     newer["version"] = 999
     newer["surprise"] = True
     (folder / STORE_NAME).write_bytes(msgspec.json.encode(newer) + b"\n")
-    with pytest.raises(StoreError, match=r"format 999.*reads format 4"):
+    with pytest.raises(StoreError, match=r"format 999.*reads format 5"):
         read_store(folder)
+
+
+def test_a_store_of_version_4_is_read_like_one_of_today(tmp_path: Path) -> None:
+    """Measurements of an earlier version would be lost with it."""
+    shutil.copy(RECORDINGS / "store-format-4.jsonl", tmp_path / STORE_NAME)
+    header, records = read_store(tmp_path)
+    settings = header.experiment.settings
+    assert set(settings) == {"memory", "surface", "work"}
+    assert find_settings(settings, "memory", memory.Settings) == memory.Settings(
+        cycles=1, settle_s=3.5, boots=2
+    )
+    assert find_settings(settings, "work", work.Settings) == work.Settings(transfer_mib=8)
+    least = find_least(header, records, "one")
+    assert least is not None and least.least_mib == 1
+    assert Counter(type(record.outcome) for record in records) == {Ok: 13, Crashed: 6, Unsupported: 2}
+
+
+def test_systems_of_version_4_are_read_like_those_of_today(tmp_path: Path) -> None:
+    """A run of the default comparison by an earlier version could not be reported any more."""
+    shutil.copy(RECORDINGS / "store-format-4-seed.jsonl", tmp_path / STORE_NAME)
+    header, _ = read_store(tmp_path)
+    assert [guest.system.name for guest in header.guests] == [
+        *("floor", "reference-unikernel", "linux-app"),
+        *("linux-minimal", "debian-12-direct", "debian-12-nocloud"),
+    ]
+    assert header.kit is not None and len(header.kit.works) == 5
+
+
+def test_a_run_that_an_earlier_version_began_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Trials of two versions would end up in one comparison."""
+    shutil.copy(RECORDINGS / "store-format-4.jsonl", tmp_path / STORE_NAME)
+    with pytest.raises(StoreError, match=r"begun in format 4 .* goes on in format 5 only"):
+        check_resumable(read_store(tmp_path)[0], tmp_path)
+
+
+def test_settings_of_another_version_of_a_family_are_refused_by_its_name() -> None:
+    """A report would end in a traceback after an update of a family from another package."""
+    with pytest.raises(StoreError, match="settings of memory are not those of this version"):
+        find_settings({"memory": {"gone": 1}}, "memory", memory.Settings)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_only_trials_that_give_work_get_the_kit(purpose: str, monkeypatch: pytes
     job = run.make_job(trial_of("debian", purpose, "cpu"), header, Path())
     needs = {*WORKING, "memory", "memory-min"}
     assert (job.kit is not None) == (purpose in needs)
-    assert job.work == header.experiment.work
+    assert job.settings == header.experiment.settings
 
 
 Asked = list[tuple[str, Path | None, float]]

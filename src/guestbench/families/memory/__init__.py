@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from guestbench.model import Better, Family, MemoryPlan, Metric, Purpose
+from typing import Annotated
+
+from msgspec import Meta
+
+from guestbench.model import Better, Family, Frozen, Metric, Purpose
+from guestbench.model.kinds import Seconds, within
 
 LEAST, TRIED = "memory.min", "memory.tried"
 TOUCHED, VMM, VMM_ABOVE_FLOOR = "memory.touched", "memory.vmm", "memory.vmm_above_floor"
@@ -102,11 +107,21 @@ METRICS = (
     ),
 )
 
+
+class Settings(Frozen):
+    """How memory is measured. A memory size counts as enough if enough boots in a row get ready with it."""
+
+    cycles: Annotated[int, within(1, 1000, "Boots that count each system's memory.")] = 2
+    settle_s: Annotated[Seconds, Meta(description="How long after ready a guest counts as idle.")] = 10.0
+    boots: Annotated[int, within(1, 100, "Boots in a row that a memory size must pass.")] = 3
+    well_s: Annotated[Seconds, Meta(description="How long each of them must stay well.")] = 2.0
+
+
 FAMILY = Family(
     name="memory",
     title="Memory",
     order=3,
     metrics=METRICS,
-    settings=MemoryPlan,
+    settings=Settings,
     purposes=(Purpose(name="memory"), Purpose(name="memory-min", timed=False, search=True)),
 )

@@ -9,17 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from guestbench.families.memory import search
-from guestbench.model import (
-    Frozen,
-    Gap,
-    GuestFamily,
-    Header,
-    Ok,
-    Provenance,
-    Record,
-    Sample,
-)
+from guestbench.families.memory import Settings, search
+from guestbench.model import Frozen, Gap, GuestFamily, Header, Ok, Provenance, Record, Sample, find_settings
 
 LEAST = "memory.min"
 VMM = "memory.vmm"
@@ -47,7 +38,7 @@ def find_least(header: Header, records: Sequence[Record], system: str) -> search
         search.to_tried(search.group_boots(records, system)),
         header.platform.memory_mib,
         known=search.boots_with_platform(records, system),
-        boots=header.experiment.memory.boots,
+        boots=find_settings(header.experiment.settings, "memory", Settings).boots,
     )
 
 

@@ -7,24 +7,14 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import ShellError
+from guestbench.families.memory import Settings
 from guestbench.families.memory.probe import explain_end
 from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import End, watch
 from guestbench.guest.sending import do_little
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import READY, watch_boot
-from guestbench.model import (
-    Crashed,
-    Expectation,
-    Login,
-    MemoryPlan,
-    Ok,
-    Outcome,
-    OwnWork,
-    System,
-    TimedOut,
-    TrialResult,
-)
+from guestbench.model import Crashed, Expectation, Login, Ok, Outcome, OwnWork, System, TimedOut, TrialResult
 from guestbench.vmm import Machine
 from guestbench.vmm.serial import SerialLog
 
@@ -45,7 +35,7 @@ def try_boot(
     machine: Machine,
     system: System,
     log: SerialLog,
-    plan: MemoryPlan,
+    plan: Settings,
     expected: Expectation | None,
     program: Path | None = None,
 ) -> TrialResult:
@@ -72,7 +62,7 @@ def _stays_well(
     machine: Machine,
     system: System,
     log: SerialLog,
-    plan: MemoryPlan,
+    plan: Settings,
     expected: Expectation | None,
     boot: TrialResult,
 ) -> Outcome:

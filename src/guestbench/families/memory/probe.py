@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from guestbench.errors import ShellError
+from guestbench.families.memory import Settings
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import (
@@ -30,7 +31,6 @@ from guestbench.model import (
     Gap,
     Incomplete,
     Mark,
-    MemoryPlan,
     Ok,
     Outcome,
     OwnWork,
@@ -64,7 +64,7 @@ kill $sampler; wait $sampler 2>/dev/null; exit $status"""
 
 
 def measure(
-    machine: Machine, system: System, log: SerialLog, plan: MemoryPlan, program: Path | None = None
+    machine: Machine, system: System, log: SerialLog, plan: Settings, program: Path | None = None
 ) -> TrialResult:
     """Boot to ready, let the guest settle, ask it for its own view, and put it under its load.
 
@@ -79,7 +79,7 @@ def measure(
     return trial.to_result(trial.run())
 
 
-def measure_load(machine: Machine, system: System, log: SerialLog, plan: MemoryPlan) -> TrialResult:
+def measure_load(machine: Machine, system: System, log: SerialLog, plan: Settings) -> TrialResult:
     """Watch a guest that was booted with its load, as its only work, and count its memory at that."""
     trial = _MemoryTrial(machine, system, log, plan, None)
     return trial.to_result(trial.watch_load())
@@ -93,7 +93,7 @@ class _MemoryTrial:
         machine: Machine,
         system: System,
         log: SerialLog,
-        plan: MemoryPlan,
+        plan: Settings,
         program: Path | None,
     ) -> None:
         self._machine = machine

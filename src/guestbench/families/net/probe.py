@@ -18,24 +18,12 @@ from guestbench.families.net.tcp import (
     send,
     time_echo,
 )
-from guestbench.families.work import cross_check
+from guestbench.families.work import Settings, cross_check
 from guestbench.families.work.cross_check import HostProgram
 from guestbench.families.work.measure import bring_program, open_tools
 from guestbench.guest.console import watch
 from guestbench.guest.watch import READY, watch_boot
-from guestbench.model import (
-    Gap,
-    Image,
-    Incomplete,
-    Mark,
-    Ok,
-    Sample,
-    Service,
-    ShellWork,
-    System,
-    TrialResult,
-    WorkPlan,
-)
+from guestbench.model import Gap, Image, Incomplete, Mark, Ok, Sample, Service, ShellWork, System, TrialResult
 from guestbench.vmm import Machine
 from guestbench.vmm.serial import SerialLog
 
@@ -53,7 +41,7 @@ def serve(
     machine: Machine,
     system: System,
     log: SerialLog,
-    plan: WorkPlan,
+    plan: Settings,
     server: Image | None,
     wrk: tuple[str, ...] = (),
 ) -> TrialResult:
@@ -115,7 +103,7 @@ def _add_http(
 
 
 def _serve_from_shell(
-    machine: Machine, system: System, log: SerialLog, plan: WorkPlan, server: Image
+    machine: Machine, system: System, log: SerialLog, plan: Settings, server: Image
 ) -> TrialResult:
     ports = {service: machine.forwarded[service.port] for service in SERVICES}
     late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
@@ -145,7 +133,7 @@ def _wait(
         watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns, meanwhile=step)
 
 
-def _transfer(ports: dict[Service, int], plan: WorkPlan) -> TrialResult:
+def _transfer(ports: dict[Service, int], plan: Settings) -> TrialResult:
     """All transfers with those services that there are; what fails is told, and stops no other."""
     size_bytes = plan.transfer_mib << 20
     samples: list[Sample] = []

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from guestbench.families.surface.metrics import METRICS
-from guestbench.model import Family, Purpose, SurfacePlan
+from guestbench.model import Family, Frozen, Purpose
+from guestbench.model.kinds import within
+
+
+class Settings(Frozen):
+    """How the attack surface is measured."""
+
+    boots: Annotated[int, within(1, 100, "Fresh boots compared for addresses that vary.")] = 3
+
 
 FAMILY = Family(
     name="surface",
     title="Attack surface",
     order=4,
     metrics=METRICS,
-    settings=SurfacePlan,
+    settings=Settings,
     purposes=(
         Purpose(name="surface-image", counted=False, timed=False, boots=False, pristine=True, facts=True),
         Purpose(name="surface", counted=False, facts=True),

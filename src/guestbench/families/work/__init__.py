@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from guestbench.model import Better, Family, Kit, Metric, Purpose, Workload, WorkPlan
+from typing import Annotated
+
+from msgspec import Meta
+
+from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Workload
+from guestbench.model.kinds import DISTINCT, WorkloadName, within
 
 TIME = "work.time"
 METRICS = (
@@ -17,6 +22,20 @@ METRICS = (
         "those of the workload's own metric, and clock=host. With clock=guest, the time by that clock.",
     ),
 )
+
+
+class Settings(Frozen):
+    """How work is measured: in shuffled blocks, on each system that can do it."""
+
+    cycles: Annotated[int, within(1, 1000, "How often each workload is done.")] = 3
+    workloads: Annotated[
+        tuple[WorkloadName, ...], DISTINCT, Meta(description="What is done; see guestbench workloads.")
+    ] = ("cpu", "memory", "merkle", "irmin")
+    cross_checks: Annotated[
+        bool, Meta(description="Run known tools beside them, on the guests that can run those.")
+    ] = False
+    transfer_mib: Annotated[int, within(1, 2**20, "Size of the TCP transfers, each way.")] = 32
+    requests: Annotated[int, within(1, 1_000_000, "Single bytes sent in turn for the latency.")] = 1000
 
 
 def to_metric(tool: str) -> str:
@@ -77,6 +96,6 @@ FAMILY = Family(
     title="Work",
     order=5,
     metrics=METRICS,
-    settings=WorkPlan,
+    settings=Settings,
     purposes=(Purpose(name="work", works=True), Purpose(name="cross-check", works=True)),
 )

@@ -35,7 +35,7 @@ from guestbench.model import (
 from guestbench.report.export.table import TidySample, find_samples
 from guestbench.report.findings import Findings, analyse
 
-JSON_VERSION = 4
+JSON_VERSION = 5
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
 
 
