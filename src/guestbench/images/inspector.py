@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from guestbench.errors import HostError, ImageError
 from guestbench.images.contents import files as contents
-from guestbench.images.contents import linux as linux_kernel
+from guestbench.images.contents import linux
+from guestbench.images.contents.linux import find_kernel
 from guestbench.images.contents.packages import find_packages
 from guestbench.images.contents.programs import (
     count_in_programs,
     describe_elf,
     read_symbols,
-    reason_of,
 )
 from guestbench.images.formats import disk, elf
-from guestbench.images.formats.ext import ExtFilesystem
 from guestbench.images.formats.initramfs import looks_like_archive, open_initramfs
-from guestbench.images.formats.kernel import find_linux_header
-from guestbench.images.formats.partitions import Partition, find_partitions
+from guestbench.images.formats.kernel import find_linux_header, open_vmlinux
+from guestbench.images.formats.partitions import Partition, find_partitions, open_partition
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -44,6 +44,7 @@ from guestbench.images.source import (
     Source,
     open_source,
     quoted,
+    reason_of,
     unusable,
 )
 from guestbench.images.tree import Tree, looks_like_root
@@ -67,11 +68,11 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
         with open_source(image) as source:
             start = source.read_some(0, 8192)
             if start.startswith(elf.MAGIC):
-                return _inspect_elf(source, image)
+                return _inspect_elf(source)
             if find_linux_header(start) is not None:
-                return _inspect_kernel(source, image, scratch)
+                return _inspect_kernel(source, scratch)
             if looks_like_archive(start):
-                return _inspect_initramfs(source, image, scratch)
+                return _inspect_initramfs(source, scratch)
         return _inspect_disk(image, scratch)
     except OSError as error:
         # All reads of the image raise ImageError; what is left is the scratch folder, which may be full.
@@ -84,68 +85,69 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
 # --- disks --------------------------------------------------------------------------------------------
 
 
+class _System(NamedTuple):
+    """A root file system, and the folder of the file system that has its kernel."""
+
+    root: Tree
+    boot: Tree
+    folder: str
+    notes: tuple[str, ...] = ()
+
+
 def _inspect_disk(image: Path, scratch: Path) -> Inspection:
     info = disk.read_info(image)
-    with _as_raw(image, info.format, scratch) as raw, open_source(raw) as source:
-        partitions = _find_partitions(image, raw)
+    with _open_raw(image, info.format, scratch) as raw:
+        partitions = find_partitions(raw)
         if not partitions:
             raise unusable(image, "is no disk with partitions or a known file system, and no other image")
-        trees, reasons = _read_trees(source, partitions)
-        files, programs, notes = _inspect_trees(trees, raw, scratch)
-        if files is None:
-            words = ", ".join(sorted({p.content or "unknown" for p in partitions}))
-            files = unknown(
-                "; ".join(
-                    [f"no root file system in ext2, ext3 or ext4 can be read (found: {words})", *reasons]
-                )
-            )
-        root = next(iter(trees), None)
+        trees, reasons = _read_trees(raw, partitions)
+        if trees:
+            files, programs, notes = _inspect_system(_find_system(list(trees.values())), image, scratch)
+            notes += tuple(reasons)
+        else:
+            found = ", ".join(sorted({p.content or "unknown" for p in partitions}))
+            none = f"no root file system in ext2, ext3 or ext4 can be read (found: {found})"
+            files, programs, notes = unknown("; ".join([none, *reasons])), None, ()
+    root = next(iter(trees), None)
     return Inspection(
         file=visible(image.name),
         kind=Kind.DISK,
         detail=f"{info.format}, {info.virtual_bytes} bytes as the guest sees it",
         size_bytes=info.file_bytes,
-        partitions=tuple(
-            PartitionFound(
-                number=p.number,
-                start_bytes=p.start_bytes,
-                size_bytes=p.size_bytes,
-                type=visible(p.type),
-                content=p.content,
-                purpose=p.purpose,
-                is_root=p.number == root,
-            )
-            for p in partitions
-        ),
+        partitions=tuple(_describe(partition, is_root=partition.number == root) for partition in partitions),
         files=files,
         code=programs,
-        notes=(*notes, *(reasons if trees else ())),
+        notes=notes,
     )
 
 
 @contextmanager
-def _as_raw(image: Path, kind: DiskFormat, scratch: Path) -> Iterator[Path]:
-    if kind is DiskFormat.RAW:
-        yield image
-        return
-    raw = scratch / "disk.raw"
+def _open_raw(image: Path, kind: DiskFormat, scratch: Path) -> Iterator[Source]:
+    raw = image if kind is DiskFormat.RAW else scratch / "disk.raw"
     try:
-        disk.convert_to_raw(image, raw)
-        yield raw
+        if raw != image:
+            disk.convert_to_raw(image, raw)
+        with open_source(raw, shown=image) as source:
+            yield source
     finally:
-        raw.unlink(missing_ok=True)
+        if raw != image:
+            raw.unlink(missing_ok=True)
 
 
-def _find_partitions(image: Path, raw: Path) -> tuple[Partition, ...]:
-    try:
-        return find_partitions(raw)
-    except ImageError as error:
-        # The raw copy is gone before anyone could look at it: name the image instead.
-        raise unusable(image, reason_of(error, raw)) from error
+def _describe(partition: Partition, *, is_root: bool) -> PartitionFound:
+    return PartitionFound(
+        number=partition.number,
+        start_bytes=partition.start_bytes,
+        size_bytes=partition.size_bytes,
+        type=visible(partition.type),
+        content=partition.content,
+        purpose=partition.purpose,
+        is_root=is_root,
+    )
 
 
 def _read_trees(
-    source: Source, partitions: tuple[Partition, ...]
+    raw: Source, partitions: tuple[Partition, ...]
 ) -> tuple[dict[int, tuple[Tree, tuple[str, ...]]], list[str]]:
     """The ext file systems by partition number, the root first; and why others could not be read.
 
@@ -153,26 +155,18 @@ def _read_trees(
     """
     trees: dict[int, tuple[Tree, tuple[str, ...]]] = {}
     reasons = []
-    wanted = [p for p in partitions if p.is_ext]
-    for number, partition in enumerate(sorted(wanted, key=lambda p: -p.size_bytes)):
-        if number >= MAX_TREES:
-            reasons.append(
-                f"partition {partition.number}: only the {MAX_TREES} largest ext file systems are read"
-            )
-        else:
-            try:
-                trees[partition.number] = ExtFilesystem(
-                    source, partition.start_bytes, partition.size_bytes
-                ).read_tree()
-            except ImageError as error:
-                reasons.append(f"partition {partition.number}: {reason_of(error, source.path)}")
-    sizes = {partition.number: partition.size_bytes for partition in partitions}
-
-    def rank(number: int) -> tuple[bool, int]:
-        tree = trees[number][0]
-        return not looks_like_root(tree), -sizes[number]
-
-    ordered = {number: trees[number] for number in sorted(trees, key=rank)}
+    by_size = sorted((p for p in partitions if p.is_ext), key=lambda p: -p.size_bytes)
+    for partition in by_size[:MAX_TREES]:
+        try:
+            trees[partition.number] = open_partition(raw, partition).read_tree()
+        except ImageError as error:
+            reasons.append(f"partition {partition.number}: {reason_of(error, raw.path)}")
+    reasons += [
+        f"partition {partition.number}: only the {MAX_TREES} largest ext file systems are read"
+        for partition in by_size[MAX_TREES:]
+    ]
+    # Sorting is stable: the largest first.
+    ordered = dict(sorted(trees.items(), key=lambda item: not looks_like_root(item[1][0])))
     if ordered and not looks_like_root(next(iter(ordered.values()))[0]):
         # Of a disk whose root is encrypted, /boot is no root file system with 0 users.
         numbers = ", ".join(map(str, ordered))
@@ -181,36 +175,32 @@ def _read_trees(
     return ordered, reasons
 
 
-def _inspect_trees(
-    trees: dict[int, tuple[Tree, tuple[str, ...]]], source: Path, scratch: Path
-) -> tuple[Known[FileSystem] | None, Known[tuple[CodeFile, ...]] | None, list[str]]:
-    """The inventory of the first tree, with /boot from another one if the first has no kernel."""
-    if not trees:
-        return None, None, []
-    (root, notes), *others = trees.values()
-    boot, folder = root, "boot"
-    if not _has_kernel(root, "boot"):
-        boot, folder = next(((tree, "") for tree, _ in others if _has_kernel(tree, "")), (root, "boot"))
+def _find_system(trees: list[tuple[Tree, tuple[str, ...]]]) -> _System:
+    """The first tree, with /boot from another one if the first has no kernel."""
+    (root, notes), *others = trees
+    places = [(root, "boot"), *((tree, "") for tree, _ in others)]
+    boot, folder = next((place for place in places if find_kernel(*place) is not None), places[0])
+    return _System(root, boot, folder, notes)
+
+
+def _inspect_system(
+    system: _System, image: Path, scratch: Path
+) -> tuple[Known[FileSystem], Known[tuple[CodeFile, ...]] | None, tuple[str, ...]]:
+    root, boot, folder, notes = system
     try:
-        files: Known[FileSystem] = known(_take_inventory(root, boot, folder), "the root file system")
+        inventory = known(_take_inventory(root, boot, folder), "the root file system")
         programs = count_in_programs(root, boot, folder, scratch)
         mounts = contents.find_mounts(root)
-        unseen = [f"/etc/fstab mounts other file systems, which are not looked at: {', '.join(mounts)}"]
-        return files, programs, [*notes, *(unseen if mounts else ())]
     except ImageError as error:
         # A name could be read, but not what is in it.
-        return unknown(reason_of(error, source)), None, list(notes)
-
-
-def _has_kernel(tree: Tree, folder: str) -> bool:
-    found = tree.find(folder)
-    return found is not None and any(
-        entry.folder == found.path and entry.name.startswith(b"vmlinuz-") for entry in tree.below(folder)
-    )
+        return unknown(reason_of(error, image)), None, notes
+    if mounts:
+        notes += (f"/etc/fstab mounts other file systems, which are not looked at: {', '.join(mounts)}",)
+    return inventory, programs, notes
 
 
 def _take_inventory(root: Tree, boot: Tree, folder: str) -> FileSystem:
-    kernel, config, cmdline = linux_kernel.find_boot_files(boot, folder)
+    kernel, config, cmdline = linux.find_boot_files(boot, folder)
     return FileSystem(
         distribution=contents.find_distribution(root),
         packages=find_packages(root),
@@ -235,11 +225,11 @@ def _take_inventory(root: Tree, boot: Tree, folder: str) -> FileSystem:
 # --- other images -------------------------------------------------------------------------------------
 
 
-def _inspect_elf(source: Source, image: Path) -> Inspection:
-    headers = elf.read_elf(image)
-    symbols, where = read_symbols(source, headers, image)
+def _inspect_elf(source: Source) -> Inspection:
+    headers = elf.read_elf(source)
+    symbols, where = read_symbols(source, headers)
     return Inspection(
-        file=visible(image.name),
+        file=visible(source.path.name),
         kind=Kind.ELF,
         detail=f"ELF{headers.bits} {headers.machine_name}"
         + (f" in {headers.wrapper}" if headers.wrapper else ""),
@@ -248,49 +238,46 @@ def _inspect_elf(source: Source, image: Path) -> Inspection:
     )
 
 
-def _inspect_initramfs(source: Source, image: Path, scratch: Path) -> Inspection:
+def _inspect_initramfs(source: Source, scratch: Path) -> Inspection:
     with open_initramfs(source, scratch) as (tree, packing):
-        files, programs, notes = _inspect_trees({0: (tree, ())}, source.path, scratch)
+        files, programs, notes = _inspect_system(_System(tree, tree, "boot"), source.path, scratch)
     return Inspection(
-        file=visible(image.name),
+        file=visible(source.path.name),
         kind=Kind.INITRAMFS,
         detail=packing,
         size_bytes=source.size_bytes,
         files=files,
         code=programs,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
-def _inspect_kernel(source: Source, image: Path, scratch: Path) -> Inspection:
-    vmlinux = scratch / "vmlinux"
+def _inspect_kernel(source: Source, scratch: Path) -> Inspection:
+    config: Known[KernelConfig]
+    program: Known[Elf]
     try:
-        problem = linux_kernel.try_unpack(source, vmlinux)
-        inside: Known[Elf] = unknown(problem)
-        config: Known[KernelConfig] = unknown(problem)
-        if not problem:
-            config = linux_kernel.find_embedded_config(vmlinux)
-            inside = _inspect_unpacked(vmlinux)
-    finally:
-        vmlinux.unlink(missing_ok=True)
+        with open_vmlinux(source, scratch) as vmlinux:
+            config, program = linux.find_embedded_config(vmlinux), _inspect_vmlinux(vmlinux)
+    except ImageError as error:
+        reason = reason_of(error, source.path)
+        config, program = unknown(reason), unknown(reason)
     return Inspection(
-        file=visible(image.name),
+        file=visible(source.path.name),
         kind=Kind.LINUX_KERNEL,
         detail="x86 boot protocol",
         size_bytes=source.size_bytes,
-        kernel=LinuxKernel(version=linux_kernel.read_version(source), config=config, program=inside),
+        kernel=LinuxKernel(version=linux.find_version(source), config=config, program=program),
     )
 
 
-def _inspect_unpacked(vmlinux: Path) -> Known[Elf]:
+def _inspect_vmlinux(vmlinux: Source) -> Known[Elf]:
+    reason = "the kernel is stripped; the symbols that it keeps for itself (kallsyms) are not read"
     try:
-        with open_source(vmlinux) as source:
-            size = source.size_bytes
-            reason = "the kernel is stripped; the symbols that it keeps for itself (kallsyms) are not read"
-            part = describe_elf(source, elf.read_elf(vmlinux), [], reason, is_kernel=True)
+        found = describe_elf(vmlinux, elf.read_elf(vmlinux), [], reason, is_kernel=True)
     except ImageError as error:
-        return unknown(reason_of(error, vmlinux))
-    apt = tuple(row for row in part.mitigations if row.name in KERNEL_MITIGATIONS)
+        return unknown(reason_of(error, vmlinux.path))
+    apt = tuple(row for row in found.mitigations if row.name in KERNEL_MITIGATIONS)
     return known(
-        msgspec.structs.replace(part, mitigations=apt), f"the compressed kernel, unpacked: {size} bytes"
+        msgspec.structs.replace(found, mitigations=apt),
+        f"the compressed kernel, unpacked: {vmlinux.size_bytes} bytes",
     )

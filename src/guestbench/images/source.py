@@ -1,4 +1,4 @@
-"""Bounded reads of image files, and their names in messages; it never interprets what it reads.
+"""Bounded reads of image files, and their names in messages.
 
 Image files are hostile: a length or an offset found inside one is never trusted to lie inside it.
 """
@@ -64,8 +64,8 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """Open an image file for reading.
+def open_source(path: Path, shown: Path | None = None) -> Iterator[Source]:
+    """Open an image file for reading; errors name it `shown`, for a copy that nobody will find.
 
     Raises:
         ImageError: it is missing, not a regular file, or may not be read.
@@ -83,9 +83,26 @@ def open_source(path: Path) -> Iterator[Source]:
             raise ImageError(f"{visible(path)} is a folder, not an image file", f"ls -l {quoted(path)}")
         if not stat.S_ISREG(facts.st_mode):
             raise ImageError(f"{visible(path)} is not a regular file", f"ls -l {quoted(path)}")
-        yield Source(path, descriptor, facts.st_size)
+        yield Source(shown or path, descriptor, facts.st_size)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def hold(data: bytes, shown: Path) -> Iterator[Source]:
+    """Bytes as a source, in memory; errors name it `shown`."""
+    descriptor = os.memfd_create("source")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield Source(shown, descriptor, len(data))
+    finally:
+        os.close(descriptor)
+
+
+def reason_of(error: ImageError, path: Path) -> str:
+    """What an error says of the file at `path`, without its name."""
+    return error.message.removeprefix(visible(path)).strip()
 
 
 def unusable(path: Path, problem: str) -> ImageError:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guestbench.errors import ImageError
+from guestbench.images.contents.linux import find_newest
 from guestbench.images.formats import disk
-from guestbench.images.formats.kernel import find_newest
 from guestbench.images.formats.partitions import find_root, open_partition
+from guestbench.images.source import open_source
 from guestbench.model import Image, Role, Say
 from guestbench.provision import cache
 
@@ -46,7 +47,8 @@ class Extraction(NamedTuple):
 def _extract_newest(image: Path, work: Path) -> str:
     raw = work / "disk.raw"
     disk.convert_to_raw(image, raw)
-    with open_partition(raw, find_root(raw)) as files:
+    with open_source(raw) as source:
+        files = open_partition(source, find_root(source))
         found = find_newest(files.list_folder("/boot"))
         if found is None or found[1] is None:
             raise ImageError(

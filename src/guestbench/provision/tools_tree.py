@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from guestbench.errors import HostError
-from guestbench.images.formats.elf import read_needed
+from guestbench.images.formats.elf import read_elf
+from guestbench.images.source import open_source
 from guestbench.model import Frozen, Say
 from guestbench.provision import cache, ext4
 from guestbench.provision.packages import PrivateApt
@@ -133,7 +134,9 @@ class _Collection:
         while waiting:
             missing: dict[str, list[str]] = {}
             for path, package in waiting:
-                for name in read_needed(path):
+                with open_source(path) as source:
+                    needed = read_elf(source).read_needed(source)
+                for name in needed:
                     missing.setdefault(name, []).append(package)
             waiting = [
                 self._add_library(name, wanted_by[0])

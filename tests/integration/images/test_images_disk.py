@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.check import check_bootable
-from guestbench.images.formats import disk
-from guestbench.images.formats.partitions import Partition, find_partitions, find_root, open_partition
+from guestbench.images.formats import disk, partitions
+from guestbench.images.formats.partitions import Partition, open_partition
+from guestbench.images.source import open_source
 from guestbench.model import (
     Disk,
     DiskFormat,
@@ -89,14 +90,26 @@ def raw(tmp_path_factory: pytest.TempPathFactory, tree: Path) -> Path:
 
 def list_files(raw: Path, partition: Partition, folder: str) -> tuple[str, ...]:
     """The names in a folder."""
-    with open_partition(raw, partition) as files:
-        return files.list_folder(folder)
+    with open_source(raw) as source:
+        return open_partition(source, partition).list_folder(folder)
 
 
 def extract(raw: Path, partition: Partition, path: str, dest: Path) -> None:
     """Copy a file out."""
-    with open_partition(raw, partition) as files:
-        files.extract(path, dest)
+    with open_source(raw) as source:
+        open_partition(source, partition).extract(path, dest)
+
+
+def find_partitions(raw: Path) -> tuple[Partition, ...]:
+    """The partitions of a raw disk."""
+    with open_source(raw) as source:
+        return partitions.find_partitions(source)
+
+
+def find_root(raw: Path) -> Partition:
+    """The partition with the root file system."""
+    with open_source(raw) as source:
+        return partitions.find_root(source)
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +175,9 @@ def test_hostile_file_names_are_extracted(raw: Path, root: Partition, tmp_path: 
     """A file with quotes, spaces or newlines in its name would be mixed up with another."""
     extract(raw, root, f"/srv/{name}", tmp_path / "out")
     assert (tmp_path / "out").read_text() == f"I am {name!r}"
-    with open_partition(raw, root) as files:
-        assert files.find_file(f"/srv/{name}").size_bytes == len(f"I am {name!r}".encode())
+    with open_source(raw) as source:
+        file = open_partition(source, root).find_file(f"/srv/{name}")
+    assert file.size_bytes == len(f"I am {name!r}".encode())
 
 
 @pytest.mark.parametrize(
@@ -207,8 +221,8 @@ def test_usage_agrees_with_dumpe2fs(tmp_path: Path, tree: Path, options: list[st
     process.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", tree, path, "30M"])
     words = process.run(["dumpe2fs", "-h", path]).stdout.decode()
     said = {name: int(value) for name, value in re.findall(r"^([\w ]+): +(\d+)$", words, re.MULTILINE)}
-    with open_partition(path, find_root(path)) as files:
-        usage = files.superblock
+    with open_source(path) as source:
+        usage = open_partition(source, find_root(path)).superblock
     assert usage.block_bytes == said["Block size"]
     assert usage.blocks == said["Block count"]
     assert usage.free_blocks == said["Free blocks"]

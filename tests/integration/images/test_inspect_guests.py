@@ -22,6 +22,7 @@ from guestbench.images.inspection import (
     Kind,
 )
 from guestbench.images.inspector import inspect_image
+from guestbench.images.source import open_source
 from guestbench.model import (
     Accel,
     Guest,
@@ -78,7 +79,8 @@ def raw(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cat(raw: Path, path: str) -> str:
     """A file in the disk by debugfs, which shares no code with what is tested."""
-    root = find_root(raw)
+    with open_source(raw) as source:
+        root = find_root(source)
     device = f"{raw}?offset={root.start_bytes}"
     return process.run(["debugfs", "-R", f"cat {path}", device]).stdout.decode()
 

@@ -14,6 +14,7 @@ from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.images.formats.disk import convert_to_raw
 from guestbench.images.formats.partitions import find_root, open_partition
+from guestbench.images.source import open_source
 from guestbench.model import (
     Accel,
     Guest,
@@ -124,10 +125,11 @@ def test_debian_disk_is_what_its_recipe_says(tmp_path: Path) -> None:
     assert not {"openssh-server", "procps", "cloud-init"} & there
     raw = tmp_path / "disk.raw"
     convert_to_raw(path, raw)
-    root = find_root(raw)
-    assert root.number == 1
     read = {}
-    with open_partition(raw, root) as files:
+    with open_source(raw) as source:
+        root = find_root(source)
+        assert root.number == 1
+        files = open_partition(source, root)
         for name in ("/etc/machine-id", "/etc/apt/sources.list", "/etc/shadow"):
             files.extract(name, tmp_path / "file")
             read[name] = (tmp_path / "file").read_text()

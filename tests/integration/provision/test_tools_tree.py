@@ -17,7 +17,8 @@ from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
-from guestbench.images.formats.elf import read_needed
+from guestbench.images.formats.elf import read_elf
+from guestbench.images.source import open_source
 from guestbench.model import Accel, Platform
 from guestbench.provision import ext4
 from guestbench.provision.tools_tree import (
@@ -50,7 +51,8 @@ def test_the_tools_are_small_and_complete(tools: Tools) -> None:
     programs = [program for program, _ in ToolsRecipe().programs]
     there = {path.name for path in tools.tree.rglob("*") if path.is_file()}
     for program in programs:
-        assert set(read_needed(tools.tree / "usr/bin" / program)) <= there
+        with open_source(tools.tree / "usr/bin" / program) as source:
+            assert set(read_elf(source).read_needed(source)) <= there
     assert {package.name for package in tools.packages} >= {"libc6", *programs}
     assert prepare_tools(lambda _: None) == tools
 

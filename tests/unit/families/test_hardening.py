@@ -14,11 +14,12 @@ from guestbench.errors import ShellError
 from guestbench.families.surface.linux import hardening
 from guestbench.families.surface.linux.hardening import (
     COMMANDS,
+    JUDGED,
+    SYSCTLS,
     Hardening,
     Setting,
     ask_hardening,
 )
-from guestbench.families.surface.linux.hardening_wanted import OPTIONS, SYSCTLS
 from guestbench.families.surface.paging.monitor import Unknown
 from guestbench.guest.shell import Answer, Shell
 
@@ -58,7 +59,7 @@ def test_debian_is_read_as_it_is() -> None:
     """Debian's defences would be reported wrongly, above all those that it lacks."""
     found = ask(recorded("debian-12-nocloud"))
     options = by_name(found.options)
-    assert len(options) == len(OPTIONS)
+    assert len(options) == len(JUDGED)
     assert options["CONFIG_STRICT_KERNEL_RWX"].met is True
     assert options["CONFIG_VMAP_STACK"].found == "y"
     assert options["CONFIG_DEFAULT_MMAP_MIN_ADDR"].found == "65536"
@@ -145,7 +146,7 @@ def test_any_bytes_leave_printable_values(data: bytes, name: str) -> None:
 
 def test_tables_name_each_setting_once() -> None:
     """A setting would be counted twice, or be wanted both on and off."""
-    for table in (OPTIONS, SYSCTLS):
+    for table in (JUDGED, SYSCTLS):
         names = [each.name for each in table]
         assert len(set(names)) == len(names)
         assert all(each.wanted and each.why for each in table)

@@ -14,6 +14,7 @@ from guestbench.errors import HostError
 from guestbench.families.work.contract import find_reports
 from guestbench.host import process
 from guestbench.images.formats.elf import read_elf
+from guestbench.images.source import open_source
 from guestbench.provision import kit, programs
 from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
 
@@ -139,7 +140,8 @@ def test_no_file_is_opened(sqlite: Path) -> None:
     status, output, complaints = run(sqlite, "rows=60000", limits=("--nofile=3", "--fsize=0"))
     assert (status, complaints) == (0, "")
     assert digest_of(output) == model(60_000, 1)
-    image = read_elf(sqlite)
+    with open_source(sqlite) as source:
+        image = read_elf(source)
     assert [image.find_segment(kind) for kind in (PT_INTERP, PT_DYNAMIC)] == [None, None]
 
 

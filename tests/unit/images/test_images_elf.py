@@ -12,7 +12,8 @@ from image_files import Load, elf64, pvh_note, wrap_elf64
 
 from guestbench.errors import ImageError
 from guestbench.host import process
-from guestbench.images.formats.elf import is_elf, read_elf
+from guestbench.images.formats.elf import ElfImage, is_elf, read_elf
+from guestbench.images.source import open_source
 
 
 def write(folder: Path, contents: bytes) -> Path:
@@ -21,10 +22,16 @@ def write(folder: Path, contents: bytes) -> Path:
     return path
 
 
+def read(path: Path) -> ElfImage:
+    """Read an ELF file."""
+    with open_source(path) as source:
+        return read_elf(source)
+
+
 def test_sizes_are_summed_by_segment(tmp_path: Path) -> None:
     """Text, data or bss of a kernel would be wrong in the report."""
     loads = (Load(4, b"r" * 64), Load(5, b"x" * 300), Load(7, b"j" * 20), Load(6, b"w" * 40, zeros=1000))
-    image = read_elf(write(tmp_path, elf64(loads)))
+    image = read(write(tmp_path, elf64(loads)))
     assert (image.text_bytes, image.data_bytes, image.bss_bytes) == (320, 104, 1000)
     assert [s.flags for s in image.segments] == ["R--", "R-E", "RWE", "RW-"]
     assert (image.bits, image.machine_name, image.wrapper) == (64, "x86-64", None)
@@ -35,7 +42,7 @@ def test_wrapped_image_shows_its_true_headers(tmp_path: Path) -> None:
     loads = (*[Load(4, b"r" * 8)] * 4, Load(5, b"code" * 8), Load(6, b"data", zeros=60))
     contents = wrap_elf64(elf64(loads))
     assert contents[0x100:0x104] == b"\x7fELF"
-    image = read_elf(write(tmp_path, contents))
+    image = read(write(tmp_path, contents))
     assert (image.bits, image.machine_name, image.wrapper) == (64, "x86-64", "ELF32 i386")
     assert (image.text_bytes, image.data_bytes, image.bss_bytes) == (32, 36, 60)
     code = image.segments[4]
@@ -45,7 +52,7 @@ def test_wrapped_image_shows_its_true_headers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_wrapper_is_found_with_any_number_of_segments(tmp_path: Path, count: int) -> None:
     """Only images with six segments, whose true header is at 0x100, would be understood."""
-    image = read_elf(write(tmp_path, wrap_elf64(elf64(tuple(Load(5, b"x" * 10) for _ in range(count))))))
+    image = read(write(tmp_path, wrap_elf64(elf64(tuple(Load(5, b"x" * 10) for _ in range(count))))))
     assert (image.bits, image.text_bytes) == (64, 10 * count)
 
 
@@ -53,32 +60,32 @@ def test_truncated_wrapped_image_is_refused(tmp_path: Path) -> None:
     """A unikernel image whose download broke off would be measured as if it were whole."""
     contents = wrap_elf64(elf64((Load(5, b"x" * 3000), Load(6, b"w" * 5000))))
     with pytest.raises(ImageError, match=r"is truncated: a segment ends at byte \d+, the file at byte 6000"):
-        read_elf(write(tmp_path, contents[:6000]))
+        read(write(tmp_path, contents[:6000]))
 
 
 @pytest.mark.parametrize("symbols", [True, False])
 def test_symbol_table_is_noticed(tmp_path: Path, symbols: bool) -> None:
     """A stripped and an unstripped image would look alike."""
-    assert read_elf(write(tmp_path, elf64(symbols=symbols))).stripped is not symbols
+    assert read(write(tmp_path, elf64(symbols=symbols))).stripped is not symbols
 
 
 def test_pvh_entry_is_found_behind_other_notes(tmp_path: Path) -> None:
     """An uncompressed Linux kernel, which enters by its PVH note, would be called not bootable."""
-    assert read_elf(write(tmp_path, elf64(note=pvh_note(0x1234)))).pvh_entry == 0x1234
+    assert read(write(tmp_path, elf64(note=pvh_note(0x1234)))).pvh_entry == 0x1234
 
 
 def test_big_endian_machine_is_named(tmp_path: Path) -> None:
     """A kernel for another architecture would be called damaged instead of wrong."""
     fields = (2, 22, 1, 0, 64, 0, 0, 64, 56, 0, 64, 0, 0)
     contents = b"\x7fELF\x02\x02\x01".ljust(16, b"\0") + struct.pack(">HHIQQQIHHHHHH", *fields)
-    assert read_elf(write(tmp_path, contents)).machine_name == "s390"
+    assert read(write(tmp_path, contents)).machine_name == "s390"
 
 
 def test_segment_of_impossible_size_is_refused(tmp_path: Path) -> None:
     """A forged header could put a number into the results that JSON cannot hold."""
     contents = elf64((Load(6, b"w", zeros=(1 << 63)),))
     with pytest.raises(ImageError, match="would take 9223372036854775809 bytes of memory"):
-        read_elf(write(tmp_path, contents))
+        read(write(tmp_path, contents))
 
 
 def test_numbers_agree_with_an_independent_reader(tmp_path: Path) -> None:
@@ -93,7 +100,7 @@ def test_numbers_agree_with_an_independent_reader(tmp_path: Path) -> None:
         kernel = tmp_path / f"kernel{bits}"
         options = ["-nostdlib", "-ffreestanding", "-static", "-no-pie", "-fno-asynchronous-unwind-tables"]
         process.run(["gcc", bits, *options, "-o", kernel, source])
-        image = read_elf(kernel)
+        image = read(kernel)
         with kernel.open("rb") as file:
             other = ELFFile(file)
             loads = [s.header for s in other.iter_segments() if s.header.p_type == "PT_LOAD"]
@@ -109,9 +116,10 @@ def test_numbers_agree_with_an_independent_reader(tmp_path: Path) -> None:
 
 def test_other_files_are_not_elf(tmp_path: Path) -> None:
     """A bzImage would be searched for ELF segments."""
-    assert not is_elf(write(tmp_path, b"MZ"))
+    with open_source(write(tmp_path, b"MZ")) as source:
+        assert not is_elf(source)
     with pytest.raises(ImageError, match="is not an ELF file"):
-        read_elf(tmp_path / "kernel")
+        read(tmp_path / "kernel")
 
 
 @given(
@@ -132,7 +140,7 @@ def test_hostile_elf_raises_only_image_errors(
     path = tmp_path_factory.getbasetemp() / "hostile-elf"
     path.write_bytes(bytes(contents[:length]))
     try:
-        image = read_elf(path)
+        image = read(path)
     except ImageError as error:
         assert str(path) in error.message
     else:

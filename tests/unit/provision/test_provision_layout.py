@@ -11,6 +11,7 @@ import pytest
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.images.formats.partitions import find_partitions
+from guestbench.images.source import open_source
 from guestbench.model import MIB
 from guestbench.provision import layout
 from guestbench.provision.recipes import Site, debian_disk
@@ -39,7 +40,8 @@ def test_partitions_lie_where_the_official_image_has_them(disk: Path) -> None:
     """The built disk would not be comparable with the official one, and GRUB would not find its files."""
     layout.write_partition_table(disk, SIZE_MIB, KEY)
     layout.format_esp(disk, KEY)
-    found = {part.number: part for part in find_partitions(disk)}
+    with open_source(disk) as source:
+        found = {part.number: part for part in find_partitions(source)}
     assert {number: part.start_bytes // 512 for number, part in found.items()} == {
         14: 2048,
         15: 8192,

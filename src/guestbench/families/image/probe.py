@@ -14,9 +14,11 @@ from pathlib import Path
 from guestbench.errors import ImageError, ToolFailed
 from guestbench.families.image import FAMILY
 from guestbench.host import process
+from guestbench.images.contents.linux import find_newest
 from guestbench.images.formats import disk, elf
-from guestbench.images.formats.kernel import find_newest
+from guestbench.images.formats.ext import read_superblock
 from guestbench.images.formats.partitions import Partition, find_partitions, find_root, open_partition
+from guestbench.images.source import Source, open_source
 from guestbench.model import (
     Guest,
     Kernel,
@@ -90,26 +92,26 @@ def count_compressed(path: Path) -> int:
 def _measure_filesystem(raw: Path, *, with_kernel: bool) -> tuple[Sample, ...]:
     # A disk without ext4, or with features unknown to the tools at hand, still has all its other sizes.
     samples: list[Sample] = []
-    with suppress(ImageError):
-        root = find_root(raw)
-        with open_partition(raw, root) as files:
-            samples.append(_bytes("image.rootfs", files.superblock.used_bytes))
+    with suppress(ImageError), open_source(raw) as source:
+        root = find_root(source)
+        usage = read_superblock(source, root.start_bytes, root.size_bytes)
+        samples.append(_bytes("image.rootfs", usage.used_bytes))
         if with_kernel:
-            samples += _measure_boot_files(raw, root)
+            samples += _measure_boot_files(source, root)
     return tuple(samples)
 
 
-def _measure_boot_files(raw: Path, root: Partition) -> Iterator[Sample]:
+def _measure_boot_files(disk: Source, root: Partition) -> Iterator[Sample]:
     """Sizes of the newest kernel and its initrd in /boot, which may be a file system of its own."""
-    others = [p for p in find_partitions(raw) if p != root and p.is_ext]
+    others = [p for p in find_partitions(disk) if p != root and p.is_ext]
     for partition, folder in ((root, "/boot"), *((p, "/") for p in others)):
-        with open_partition(raw, partition) as files:
-            newest = find_newest(files.list_folder(folder)) if files.find(folder) else None
-            if newest is not None:
-                for metric, name in zip(("image.kernel", "image.initrd"), newest, strict=True):
-                    if name is not None:
-                        yield _bytes(metric, files.find_file(f"{folder}/{name}").size_bytes)
-                return
+        files = open_partition(disk, partition)
+        newest = find_newest(files.list_folder(folder)) if files.find(folder) else None
+        if newest is not None:
+            for metric, name in zip(("image.kernel", "image.initrd"), newest, strict=True):
+                if name is not None:
+                    yield _bytes(metric, files.find_file(f"{folder}/{name}").size_bytes)
+            return
 
 
 def _measure_kernel(boot: Kernel, paths: dict[Role, Path]) -> Iterator[Sample]:
@@ -117,11 +119,12 @@ def _measure_kernel(boot: Kernel, paths: dict[Role, Path]) -> Iterator[Sample]:
         if role in paths:
             yield _bytes(metric, paths[role].stat().st_size)
     yield Sample(metric="image.cmdline", value=len(boot.cmdline.encode()), provenance=Provenance.DECLARED)
-    if elf.is_elf(paths[Role.KERNEL]):
-        image = elf.read_elf(paths[Role.KERNEL])
-        yield _bytes("image.text", image.text_bytes)
-        yield _bytes("image.data", image.data_bytes)
-        yield _bytes("image.bss", image.bss_bytes)
+    with open_source(paths[Role.KERNEL]) as source:
+        if elf.is_elf(source):
+            image = elf.read_elf(source)
+            yield _bytes("image.text", image.text_bytes)
+            yield _bytes("image.data", image.data_bytes)
+            yield _bytes("image.bss", image.bss_bytes)
 
 
 def _per_file(metric: str, sizes: dict[Role, int]) -> Iterator[Sample]:

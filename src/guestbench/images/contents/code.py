@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from guestbench.images.contents.known import TEXTS
 from guestbench.images.formats.elf import PT_GNU_RELRO, PT_GNU_STACK, ElfImage, Symbols
 from guestbench.images.inspection import (
     Count,
@@ -69,24 +70,6 @@ _LIBRARY_STRINGS = (
 )
 """Libraries by strings that come with them."""
 
-PROGRAMS = (
-    ("bash", re.compile(rb"GNU bash, version")),
-    ("BusyBox", re.compile(rb"BusyBox v\d")),
-    ("dash or ash", re.compile(rb"Illegal number: %s")),
-    ("zsh", re.compile(rb"zsh: warning|ZSH_VERSION")),
-    ("Python", re.compile(rb"PYTHONHOME")),
-    ("Perl", re.compile(rb"PERL5LIB")),
-    ("Lua", re.compile(rb"PUC-Rio|LuaJIT \d")),
-    ("Ruby", re.compile(rb"RUBYOPT")),
-    ("Node.js", re.compile(rb"NODE_OPTIONS")),
-    ("OCaml toplevel", re.compile(rb"OCAML_TOPLEVEL_PATH|caml_toplevel_")),
-    ("dpkg", re.compile(rb"dpkg-deb|/var/lib/dpkg")),
-    ("apt", re.compile(rb"/var/lib/apt/")),
-    ("apk", re.compile(rb"lib/apk/db")),
-    ("rpm", re.compile(rb"/var/lib/rpm")),
-)
-"""Shells, interpreters and package managers by strings of their own; a mere path such as /bin/sh is none."""
-
 
 def _count_matches(pattern: re.Pattern[bytes], data: bytes) -> int:
     """How often a pattern is there, without a list of the places: there can be millions in a hostile file."""
@@ -128,8 +111,8 @@ def find_libraries(contents: bytes, symbols: Symbols, source: str) -> Known[tupl
 
 def find_programs(contents: bytes) -> Known[tuple[str, ...]]:
     """Shells, interpreters and package managers whose own strings are in the image."""
-    found = tuple(name for name, pattern in PROGRAMS if pattern.search(contents))
-    return known(found, f"strings of {len(PROGRAMS)} known shells, interpreters and package managers")
+    found = tuple(name for _, name, pattern in TEXTS if pattern.search(contents))
+    return known(found, f"strings of {len(TEXTS)} known shells, interpreters and package managers")
 
 
 def find_handlers(symbols: Symbols, source: str) -> Known[int]:

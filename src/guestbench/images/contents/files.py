@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from guestbench.images.contents.known import BUSYBOX, NAMES, Kind, drop_version
 from guestbench.images.inspection import (
     Distribution,
     Executables,
@@ -36,43 +37,6 @@ UNSEEN_MOUNTS = (b"/boot/", b"/proc/", b"/sys/", b"/dev/", b"/run/", b"/tmp/", b
 MAX_MOUNTS = 20
 FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
 """Where programs lie, as in Debian's PATH."""
-SHELLS = (
-    "sh",
-    "bash",
-    "dash",
-    "rbash",
-    "ash",
-    "hush",
-    "ksh",
-    "mksh",
-    "zsh",
-    "csh",
-    "tcsh",
-    "fish",
-    "busybox",
-)
-INTERPRETERS = re.compile(
-    rb"(python[0-9.]*|perl[0-9.]*|ruby[0-9.]*|lua[0-9.]*|luajit|node|nodejs|php[0-9.]*|tclsh[0-9.]*|guile[0-9.-]*"
-    rb"|m?awk|gawk|ocaml|ocamlrun|java|Rscript|qjs)"
-)
-PACKAGE_MANAGERS = (
-    *(
-        "apt",
-        "apt-get",
-        "aptitude",
-        "dpkg",
-        "apk",
-        "rpm",
-        "dnf",
-        "microdnf",
-        "yum",
-        "zypper",
-        "pacman",
-        "emerge",
-    ),
-    *("xbps-install", "opkg", "snap", "flatpak", "nix-env", "guix", "pip", "pip3", "npm", "gem", "cpan"),
-    *("opam", "cargo", "conda", "brew"),
-)
 _CAPABILITY_NAMES = (
     "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
     "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot "
@@ -259,22 +223,30 @@ def find_shells(tree: Tree) -> Known[tuple[Program, ...]]:
         for line in (read_text(tree, "etc/shells") or b"").split(b"\n")
         if line.strip().startswith(b"/")
     ][:1000]
-    names = [f"{folder}/{name}".encode() for folder in FOLDERS for name in SHELLS]
-    return known(
-        _find_programs(tree, [*listed, *names]), "/etc/shells and well-known names in /bin and /usr/bin"
-    )
+    found = _find_programs(tree, [*listed, *_find_paths(tree, NAMES[Kind.SHELL] | {BUSYBOX})])
+    return known(found, "/etc/shells and well-known names in /bin and /usr/bin")
 
 
 def find_interpreters(tree: Tree) -> Known[tuple[Program, ...]]:
     """Interpreters that exist, by well-known names."""
-    paths = [e.path for e in tree if e.folder.decode("latin-1") in FOLDERS and INTERPRETERS.fullmatch(e.name)]
-    return known(_find_programs(tree, sorted(paths)), "well-known names in /bin and /usr/bin")
+    found = _find_programs(tree, _find_paths(tree, NAMES[Kind.INTERPRETER]))
+    return known(found, "well-known names in /bin and /usr/bin")
 
 
 def find_package_managers(tree: Tree) -> Known[tuple[Program, ...]]:
     """Package managers that exist, by well-known names."""
-    paths = [f"{folder}/{name}".encode() for folder in FOLDERS for name in PACKAGE_MANAGERS]
-    return known(_find_programs(tree, paths), "well-known names in /bin, /sbin, /usr/bin and /usr/sbin")
+    found = _find_programs(tree, _find_paths(tree, NAMES[Kind.PACKAGE_MANAGER]))
+    return known(found, "well-known names in /bin, /sbin, /usr/bin and /usr/sbin")
+
+
+def _find_paths(tree: Tree, names: frozenset[str]) -> list[bytes]:
+    """The paths with these names, versions left out, where programs lie."""
+    folders = {found.path for folder in FOLDERS if (found := tree.find(folder))}
+    return sorted(
+        e.path
+        for e in tree
+        if e.folder in folders and drop_version(e.name.decode("utf-8", "replace")) in names
+    )
 
 
 def _find_programs(tree: Tree, paths: Iterable[bytes]) -> tuple[Program, ...]:

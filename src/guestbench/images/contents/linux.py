@@ -1,19 +1,17 @@
-"""Reads Linux kernels without booting them: configuration, version, what a bzImage holds; it runs none.
+"""Finds what a Linux is configured as: the kernel in /boot, its options, its version, its command line.
 
-Sources: the kernel's "Linux/x86 Boot Protocol", and scripts/extract-ikconfig.
+Source for the configuration embedded in a kernel: its scripts/extract-ikconfig.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import struct
 import zlib
-from pathlib import Path
+from collections.abc import Sequence
 
-from guestbench.errors import ImageError
-from guestbench.images.formats.kernel import find_linux_header, find_newest
-from guestbench.images.formats.unpack import unpack
+from guestbench.images.contents.hardening import OPTIONS
+from guestbench.images.formats.kernel import MAX_KERNEL_BYTES, SEARCHED_BYTES, find_linux_header
 from guestbench.images.inspection import (
     KernelConfig,
     Known,
@@ -21,75 +19,60 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.source import (
-    Source,
-    open_source,
-    unusable,
-)
+from guestbench.images.source import Source
 from guestbench.images.tree import Entry, Tree, show
-from guestbench.text import visible
 
-MAX_KERNEL_BYTES = 512 << 20
 MAX_CONFIG_BYTES = 4 << 20
-HARDENING = (
-    *(
-        "STACKPROTECTOR_STRONG",
-        "STRICT_KERNEL_RWX",
-        "STRICT_MODULE_RWX",
-        "RANDOMIZE_BASE",
-        "RANDOMIZE_MEMORY",
-    ),
-    *(
-        "RANDOMIZE_KSTACK_OFFSET_DEFAULT",
-        "VMAP_STACK",
-        "PAGE_TABLE_ISOLATION",
-        "RETPOLINE",
-        "MITIGATION_RETPOLINE",
-    ),
-    *("X86_SMAP", "X86_UMIP", "X86_KERNEL_IBT", "CFI_CLANG", "FORTIFY_SOURCE", "HARDENED_USERCOPY"),
-    *("SLAB_FREELIST_RANDOM", "SLAB_FREELIST_HARDENED", "SHUFFLE_PAGE_ALLOCATOR", "INIT_ON_ALLOC_DEFAULT_ON"),
-    *("INIT_ON_FREE_DEFAULT_ON", "INIT_STACK_ALL_ZERO", "ZERO_CALL_USED_REGS", "SCHED_STACK_END_CHECK"),
-    *(
-        "BUG_ON_DATA_CORRUPTION",
-        "DEBUG_WX",
-        "REFCOUNT_FULL",
-        "SECCOMP_FILTER",
-        "MODULE_SIG",
-        "MODULE_SIG_FORCE",
-    ),
-    *("SECURITY_LOCKDOWN_LSM", "SECURITY_YAMA", "SECURITY_APPARMOR", "SECURITY_SELINUX", "SECURITY_LANDLOCK"),
-    *("SECURITY_DMESG_RESTRICT", "STRICT_DEVMEM", "IO_STRICT_DEVMEM", "BPF_UNPRIV_DEFAULT_OFF"),
-    *("LEGACY_VSYSCALL_NONE", "STATIC_USERMODEHELPER", "RANDSTRUCT_FULL", "KFENCE", "UBSAN_BOUNDS"),
-    *("DEVKMEM", "KEXEC", "HIBERNATION", "PROC_KCORE", "USER_NS", "IA32_EMULATION", "MODULES", "DEBUG_FS"),
-)
-"""Options that the kernel's self-protection documentation, or kernel-hardening-checker, judge. The last row
-is of options that widen the attack surface."""
-
 _LINE = re.compile(rb"(?m)^(?:# )?CONFIG_(\w+)(?:=(.*)| is not set)\r?$")
 _LINUX_LINE = re.compile(rb"(?m)^[ \t]*linux(?:16|efi)?[ \t]+(\S+)[ \t]*([^\r\n]*)")
 _BLS_LINE = re.compile(rb"(?m)^options[ \t]+([^\r\n]*)")
-_VERSION_POINTER, _PAYLOAD = 0x20E, 0x248
+
+
+def read_options(text: bytes) -> dict[str, str]:
+    """The options in a kernel configuration; one that is not set is `n`."""
+    return {name.decode(): (value or b"n").decode("utf-8", "replace") for name, value in _LINE.findall(text)}
 
 
 def parse_config(text: bytes, source: str) -> Known[KernelConfig]:
     """Count a kernel configuration's options, and look up those that harden it. `source` is its origin."""
-    states = {
-        name.decode(): (value or b"n").decode("utf-8", "replace") for name, value in _LINE.findall(text)
-    }
-    if not states:
+    options = read_options(text)
+    if not options:
         return unknown("the configuration holds no option", source)
-    hardening = tuple(
-        Option(name=name, state=show(states.get(name, "absent").encode())) for name in HARDENING
-    )
-    builtin, modules = (sum(state == each for state in states.values()) for each in ("y", "m"))
+    hardening = tuple(Option(name=o.name, state=show(o.state_in(options).encode())) for o in OPTIONS)
+    builtin, modules = (sum(state == each for state in options.values()) for each in ("y", "m"))
     return known(KernelConfig(builtin=builtin, modules=modules, hardening=hardening), source)
+
+
+def find_newest(names: Sequence[str]) -> tuple[str, str | None] | None:
+    """Of the file names in /boot, the newest Linux kernel's and its initial ramdisk's; None without a kernel.
+
+    Initial ramdisks are found under the names that Debian, Fedora and SUSE give them. A kernel with one is
+    preferred to one without, as distributions keep rescue kernels and leftovers beside the one they boot.
+    """
+    there = set(names)
+    found = []
+    for name in names:
+        if not name.startswith("vmlinuz-"):
+            continue
+        release = name.removeprefix("vmlinuz-")
+        initrds = (f"initrd.img-{release}", f"initramfs-{release}.img", f"initrd-{release}")
+        initrd = next((each for each in initrds if each in there), None)
+        found.append((initrd is not None, _natural(release), name, initrd))
+    if not found:
+        return None
+    *_, kernel, initrd = max(found, key=lambda each: each[:2])
+    return kernel, initrd
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """A sort key by which 6.1.0-9 comes before 6.1.0-37."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
 
 
 def find_kernel(boot: Tree, folder: str) -> Entry | None:
     """The newest kernel in a folder, by its name; None if there is none."""
-    there = boot.find(folder)
-    inside = [e for e in boot.below(folder) if there is not None and e.folder == there.path]
-    by_name = {os.fsdecode(entry.name): entry for entry in inside}
+    inside = boot.find(folder)
+    by_name = {os.fsdecode(e.name): e for e in boot.below(folder) if inside and e.folder == inside.path}
     newest = find_newest(list(by_name))
     return by_name[newest[0]] if newest else None
 
@@ -131,54 +114,31 @@ def find_cmdline(boot: Tree, folder: str) -> Known[str]:
     return unknown("there is no grub.cfg with a linux line in /boot")
 
 
-# --- a bzImage ----------------------------------------------------------------------------------------
+# --- a kernel file ------------------------------------------------------------------------------------
 
 
-def read_version(source: Source) -> Known[str]:
+def find_version(source: Source) -> Known[str]:
     """The version string of a bzImage.
 
     Raises:
         ImageError: the file cannot be read.
     """
-    pointer = struct.unpack("<H", source.read(_VERSION_POINTER, 2, "the setup header"))[0]
-    if not pointer:
+    header = find_linux_header(source.read_some(0, SEARCHED_BYTES))
+    if header is None or not header.version_at:
         return unknown("the setup header has no version string")
-    raw = source.read_some(pointer + 0x200, 256).split(b"\0")[0]
-    return (
-        known(show(raw), "the setup header's kernel_version")
-        if raw
-        else unknown("its version string is empty")
-    )
+    raw = source.read_some(header.version_at, 256).split(b"\0")[0]
+    if not raw:
+        return unknown("its version string is empty")
+    return known(show(raw), "the setup header's kernel_version")
 
 
-def unpack_kernel(source: Source, dest: Path) -> None:
-    """Write the program inside a bzImage (vmlinux) to `dest`.
-
-    Raises:
-        ImageError: it is not a bzImage, is damaged, or is compressed in a way that is not supported.
-        ToolMissing: zstd is needed and not installed.
-        OSError: `dest` cannot be written.
-    """
-    start = source.read_some(0, 1024)
-    header = find_linux_header(start)
-    if header is None or header.protocol < 0x208:
-        raise unusable(source.path, "is not a bzImage of boot protocol 2.08 or newer")
-    offset, length = struct.unpack_from("<II", start, _PAYLOAD)
-    at = ((start[0x1F1] or 4) + 1) * 512 + offset
-    if at + length > source.size_bytes or not length:
-        raise unusable(source.path, "is truncated: its compressed kernel lies beyond its end")
-    with dest.open("wb") as file:
-        unpack(source, at, length, file, MAX_KERNEL_BYTES)
-
-
-def find_embedded_config(vmlinux: Path) -> Known[KernelConfig]:
+def find_embedded_config(vmlinux: Source) -> Known[KernelConfig]:
     """The configuration in a kernel that was built with CONFIG_IKCONFIG.
 
     Raises:
         ImageError: the file cannot be read.
     """
-    with open_source(vmlinux) as source:
-        contents = source.read_some(0, min(source.size_bytes, MAX_KERNEL_BYTES))
+    contents = vmlinux.read_some(0, MAX_KERNEL_BYTES)
     at = contents.find(b"IKCFG_ST\x1f\x8b")
     if at < 0:
         return unknown("the kernel has no embedded configuration (CONFIG_IKCONFIG)")
@@ -187,17 +147,3 @@ def find_embedded_config(vmlinux: Path) -> Known[KernelConfig]:
     except zlib.error:
         return unknown("the embedded configuration is damaged")
     return parse_config(text, "the configuration embedded in the kernel (IKCFG)")
-
-
-def try_unpack(source: Source, dest: Path) -> str:
-    """As `unpack_kernel`; returns why it could not be done, or nothing.
-
-    Raises:
-        ToolMissing: zstd is needed and not installed.
-        OSError: `dest` cannot be written.
-    """
-    try:
-        unpack_kernel(source, dest)
-    except ImageError as error:
-        return error.message.removeprefix(visible(source.path)).strip()
-    return ""

@@ -1,27 +1,20 @@
-"""Reads the package databases of dpkg and apk in a file system; it never counts what is not installed."""
+"""Reads the package databases of dpkg and apk in a file system; what is not installed does not count."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import TypeAlias
 
-from guestbench.images.inspection import (
-    Known,
-    Package,
-    known,
-    unknown,
-)
-from guestbench.images.tree import Tree, show
+from guestbench.images.inspection import Known, Package, known, unknown
+from guestbench.images.tree import Entry, Tree, show
 
 MAX_DATABASE_BYTES = 16 << 20
 """Debian's with 288 packages has 0.3 MiB."""
 MAX_PACKAGES = 100_000
-_Row: TypeAlias = tuple[str, str, str, str, str]
-"""Kind, name, version, architecture, source package."""
 _DPKG, _DPKG_FOLDER = "var/lib/dpkg/status", "var/lib/dpkg/status.d"
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
-_RPM = ("var/lib/rpm", "usr/lib/sysimage/rpm", "var/lib/pacman/local")
+_OTHERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "var/lib/pacman/local")
 
 
 def find_packages(tree: Tree) -> Known[tuple[Package, ...]]:
@@ -30,78 +23,70 @@ def find_packages(tree: Tree) -> Known[tuple[Package, ...]]:
     Raises:
         ImageError: a database cannot be read.
     """
-    packages: set[_Row] = set()
-    sources = []
-    status = tree.find_file(_DPKG)
-    if status is not None and status.size_bytes:
-        packages |= _some(_parse_dpkg(tree.read(status, MAX_DATABASE_BYTES), needs_status=True))
-        sources.append(f"/{_DPKG}")
-    # Distroless images have one file a package, and only installed ones.
-    single = (
-        []
-        if len(packages) > MAX_PACKAGES
-        else [e for e in tree.below(_DPKG_FOLDER) if e.is_regular and not e.path.endswith(b".md5sums")]
-    )
-    for entry in single:
-        packages |= _some(_parse_dpkg(tree.read(entry, MAX_DATABASE_BYTES), needs_status=False))
-    if single:
-        sources.append(f"/{_DPKG_FOLDER}")
-    for path in _APK:
-        found = tree.find_file(path)
-        if found is not None:
-            packages |= _some(_parse_apk(tree.read(found, MAX_DATABASE_BYTES)))
-            sources.append(f"/{path}")
-            break
-    if not sources:
-        other = next((path for path in _RPM if tree.find(path)), None)
+    databases = list(_find_databases(tree))
+    if not databases:
+        other = next((path for path in _OTHERS if tree.find(path)), None)
         if other:
             return unknown(f"the package database in /{other} cannot be read: only dpkg's and apk's can")
         return unknown("no package database of dpkg or apk")
-    if len(packages) > MAX_PACKAGES:
-        return unknown(f"the package database lists more than {MAX_PACKAGES} packages", " and ".join(sources))
-    rows = sorted(packages, key=lambda row: (row[1], row[3], row[2], row[0]))
-    items = tuple(
-        Package(kind=kind, name=name, version=version, architecture=architecture, source=source)
-        for kind, name, version, architecture, source in rows
-    )
-    return known(items, f"{' and '.join(sources)}, installed packages only")
+    sources = " and ".join(dict.fromkeys(f"/{place}" for place, _ in databases))
+    packages: set[Package] = set()
+    for place, entry in databases:
+        data = tree.read(entry, MAX_DATABASE_BYTES)
+        rows = _read_apk(data) if place in _APK else read_dpkg(data, needs_status=place == _DPKG)
+        packages |= set(islice(rows, MAX_PACKAGES + 1))
+        if len(packages) > MAX_PACKAGES:
+            return unknown(f"the package database lists more than {MAX_PACKAGES} packages", sources)
+    ordered = sorted(packages, key=lambda p: (p.name, p.architecture, p.version, p.kind))
+    return known(tuple(ordered), f"{sources}, installed packages only")
 
 
-def _some(rows: Iterator[_Row]) -> set[_Row]:
-    """The rows, but few more than are allowed."""
-    return set(islice(rows, MAX_PACKAGES + 1))
+def _find_databases(tree: Tree) -> Iterator[tuple[str, Entry]]:
+    """The files to read, each with the place that it counts as."""
+    status = tree.find_file(_DPKG)
+    if status is not None and status.size_bytes:
+        yield _DPKG, status
+    # Distroless images have one file a package, and only installed ones.
+    for entry in tree.below(_DPKG_FOLDER):
+        if entry.is_regular and not entry.path.endswith(b".md5sums"):
+            yield _DPKG_FOLDER, entry
+    yield from [(path, found) for path in _APK if (found := tree.find_file(path))][:1]
 
 
-def _parse_dpkg(data: bytes, *, needs_status: bool) -> Iterator[_Row]:
-    wanted = (b"Package", b"Status", b"Version", b"Architecture", b"Source")
-    for stanza in data.replace(b"\r\n", b"\n").split(b"\n\n"):
-        fields: dict[bytes, str] = {}
-        for line in stanza.split(b"\n"):
-            name, colon, value = line.partition(b":")
-            if colon and name in wanted:
-                fields.setdefault(name, show(value.strip()))
-        installed = fields.get(b"Status", "").split()[-1:] == ["installed"] or not needs_status
-        if b"Package" in fields and installed:
-            source = fields.get(b"Source", "").partition(" ")[0]
-            yield (
-                "deb",
-                fields[b"Package"],
-                fields.get(b"Version", ""),
-                fields.get(b"Architecture", ""),
-                source,
+def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
+    """The installed packages in a status file of dpkg; without `needs_status`, those that say nothing too."""
+    for fields in parse_control(status):
+        installed = fields.get("Status", b"").split()[-1:] == [b"installed"] or not needs_status
+        if "Package" in fields and installed:
+            name, version, architecture, source = (
+                show(fields.get(field, b"")) for field in ("Package", "Version", "Architecture", "Source")
+            )
+            yield Package(
+                kind="deb",
+                name=name,
+                version=version,
+                architecture=architecture,
+                source=source.partition(" ")[0],
             )
 
 
-def _parse_apk(data: bytes) -> Iterator[_Row]:
+def parse_control(data: bytes) -> Iterator[dict[str, bytes]]:
+    """The paragraphs of a Debian control file; of a field that spans lines, the first line."""
+    for paragraph in re.split(rb"\n[ \t\r]*\n", data):
+        fields: dict[str, bytes] = {}
+        for line in paragraph.split(b"\n"):
+            name, colon, value = line.partition(b":")
+            if colon and not name.startswith((b" ", b"\t")):
+                fields.setdefault(name.decode("ascii", "replace"), value.strip())
+        if fields:
+            yield fields
+
+
+def _read_apk(data: bytes) -> Iterator[Package]:
     for record in data.split(b"\n\n"):
         fields = {
             line[:1]: show(line[2:].strip()) for line in reversed(record.split(b"\n")) if line[1:2] == b":"
         }
         if b"P" in fields:
-            yield (
-                "apk",
-                fields[b"P"],
-                fields.get(b"V", ""),
-                fields.get(b"A", ""),
-                fields.get(b"o", ""),
-            )
+            name, version, architecture, source = (fields.get(key, "") for key in (b"P", b"V", b"A", b"o"))
+            yield Package(kind="apk", name=name, version=version, architecture=architecture, source=source)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from guestbench.errors import ImageError
 from guestbench.images.contents import code
-from guestbench.images.contents import linux as linux_kernel
 from guestbench.images.contents.gadgets import MAX_RETURNS, count_gadgets
+from guestbench.images.contents.linux import find_kernel
 from guestbench.images.formats import elf
+from guestbench.images.formats.kernel import open_vmlinux
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -21,7 +23,7 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.source import Source, open_source
+from guestbench.images.source import Source, hold, open_source, reason_of
 from guestbench.images.tree import Entry, Tree, show_path
 from guestbench.text import visible
 
@@ -35,11 +37,6 @@ MAX_RETURN_BYTES = 4_000_000
 """Debian's vmlinux has 134,000 in 40 MB of code."""
 NO_STRINGS = "not looked for in a Linux kernel"
 _X86 = (elf.EM_386, elf.EM_X86_64)
-
-
-def reason_of(error: ImageError, path: Path) -> str:
-    """What is wrong with the file at `path`, without its name: it may be a scratch file."""
-    return error.message.removeprefix(visible(path)).strip()
 
 
 def describe_elf(
@@ -80,7 +77,7 @@ def describe_elf(
     )
 
 
-def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[elf.Symbols, str]:
+def read_symbols(source: Source, headers: elf.ElfImage) -> tuple[elf.Symbols, str]:
     """Symbols of the image, or else of the .dbg file beside it; and their origin, or why there are none.
 
     A .dbg file counts only if it is of the same build: its code must lie at the same addresses.
@@ -93,9 +90,10 @@ def read_symbols(source: Source, headers: elf.ElfImage, image: Path) -> tuple[el
         return symbols, "symbols of the image"
     where = "the image is stripped, and no .dbg file lies beside it"
     code_at = [(s.vaddr, s.memory_bytes) for s in headers.segments if s.executable]
+    image = source.path
     for beside in (image.with_name(f"{image.name}.dbg"), image.with_suffix(".dbg")):
         with suppress(ImageError), open_source(beside) as debug:
-            inner = elf.read_elf(beside)
+            inner = elf.read_elf(debug)
             if [(s.vaddr, s.memory_bytes) for s in inner.segments if s.executable] != code_at:
                 where = f"the image is stripped, and {visible(beside.name)} is of another build"
                 continue
@@ -137,72 +135,44 @@ def count_in_programs(root: Tree, boot: Tree, folder: str, scratch: Path) -> Kno
         ToolMissing: zstd is needed and not installed.
         OSError: `scratch` cannot be written.
     """
-    rows = []
-    kernel = linux_kernel.find_kernel(boot, folder)
-    if kernel is not None:
-        rows += _with_copy(boot, kernel, scratch, _count_in_bzimage)
-    sizes: dict[int, Entry] = {}
-    for entry in sorted(root, key=lambda e: e.path):
-        if entry.is_executable and entry.size_bytes <= MAX_ELF_BYTES:
-            sizes.setdefault(entry.inode, entry)
-    seen: set[tuple[int, bytes]] = set()
-    largest = sorted(sizes.values(), key=lambda e: (-e.size_bytes, e.path))
-    for entry in largest:
-        if len(rows) >= LARGEST_PROGRAMS + (kernel is not None):
-            break
-        if root.read(entry, 4) == elf.MAGIC and not _is_copy(root, entry, seen):
-            rows += _with_copy(root, entry, scratch, _count_in_program)
+    kernel = find_kernel(boot, folder)
+    rows = [] if kernel is None else [_count_in_file(boot, kernel, scratch)]
+    rows += (_count_in_file(root, entry) for entry in islice(_find_largest(root), LARGEST_PROGRAMS))
     if not rows:
         return unknown("there is no kernel, and no ELF program")
     return known(tuple(rows), f"the newest kernel in /boot, and the {LARGEST_PROGRAMS} largest ELF programs")
 
 
-def _is_copy(root: Tree, entry: Entry, seen: set[tuple[int, bytes]]) -> bool:
-    """Whether a file with the same contents was seen before."""
-    key = entry.size_bytes, sha256(root.read(entry, MAX_ELF_BYTES)).digest()
-    if key in seen:
-        return True
-    seen.add(key)
-    return False
+def _find_largest(root: Tree) -> Iterator[Entry]:
+    """The ELF programs, the largest first; of hard links and copies one."""
+    links: dict[int, Entry] = {}
+    for entry in sorted(root, key=lambda e: e.path):
+        if entry.is_executable and entry.size_bytes <= MAX_ELF_BYTES:
+            links.setdefault(entry.inode, entry)
+    seen: set[tuple[int, bytes]] = set()
+    for entry in sorted(links.values(), key=lambda e: (-e.size_bytes, e.path)):
+        if root.read(entry, len(elf.MAGIC)) == elf.MAGIC:
+            contents = entry.size_bytes, sha256(root.read(entry, MAX_ELF_BYTES)).digest()
+            if contents not in seen:
+                seen.add(contents)
+                yield entry
 
 
-def _with_copy(
-    tree: Tree, entry: Entry, scratch: Path, count: Callable[[Path, str, Path], CodeFile]
-) -> list[CodeFile]:
-    copy = scratch / "program"
+def _count_in_file(tree: Tree, entry: Entry, scratch: Path | None = None) -> CodeFile:
+    """Gadgets of a program; with `scratch`, of the one inside a bzImage."""
+    name = show_path(entry.path)
     try:
-        copy.write_bytes(tree.read(entry, MAX_ELF_BYTES))
-        return [count(copy, show_path(entry.path), scratch)]
+        with hold(tree.read(entry, MAX_ELF_BYTES), Path(name)) as source:
+            if scratch is None:
+                return _count_in_elf(source, name)
+            with open_vmlinux(source, scratch) as vmlinux:
+                return _count_in_elf(vmlinux, f"{name}: vmlinux")
     except ImageError as error:
-        return [CodeFile(name=show_path(entry.path), code_bytes=0, gadgets=unknown(reason_of(error, copy)))]
-    finally:
-        copy.unlink(missing_ok=True)
+        return CodeFile(name=name, code_bytes=0, gadgets=unknown(reason_of(error, Path(name))))
 
 
-def _count_in_bzimage(copy: Path, name: str, scratch: Path) -> CodeFile:
-    vmlinux = scratch / "vmlinux"
-    try:
-        with open_source(copy) as source:
-            linux_kernel.unpack_kernel(source, vmlinux)
-        return _count_in_file(vmlinux, f"{name}: vmlinux", RETURNS_OF_ONE)
-    finally:
-        vmlinux.unlink(missing_ok=True)
-
-
-def _count_in_program(copy: Path, name: str, _: Path) -> CodeFile:
-    return _count_in_file(copy, name, RETURNS_OF_ONE)
-
-
-def _count_in_file(path: Path, name: str, max_returns: int) -> CodeFile:
-    """Gadgets of one ELF file.
-
-    Raises:
-        ImageError: it is not a sound ELF file.
-    """
-    headers = elf.read_elf(path)
-    with open_source(path) as source:
-        problem = _find_problem(source, headers)
-        gadgets = (
-            unknown(problem) if problem else _count(_read_code(source, headers), headers.bits, max_returns)
-        )
-    return CodeFile(name=name, code_bytes=headers.text_bytes, gadgets=gadgets)
+def _count_in_elf(source: Source, name: str) -> CodeFile:
+    image = elf.read_elf(source)
+    problem = _find_problem(source, image)
+    gadgets = unknown(problem) if problem else _count(_read_code(source, image), image.bits, RETURNS_OF_ONE)
+    return CodeFile(name=name, code_bytes=image.text_bytes, gadgets=gadgets)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from guestbench.images.source import Source, open_source, truncated, unusable
+from guestbench.images.source import Source, truncated, unusable
 from guestbench.model import Frozen
 
 MAGIC = b"\x7fELF"
@@ -106,11 +105,10 @@ _LAYOUTS = {
 class ElfImage(Frozen):
     """What an ELF file says of itself. `wrapper` says what the true headers are wrapped in.
 
-    `base` is where in the file its header begins, `headers_end` where the table of segments ends.
-    `pvh_entry` is the entry address of a PVH note, if any.
+    `headers_end` is where in the file the table of segments ends; `pvh_entry` is the entry address of a PVH
+    note, if any.
     """
 
-    base: int
     layout: _Layout
     order: str
     type: int
@@ -229,35 +227,19 @@ class ElfImage(Frozen):
         return entries[:end]
 
 
-def is_elf(path: Path) -> bool:
-    """Whether the file begins as an ELF file.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    with open_source(path) as source:
-        return source.read_some(0, len(MAGIC)) == MAGIC
+def is_elf(source: Source) -> bool:
+    """Whether the file begins as an ELF file."""
+    return source.read_some(0, len(MAGIC)) == MAGIC
 
 
-def read_elf(path: Path) -> ElfImage:
+def read_elf(source: Source) -> ElfImage:
     """Read an ELF file; of a 64-bit one wrapped for a 32-bit loader, the 64-bit one inside.
 
     Raises:
         ImageError: it is not an ELF file, not sound, or a segment lies beyond its end.
     """
-    with open_source(path) as source:
-        outer = read_elf_at(source, 0)
-        return read_wrapped(source, outer) or outer
-
-
-def read_needed(path: Path) -> tuple[str, ...]:
-    """The names of the shared libraries that an ELF file is linked with.
-
-    Raises:
-        ImageError: it is no ELF file, or a damaged one.
-    """
-    with open_source(path) as source:
-        return read_elf_at(source, 0).read_needed(source)
+    outer = read_elf_at(source, 0)
+    return read_wrapped(source, outer) or outer
 
 
 def read_wrapped(source: Source, outer: ElfImage) -> ElfImage | None:
@@ -299,7 +281,6 @@ def read_elf_at(source: Source, base: int, wrapper: str | None = None) -> ElfIma
         for row in _rows(struct.Struct(order + layout.segment), table)
     )
     return ElfImage(
-        base=base,
         layout=layout,
         order=order,
         type=kind,

@@ -48,9 +48,7 @@ def open_initramfs(source: Source, scratch: Path) -> Iterator[tuple[Tree, str]]:
     reader = _Reader(source)
     try:
         packed = reader.read_parts(unpacked)
-        with open_source(unpacked) as inner:
-            # The unpacked copy is gone before anyone could look at it: errors name the image.
-            inner.path = source.path
+        with open_source(unpacked, shown=source.path) as inner:
             if packed:
                 reader.read_archives(inner, 0)
             yield Tree(reader.list_entries(), reader.read_entry, has_attributes=False), reader.describe()

@@ -1,16 +1,20 @@
-"""Recognises what QEMU's `-kernel` can load: Linux bzImage and multiboot headers; it never loads one.
+"""Reads what QEMU's `-kernel` can load: Linux bzImages and multiboot headers.
 
 Sources: the kernel's "Linux/x86 Boot Protocol" and the "Multiboot Specification version 0.6.96".
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from guestbench.images.formats.unpack import unpack
+from guestbench.images.source import Source, open_source, unusable
 from guestbench.model import Frozen
 
+MAX_KERNEL_BYTES = 512 << 20
 SEARCHED_BYTES = 8192
 """A multiboot header lies, 4-aligned, within these first bytes; so does all else that is looked at."""
 
@@ -34,10 +38,16 @@ _OTHER_KINDS = (
 
 
 class LinuxHeader(Frozen):
-    """The setup header of a bzImage; `needed_bytes` is how long the file must be at least."""
+    """The setup header of a bzImage; `needed_bytes` is how long the file must be at least.
 
-    protocol: int
+    `version_at` is where in the file its version string begins, 0 if it has none; its compressed program is
+    `payload_bytes` bytes from `payload_at`, 0 where the protocol does not tell.
+    """
+
     needed_bytes: int
+    version_at: int
+    payload_at: int
+    payload_bytes: int
 
 
 class MultibootHeader(Frozen):
@@ -54,14 +64,19 @@ def find_linux_header(start: bytes) -> LinuxHeader | None:
     """The setup header in a kernel's first bytes; None if it is not a bzImage."""
     if start[0x202:0x206] != b"HdrS" or len(start) < 0x260:
         return None
-    setup_sectors = start[0x1F1] or 4
+    setup_bytes = ((start[0x1F1] or 4) + 1) * 512
     (paragraphs,) = struct.unpack_from("<I", start, 0x1F4)
-    (protocol,) = struct.unpack_from("<H", start, 0x206)
+    protocol, version = struct.unpack_from("<H6xH", start, 0x206)
+    offset, length = struct.unpack_from("<II", start, 0x248) if protocol >= 0x208 else (0, 0)
     if protocol < 0x204:
         paragraphs &= 0xFFFF
-    # The last paragraph may be cut: the size is rounded up to 16 bytes.
-    needed = (setup_sectors + 1) * 512 + max(0, paragraphs * 16 - 15)
-    return LinuxHeader(protocol=protocol, needed_bytes=needed)
+    return LinuxHeader(
+        # The last paragraph may be cut: the size is rounded up to 16 bytes.
+        needed_bytes=setup_bytes + max(0, paragraphs * 16 - 15),
+        version_at=version + 0x200 if version else 0,
+        payload_at=setup_bytes + offset,
+        payload_bytes=length,
+    )
 
 
 def find_multiboot_header(start: bytes, size_bytes: int) -> MultibootHeader | None:
@@ -95,27 +110,25 @@ def describe_other(start: bytes) -> str:
     return "is not a kernel that QEMU can load: no Linux, multiboot or PVH header"
 
 
-def find_newest(names: Sequence[str]) -> tuple[str, str | None] | None:
-    """Of the file names in /boot, the newest Linux kernel's and its initial ramdisk's; None without a kernel.
+@contextmanager
+def open_vmlinux(source: Source, scratch: Path) -> Iterator[Source]:
+    """The program inside a bzImage, unpacked into a file in the folder `scratch`.
 
-    Initial ramdisks are found under the names that Debian, Fedora and SUSE give them. A kernel with one is
-    preferred to one without, as distributions keep rescue kernels and leftovers beside the one they boot.
+    Raises:
+        ImageError: it is not a bzImage, is damaged, or is compressed in a way that is not supported.
+        ToolMissing: zstd is needed and not installed.
+        OSError: `scratch` cannot be written.
     """
-    there = set(names)
-    found = []
-    for name in names:
-        if not name.startswith("vmlinuz-"):
-            continue
-        release = name.removeprefix("vmlinuz-")
-        initrds = (f"initrd.img-{release}", f"initramfs-{release}.img", f"initrd-{release}")
-        initrd = next((each for each in initrds if each in there), None)
-        found.append((initrd is not None, _natural(release), name, initrd))
-    if not found:
-        return None
-    *_, kernel, initrd = max(found, key=lambda each: each[:2])
-    return kernel, initrd
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    """A sort key by which 6.1.0-9 comes before 6.1.0-37."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
+    header = find_linux_header(source.read_some(0, SEARCHED_BYTES))
+    if header is None or not header.payload_bytes:
+        raise unusable(source.path, "is not a bzImage of boot protocol 2.08 or newer")
+    if header.payload_at + header.payload_bytes > source.size_bytes:
+        raise unusable(source.path, "is truncated: its compressed kernel lies beyond its end")
+    vmlinux = scratch / "vmlinux"
+    try:
+        with vmlinux.open("wb") as file:
+            unpack(source, header.payload_at, header.payload_bytes, file, MAX_KERNEL_BYTES)
+        with open_source(vmlinux, shown=source.path) as inner:
+            yield inner
+    finally:
+        vmlinux.unlink(missing_ok=True)

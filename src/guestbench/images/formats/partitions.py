@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import struct
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.formats.ext import ExtFilesystem
-from guestbench.images.source import Source, open_source, truncated, unusable
+from guestbench.images.source import Source, truncated, unusable
 from guestbench.images.tree import looks_like_root
 from guestbench.model import Frozen
 
@@ -96,28 +94,27 @@ class Partition(Frozen):
         return self.content.startswith("ext")
 
 
-def find_partitions(raw: Path) -> tuple[Partition, ...]:
+def find_partitions(disk: Source) -> tuple[Partition, ...]:
     """The partitions of a raw disk, by number; a file system without a partition table is partition 0.
 
     Raises:
         ImageError: the disk cannot be read, or a partition lies beyond its end.
         ToolMissing: sfdisk is not installed.
     """
-    with open_source(raw) as source:
-        rows = _read_table(source)
-        for number, start, size, _ in rows:
-            if start + size > source.size_bytes:
-                raise truncated(raw, f"partition {number}", start + size, source.size_bytes, "disk")
-        found = [
-            Partition(
-                number=number,
-                start_bytes=start,
-                size_bytes=size,
-                type=kind,
-                content=_find_content(source.read_some(start, min(size, _PROBED_BYTES))),
-            )
-            for number, start, size, kind in rows or [(0, 0, source.size_bytes, "")]
-        ]
+    rows = _read_table(disk)
+    for number, start, size, _ in rows:
+        if start + size > disk.size_bytes:
+            raise truncated(disk.path, f"partition {number}", start + size, disk.size_bytes, "disk")
+    found = [
+        Partition(
+            number=number,
+            start_bytes=start,
+            size_bytes=size,
+            type=kind,
+            content=_find_content(disk.read_some(start, min(size, _PROBED_BYTES))),
+        )
+        for number, start, size, kind in rows or [(0, 0, disk.size_bytes, "")]
+    ]
     return tuple(partition for partition in found if partition.number or partition.content)
 
 
@@ -155,7 +152,7 @@ def _find_content(start: bytes) -> str:
     return next((name for at, magic, name in _SIGNATURES if start[at : at + len(magic)] == magic), "")
 
 
-def find_root(raw: Path) -> Partition:
+def find_root(disk: Source) -> Partition:
     """The partition with the root file system: the first with what only a root has, else the largest.
 
     Only ext2, ext3 and ext4 are considered, as they can be read without mounting.
@@ -164,29 +161,27 @@ def find_root(raw: Path) -> Partition:
         ImageError: there is none.
         ToolMissing: sfdisk is not installed.
     """
-    partitions = find_partitions(raw)
+    partitions = find_partitions(disk)
     candidates = [p for p in partitions if p.is_ext]
     for partition in candidates:
         # A damaged file system beside the root is no reason to refuse the disk.
-        with suppress(ImageError), open_partition(raw, partition) as files:
-            if looks_like_root(files):
+        with suppress(ImageError):
+            if looks_like_root(open_partition(disk, partition)):
                 return partition
     linux = [p for p in candidates if p.purpose in _FILES_OF_LINUX] or candidates
     if linux:
         return max(linux, key=lambda p: p.size_bytes)
     found = ", ".join(p.content or "unknown" for p in partitions) or "no partition"
-    raise unusable(raw, f"has no ext4 file system with a root folder (found: {found})")
+    raise unusable(disk.path, f"has no ext4 file system with a root folder (found: {found})")
 
 
-@contextmanager
-def open_partition(raw: Path, partition: Partition) -> Iterator[ExtFilesystem]:
-    """The ext file system in a partition.
+def open_partition(disk: Source, partition: Partition) -> ExtFilesystem:
+    """The ext file system in a partition; it can be read from as long as the disk is open.
 
     Raises:
         ImageError: it holds none, or one that cannot be read.
     """
-    with open_source(raw) as source:
-        yield ExtFilesystem(source, partition.start_bytes, partition.size_bytes)
+    return ExtFilesystem(disk, partition.start_bytes, partition.size_bytes)
 
 
 # --- the first sectors --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The settings of a hardened Linux that a guest is compared with; data only, no guest is asked here.
+"""The options of a hardened Linux kernel's configuration, and what each is for.
 
 Source: the Kernel Self Protection Project's recommended settings for x86-64, in our own words
 (https://kspp.github.io/Recommended_Settings, as of its commit 058b262). Values that do the same or more are
@@ -8,28 +8,38 @@ turned into others.
 
 from __future__ import annotations
 
-from guestbench.model import Frozen
+from collections.abc import Mapping
+from typing import NamedTuple
+
+ABSENT = "absent"
 
 
-class Wanted(Frozen):
-    """A setting, the values that are good, and what for; `older` is its name in older kernels."""
+class Wanted(NamedTuple):
+    """A setting, the values that are good (none: it is shown, not judged), and what for.
+
+    `older` is its name in older kernels.
+    """
 
     name: str
     wanted: tuple[str, ...]
     why: str
     older: str = ""
 
+    def state_in(self, options: Mapping[str, str]) -> str:
+        """What it is in a configuration; `absent` in one of a kernel that has none of it."""
+        return options.get(self.name, options.get(self.older, ABSENT))
 
-def _on(name: str, why: str) -> Wanted:
-    return Wanted(name=name, wanted=("y",), why=why)
+
+def _on(name: str, why: str, older: str = "") -> Wanted:
+    return Wanted(name, ("y",), why, older)
 
 
 def _off(name: str, why: str) -> Wanted:
-    return Wanted(name=name, wanted=("n",), why=why)
+    return Wanted(name, ("n",), why)
 
 
-def _value(name: str, *wanted: str, why: str) -> Wanted:
-    return Wanted(name=name, wanted=wanted, why=why)
+def _shown(name: str, why: str, older: str = "") -> Wanted:
+    return Wanted(name, (), why, older)
 
 
 OPTIONS = (
@@ -42,7 +52,7 @@ OPTIONS = (
     _on("RANDOMIZE_KSTACK_OFFSET_DEFAULT", "each system call starts at another depth of the stack"),
     _on("VMAP_STACK", "kernel stacks have guard pages"),
     _on("SCHED_STACK_END_CHECK", "an overrun of a kernel stack is seen at the next switch"),
-    _value("DEFAULT_MMAP_MIN_ADDR", "65536", why="programs cannot map the page that NULL points to"),
+    Wanted("DEFAULT_MMAP_MIN_ADDR", ("65536",), "programs cannot map the page that NULL points to"),
     _off("COMPAT_BRK", "the heap of a program is at a random place"),
     _off("COMPAT_VDSO", "so is the kernel's code in programs"),
     # Checks in compiled code.
@@ -111,44 +121,21 @@ OPTIONS = (
     _on("MODULE_SIG_FORCE", "and others are refused"),
     _off("MODULE_FORCE_LOAD", "nor can modules of another kernel be forced in"),
     # Side channels.
-    Wanted(
-        name="MITIGATION_PAGE_TABLE_ISOLATION",
-        wanted=("y",),
-        why="user mode does not map the kernel",
-        older="PAGE_TABLE_ISOLATION",
-    ),
+    _on("MITIGATION_PAGE_TABLE_ISOLATION", "user mode does not map the kernel", older="PAGE_TABLE_ISOLATION"),
     # Devices.
     _on("IOMMU_SUPPORT", "devices can be kept to the memory that is theirs"),
     _on("IOMMU_DEFAULT_DMA_STRICT", "and lose it at once"),
     _off("IOMMU_DEFAULT_PASSTHROUGH", "and are not let through"),
-)
-
-SYSCTLS = (
-    _value("kernel.kptr_restrict", "2", why="no kernel addresses in /proc, not even for root"),
-    _value("kernel.dmesg_restrict", "1", why="kernel messages are for root"),
-    _value("kernel.perf_event_paranoid", "3", "4", why="users cannot measure the CPU (3 needs a patch)"),
-    _value("kernel.unprivileged_bpf_disabled", "1", "2", why="users cannot load BPF programs"),
-    _value("net.core.bpf_jit_harden", "2", why="constants in compiled BPF programs are hidden"),
-    _value("kernel.yama.ptrace_scope", "3", why="nobody traces another program"),
-    _value("kernel.randomize_va_space", "2", why="all regions of a program are at random places"),
-    _value("kernel.kexec_load_disabled", "1", why="the running kernel cannot be replaced by another"),
-    _value("kernel.modules_disabled", "1", why="no more code can be added to the kernel"),
-    _value("kernel.warn_limit", "1", why="a kernel that has warned does not go on"),
-    _value("kernel.oops_limit", "1", why="nor one that has met an error"),
-    _value("user.max_user_namespaces", "0", why="users cannot become root of a namespace"),
-    _value("dev.tty.ldisc_autoload", "0", why="users cannot load terminal drivers"),
-    _value("dev.tty.legacy_tiocsti", "0", why="nobody can type on another's terminal"),
-    _value("vm.unprivileged_userfaultfd", "0", why="users cannot hold the kernel at a page fault"),
-    _value("vm.mmap_min_addr", "65536", why="programs cannot map NULL (as CONFIG_DEFAULT_MMAP_MIN_ADDR)"),
-    _value("fs.protected_symlinks", "1", why="no following of others' links in shared folders"),
-    _value("fs.protected_hardlinks", "1", why="no links to others' files"),
-    _value("fs.protected_fifos", "2", why="no opening of others' pipes in shared folders"),
-    _value("fs.protected_regular", "2", why="nor of others' files, where one meant to make one"),
-    _value("fs.suid_dumpable", "0", why="no core files of programs that changed user"),
-    # The project above has no network settings: Linux's Documentation/networking/ip-sysctl.
-    _value("net.ipv4.conf.all.rp_filter", "1", "2", why="packets with a forged source are dropped"),
-    _value("net.ipv4.conf.default.rp_filter", "1", "2", why="also from interfaces to come"),
-    _value("net.ipv4.conf.all.accept_redirects", "0", why="routers cannot send traffic elsewhere"),
-    _value("net.ipv4.conf.all.accept_source_route", "0", why="nor can senders"),
-    _value("net.ipv4.tcp_syncookies", "1", why="a flood of connections does not fill the tables"),
+    # No one value of these is recommended, or all newer kernels have them; what a kernel has is shown.
+    _shown("MITIGATION_RETPOLINE", "indirect branches do not go where an attacker trained them", "RETPOLINE"),
+    _shown("X86_SMAP", "the kernel cannot be led to data of user mode"),
+    _shown("X86_UMIP", "programs cannot see where the kernel's tables are"),
+    _shown("REFCOUNT_FULL", "counts of references cannot overflow"),
+    _shown("SECURITY_APPARMOR", "programs can be kept to what their profile says"),
+    _shown("SECURITY_SELINUX", "programs and files have labels, and a policy says who may what"),
+    _shown("BPF_UNPRIV_DEFAULT_OFF", "users cannot load BPF programs until root lets them"),
+    _shown("STATIC_USERMODEHELPER", "the kernel starts one program only"),
+    _shown("DEVKMEM", "there is a file with the kernel's memory"),
+    _shown("USER_NS", "users can become root of a namespace"),
+    _shown("DEBUG_FS", "the kernel's innards can be looked at as files"),
 )
