@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from guestbench.errors import ToolMissing
 from guestbench.host import process
+from guestbench.images.contents.packages import parse_control
 from guestbench.model import Frozen, Say
 from guestbench.provision import cache
-from guestbench.provision.packages import PrivateApt, parse_control
+from guestbench.provision.packages import PrivateApt
 
 SUITE = "bookworm"
 """The suite that programs of ours are linked with libraries of."""
@@ -96,5 +97,5 @@ class _Library(NamedTuple):
         archives.mkdir()
         control = PrivateApt(work / "apt", self.suite, kind="deb-src").download_source(self.package, archives)
         process.run(["dpkg-source", "--extract", control, work / UNPACKED], env={"LC_ALL": "C.UTF-8"})
-        fields = (each for each in parse_control(control.read_text("utf-8", "replace")) if "Version" in each)
-        return cache.Package(name=self.package, version=next(fields)["Version"])
+        fields = next(each for each in parse_control(control.read_bytes()) if "Version" in each)
+        return cache.Package(name=self.package, version=fields["Version"].decode("ascii", "replace"))

@@ -14,6 +14,7 @@ from typing import Literal
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
+from guestbench.images.contents.packages import parse_control, read_dpkg
 from guestbench.model import Frozen
 from guestbench.provision.cache import Package, cache_folder
 
@@ -143,10 +144,10 @@ class PrivateApt:
     def _show(self, package: str) -> dict[str, str]:
         """What the mirror says of the newest version of a package."""
         shown = self._run(["apt-cache", "show", "--no-all-versions", package], check=False).stdout
-        fields = parse_control(shown.decode("utf-8", "replace"))
-        if not fields:
+        fields = next(parse_control(shown), None)
+        if fields is None:
             raise HostError(f"Debian {self._suite} has no package {package}", "guestbench systems list")
-        return fields[0]
+        return {name: value.decode("utf-8", "replace") for name, value in fields.items()}
 
     def download_source(self, package: str, folder: Path) -> Path:
         """Download the newest version of a source package into `folder`; returns its control file (.dsc).
@@ -176,18 +177,7 @@ class PrivateApt:
             raise ToolFailed(words, "apt-get update", status=status, stderr=stderr) from failed
 
 
-def parse_control(text: str) -> list[dict[str, str]]:
-    """Paragraphs of a Debian control file; of a field that spans lines only the first line is kept."""
-    paragraphs = []
-    for block in re.split(r"\n\s*\n", text):
-        fields = dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*)$", block, re.MULTILINE))
-        if fields:
-            paragraphs.append(fields)
-    return paragraphs
-
-
-def installed_packages(status: str) -> tuple[Package, ...]:
-    """Every installed package in the text of a dpkg status file, sorted by name."""
-    installed = [each for each in parse_control(status) if each.get("Status", "").endswith(" installed")]
-    pairs = sorted((each["Package"], each["Version"]) for each in installed)
+def installed_packages(status: bytes) -> tuple[Package, ...]:
+    """Every installed package in a dpkg status file, sorted by name."""
+    pairs = sorted((each.name, each.version) for each in read_dpkg(status))
     return tuple(Package(name=name, version=version) for name, version in pairs)

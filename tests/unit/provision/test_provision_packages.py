@@ -92,7 +92,7 @@ def test_unreachable_mirror_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_installed_packages_are_listed_by_name() -> None:
     """The manifest of an image would name packages that are not in it."""
-    found = [(each.name, each.version) for each in packages.installed_packages(STATUS)]
+    found = [(each.name, each.version) for each in packages.installed_packages(STATUS.encode())]
     assert found == [("apt", "2.6.1"), ("zstd", "1.5")]
 
 

@@ -113,7 +113,7 @@ class DebianDisk(Recipe, tag="debian-disk"):
         say("compressing the image")
         (disk,) = self.images.values()
         process.run(["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", raw, work / disk])
-        status = (work / "dpkg" / "status").read_text("utf-8", "replace")
+        status = (work / "dpkg" / "status").read_bytes()
         return Made(files=(disk,), packages=packages.installed_packages(status))
 
 
