@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from definition_files import (
+    EXPERIMENT,
+    SYSTEM,
+    problems_of_experiment,
+    write_experiment,
+    write_system,
+)
 
 from guestbench.definition import load
-from guestbench.definition.decode import find_mistakes
-from guestbench.definition.rules import system_meanings
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families import list_families
 from guestbench.model import (
@@ -20,57 +21,7 @@ from guestbench.model import (
     GuestFamily,
     Kernel,
     Net,
-    System,
 )
-
-EXPERIMENT = """
-name = "mine"
-title = "Two of them"
-systems = ["mirage-unikraft"]
-"""
-
-SYSTEM = """
-name = "toy"
-title = "A toy"
-family = "unikernel"
-ready = "up"
-timeout_s = 10
-
-[boot]
-type = "kernel"
-"""
-
-
-def write_experiment(folder: Path, text: str) -> str:
-    """Write an experiment file and return its path as a user would type it."""
-    file = folder / "experiment.toml"
-    file.write_text(text)
-    return str(file)
-
-
-def write_system(folder: Path, text: str) -> Path:
-    """Make a system folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "system.toml").write_text(text)
-    return folder
-
-
-def problems_of_experiment(folder: Path, text: str) -> tuple[str, ...]:
-    """What is said about an experiment, without the file's name in front."""
-    reference = write_experiment(folder, text)
-    with pytest.raises(DefinitionError) as caught:
-        load.load_experiment(reference)
-    assert all(each.startswith(f"{reference}: ") for each in caught.value.messages)
-    return tuple(each.removeprefix(f"{reference}: ") for each in caught.value.messages)
-
-
-def problems_of_system(folder: Path, text: str) -> tuple[str, ...]:
-    """What is said about a system file, without the file's name in front."""
-    write_system(folder, text)
-    with pytest.raises(DefinitionError) as caught:
-        load.load_system(folder, ("floor", "debian-12-nocloud"))
-    return tuple(each.removeprefix(f"{folder}/system.toml: ") for each in caught.value.messages)
-
 
 # --- what comes with the package ----------------------------------------------------------------------
 
@@ -325,166 +276,6 @@ def test_own_system_cannot_take_the_name_of_one_beside_it(tmp_path: Path) -> Non
     assert problems_of_experiment(tmp_path, text) == ('system "mirage-unikraft" is named 2 times',)
 
 
-# --- mistakes in systems ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "problem"),
-    [
-        ('ready = "up"', 'ready = ""', "ready: must not be empty"),
-        ('ready = "up"', "", "ready: missing; text is needed"),
-        ("timeout_s = 10", "timeout_s = inf", "timeout_s: more than 0 seconds are needed, found inf"),
-        ("timeout_s = 10", "timeout_s = 0", "timeout_s: more than 0 seconds are needed, found 0"),
-        ('name = "toy"', 'name = "../toy"', 'name: "../toy" cannot be a name'),
-        ('name = "toy"', 'name = "a\\u001bb"', 'name: "a\\x1bb" cannot be a name'),
-        (
-            'family = "unikernel"',
-            'family = "bsd"',
-            'family: unknown value "bsd"; known: unikernel, linux, floor',
-        ),
-        ('type = "kernel"', 'type = "kernal"', '[boot] type: unknown value "kernal"; did you mean kernel?'),
-        ('type = "kernel"', "", "[boot] type: missing; one of kernel, disk is needed"),
-        ('type = "kernel"', 'type = "disk"\ncmdline = "x"', "[boot] cmdline: unknown key; known: format"),
-        ('type = "kernel"', 'type = "kernel"\ndisk = "vmdk"', '[boot] disk: unknown value "vmdk"; known: '),
-        (
-            "[boot]",
-            "[provision]\nshare = 'flor'\n[boot]",
-            '[provision] share: unknown system "flor"; did you mean',
-        ),
-        ("[boot]", "[login]\nuser = ''\n[boot]", "[login] user: must not be empty"),
-        (
-            "[boot]",
-            "[load]\ntype = 'command'\ncommand = ' '\n[boot]",
-            "[load] command: must not be empty",
-        ),
-        ("[boot]", "[load]\ntype = 'own-work'\n[boot]", "[load] end: missing; text is needed"),
-        (
-            "[boot]",
-            "[load]\ntype = 'stress'\n[boot]",
-            '[load] type: unknown value "stress"; known: command, own-work',
-        ),
-        (
-            "[boot]",
-            "[[memory_reports]]\nmetric = 'memory.used'\nbefore = 'x'\n[boot]",
-            '[[memory_reports]] #1 metric: unknown metric that a guest can print "memory.used"; did you mean '
-            "memory.guest_used?",
-        ),
-        (
-            "[boot]",
-            "[[milestones]]\nname = 'a'\n[boot]",
-            "[[milestones]] #1 pattern: missing; text is needed",
-        ),
-        (
-            "[boot]",
-            "[[milestones]]\nname = 'ready'\npattern = 'x'\n[boot]",
-            'milestones: the name "ready" is taken',
-        ),
-        (
-            "[boot]",
-            "[[milestones]]\nname = 'a;b'\npattern = 'x'\n[boot]",
-            'milestones: "a;b" cannot be a name',
-        ),
-        (
-            "[boot]",
-            "milestones = [{name = 'a', pattern = 'x'}, {name = 'a', pattern = 'y'}]\n[boot]",
-            'milestones: "a" is named 2 times',
-        ),
-        (
-            "[boot]",
-            "[provision.build]\nmethod = 'assembly'\nsource = 'toy.s'\n[boot]",
-            '[provision.build] source: no file "toy.s" beside system.toml; did you mean toy.S?',
-        ),
-        (
-            "[boot]",
-            "[provision.build]\nmethod = 'assembly'\nsource = '../../etc/passwd'\n[boot]",
-            "[provision.build] source: the name of a file beside system.toml is needed",
-        ),
-        (
-            "[boot]",
-            "[provision.build]\nmethod = 'docker'\n[boot]",
-            '[provision.build] method: unknown value "docker"; known: alpine-initramfs, ',
-        ),
-        (
-            "[boot]",
-            "[provision.fetch]\nurl = 'debian.qcow2'\nsums_url = 'https://a/b'\n[boot]",
-            "[provision.fetch] url: an address that begins with https:// is needed",
-        ),
-        (
-            "[boot]",
-            "[provision.fetch]\nurl = 'https://a/b'\nsums_url = 'https://a/b'\nalgorithm = 'sha521'\n[boot]",
-            '[provision.fetch] algorithm: unknown checksum algorithm "sha521"; did you mean sha512?',
-        ),
-        ("[boot]", "[work]\ntype = 'ssh'\n[boot]", '[work] type: unknown value "ssh"; did you mean shell?'),
-        (
-            "timeout_s = 10",
-            "timeout_s = 10\nworkloads = ['cpuu']",
-            'workloads #1: unknown workload "cpuu"; did you mean cpu?',
-        ),
-        (
-            "[boot]",
-            "[work]\ntype = 'boot-argument'\ncmdline = 'rdinit=/{program}'\n[boot]",
-            "[work] cmdline: {program} and {arguments} must be in it once each",
-        ),
-        (
-            "[boot]",
-            "[work]\ntype = 'boot-argument'\ncmdline = '{program} {arguments} {0}'\n[boot]",
-            "[work] cmdline: {program} and {arguments} must be in it once each, and no other brace",
-        ),
-        ("[boot]", "[work]\ntype = 'image'\ntimeout_s = 0\n[boot]", "[work] timeout_s: more than 0 seconds"),
-        (
-            "[boot]",
-            "[load]\ntype = 'program'\narguments = ['; reboot']\n[boot]",
-            "[load] arguments #1: letters, digits and the characters",
-        ),
-    ],
-)
-def test_system_value_that_cannot_be(tmp_path: Path, old: str, new: str, problem: str) -> None:
-    """A guest would be booted, built or reported in a way its author did not mean."""
-    folder = write_system(tmp_path / "toy", "")
-    (folder / "toy.S").write_text("hlt\n")
-    found = problems_of_system(folder, SYSTEM.replace(old, new))
-    assert len(found) == 1
-    assert found[0].startswith(problem)
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ('packages = ["bash", "Bash!"]', '[provision.build] packages #2: "Bash!" cannot be a Debian package'),
-        ("packages = []", "[provision.build] packages: must not be empty"),
-        (
-            'packages = ["a1"]\nfiles = {"etc/x" = ""}',
-            '[provision.build] files: "etc/x" is not an absolute path',
-        ),
-        ('packages = ["a1"]\nfiles = {"/etc/x" = 1}', '[provision.build.files] "/etc/x": text is needed'),
-        ('packages = ["a1"]\ngrub_timeout_s = -1', "[provision.build] grub_timeout_s: at least 0 is needed"),
-    ],
-)
-def test_disk_recipe_that_cannot_be(tmp_path: Path, line: str, problem: str) -> None:
-    """An image build would fail after minutes, or write outside its image."""
-    recipe = 'method = "debian-disk"\nsuite = "bookworm"\nsize_mib = 100\ncmdline = ""'
-    found = problems_of_system(tmp_path / "toy", f"{SYSTEM}\n[provision.build]\n{recipe}\n{line}\n")
-    assert len(found) == 1
-    assert found[0].startswith(problem)
-
-
-def test_unknown_kind_of_table_still_tells_of_keys_that_fit_none(tmp_path: Path) -> None:
-    """A user would mend the kind and only then learn of the other mistake."""
-    text = SYSTEM.replace('type = "kernel"', 'type = "floppy"\ncmdlin = "quiet"')
-    assert problems_of_system(tmp_path, text) == (
-        '[boot] type: unknown value "floppy"; known: kernel, disk',
-        "[boot] cmdlin: unknown key; did you mean cmdline?",
-    )
-
-
-def test_catalogue_system_is_named_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system of the catalogue would be listed under one name and measured under another."""
-    monkeypatch.setattr(load, "SYSTEMS", tmp_path)
-    assert problems_of_system(tmp_path / "other", SYSTEM) == (
-        'name: must be the folder\'s name, "other"; found "toy"',
-    )
-
-
 def test_message_shows_no_control_characters(tmp_path: Path) -> None:
     """A definition file from elsewhere could drive the user's terminal."""
     found = problems_of_experiment(
@@ -498,22 +289,3 @@ def test_message_is_of_bounded_length(tmp_path: Path) -> None:
     """A long value would push all other mistakes off the screen."""
     (found,) = problems_of_experiment(tmp_path, EXPERIMENT + f'seed = "{"x" * 10_000}"')
     assert len(found) < 200
-
-
-# --- properties ---------------------------------------------------------------------------------------
-
-TOML_VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(field=st.sampled_from(System.__struct_fields__), value=TOML_VALUES)
-def test_any_value_in_any_field_is_taken_or_told(field: str, value: object) -> None:
-    """Some value of some key would end in a traceback, or be told of by nothing but the library's words."""
-    data = {**tomllib.loads(SYSTEM), field: value}
-    found = find_mistakes(data, System, system_meanings(Path(), (), ()))
-    assert all(each.isprintable() and "Expected" not in each for each in found)
-    if not found:
-        msgspec.convert(data, System)
