@@ -13,19 +13,35 @@ from guestbench.model import (
     Header,
     Record,
 )
+from guestbench.report.contents import Contents, compose
 from guestbench.report.findings import analyse
 from guestbench.report.html import render_html
 from guestbench.report.markdown import render_markdown
+from guestbench.report.terminal import render_lines
 
 Run = tuple[Header, tuple[Record, ...]]
 
 replace = msgspec.structs.replace
 
 
-def render(header: Header, records: Sequence[Record]) -> str:
-    """The page of a run."""
-    findings = analyse(header, records)
-    return render_html(header, records, findings, render_markdown(header, records, findings))
+def contents_of(header: Header, records: Sequence[Record]) -> Contents:
+    """What the reports of a run say."""
+    return compose(header, records, analyse(header, records))
+
+
+def markdown_of(header: Header, records: Sequence[Record]) -> str:
+    """The run's `comparison_results.md`."""
+    return render_markdown(contents_of(header, records).page)
+
+
+def html_of(header: Header, records: Sequence[Record]) -> str:
+    """The run's `report.html`."""
+    return render_html(contents_of(header, records).page)
+
+
+def summary_of(header: Header, records: Sequence[Record]) -> str:
+    """What a terminal shows of the run."""
+    return render_lines(contents_of(header, records).summary, compact=True)
 
 
 def compared_run() -> Run:

@@ -40,6 +40,8 @@ def command(
     from guestbench.analysis.diff import diff_runs
     from guestbench.analysis.gate import parse_gate
     from guestbench.report import diff as shown
+    from guestbench.report.markdown import render_blocks
+    from guestbench.report.terminal import render_lines
     from guestbench.run.store import read_store, without_collection
 
     folders = [str(old), str(new)]
@@ -53,10 +55,12 @@ def command(
         if not force:
             shown.refuse_mismatches(runs[0][0], runs[1][0], folders, click.get_current_context().obj)
         found = diff_runs(*runs, gates, effect=effect / 100, hint=shlex.join(again))
-    render = {"json": shown.render_json, "markdown": shown.render_markdown}.get(
-        style or "", shown.render_text
-    )
-    click.echo(render(found), nl=False)
+    if style == "json":
+        click.echo(shown.render_json(found), nl=False)
+    elif style == "markdown":
+        click.echo(render_blocks(shown.describe_diff(found)))
+    else:
+        click.echo(render_lines(shown.describe_diff(found)), nl=False)
     failures = shown.tell_failures(found.decisions, inconclusive=strict)
     if failures:
         more = f"{len(failures)} of {len(found.decisions)} decisions: " if len(failures) > 1 else ""

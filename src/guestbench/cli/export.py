@@ -10,8 +10,7 @@ import click
 from guestbench.cli.output import write_file
 from guestbench.cli.talk import say
 from guestbench.errors import UsageError
-from guestbench.model import Better, Ok
-from guestbench.report.formats import Format
+from guestbench.report.export import list_formats, load_format
 
 
 @click.command("export")
@@ -20,7 +19,7 @@ from guestbench.report.formats import Format
     "--format",
     "kind",
     required=True,
-    type=click.Choice([each.value for each in Format]),
+    type=click.Choice(list_formats()),
     help="What to write.",
 )
 @click.option(
@@ -34,20 +33,19 @@ from guestbench.report.formats import Format
 )
 def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
     """Print the run in DIR in a format that other programs read."""
-    from guestbench.report.export import export
     from guestbench.run.store import read_store
 
-    wanted = Format(kind)
-    if bigger and wanted is not Format.GITHUB_ACTION_BENCHMARK:
+    wanted = load_format(kind)
+    if bigger and not hasattr(wanted, "render_bigger"):
         again = shlex.join(["guestbench", "export", str(folder), "--format", kind])
         raise UsageError(
             f"--bigger-is-better says nothing of the format {kind}, which holds all metrics", again
         )
     header, records = read_store(folder)
-    content = export(header, records, wanted, better=Better.HIGHER if bigger else Better.LOWER)
-    failed = sum(r.trial.purpose == "boot" and not isinstance(r.outcome, Ok) for r in records)
-    if failed and wanted is Format.HYPERFINE:
-        say(f"note: {failed} failed boots have no place in this format")
+    content = (wanted.render_bigger if bigger else wanted.render)(header, records)
+    lost = wanted.tell_lost(records) if hasattr(wanted, "tell_lost") else ""
+    if lost:
+        say(f"note: {lost}")
     if output is None:
         click.echo(content, nl=False)
     else:

@@ -23,11 +23,15 @@ from guestbench.cli.output import write_file
 def command(image: Path, as_json: bool, sbom: Path | None) -> None:
     """Tell what is in IMAGE (a disk, initramfs, ELF unikernel or bzImage) without booting or mounting it."""
     from guestbench.images.inspector import inspect_image
-    from guestbench.report.inspection import render_inspection
+    from guestbench.report.inspection import describe_inspection
     from guestbench.report.sbom import render_sbom
+    from guestbench.report.terminal import render_text
 
     with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch:
         found = inspect_image(image, Path(scratch))
     if sbom is not None:
         write_file(sbom, render_sbom(found, image))
-    click.echo(msgspec.json.format(msgspec.json.encode(found)) if as_json else render_inspection(found))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+    else:
+        click.echo(render_text(describe_inspection(found)), nl=False)

@@ -46,15 +46,17 @@ def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bo
     """Write the reports of a run into its folder, and print its summary or `results.json`."""
     from guestbench.analysis.summary import add_derived
     from guestbench.report import write_reports
+    from guestbench.report.contents import compose
     from guestbench.report.findings import analyse
-    from guestbench.report.terminal import render_summary_table
+    from guestbench.report.terminal import render_lines
 
     derived = add_derived(header, records)
     findings = analyse(header, derived)
-    paths = write_reports(folder, header, derived, findings)
+    contents = compose(header, derived, findings)
+    paths = write_reports(folder, header, derived, findings, contents.page)
     if as_json:
         click.echo(paths["results.json"].read_bytes(), nl=False)
     else:
-        click.echo(render_summary_table(header, derived, findings.summaries))
+        click.echo(render_lines(contents.summary, compact=True))
         click.echo(str(paths["comparison_results.md"]))
         click.echo(str(paths["report.html"]))

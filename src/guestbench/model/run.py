@@ -10,7 +10,7 @@ from guestbench.model.experiment import (
     Tables,
 )
 from guestbench.model.record import Metric, Trial
-from guestbench.model.system import Guest, Image, Role
+from guestbench.model.system import Guest, Image, Role, System
 from guestbench.model.work import Kit
 
 
@@ -76,6 +76,16 @@ class Header(Frozen, tag_field="kind", tag="header"):
     trials: tuple[Trial, ...]
     memory_policy: MemoryPolicy | None = None
     kit: Kit | None = None
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """The systems of the run, in its order."""
+        return tuple(guest.system for guest in self.guests)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the guests' instructions were emulated rather than run by the CPU."""
+        return self.accel.used is Accel.TCG
 
 
 class Expectation(Frozen):

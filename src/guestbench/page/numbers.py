@@ -13,6 +13,8 @@ from guestbench.model import Frozen
 
 NOTHING = "–"
 """What a cell shows that does not apply."""
+UNKNOWN = "?"
+"""What a cell shows that applies but was not measured."""
 
 FINEST = {"ms": 2, "s": 3}
 """Most decimals of a time: stamps are good to some tens of microseconds."""
@@ -131,6 +133,16 @@ def show_ratio(ratio: float | None) -> str:
     if ratio is None:
         return NOTHING
     return f"{ratio:,.{max(0, 2 - _digit(ratio, 3))}f}"
+
+
+def count_things(count: int, thing: str) -> str:
+    """How many of a thing, as `1 block` or `10 blocks`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, without its full stop."""
+    return text.partition(". ")[0].removesuffix(".")
 
 
 def _digit(value: float, digits: int) -> int:

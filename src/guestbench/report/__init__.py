@@ -11,6 +11,7 @@ from guestbench.errors import StoreError
 from guestbench.model import Header, Record
 
 if TYPE_CHECKING:
+    from guestbench.page.blocks import Page
     from guestbench.report.findings import Findings
 
 MARKDOWN_NAME = "comparison_results.md"
@@ -21,20 +22,24 @@ SCRIPT_NAME = "reproduce.sh"
 
 
 def write_reports(
-    folder: Path, header: Header, records: Sequence[Record], findings: Findings | None = None
+    folder: Path,
+    header: Header,
+    records: Sequence[Record],
+    findings: Findings | None = None,
+    page: Page | None = None,
 ) -> dict[str, Path]:
     """Write every report into `folder`, replacing older ones; file name to path.
 
-    `findings` are those of `analyse`, where the caller has them.
+    `findings` are those of `analyse` and `page` that of `compose`, where the caller has them.
 
     A report is either there whole or not there: it is written beside its place and then moved.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    # The templates' library is slow to import, and this package also prints the table of a run.
     from guestbench.analysis.summary import add_derived
-    from guestbench.report.export import render_csv, render_json
+    from guestbench.report.contents import compose
+    from guestbench.report.export import csv, json
     from guestbench.report.findings import analyse
     from guestbench.report.html import render_html
     from guestbench.report.markdown import render_markdown
@@ -42,12 +47,12 @@ def write_reports(
 
     records = add_derived(header, records)
     findings = findings or analyse(header, records)
-    markdown = render_markdown(header, records, findings)
+    page = page or compose(header, records, findings).page
     contents = {
-        MARKDOWN_NAME: markdown.encode(),
-        HTML_NAME: render_html(header, records, findings, markdown).encode(),
-        JSON_NAME: render_json(header, records, findings),
-        CSV_NAME: render_csv(header, records).encode(),
+        MARKDOWN_NAME: render_markdown(page).encode(),
+        HTML_NAME: render_html(page).encode(),
+        JSON_NAME: json.render(header, records, findings),
+        CSV_NAME: csv.render(header, records),
         SCRIPT_NAME: render_script(header, records).encode(),
     }
     return {name: _replace(folder / name, content) for name, content in contents.items()}

@@ -1,43 +1,101 @@
-"""The report's tables of comparisons and claims; it looks figures up and never calculates one."""
+"""The sections that compare: what was expected and what was found, and the systems with their baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import isinf
 
-from guestbench.analysis.compare import LEAST_EFFECT
-from guestbench.analysis.summary import find_metric
-from guestbench.model import (
-    Comparison,
-    Header,
-    Interval,
-    Judgement,
-    Method,
-    Ruling,
-    Verdict,
-)
-from guestbench.page.escape import code, escape
+from guestbench.analysis.summary import CONFIDENCE, find_metric
+from guestbench.model import Comparison, Header, Interval, Judgement, Method, Ruling, Verdict
+from guestbench.page.blocks import Block, Code, Paragraph, Section, Table
+from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
-from guestbench.page.table import Table
-from guestbench.report.results import show_amount
+from guestbench.page.plots import (
+    Axis,
+    Bar,
+    Figure,
+    Look,
+    Mark,
+    Point,
+    Row,
+    Rows,
+    Whisker,
+    choose_axis,
+)
 
 METHODS = {Method.BLOCKS: "blocks", Method.SAMPLES: "samples", Method.EXACT: "exact", Method.NONE: NOTHING}
-SMALLEST_P = 0.001
+LOOKS = {
+    Verdict.SMALLER: Point(4, 0, colour=0),
+    Verdict.LARGER: Point(2, 0, colour=1),
+    Verdict.EQUIVALENT: Point(1, 0, colour=2),
+    Verdict.INCONCLUSIVE: Point(0, 0, colour=7, hollow=True),
+}
+LOW_ROW = 3
+"""Pixels of the height of a row of the plot of ratios, of which there are many."""
+
+
+def find_sections(
+    header: Header, comparisons: Sequence[Comparison], judgements: Sequence[Judgement]
+) -> Iterator[Section]:
+    """Both sections, where there is something in them."""
+    if judgements:
+        about = Paragraph(
+            (
+                "Written into the experiment before anything was measured.",
+                "A claim is confirmed if all of the interval lies within it, refuted if none of it does; a "
+                "figure that does not scatter decides by itself.",
+            )
+        )
+        yield Section(
+            id="claims",
+            title="What was expected, and what was found",
+            blocks=(about, claim_table(header, judgements)),
+        )
+    if comparisons:
+        yield Section(
+            id="comparison",
+            title=("Compared with ", Code(header.experiment.baseline)),
+            blocks=tuple(_compare(header, comparisons, judgements)),
+        )
+
+
+def _compare(
+    header: Header, comparisons: Sequence[Comparison], judgements: Sequence[Judgement]
+) -> Iterator[Block]:
+    # Statistics take half a second to load.
+    from guestbench.analysis.compare import LEAST_EFFECT
+
+    effect = f"{LEAST_EFFECT:.0%}"
+    yield draw_ratios(header, comparisons, judgements, LEAST_EFFECT)
+    yield ratio_table(header, comparisons, effect)
+    yield Paragraph(
+        (
+            (
+                "A ratio is the system's figure over that of ",
+                Code(header.experiment.baseline),
+                ": of geometric means, within blocks where both have values of the same blocks; its interval "
+                f"covers the true ratio with {CONFIDENCE:.0%}.",
+            ),
+            "p is of an exact permutation test, adjusted for all tests of this table (Holm). Cliff's delta "
+            "says how often one is above the other, from -1 to 1.",
+            'A verdict is "smaller" or "larger" only if the interval excludes equality, the ratio is at '
+            f"least {effect} away from it, and the test, where there are values enough for one, agrees; "
+            '"by the interval alone" says that there are not.',
+            "Work that cannot be shown to be the same is not compared.",
+        )
+    )
+
+
+# --- claims -----------------------------------------------------------------------------------------------
 
 
 def claim_table(header: Header, judgements: Sequence[Judgement]) -> Table:
     """Every claim with what was claimed, what was found, and what follows."""
-    rows = [
-        (
-            escape(each.claim.text),
-            code(each.system),
-            _claimed(header, each),
-            _found(header, each),
-            _rule(each),
-        )
+    rows = tuple(
+        (each.claim.text, Code(each.system), _claimed(header, each), _found(header, each), _rule(each))
         for each in judgements
-    ]
-    head = ("What was expected", "Of", "Claimed", "Found", "Verdict")
-    return Table(head=head, rows=tuple(rows), words=2)
+    )
+    return Table(("What was expected", "Of", "Claimed", "Found", "Verdict"), rows, 2)
 
 
 def _claimed(header: Header, each: Judgement) -> str:
@@ -55,17 +113,13 @@ def _found(header: Header, each: Judgement) -> str:
     shown = _show(header, each, each.value)
     if each.value is not None and each.claim.against:
         shown += " times"
-    if each.interval is None:
-        return shown
-    return f"{shown} ({_show(header, each, each.interval.low)} to {_show(header, each, each.interval.high)})"
+    return _with_interval(shown, each.interval, lambda value: _show(header, each, value))
 
 
 def _show(header: Header, each: Judgement, value: float | None, *, exactly: bool = False) -> str:
-    if value is None:
-        return NOTHING
     if each.claim.against:
         return show_exact(value) if exactly else show_ratio(value)
-    return show_amount(find_metric(header, each.claim.metric), value)
+    return show_amount(value, find_metric(header, each.claim.metric).unit)
 
 
 def _rule(each: Judgement) -> str:
@@ -77,55 +131,34 @@ def _rule(each: Judgement) -> str:
     return f"{each.ruling.value}: {'less' if less else 'more'} than that"
 
 
-def ratio_table(header: Header, comparisons: Sequence[Comparison]) -> Table:
+# --- ratios -----------------------------------------------------------------------------------------------
+
+
+def ratio_table(header: Header, comparisons: Sequence[Comparison], effect: str) -> Table:
     """Every comparison with the baseline: ratio, difference, how sure both are, and the verdict."""
     rows = []
     for each in comparisons:
         metric = find_metric(header, each.metric)
-        labels = [f"{name}={value}" for name, value in each.labels.items()]
         rows.append(
             (
-                escape(", ".join((metric.title, *labels))),
-                code(each.system),
-                _with_interval(show_ratio(each.ratio), each.ratio_ci),
-                _interval(each.ratio_bca),
-                show_amount(metric, each.difference) if each.difference is not None else NOTHING,
-                _show_p(each.p_holm),
+                name_figure(metric.title, each.labels),
+                Code(each.system),
+                _with_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio),
+                show_interval(each.ratio_bca, show_ratio),
+                show_amount(each.difference, metric.unit),
+                show_p(each.p_holm),
                 f"{each.delta:+.2f}" if each.delta is not None else NOTHING,
                 METHODS[each.method],
                 _failed(each),
-                _tell(each),
+                _tell_verdict(each, effect),
             )
         )
-    head = (
-        *(
-            "Figure",
-            "System",
-            "Ratio (interval)",
-            "BCa interval",
-            "Difference",
-            "p, adjusted",
-            "Cliff's delta",
-        ),
-        *("By", "Failed", "Verdict"),
-    )
-    return Table(head=head, rows=tuple(rows), words=2).without_empty_columns()
+    head = ("Figure", "System", "Ratio (interval)", "BCa interval", "Difference", "p, adjusted")
+    return Table((*head, "Cliff's delta", "By", "Failed", "Verdict"), tuple(rows), 2).without_empty_columns()
 
 
-def _with_interval(shown: str, interval: Interval | None) -> str:
-    return shown if interval is None else f"{shown} ({_interval(interval)})"
-
-
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return NOTHING
-    return f"{show_ratio(interval.low)} to {show_ratio(interval.high)}"
-
-
-def _show_p(p: float | None) -> str:
-    if p is None:
-        return NOTHING
-    return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.3f}"
+def _with_interval(shown: str, interval: Interval | None, show: Callable[[float | None], str]) -> str:
+    return shown if interval is None else f"{shown} ({show_interval(interval, show)})"
 
 
 def _failed(each: Comparison) -> str:
@@ -134,8 +167,107 @@ def _failed(each: Comparison) -> str:
     return f"{each.failed}; of the baseline {each.failed_baseline}"
 
 
-def _tell(each: Comparison) -> str:
+def _tell_verdict(each: Comparison, effect: str) -> str:
     word = each.verdict.value
     if each.verdict is Verdict.EQUIVALENT:
-        return f"{word} within {LEAST_EFFECT:.0%}"
+        return f"{word} within {effect}"
     return f"{word}: {each.reason}" if each.reason else word
+
+
+# --- the plot of ratios -----------------------------------------------------------------------------------
+
+Claimed = tuple[float, float]
+"""The least and the most of a ratio that was claimed; an open end is 0 or infinite."""
+
+
+def draw_ratios(
+    header: Header, comparisons: Sequence[Comparison], judgements: Sequence[Judgement], effect: float
+) -> Figure:
+    """Every ratio to the baseline with its interval, grouped by figure, with what was claimed of it."""
+    baseline = header.experiment.baseline
+    shown = [each for each in comparisons if each.ratio is not None and each.ratio > 0]
+    if not shown:
+        return Figure(title=f"Ratios to {baseline}")
+    rows: list[Row] = []
+    words = [f"Ratios to {baseline}, grouped by figure."]
+    claims = [_find_claimed(each, judgements) for each in shown]
+    group = ("", "")
+    for each, claim in zip(shown, claims, strict=True):
+        figure = (find_metric(header, each.metric).title, show_labels(each.labels))
+        if figure != group:
+            group = figure
+            rows.append(Row(*figure))
+            words.append(f"{', '.join(filter(None, group))}:")
+        rows.append(_to_row(each, claim))
+        words.append(f"{_tell_ratio(each)}{f' ({_tell_claim(claim)})' if claim else ''};")
+    legend: list[tuple[Bar | Point, str]] = [(look, verdict.value) for verdict, look in LOOKS.items()]
+    if any(claims):
+        legend.append((Bar(0, 1, look=Look.CLAIM), "claimed"))
+    plot = Rows(
+        title="Ratios to the baseline",
+        description=" ".join(words).rstrip(";") + ".",
+        axis=_choose_axis(shown, [claim for claim in claims if claim]),
+        rows=tuple(rows),
+        about=(1 / (1 + effect), 1, 1 + effect),
+        legend=tuple(legend),
+    )
+    note = (
+        f"Each ratio is the system's figure over that of {baseline}, with its interval. "
+        "Left of the line at 1 it is smaller, right of it larger; the band around that line is of ratios too "
+        "near to 1 to matter. Of an interval that reaches beyond the plot only a part is drawn."
+    )
+    return Figure(title=f"Ratios to {baseline}", note=note, plots=(plot,))
+
+
+def _find_claimed(each: Comparison, judgements: Sequence[Judgement]) -> Claimed | None:
+    """The range of a claim about this pair, as a ratio of the system to the baseline.
+
+    A claim says how many times as large the other one is, so it is turned over.
+    """
+    for judgement in judgements:
+        claim = judgement.claim
+        same = (claim.metric, claim.labels, claim.against) == (each.metric, each.labels, each.baseline)
+        if same and judgement.system == each.system:
+            low = 1 / claim.most if claim.most else 0.0
+            high = 1 / claim.least if claim.least else float("inf")
+            return low, high
+    return None
+
+
+def _choose_axis(shown: Sequence[Comparison], claims: Sequence[Claimed]) -> Axis:
+    ratios = [each.ratio for each in shown if each.ratio]
+    reach = 4 * max(*ratios, 1.0), min(*ratios, 1.0) / 4
+    ends = [end for each in shown if each.ratio_ci for end in (each.ratio_ci.low, each.ratio_ci.high)]
+    ends += [end for claim in claims for end in claim]
+    return choose_axis(
+        [*ratios, 1.0, *(end for end in ends if reach[1] <= end <= reach[0])],
+        "Ratio to the baseline (logarithmic)",
+        log=True,
+    )
+
+
+def _to_row(each: Comparison, claim: Claimed | None) -> Row:
+    marks: list[Mark] = []
+    if claim:
+        marks.append(Bar(*claim, title=_tell_claim(claim), look=Look.CLAIM))
+    if each.ratio_ci:
+        marks.append(Whisker(each.ratio_ci.low, each.ratio_ci.high))
+    look = LOOKS[each.verdict]
+    marks.append(
+        Point(look.kind, each.ratio or 0.0, _tell_ratio(each), hollow=look.hollow, colour=look.colour)
+    )
+    return Row(each.system, show_ratio(each.ratio), tuple(marks), LOW_ROW, sub=True)
+
+
+def _tell_ratio(each: Comparison) -> str:
+    shown = _with_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio)
+    return f"{each.system}: {shown}, {each.verdict.value}"
+
+
+def _tell_claim(claim: Claimed) -> str:
+    low, high = claim
+    if not low:
+        return f"claimed: at most {show_ratio(high)}"
+    if isinf(high):
+        return f"claimed: at least {show_ratio(low)}"
+    return f"claimed: {show_ratio(low)} to {show_ratio(high)}"

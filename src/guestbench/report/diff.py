@@ -17,32 +17,16 @@ from guestbench.errors import UsageError
 from guestbench.model import (
     Better,
     Header,
-    Interval,
     Method,
     Verdict,
 )
-from guestbench.page.escape import (
-    Markdown,
-    code,
-    escape,
-)
-from guestbench.page.numbers import (
-    NOTHING,
-    show_bytes,
-    show_exact,
-    show_kib,
-    show_rate,
-    show_seconds,
-)
-from guestbench.page.table import Table
-from guestbench.report.results import show_outcome
+from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Strong, Table, Text
+from guestbench.page.figures import show_amount, show_interval, show_outcome, show_p, write_key
+from guestbench.page.numbers import NOTHING
+from guestbench.report.terminal import show_text
 from guestbench.text import visible
 
-GAP = "  "
 HEAD = ("System", "Metric", "Old", "New", "Ratio", "Interval", "p, adjusted", "n", "Verdict")
-WORDS = (0, 1, len(HEAD) - 1)
-"""The columns of words, which are aligned to the left."""
-SMALLEST_P = 0.001
 JSON_VERSION = 1
 """Version of the shape of the JSON. Raised when a field changes its meaning or goes."""
 
@@ -60,32 +44,14 @@ def render_json(diff: RunDiff) -> bytes:
     return msgspec.json.format(document, indent=2) + b"\n"
 
 
-def render_text(diff: RunDiff) -> str:
-    """What weakens the comparison, the table, and what became of each gate; ends with a newline."""
-    lines = [visible(line) for line in (*_describe(diff), *_find_notes(diff))]
-    rows = [HEAD, *(tuple(visible(cell) for cell in _row(change, diff.effect)) for change in diff.changes)]
-    if diff.changes:
-        lines += ["", *_align(rows), "", _explain(diff)]
-    else:
-        lines += ["", "The two runs have nothing in common that could be compared."]
-    decisions = [visible(_tell_decision(decision)) for decision in diff.decisions]
-    return "".join(f"{line}\n" for line in (*lines, *([""] if decisions else []), *decisions))
-
-
-def render_markdown(diff: RunDiff) -> str:
-    """The same as Markdown, for a comment on a change or for a summary of a CI job."""
-    parts: list[str] = ["\n".join(f"- {escape(line)}" for line in (*_describe(diff), *_find_notes(diff)))]
-    rows = tuple(
-        (code(row[0]), code(row[1]), *row[2:])
-        for row in (_row(change, diff.effect) for change in diff.changes)
+def describe_diff(diff: RunDiff) -> tuple[Block, ...]:
+    """What weakens the comparison, the table, and what became of each gate."""
+    return (
+        Bullets((*_describe(diff), *_find_notes(diff))),
+        Table(HEAD, tuple(_row(change, diff.effect) for change in diff.changes), 2),
+        Paragraph((_explain(diff),)),
+        Bullets(tuple(map(_tell_decision, diff.decisions))),
     )
-    if rows:
-        parts += [Table(head=HEAD, rows=rows, words=2).render(), escape(_explain(diff))]
-    else:
-        parts.append("The two runs have nothing in common that could be compared.")
-    if diff.decisions:
-        parts.append("\n".join(f"- {_mark_decision(decision)}" for decision in diff.decisions))
-    return "\n\n".join(parts) + "\n"
 
 
 def refuse_mismatches(old: Header, new: Header, folders: Sequence[str], typed: Sequence[str]) -> None:
@@ -104,7 +70,7 @@ def refuse_mismatches(old: Header, new: Header, folders: Sequence[str], typed: S
 def tell_failures(decisions: Sequence[Decision], *, inconclusive: bool) -> tuple[str, ...]:
     """A line for each gate that did not hold; those that decide nothing are among them only if asked for."""
     bad = {GateState.FAILED, GateState.INCONCLUSIVE} if inconclusive else {GateState.FAILED}
-    return tuple(visible(_tell_decision(each)) for each in decisions if each.state in bad)
+    return tuple(show_text(_tell_decision(each)) for each in decisions if each.state in bad)
 
 
 # --- what comes before the table ----------------------------------------------------------------------------
@@ -145,11 +111,13 @@ def _tell_failed(failed: Failed) -> str:
 
 
 def _tell_lost(lost: Lost) -> str:
-    what = _name(lost.metric, lost.labels) if lost.metric else "the whole system"
+    what = write_key(lost.metric, lost.labels) if lost.metric else "the whole system"
     return f"only in {lost.only_in}: {lost.system}: {what}" + (f": {lost.reason}" if lost.reason else "")
 
 
 def _explain(diff: RunDiff) -> str:
+    if not diff.changes:
+        return "The two runs have nothing in common that could be compared."
     tested = sum(change.comparison.p_holm is not None for change in diff.changes)
     test = f"; p is of a permutation test, adjusted for all {tested} that there are" if tested else ""
     return (
@@ -161,42 +129,22 @@ def _explain(diff: RunDiff) -> str:
 # --- the table ----------------------------------------------------------------------------------------------
 
 
-def _row(change: Change, effect: float) -> tuple[str, ...]:
+def _row(change: Change, effect: float) -> Cells:
     each = change.comparison
     counts = [
         f"{n} ({failed} failed)" if failed else str(n)
         for n, failed in ((each.n_baseline, each.failed_baseline), (each.n, each.failed))
     ]
     return (
-        each.system,
-        _name(each.metric, each.labels),
-        _amount(change, change.old),
-        _amount(change, change.new),
+        Code(each.system),
+        Code(write_key(each.metric, each.labels)),
+        *(show_amount(value, change.unit, (value or 0) / 100) for value in (change.old, change.new)),
         show_change(each.ratio),
-        show_interval(each.ratio_ci),
-        _show_p(each.p_holm),
+        show_interval(each.ratio_ci, show_change),
+        show_p(each.p_holm),
         counts[0] if counts[0] == counts[1] else f"{counts[0]}, {counts[1]}",
         _tell_verdict(change, effect),
     )
-
-
-def _name(metric: str, labels: dict[str, str]) -> str:
-    inside = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
-    return f"{metric}{{{inside}}}" if inside else metric
-
-
-def _amount(change: Change, value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    if change.unit == "bytes":
-        return show_bytes(value)
-    if change.unit == "s":
-        return show_seconds(value, value / 100)
-    if change.unit == "KiB":
-        return show_kib(value)
-    if change.unit.endswith("/s"):
-        return show_rate(value, None, change.unit.removesuffix("/s"))
-    return f"{show_exact(round(value, 3))} {change.unit}".strip()
 
 
 def show_change(ratio: float | None) -> str:
@@ -204,19 +152,6 @@ def show_change(ratio: float | None) -> str:
     if ratio is None:
         return NOTHING
     return f"{ratio:.3f}" if 0.1 <= ratio < 100 else f"{ratio:.4g}"
-
-
-def show_interval(interval: Interval | None) -> str:
-    """An interval of ratios, or a dash for None."""
-    if interval is None:
-        return NOTHING
-    return f"{show_change(interval.low)} to {show_change(interval.high)}"
-
-
-def _show_p(p: float | None) -> str:
-    if p is None:
-        return NOTHING
-    return f"< {SMALLEST_P}" if p < SMALLEST_P else f"{p:.3f}"
 
 
 def _tell_verdict(change: Change, effect: float) -> str:
@@ -232,36 +167,16 @@ def _tell_verdict(change: Change, effect: float) -> str:
     return f"{word}: {each.reason}" if each.reason else word
 
 
-def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    kept = [
-        column for column in range(len(HEAD)) if any(row[column] != NOTHING for row in rows[1:]) or column < 2
-    ]
-    widths = {column: max(len(row[column]) for row in rows) for column in kept}
-    for row in rows:
-        cells = (
-            row[column].ljust(widths[column]) if column in WORDS else row[column].rjust(widths[column])
-            for column in kept
-        )
-        yield GAP.join(cells).rstrip()
-
-
 # --- gates --------------------------------------------------------------------------------------------------
 
 
-def _tell_decision(decision: Decision) -> str:
-    what = f"{decision.system}: {_name(decision.metric, decision.labels)}{_tell_figures(decision)}"
+def _tell_decision(decision: Decision) -> Text:
     reason = f": {decision.reason}" if decision.reason else ""
-    return f"gate {decision.gate}: {decision.state.value}: {what}{reason}"
-
-
-def _mark_decision(decision: Decision) -> Markdown:
-    gate, system, name = (
-        code(text, in_table=False)
-        for text in (decision.gate, decision.system, _name(decision.metric, decision.labels))
+    key = write_key(decision.metric, decision.labels)
+    return (
+        *("gate ", Code(decision.gate), ": ", Strong(decision.state.value), ": ", Code(decision.system)),
+        *(": ", Code(key), f"{_tell_figures(decision)}{reason}"),
     )
-    reason = f": {escape(decision.reason)}" if decision.reason else ""
-    state = decision.state.value
-    return Markdown(f"gate {gate}: **{state}**: {system}: {name}{_tell_figures(decision)}{reason}")
 
 
 def _tell_figures(decision: Decision) -> str:

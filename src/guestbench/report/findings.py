@@ -5,38 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guestbench.analysis.summary import summarise
-from guestbench.families.boot.milestones import Step, milestone_steps
-from guestbench.model import (
-    Comparison,
-    Frozen,
-    Header,
-    Judgement,
-    Record,
-    Summary,
-)
+from guestbench.model import Comparison, Frozen, Header, Judgement, Record, Summary
 
 
 class Findings(Frozen):
-    """Summaries and milestones of the counted trials, comparisons with the baseline, and judged claims."""
+    """Summaries of the counted trials, comparisons with the baseline, and judged claims."""
 
     summaries: tuple[Summary, ...]
-    steps: tuple[Step, ...]
     comparisons: tuple[Comparison, ...] = ()
     judgements: tuple[Judgement, ...] = ()
 
 
 def analyse(header: Header, records: Sequence[Record]) -> Findings:
     """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
-    summaries, steps = summarise(header, records), milestone_steps(header, records)
+    summaries = summarise(header, records)
     if not header.experiment.baseline and not header.experiment.claims:
         # Statistics take half a second to load.
-        return Findings(summaries=summaries, steps=steps)
+        return Findings(summaries=summaries)
     from guestbench.analysis.claims import judge_claims
     from guestbench.analysis.compare import compare_run
 
     return Findings(
         summaries=summaries,
-        steps=steps,
         comparisons=compare_run(header, records),
         judgements=judge_claims(header, records),
     )

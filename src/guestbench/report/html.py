@@ -1,40 +1,49 @@
-"""Renders a run as `report.html`: one file with everything in it, which asks for nothing and runs offline.
-
-Its text is that of `comparison_results.md`, converted; plots are put in below the headings they belong to.
-"""
+"""Renders a page as one HTML file with everything in it, which asks for nothing and runs offline."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from guestbench.model import Header, Record
-from guestbench.page.svg import fills
-from guestbench.report.blocks import MAIN, Heading, convert
-from guestbench.report.findings import Findings
-from guestbench.report.plots.boots import boot_timeline, every_boot
-from guestbench.report.plots.images import image_sizes
-from guestbench.report.plots.memory import least_memory, memory_over_time
-from guestbench.report.plots.ratios import ratio_forest
-from guestbench.report.tags import EMPTY, Html, tag
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Item,
+    Listing,
+    Notice,
+    Page,
+    Paragraph,
+    Section,
+    Strong,
+    Table,
+    Text,
+    is_empty,
+    to_plain,
+    to_spans,
+)
+from guestbench.page.plots import Figure
+from guestbench.page.sorting import NUMBER, has_no_value, sort_key
+from guestbench.report.svg import draw, fills
+from guestbench.report.tags import Html, show, tag
+from guestbench.text import visible
 
-TEMPLATES = Path(__file__).parent / "templates"
+ASSETS = Path(__file__).parent / "assets"
 FORBIDDEN = "default-src 'none'; base-uri 'none'; form-action 'none'"
+MAIN = "main"
+"""The id of the report itself on the page, which no section may have."""
+LONG_CELL = 36
+"""Characters above which a cell is broken into lines, unlike numbers and names."""
+TALL_TABLE = 60
+"""Rows above which a table scrolls inside its own box."""
 
 
-def render_html(header: Header, records: Sequence[Record], findings: Findings, markdown: str) -> str:
-    """The whole report as one page; `markdown` is what `render_markdown` made of the same run."""
-    plots = draw_plots(header, records, findings)
-
-    def put_plots(heading: Heading) -> Html:
-        # The title of an experiment may begin as any heading does.
-        found = [plot for start, plot in plots.items() if heading.text.startswith(start)]
-        return found[0] if found and heading.level > 1 else EMPTY
-
-    page = convert(markdown, put_plots)
-    style, script = (_read(name) for name in ("report.css", "report.js"))
+def render_html(page: Page) -> str:
+    """The whole page; it ends with a newline."""
+    style, script = ((ASSETS / name).read_text("utf-8") for name in ("report.css", "report.js"))
     policy = f"{FORBIDDEN}; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     head = tag(
         "head",
@@ -42,20 +51,22 @@ def render_html(header: Header, records: Sequence[Record], findings: Findings, m
         Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html('<meta name="color-scheme" content="light dark">'),
-        tag("title", header.experiment.title),
+        tag("title", to_plain(page.title)),
         tag("style", Html(style)),
     )
+    content = [*_show_blocks(page.blocks, page.title)]
+    content += (part for section in page.sections for part in _show_section(section))
     body = tag(
         "body",
         tag("a", "Skip to the report", href=f"#{MAIN}", class_="skip"),
         fills(),
         tag(
             "div",
-            tag("header", Html(page.title)),
+            tag("header", tag("h1", show_text(page.title))),
             Html("\n"),
-            tag("nav", tag("h2", "Contents"), _contents(page.headings), aria_label="Contents"),
+            tag("nav", tag("h2", "Contents"), _show_contents(page.sections), aria_label="Contents"),
             Html("\n"),
-            tag("main", Html(page.body), id=MAIN, tabindex="-1"),
+            tag("main", Html("\n".join(content)), id=MAIN, tabindex="-1"),
             class_="page",
         ),
         Html("\n"),
@@ -64,40 +75,103 @@ def render_html(header: Header, records: Sequence[Record], findings: Findings, m
     return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}\n</html>\n'
 
 
-def draw_plots(header: Header, records: Sequence[Record], findings: Findings) -> dict[str, Html]:
-    """The plots of a run by how the text of their heading begins; those without data are empty."""
-    return {
-        "Compared with ": _draw_ratios(header, findings),
-        "Image size": image_sizes(header, findings.summaries),
-        "Boot time": every_boot(header, findings.summaries),
-        "Milestones": boot_timeline(header, findings.steps),
-        "Least RAM to boot": least_memory(header, records),
-        "RAM that the host sees in use": memory_over_time(header, records),
-    }
+def _hash(text: str) -> str:
+    """The text's digest as a Content-Security-Policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _draw_ratios(header: Header, findings: Findings) -> Html:
-    if not findings.comparisons:
-        # Statistics take half a second to load.
-        return EMPTY
-    from guestbench.analysis.compare import LEAST_EFFECT
-
-    return ratio_forest(header, findings.comparisons, findings.judgements, LEAST_EFFECT)
-
-
-def _contents(headings: Sequence[Heading]) -> Html:
+def _show_contents(sections: Sequence[Section]) -> Html:
     items = (
-        tag("li", tag("a", Html(heading.content), href=f"#{heading.id}"), class_=f"l{heading.level}")
-        for heading in headings
-        if heading.level in (2, 3)
+        tag("li", tag("a", show_text(entry.title), href=f"#{entry.id}"), class_=f"l{level}")
+        for section in sections
+        for level, entry in ((2, section), *((3, part) for part in section.parts))
     )
     return tag("ol", *items)
 
 
-def _read(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+def _show_section(section: Section, level: int = 2) -> Iterator[Html]:
+    yield tag(f"h{level}", show_text(section.title), id=section.id)
+    yield from _show_blocks(section.blocks, section.title)
+    for part in section.parts:
+        yield from _show_section(part, level + 1)
 
 
-def _hash(text: str) -> str:
-    """The text's digest as a Content-Security-Policy names it."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+def _show_blocks(blocks: Sequence[Block], title: Text) -> Iterator[Html]:
+    """The blocks of a section; its title says to a screen reader where a table belongs."""
+    for block in blocks:
+        if not is_empty(block):
+            yield from _show_block(block, title)
+
+
+def _show_block(block: Block, title: Text) -> Iterator[Html]:
+    match block:
+        case Paragraph():
+            yield tag("p", _show_lines(block))
+        case Notice():
+            yield tag("p", tag("strong", block.title), class_="label")
+            yield tag("ul", *map(_show_item, block.items))
+        case Bullets():
+            yield tag("ul", *map(_show_item, block.items))
+        case Listing():
+            yield tag("pre", tag("code", Html("\n".join(map(show_text, block.lines)))), tabindex="0")
+        case Table():
+            yield _show_table(block, to_plain(title))
+        case Figure():
+            yield draw(block)
+
+
+def _show_item(item: Item) -> Html:
+    return tag("li", _show_lines(item) if isinstance(item, Paragraph) else show_text(item))
+
+
+def _show_lines(paragraph: Paragraph) -> Html:
+    return Html("\n".join(map(show_text, paragraph.lines)))
+
+
+def show_text(text: Text) -> Html:
+    """A text as HTML, in printable characters."""
+    return Html("".join(map(_show_span, to_spans(text))))
+
+
+def _show_span(span: str | Code | Strong) -> Html:
+    match span:
+        case str():
+            return show(span)
+        case Code():
+            return tag("code", span.text)
+        case Strong():
+            return tag("strong", span.text)
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+def _show_table(table: Table, title: str) -> Html:
+    """A table in a box of its own that scrolls."""
+    numeric = table.find_numeric()
+    cells = (
+        tag("th", show_text(cell), scope="col", class_="n" if number else None)
+        for cell, number in zip(table.head, numeric, strict=True)
+    )
+    body = "\n".join("<tr>" + "".join(map(_show_cell, row, numeric)) + "</tr>" for row in table.rows)
+    drawn = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", Html(body)))
+    tall = " tall" if len(table.rows) > TALL_TABLE else ""
+    return tag("div", drawn, class_=f"scroll{tall}", tabindex="0", role="group", aria_label=f"Table: {title}")
+
+
+def _show_cell(cell: Text, numeric: bool) -> str:
+    # Short ones recur, long ones would only fill memory.
+    return (_short_cell if len(to_plain(cell)) <= LONG_CELL else _make_cell)(cell, numeric)
+
+
+def _make_cell(cell: Text, numeric: bool) -> str:
+    bare = visible(to_plain(cell))
+    key = "" if has_no_value(bare) else sort_key(bare)
+    classes = " ".join(("n",) * numeric + ("long",) * (len(bare) > LONG_CELL))
+    # A number that stands alone is its own key; an empty one is that of no value.
+    shown = "" if key is None or NUMBER.fullmatch(bare) else f' data-sort="{key}"'
+    look = f' class="{classes}"' if classes else ""
+    return f"<td{look}{shown}>{show_text(cell)}</td>"
+
+
+_short_cell = lru_cache(maxsize=8192)(_make_cell)

@@ -5,7 +5,7 @@ Every line has the fact and, in brackets, where it comes from; what is unknown h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from guestbench.images.inspection import (
@@ -23,8 +23,8 @@ from guestbench.images.inspection import (
     Program,
     User,
 )
+from guestbench.page.blocks import Bullets, Item, Page, Paragraph, Section
 from guestbench.page.numbers import show_bytes_exactly, show_exact, show_share
-from guestbench.text import visible
 
 T = TypeVar("T")
 LISTED = 30
@@ -32,31 +32,31 @@ LISTED = 30
 LABEL_WIDTH = 24
 
 
-def render_inspection(inspection: Inspection) -> str:
-    """The whole inspection as lines of text; the image's own words are in printable characters."""
-    lines = [
-        f"{inspection.file}: {inspection.kind}, {inspection.detail}",
-        _row("size", show_bytes_exactly(inspection.size_bytes), "length of the file"),
-    ]
-    if inspection.partitions is not None:
-        lines += ["", "Partitions", *map(_describe_partition, inspection.partitions)]
-    if inspection.files is not None:
-        if inspection.files.value is None:
-            lines += ["", "Root file system", _row("contents", f"unknown: {inspection.files.unknown}", "")]
-        else:
-            lines += ["", "Root file system", *_describe_files(inspection.files.value)]
-    if inspection.elf is not None:
-        lines += ["", "Program", *_describe_elf(inspection.elf)]
-    if inspection.kernel is not None:
-        lines += ["", "Kernel", *_describe_kernel(inspection.kernel)]
-    if inspection.code is not None:
-        lines += ["", "ROP gadgets", *_describe_code(inspection.code)]
-    lines += [_row("note", note, "") for note in inspection.notes]
-    return "\n".join(visible(line) for line in lines)
+def describe_inspection(inspection: Inspection) -> Page:
+    """The whole inspection."""
+    sections = {
+        "Partitions": map(_describe_partition, inspection.partitions or ()),
+        "Root file system": _describe_root(inspection.files),
+        "Program": _describe_elf(inspection.elf) if inspection.elf else (),
+        "Kernel": _describe_kernel(inspection.kernel) if inspection.kernel else (),
+        "ROP gadgets": _describe_code(inspection.code),
+        "Notes": (_row("note", note, "") for note in inspection.notes),
+    }
+    found = {title: tuple(facts) for title, facts in sections.items()}
+    size = _row("size", show_bytes_exactly(inspection.size_bytes), "length of the file")
+    return Page(
+        title=f"{inspection.file}: {inspection.kind}, {inspection.detail}",
+        blocks=(Bullets((size,)),),
+        sections=tuple(
+            Section(id=title.lower().replace(" ", "-"), title=title, blocks=(Bullets(facts),))
+            for title, facts in found.items()
+            if facts
+        ),
+    )
 
 
 def _row(label: str, text: str, source: str) -> str:
-    return f"  {label:<{LABEL_WIDTH}} {text}" + (f"  [{source}]" if source else "")
+    return f"{label:<{LABEL_WIDTH}} {text}" + (f"  [{source}]" if source else "")
 
 
 def _fact(label: str, fact: Known[T], show: Callable[[T], str]) -> str:
@@ -65,13 +65,13 @@ def _fact(label: str, fact: Known[T], show: Callable[[T], str]) -> str:
     return _row(label, show(fact.value), fact.source)
 
 
-def _list(label: str, fact: Known[tuple[T, ...]], show: Callable[[T], str]) -> Iterator[str]:
+def _list(label: str, fact: Known[tuple[T, ...]], show: Callable[[T], str]) -> Paragraph:
     """A line with the number, then one for each item."""
-    yield _fact(label, fact, lambda items: show_exact(len(items)))
     items = fact.value or ()
-    yield from (f"    {show(item)}" for item in items[:LISTED])
+    lines = [_fact(label, fact, lambda items: show_exact(len(items))), *map(show, items[:LISTED])]
     if len(items) > LISTED:
-        yield f"    … and {show_exact(len(items) - LISTED)} more: --json has all"
+        lines.append(f"… and {show_exact(len(items) - LISTED)} more: --json has all")
+    return Paragraph(tuple(lines))
 
 
 def _describe_partition(partition: PartitionFound) -> str:
@@ -86,7 +86,14 @@ def _describe_partition(partition: PartitionFound) -> str:
     )
 
 
-def _describe_files(files: FileSystem) -> Iterator[str]:
+def _describe_root(files: Known[FileSystem] | None) -> Iterator[Item]:
+    if files is not None and files.value is None:
+        yield _row("contents", f"unknown: {files.unknown}", "")
+    elif files is not None and files.value is not None:
+        yield from _describe_files(files.value)
+
+
+def _describe_files(files: FileSystem) -> Iterator[Item]:
     yield _fact("distribution", files.distribution, lambda d: d.title)
     yield _fact("packages", files.packages, lambda found: show_exact(len(found)))
     yield _fact(
@@ -94,19 +101,19 @@ def _describe_files(files: FileSystem) -> Iterator[str]:
         files.executables,
         lambda e: f"{show_exact(e.count)} ({e.elf} ELF, {e.scripts} scripts), {show_bytes_exactly(e.bytes)}",
     )
-    yield from _list("SUID files", files.suid, _describe_file)
-    yield from _list("SGID files", files.sgid, _describe_file)
-    yield from _list("files with capabilities", files.capabilities, _describe_file)
-    yield from _list("world-writable", files.world_writable, _describe_file)
+    yield _list("SUID files", files.suid, _describe_file)
+    yield _list("SGID files", files.sgid, _describe_file)
+    yield _list("files with capabilities", files.capabilities, _describe_file)
+    yield _list("world-writable", files.world_writable, _describe_file)
     yield _fact("users", files.users, _describe_users)
     yield _fact("shells", files.shells, _describe_programs)
     yield _fact("interpreters", files.interpreters, _describe_programs)
     yield _fact("package managers", files.package_managers, _describe_programs)
-    yield from _list("enabled units", files.units, lambda unit: f"{unit.name} (by {unit.wanted_by})")
+    yield _list("enabled units", files.units, lambda unit: f"{unit.name} (by {unit.wanted_by})")
     yield _fact("kernel modules on disk", files.modules, show_exact)
     yield _fact("kernel", files.kernel, str)
     yield _fact("kernel command line", files.kernel_cmdline, str)
-    yield from _describe_config(files.kernel_config)
+    yield _describe_config(files.kernel_config)
 
 
 def _describe_file(file: FileFound) -> str:
@@ -132,19 +139,17 @@ def _describe_programs(programs: tuple[Program, ...]) -> str:
     return f"{len(shown)}" + (f": {', '.join(shown)}" if shown else "")
 
 
-def _describe_config(config: Known[KernelConfig]) -> Iterator[str]:
-    yield _fact("kernel configuration", config, lambda c: f"{c.builtin} =y, {c.modules} =m")
-    if config.value is not None:
-        states: dict[str, list[str]] = {}
-        for option in config.value.hardening:
-            states.setdefault(option.state, []).append(option.name)
-        words = {"y": "=y", "m": "=m", "n": "not set", "absent": "not in this kernel"}
-        yield from (
-            f"    {words.get(state, state)}: {' '.join(names)}" for state, names in sorted(states.items())
-        )
+def _describe_config(config: Known[KernelConfig]) -> Paragraph:
+    first = _fact("kernel configuration", config, lambda c: f"{c.builtin} =y, {c.modules} =m")
+    states: dict[str, list[str]] = {}
+    for option in config.value.hardening if config.value else ():
+        states.setdefault(option.state, []).append(option.name)
+    words = {"y": "=y", "m": "=m", "n": "not set", "absent": "not in this kernel"}
+    options = (f"{words.get(state, state)}: {' '.join(names)}" for state, names in sorted(states.items()))
+    return Paragraph((first, *options))
 
 
-def _describe_elf(elf: Elf) -> Iterator[str]:
+def _describe_elf(elf: Elf) -> Iterator[Item]:
     yield _row("entry", f"{elf.entry:#x}", "ELF header")
     yield _row("symbols", "stripped" if elf.stripped else "not stripped", "section headers")
     for segment in elf.segments:
@@ -160,14 +165,14 @@ def _describe_elf(elf: Elf) -> Iterator[str]:
         yield _row(count.name, show_exact(count.count), elf.syscall_entry.source)
     yield _fact("system call handlers", elf.syscall_handlers, show_exact)
     yield _fact("shells and the like", elf.programs, lambda names: ", ".join(names) or "none found")
-    yield from _list("symbols by family", elf.symbols, lambda each: f"{each.name}: {show_exact(each.count)}")
-    yield from _list("libraries", elf.libraries, lambda each: f"{each.name} ({show_exact(each.count)})")
+    yield _list("symbols by family", elf.symbols, lambda each: f"{each.name}: {show_exact(each.count)}")
+    yield _list("libraries", elf.libraries, lambda each: f"{each.name} ({show_exact(each.count)})")
     yield _fact("ROP gadgets", elf.gadgets, _describe_gadgets)
 
 
-def _describe_kernel(kernel: LinuxKernel) -> Iterator[str]:
+def _describe_kernel(kernel: LinuxKernel) -> Iterator[Item]:
     yield _fact("version", kernel.version, str)
-    yield from _describe_config(kernel.config)
+    yield _describe_config(kernel.config)
     if kernel.program.value is None:
         yield _fact("compressed kernel", kernel.program, str)
     else:
@@ -175,10 +180,11 @@ def _describe_kernel(kernel: LinuxKernel) -> Iterator[str]:
         yield from _describe_elf(kernel.program.value)
 
 
-def _describe_code(code: Known[tuple[CodeFile, ...]]) -> Sequence[str]:
-    if code.value is None:
-        return [_row("programs", f"unknown: {code.unknown}", code.source)]
-    return [_fact(f"{row.name}", row.gadgets, _describe_gadgets) for row in code.value]
+def _describe_code(code: Known[tuple[CodeFile, ...]] | None) -> Iterator[Item]:
+    if code is not None and code.value is None:
+        yield _row("programs", f"unknown: {code.unknown}", code.source)
+    elif code is not None:
+        yield from (_fact(row.name, row.gadgets, _describe_gadgets) for row in code.value or ())
 
 
 def _describe_gadgets(gadgets: Gadgets) -> str:

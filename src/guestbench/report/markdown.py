@@ -1,270 +1,166 @@
-"""Renders a run as `comparison_results.md`; every number comes from the records, and every text is escaped.
+"""Renders a page as Markdown that shows exactly its texts.
 
-In the templates a value that is not `Markdown` is escaped whether or not the template says so.
+Text of guests, image files and definitions is hostile: it may hold markup, control characters, or characters
+that reverse the direction of writing. All of it is shown, none of it takes effect.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-import jinja2
-
-from guestbench.analysis.quality import (
-    FailureGroup,
-    find_failures,
-    find_mismatches,
-    find_notices,
-    summarise_conditions,
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Item,
+    Listing,
+    Notice,
+    Page,
+    Paragraph,
+    Section,
+    Strong,
+    Table,
+    Text,
+    is_empty,
+    to_spans,
 )
-from guestbench.analysis.summary import (
-    ABOVE_FLOOR,
-    CONFIDENCE,
-    READY,
-    add_derived,
-    find_metric,
-    find_summary,
-    smallest_sample,
-    summarise,
-)
-from guestbench.families import memory as memory_family
-from guestbench.families import work as work_family
-from guestbench.families.memory import section as memory
-from guestbench.families.surface import section as surface
-from guestbench.families.surface.findings import find_rows
-from guestbench.families.work import section as work
-from guestbench.families.work.findings import find_work
-from guestbench.model import Header, Ok, Record, ShellWork, Summary, find_settings
-from guestbench.page.escape import (
-    Markdown,
-    code,
-    code_block,
-    escape,
-)
-from guestbench.page.numbers import show_seconds
-from guestbench.page.table import Table
-from guestbench.report import results, setting
-from guestbench.report.findings import Findings, analyse
+from guestbench.page.plots import Figure
+from guestbench.text import visible
 
-TEMPLATES = Path(__file__).parent / "templates"
+WIDEST_PADDING = 40
+"""Columns are padded to be read as plain text, except that one long cell does not stretch its column."""
+
+_SPECIAL = re.compile(r"[\\`*_\[\]<>#~&$]")
+_ADDRESS = re.compile(r"(?<=\S)@(?=\S)")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?!\d)")
+_LIST_LIKE = re.compile(r"^[-+=:](?![\d.])")
 
 
-def render_markdown(header: Header, records: Sequence[Record], findings: Findings | None = None) -> str:
-    """The whole report of a run, finished or not, as Markdown; `findings` are those of `analyse`."""
-    findings = findings or analyse(header, records)
-    summaries = findings.summaries
-    context = {
-        "header": header,
-        "records": records,
-        **_gather_results(header, records, findings),
-        **_gather_comparisons(header, findings),
-        **_gather_memory(header, records, summaries),
-        **_gather_surface(header, records),
-        **_gather_work(header, records, summaries),
-        **_gather_setting(header, records),
-    }
-    return make_environment().get_template("comparison_results.md.j2").render(context)
+def render_markdown(page: Page) -> str:
+    """The whole page; it ends with a newline."""
+    parts = [f"# {show_text(page.title)}", render_blocks(page.blocks)]
+    parts += (render_section(section) for section in page.sections)
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def make_environment() -> jinja2.Environment:
-    """The templates' environment: undefined names are errors, and all output passes through `escape`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        # Jinja's own escaping is for HTML; `finalize` takes its place for Markdown.
-        autoescape=False,
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+def render_section(section: Section, level: int = 2) -> str:
+    """A section with all its parts, without a newline at the end."""
+    parts = [f"{'#' * level} {show_text(section.title)}", render_blocks(section.blocks)]
+    parts += (render_section(part, level + 1) for part in section.parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def render_blocks(blocks: Sequence[Block]) -> str:
+    """Blocks with an empty line between them, without a newline at the end."""
+    # Plots are for those who can see them: what they show stands in the tables.
+    return "\n\n".join(
+        "\n".join(_render(block)) for block in blocks if not isinstance(block, Figure) and not is_empty(block)
     )
-    environment.globals.update(code=code, code_block=code_block)
-    environment.filters.update(listing=join_words, times=count_things, first_sentence=first_sentence)
-    return environment
 
 
-def finalize(value: object) -> Markdown:
-    """What a template prints for a value: tables as they are, anything else escaped."""
-    if isinstance(value, Table):
-        return value.render()
-    return escape(value if isinstance(value, str) else str(value))
+def _render(block: Paragraph | Bullets | Notice | Listing | Table) -> Iterator[str]:
+    match block:
+        case Paragraph():
+            yield from map(show_text, block.lines)
+        case Bullets():
+            yield from map(_show_item, block.items)
+        case Notice():
+            yield f"**{escape(block.title)}**\n"
+            yield from map(_show_item, block.items)
+        case Listing():
+            shown = [visible(line) for line in block.lines]
+            fence = "`" * max(3, *(_longest_run(line) + 1 for line in shown))
+            yield from (f"{fence}{block.language}", *shown, fence)
+        case Table():
+            yield from _render_table(block)
 
 
-def join_words(parts: Sequence[str]) -> Markdown:
-    """The parts as `a, b and c`, each escaped unless it is Markdown."""
-    words = [escape(part) for part in parts]
-    if len(words) < 2:
-        return Markdown("".join(words))
-    return Markdown(f"{', '.join(words[:-1])} and {words[-1]}")
+def _show_item(item: Item) -> str:
+    lines = item.lines if isinstance(item, Paragraph) else (item,)
+    return "- " + "\n  ".join(map(show_text, lines))
 
 
-def count_things(count: int, thing: str) -> str:
-    """How many of a thing, as `1 block` or `10 blocks`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def first_sentence(text: str) -> str:
-    """The first sentence of a text, without its full stop."""
-    return text.partition(". ")[0].removesuffix(".")
-
-
-def _gather_results(header: Header, records: Sequence[Record], findings: Findings) -> dict[str, object]:
-    summaries, steps = findings.summaries, findings.steps
-    planned = sum(trial.purpose == "boot" for trial in header.trials)
-    boots = [record for record in records if record.trial.purpose == "boot"]
-    ready = sum(isinstance(record.outcome, Ok) for record in boots)
-    rounded, exact = results.image_tables(header, records, summaries)
-    systems = results.list_systems(header)
-    milestones = [
-        (system, table) for system in systems if (table := results.milestone_table(system, steps)).rows
+def _render_table(table: Table) -> Iterator[str]:
+    cells = [[_show_cell(cell) for cell in row] for row in (table.head, *table.rows)]
+    widths = [
+        max(3, *(len(row[column]) for row in cells if len(row[column]) <= WIDEST_PADDING), 3)
+        for column in range(len(table.head))
     ]
-    return {
-        "systems": [Markdown(f"{code(system.name)} ({escape(system.title)})") for system in systems],
-        "planned": planned,
-        "ready": ready,
-        "failed": len(boots) - ready,
-        "unmade": planned - len(boots),
-        "spans": results.find_spans(header, summaries),
-        "headline": results.headline(header, summaries),
-        "warnings": _find_warnings(header, summaries),
-        "failures": [_describe_failure(group) for group in find_failures(records)],
-        "notices": find_notices(header, records),
-        "consistent": bool(records) and not find_mismatches(header, records),
-        "image_table": rounded,
-        "image_exact": exact,
-        "described": [
-            metric for metric in header.metrics if metric.name in {s.metric for s in summaries if s.n}
-        ],
-        "size_help": first_sentence(find_metric(header, results.IMAGE_SIZE).help),
-        "ready_help": first_sentence(find_metric(header, READY).help),
-        "cpu_help": find_metric(header, results.CPU).help,
-        "boot_table": results.boot_times(header, summaries, READY),
-        "boot_values": results.every_value(header, summaries, READY),
-        "milestones": milestones,
-        "floor_table": results.boot_times(header, summaries, ABOVE_FLOOR),
-        "first_table": results.first_boots(header, summarise(header, records, ("first-boot",)), summaries),
-        "cpu_table": results.boot_times(header, summaries, results.CPU),
-        "raw_table": results.raw_table(records),
-        "confidence": f"{CONFIDENCE:.0%}",
-        "smallest": smallest_sample(),
-    }
-
-
-def _gather_comparisons(header: Header, findings: Findings) -> dict[str, object]:
-    if not header.experiment.baseline and not header.experiment.claims:
-        # Statistics take half a second to load.
-        return {"claim_table": "", "ratio_table": "", "baseline": Markdown("")}
-    from guestbench.analysis.compare import LEAST_EFFECT
-    from guestbench.report import comparison
-
-    return {
-        "claim_table": comparison.claim_table(header, findings.judgements).render(),
-        "ratio_table": comparison.ratio_table(header, findings.comparisons).render(),
-        "baseline": code(header.experiment.baseline),
-        "least_effect": f"{LEAST_EFFECT:.0%}",
-    }
-
-
-def _gather_memory(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> dict[str, object]:
-    host, exact = memory.host_tables(header, records, summaries)
-    return {
-        "least_table": memory.least_table(header, records),
-        "mixed_sizes": memory.mixed_sizes(header, records),
-        "evidence_table": memory.evidence_table(header, records),
-        "memory_table": host,
-        "memory_exact": exact,
-        "views_table": memory.views_table(header, records, summaries),
-        "fields_table": memory.fields_table(header, summaries),
-        "balloon_table": memory.balloon_table(header, summaries),
-        "free_texts": memory.free_texts(header, records),
-        "memory_options": memory.extra_options(records),
-        "memory_settings": find_settings(header.experiment.settings, "memory", memory_family.Settings),
-        "loads": memory.loads(header),
-        "least_help": find_metric(header, "memory.min").help,
-        "touched_help": find_metric(header, memory.TOUCHED).help,
-    }
-
-
-def _gather_surface(header: Header, records: Sequence[Record]) -> dict[str, object]:
-    rows = find_rows(header, add_derived(header, records))
-    groups = surface.group_tables(header, rows)
-    return {
-        "seed_surface": surface.seed_table(header, rows),
-        "surface_groups": groups,
-        "surface_folders": surface.folders(header, rows),
-        "surface_help": [(row.title, row.help) for row in dict.fromkeys(row.metric for row in rows)],
-    }
-
-
-def _gather_work(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> dict[str, object]:
-    rows = find_work(header, records, summaries)
-    kit = header.kit
-    names = dict.fromkeys(row.work.workload.metric for row in rows)
-    cycles = find_settings(header.experiment.settings, "work", work_family.Settings).cycles
-    return {
-        "work_table": work.work_table(header, rows),
-        "clock_table": work.clock_table(header, rows),
-        "program_table": work.program_table(rows),
-        "work_starts": work.describe_starts(header) if rows else (),
-        "work_help": work.metric_helps(header, (*names, "work.time") if rows else ()),
-        "work_warnings": work.find_warnings(header, records, summaries),
-        "check_table": work.check_table(header, summaries),
-        "check_note": kit.no_tools if kit else "",
-        "net_table": work.net_table(header, records, summaries),
-        "net_help": work.metric_helps(header, [row[0] for row in work.NET_ROWS]),
-        "work_cycles": cycles,
-        "work_resumes": any(isinstance(g.system.work, ShellWork) for g in header.guests),
-    }
-
-
-def _gather_setting(header: Header, records: Sequence[Record]) -> dict[str, object]:
-    common, lines = setting.command_lines(header, records)
-    return {
-        "host_table": setting.host_table(header),
-        "platform_table": setting.platform_table(header),
-        "conditions_table": setting.conditions_table(summarise_conditions(header, records)),
-        "order_table": setting.order_table(records),
-        "common_options": common,
-        "command_lines": lines,
-        "fairness_table": setting.fairness_table(header),
-        "cmdlines": setting.kernel_cmdlines(header),
-        "digest_table": setting.digest_table(header),
-        "settled": any(guest.images != guest.pristine for guest in header.guests),
-        "emulated": setting.emulated(header),
-        "repeat": shlex.join(("guestbench", *header.command)),
-        "blocks": len({trial.block for trial in header.trials if trial.purpose == "boot"}),
-    }
-
-
-def _find_warnings(header: Header, summaries: Sequence[Summary]) -> list[tuple[Markdown, str]]:
-    """Warnings of the metrics that the headline shows, each with its system, none twice."""
-    found: dict[tuple[Markdown, str], None] = {}
-    for system in results.list_systems(header):
-        for metric in (results.IMAGE_SIZE, READY):
-            summary = find_summary(summaries, system.name, metric)
-            for warning in summary.warnings if summary else ():
-                found[(code(system.name), warning)] = None
-    return list(found)
-
-
-def _describe_failure(group: FailureGroup) -> Markdown:
-    """An item of a list: who failed how often and why, how far the first got, and where its output is."""
-    record, outcome = group.records[0], results.show_outcome(group.outcome)
-    kind = group.purpose.replace("-", " ")
-    lines = [
-        f"{code(group.system)}: {len(group.records)} of {group.of} {kind} trials {outcome}.",
-        f"The reason: {code(group.outcome.reason, in_table=False)}",
+    rule = [
+        "-" * width if column < table.words else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
     ]
-    if record.marks:
-        last = max(record.marks, key=lambda mark: mark.t_ns)
-        when = show_seconds(last.t_ns / 1e9)
-        lines.append(f"The first of them got as far as the milestone {code(last.name)}, after {when}.")
-    if record.artifacts:
-        paths = [code(path) for _, path in sorted(record.artifacts.items())]
-        lines.append(f"What it printed: {join_words(paths)}.")
-    return Markdown("\n  ".join(lines))
+    for row in (cells[0], rule, *cells[1:]):
+        padded = [
+            cell.ljust(width) if column < table.words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield f"| {' | '.join(padded)} |"
+
+
+# --- texts ------------------------------------------------------------------------------------------------
+
+
+def show_text(text: Text, *, in_table: bool = False) -> str:
+    """A text, safe in a paragraph, at the start of a line, in a list or heading, and if told in a table cell.
+
+    Blanks at both ends are dropped: at the start of a line they could make a code block.
+    """
+    if isinstance(text, str):
+        return escape(text)
+    parts: list[str] = []
+    plain = ""
+    for span in (*to_spans(text), None):
+        if isinstance(span, str):
+            # Joined first: two parts together may be what one alone is not.
+            plain += span
+            continue
+        parts.append(_escape_within(visible(plain)) if parts else _escape_start(visible(plain).lstrip(" ")))
+        plain = ""
+        if isinstance(span, Code):
+            parts.append(_show_code(visible(span.text), in_table))
+        elif isinstance(span, Strong):
+            parts.append(f"**{_escape_within(visible(span.text))}**")
+    return "".join(parts).rstrip(" ")
+
+
+@lru_cache(maxsize=8192)
+def _show_cell(text: Text) -> str:
+    # Tables say the same words over and over.
+    return show_text(text, in_table=True)
+
+
+def escape(text: str) -> str:
+    """Plain text as Markdown, safe wherever `show_text` is."""
+    return _escape_start(visible(text).strip(" "))
+
+
+def _escape_start(shown: str) -> str:
+    escaped = _NUMBERED.sub(r"\1\\\2", _escape_within(shown))
+    return f"\\{escaped}" if _LIST_LIKE.match(escaped) else escaped
+
+
+def _escape_within(shown: str) -> str:
+    escaped = _SPECIAL.sub(r"\\\g<0>", shown)
+    # In a table a backslash before a pipe means different things to different parsers; an entity does not.
+    escaped = escaped.replace("|", "&#124;")
+    # Some renderers turn bare addresses into links; a backslash in them prevents it.
+    escaped = escaped.replace("://", r"\://").replace("www.", r"www\.")
+    return _ADDRESS.sub(r"\@", escaped)
+
+
+def _show_code(shown: str, in_table: bool) -> str:
+    """Text as a code span; in a table, what holds a pipe is escaped as plain text instead."""
+    if not shown or (in_table and "|" in shown):
+        return escape(shown)
+    fence = "`" * (_longest_run(shown) + 1)
+    pad = " " if (shown[0] in "` " and shown[-1] in "` ") or "`" in (shown[0], shown[-1]) else ""
+    if not shown.strip(" "):
+        pad = ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from guestbench.analysis.summary import READY, find_summary, summarise
+from guestbench.analysis.summary import find_summary, summarise
 from guestbench.errors import UsageError
 from guestbench.families.boot.layers import LayerCost, find_layers
-from guestbench.model import GuestFamily, Header, Record
-from guestbench.page.escape import code, escape
-from guestbench.page.numbers import NOTHING, show_bytes, show_mean
-from guestbench.page.table import Table
-from guestbench.report.results import list_systems, memory_cells
+from guestbench.families.boot.section import READY
+from guestbench.families.memory.section import IDLE, LEAST, TOUCHED
+from guestbench.model import GuestFamily, Header, Record, Summary
+from guestbench.page.blocks import Code, Paragraph, Section, Table
+from guestbench.page.figures import show_amount
+from guestbench.page.numbers import NOTHING, show_bytes, show_kib, show_mean
+from guestbench.report.markdown import render_blocks, render_section
 
 BEGIN = "<!-- guestbench: begin of measured figures; guestbench report writes them -->"
 END = "<!-- guestbench: end of measured figures -->"
@@ -54,63 +56,75 @@ def update_stack(path: Path, header: Header, records: Sequence[Record]) -> None:
 
 def render_stack(header: Header, records: Sequence[Record]) -> str:
     """The block: what all systems share, then each system's layers from the application down."""
+    host, summaries = header.host, summarise(header, records)
+    about = (
+        f"Measured on {host.cpu_model}, {host.cpus} logical CPUs, with guestbench {header.tool}, run ",
+        Code(header.run),
+        ". Times are means ± SD of the boots that passed the layer.",
+    )
+    sections = (_share(header, summaries), *_list_systems(header, records, summaries))
+    parts = (render_blocks((Paragraph((about,)),)), *(render_section(each, 3) for each in sections))
+    return "\n\n".join(parts) + "\n"
+
+
+def _share(header: Header, summaries: Sequence[Summary]) -> Section:
     host, platform = header.host, header.platform
-    lines = [
-        f"Measured on {escape(host.cpu_model)}, {host.cpus} logical CPUs, with guestbench "
-        f"{escape(header.tool)}, run {code(header.run)}. "
-        "Times are means ± SD of the boots that passed the layer.",
-        "",
-        "### Shared by all",
-        "",
-        _shared_table(header, records).render(),
-        "",
-        f"The machine is {code(platform.machine)} with {platform.memory_mib} MiB and {platform.cpus} CPU.",
-    ]
-    summaries = summarise(header, records)
-    for system in list_systems(header):
-        costs = find_layers(header, records).get(system.name)
-        if not costs:
-            continue
-        least, touched = memory_cells(summaries, system.name)
-        lines += ["", f"### {escape(system.title)} ({code(system.name)})", "", _table(costs).render(), ""]
-        ready = find_summary(summaries, system.name, READY)
-        whole = show_mean(ready.mean, ready.sd) if ready else NOTHING
-        lines += [
-            f"From the exec of QEMU to ready: {whole}. Least RAM: {least}; RAM touched when idle: {touched}."
-        ]
-    return "\n".join([*lines, ""])
-
-
-def _shared_table(header: Header, records: Sequence[Record]) -> Table:
-    floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
-    ready = find_summary(summarise(header, records), floors[0], READY) if floors else None
-    floor = show_mean(ready.mean, ready.sd) if ready else NOTHING
-    host = header.host
+    floors = [system.name for system in header.systems if system.family is GuestFamily.FLOOR]
     rows = (
         (
             "Firmware (SeaBIOS)",
             "Finds the devices, and the kernel or the disk.",
-            f"{floor}, with QEMU's start",
+            f"{_show_ready(summaries, floors[0]) if floors else NOTHING}, with QEMU's start",
         ),
         (
-            f"QEMU {escape(host.qemu_version)}",
+            f"QEMU {host.qemu_version}",
             f"The machine and its devices; CPU by {header.accel.used.value}.",
             "in the above",
         ),
-        (f"Linux {escape(host.kernel)}", "The host's kernel.", NOTHING),
-        (escape(host.cpu_model), "The hardware.", NOTHING),
+        (f"Linux {host.kernel}", "The host's kernel.", NOTHING),
+        (host.cpu_model, "The hardware.", NOTHING),
     )
-    return Table(head=("Layer", "What it does", "Boot"), rows=rows, words=2)
+    machine = ("The machine is ", Code(platform.machine))
+    about = (*machine, f" with {platform.memory_mib} MiB and {platform.cpus} CPU.")
+    table = Table(("Layer", "What it does", "Boot"), rows, 2)
+    return Section(id="shared", title="Shared by all", blocks=(table, Paragraph((about,))))
 
 
-def _table(costs: Sequence[LayerCost]) -> Table:
-    rows = [
+def _list_systems(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> Iterator[Section]:
+    layers = find_layers(header, records)
+    for system in header.systems:
+        costs = layers.get(system.name)
+        if costs:
+            ready = _show_ready(summaries, system.name)
+            least = find_summary(summaries, system.name, LEAST)
+            touched = find_summary(summaries, system.name, TOUCHED, IDLE)
+            whole = (
+                f"From the exec of QEMU to ready: {ready}. "
+                f"Least RAM: {show_amount(least.median if least else None, 'MiB')}; "
+                f"RAM touched when idle: {show_kib(touched.median if touched else None)}."
+            )
+            yield Section(
+                id=system.name,
+                title=(f"{system.title} (", Code(system.name), ")"),
+                blocks=(_tabulate(costs), Paragraph((whole,))),
+            )
+
+
+def _show_ready(summaries: Sequence[Summary], system: str) -> str:
+    ready = find_summary(summaries, system, READY)
+    return show_mean(ready.mean, ready.sd) if ready else NOTHING
+
+
+def _tabulate(costs: Sequence[LayerCost]) -> Table:
+    rows = tuple(
         (
-            escape(cost.layer.name),
-            escape(cost.layer.help),
+            cost.layer.name,
+            cost.layer.help,
             show_mean(cost.mean, cost.sd) if cost.mean is not None else NOTHING,
             show_bytes(cost.size_bytes),
         )
         for cost in reversed(costs)
-    ]
-    return Table(head=("Layer", "What it does", "Boot", "Size in the image"), rows=tuple(rows), words=2)
+    )
+    return Table(("Layer", "What it does", "Boot", "Size in the image"), rows, 2)

@@ -1,82 +1,98 @@
-"""The summary table that a run prints at its end: plain text without colours or control characters."""
+"""Renders a page as plain text for a terminal, without colours or control characters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from guestbench.analysis.quality import find_failures
-from guestbench.analysis.summary import (
-    ABOVE_FLOOR,
-    READY,
-    find_summary,
-    summarise,
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Item,
+    Listing,
+    Notice,
+    Page,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    is_empty,
+    to_plain,
 )
-from guestbench.families.work.section import summary_lines
-from guestbench.model import Header, Record, Summary
-from guestbench.page.numbers import (
-    NOTHING,
-    show_bytes,
-    show_mean,
-    show_seconds,
-)
-from guestbench.report.results import (
-    IMAGE_SIZE,
-    list_systems,
-    memory_cells,
-    show_outcome,
-)
+from guestbench.page.plots import Figure
 from guestbench.text import visible
 
 GAP = "  "
-HEAD = (
-    *("system", "image size", "boot time, mean ± SD", "above the floor, median", "n", "failed"),
-    *("least RAM", "RAM touched, idle"),
-)
+INDENT = "  "
 
 
-def render_summary_table(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary] | None = None
-) -> str:
-    """One line a system, aligned, then one for each figure of work, kind of failure and system left out.
-
-    `summaries` are those of the records, where the caller has them. Ends with a newline. Whatever a guest
-    printed is shown in printable characters only.
-    """
-    summaries = summarise(header, records) if summaries is None else summaries
-    rows: list[tuple[str, ...]] = [HEAD]
-    for system in list_systems(header):
-        image = find_summary(summaries, system.name, IMAGE_SIZE)
-        ready = find_summary(summaries, system.name, READY)
-        above = find_summary(summaries, system.name, ABOVE_FLOOR)
-        rows.append(
-            (
-                visible(system.name),
-                show_bytes(image.median if image else None),
-                show_mean(ready.mean, ready.sd) if ready else NOTHING,
-                show_seconds(above.median, above.sd) if above else NOTHING,
-                str(ready.n) if ready else NOTHING,
-                str(ready.failed) if ready else NOTHING,
-                *memory_cells(summaries, system.name),
-            )
-        )
-    kept = [column for column in range(len(HEAD)) if any(row[column] != NOTHING for row in rows[1:])]
-    rows = [tuple(row[column] for column in kept) for row in rows] if len(rows) > 1 else rows
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    # A run that measured none of these has only names to show, which say nothing.
-    lines = [_align(row, widths) for row in rows] if len(widths) > 1 else []
-    lines += [
-        f"{visible(title)}: {visible(cells)}" for title, cells in summary_lines(header, records, summaries)
-    ]
-    for group in find_failures(records):
-        how = f"{len(group.records)} of {group.of} {group.purpose} trials {show_outcome(group.outcome)}"
-        lines.append(f"failed: {visible(group.system)}: {how}: {visible(group.outcome.reason)}")
-    lines += [f"left out: {visible(a.system)}: {visible(a.reason)}" for a in header.absent]
+def render_text(page: Page) -> str:
+    """The whole page, what stands below a heading indented; it ends with a newline."""
+    lines = [show_text(page.title), *_indent(_render(page.blocks))]
+    for section in page.sections:
+        lines += ("", *_render_section(section))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _align(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.ljust(width) if column == 0 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return GAP.join((first, *others)).rstrip()
+def render_lines(blocks: Sequence[Block], *, compact: bool = False) -> str:
+    """Blocks alone, with an empty line between them unless they are to be compact; ends with a newline."""
+    return "".join(f"{line}\n" for line in _render(blocks, compact=compact))
+
+
+def show_text(text: Text) -> str:
+    """A text in one line of printable characters."""
+    return visible(to_plain(text))
+
+
+def _render_section(section: Section) -> Iterator[str]:
+    yield show_text(section.title)
+    yield from _indent(_render(section.blocks))
+    for part in section.parts:
+        yield from ("", *_render_section(part))
+
+
+def _render(blocks: Sequence[Block], *, compact: bool = False) -> Iterator[str]:
+    # A terminal shows no plots: what they show stands in the tables.
+    shown = [block for block in blocks if not isinstance(block, Figure) and not is_empty(block)]
+    for number, block in enumerate(shown):
+        if number and not compact:
+            yield ""
+        yield from _render_block(block)
+
+
+def _render_block(block: Paragraph | Bullets | Notice | Listing | Table) -> Iterator[str]:
+    match block:
+        case Paragraph():
+            yield from map(show_text, block.lines)
+        case Bullets():
+            for item in block.items:
+                yield from _show_item(item)
+        case Notice():
+            yield visible(block.title)
+            for item in block.items:
+                yield from _indent(_show_item(item))
+        case Listing():
+            yield from map(visible, block.lines)
+        case Table():
+            yield from _render_table(block.without_empty_columns())
+
+
+def _show_item(item: Item) -> Iterator[str]:
+    first, *others = item.lines if isinstance(item, Paragraph) else (item,)
+    yield show_text(first)
+    yield from _indent(map(show_text, others))
+
+
+def _indent(lines: Iterator[str]) -> Iterator[str]:
+    return (f"{INDENT}{line}" if line else "" for line in lines)
+
+
+def _render_table(table: Table) -> Iterator[str]:
+    rows = [[show_text(cell) for cell in row] for row in (table.head, *table.rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.head))]
+    numeric = table.find_numeric()
+    for row in rows:
+        cells = (
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numeric, strict=True)
+        )
+        yield GAP.join(cells).rstrip()

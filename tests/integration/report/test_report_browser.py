@@ -9,7 +9,7 @@ import pytest
 from browser import Browser, find_browser, start_browser
 from factories import make_run
 from hostile_run import HOSTILE, make_hostile_run
-from report_pages import compared_run, memory_run, render
+from report_pages import compared_run, html_of, memory_run
 
 PATH = find_browser()
 pytestmark = [
@@ -35,7 +35,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     runs = {"boots": compared_run(), "memory": memory_run(), "hostile": make_hostile_run(HOSTILE)}
     for name, run in runs.items():
-        (folder / f"{name}.html").write_text(render(*run), encoding="utf-8")
+        (folder / f"{name}.html").write_text(html_of(*run), encoding="utf-8")
     return {name: (folder / f"{name}.html").as_uri() for name in runs}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 from factories import boot_samples, make_guest, make_header, make_record, make_system, make_trials
+from report_pages import markdown_of
 
 from guestbench.analysis.claims import judge_claims
 from guestbench.analysis.compare import (
@@ -28,7 +29,6 @@ from guestbench.model import (
     Sample,
     Verdict,
 )
-from guestbench.report.markdown import render_markdown
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
 
@@ -244,10 +244,10 @@ def test_the_report_shows_claims_and_comparisons() -> None:
         claim_of(FASTER, least=10, most=50),
         Claim(text="7 MB", metric="image.file", system="uk", least=7e6, most=8e6),
     ]
-    report = render_markdown(*make_run(claims))
+    report = markdown_of(*make_run(claims))
     assert "## What was expected, and what was found" in report
     assert "20.0 times (" in report and "| confirmed |" in report.replace("  ", "")
     assert "refuted: less than that" in report and "<b>" not in report
     assert "## Compared with `debian`" in report
     assert "0.0500 (0.0500 to 0.0500)" in report or "0.0500 (0.0" in report
-    assert "## Compared with" not in render_markdown(*make_run(baseline=""))
+    assert "## Compared with" not in markdown_of(*make_run(baseline=""))

@@ -28,14 +28,21 @@ from guestbench.model import (
     Workload,
     WorkReport,
 )
-from guestbench.report.diff import (
-    DiffDocument,
-    render_json,
-    render_markdown,
-    render_text,
-)
+from guestbench.report.diff import DiffDocument, describe_diff, render_json
+from guestbench.report.markdown import render_blocks
+from guestbench.report.terminal import render_lines
 
 replace = msgspec.structs.replace
+
+
+def render_text(found: RunDiff) -> str:
+    """What the command prints on a terminal."""
+    return render_lines(describe_diff(found))
+
+
+def render_markdown(found: RunDiff) -> str:
+    """What the command prints for a comment on a change."""
+    return render_blocks(describe_diff(found)) + "\n"
 
 
 # --- the comparison ---------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from guestbench.analysis.gate import GateState, parse_gate
 from guestbench.cli import run_cli
 from guestbench.errors import UsageError
 from guestbench.model import Crashed, Gap
-from guestbench.report.diff import render_text
+from guestbench.report.diff import describe_diff
+from guestbench.report.terminal import render_lines
 from guestbench.run.store import STORE_NAME
 
 replace = msgspec.structs.replace
@@ -115,7 +116,7 @@ def test_a_rate_has_a_gate_of_its_own_direction() -> None:
     gates = [parse_gate(text) for text in ("work.cpu<-5%", "work.cpu>5%")]
     assert [d.state for d in diff_runs(old, new, gates).decisions] == [GateState.FAILED, GateState.PASSED]
     assert [d.state for d in diff_runs(new, old, gates).decisions] == [GateState.PASSED, GateState.FAILED]
-    assert "which is worse" in render_text(diff_runs(old, new))
+    assert "which is worse" in render_lines(describe_diff(diff_runs(old, new)))
 
 
 def test_a_gate_may_name_what_is_not_compared_else() -> None:

@@ -18,7 +18,7 @@ from guestbench.cli.lazy import LazyGroup
 from guestbench.cli.talk import as_typed
 from guestbench.run.store import STORE_NAME, read_store
 
-HEAVY = {"numpy", "scipy", "matplotlib", "rich", "jinja2", "elftools", "asyncio", "guestbench.run.trials"}
+HEAVY = {"numpy", "scipy", "matplotlib", "rich", "elftools", "asyncio", "guestbench.run.trials"}
 HELP_LOADS = {f"guestbench{each}" for each in ("", ".cli", ".cli.lazy", ".cli.talk", ".errors")}
 
 SYSTEM = """

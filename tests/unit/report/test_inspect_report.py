@@ -25,8 +25,9 @@ from guestbench.images.inspection import (
 )
 from guestbench.images.inspector import inspect_image
 from guestbench.provision.cpio import directory, pack, regular_file
-from guestbench.report.inspection import LISTED, render_inspection
+from guestbench.report.inspection import LISTED, describe_inspection
 from guestbench.report.sbom import make_purl, render_sbom
+from guestbench.report.terminal import render_text
 
 MIB = 1 << 20
 STATUS = (
@@ -124,7 +125,7 @@ def test_qcow2_gives_the_same_as_raw(disk: Path, found: Inspection, tmp_path: Pa
 
 def test_text_is_printable_and_says_where_each_line_comes_from(found: Inspection) -> None:
     """A file name in an image would take over the terminal, or a figure would have no origin."""
-    text = render_inspection(found)
+    text = render_text(describe_inspection(found))
     assert all(line.isprintable() for line in text.splitlines())
     assert r"srv/open\n\x1b[31m0" in text
     assert f"and {5} more: --json has all" in text
@@ -168,7 +169,7 @@ def test_unknown_or_encrypted_file_system_is_a_reason(
     assert result.files is not None
     assert result.files.value is None
     assert f"(found: {name})" in result.files.unknown
-    assert "unknown: no root file system in ext2" in render_inspection(result)
+    assert "unknown: no root file system in ext2" in render_text(describe_inspection(result))
     with pytest.raises(ImageError, match="has no bill of materials"):
         render_sbom(result, image)
 
@@ -322,14 +323,14 @@ def test_initial_ramdisk_of_ours_is_read(tmp_path: Path) -> None:
     assert result.files.value is not None
     assert [p.path for p in result.files.value.shells.value or ()] == ["/bin/sh"]
     assert [f.path for f in result.files.value.world_writable.value or ()] == ["/tmp"]
-    assert all(line.isprintable() for line in render_inspection(result).splitlines())
+    assert all(line.isprintable() for line in render_text(describe_inspection(result)).splitlines())
 
 
 def test_text_of_a_unikernel_is_complete(tmp_path: Path) -> None:
     """The text of a unikernel would lack what JSON has."""
     image = tmp_path / "unikernel"
     image.write_bytes(elf64())
-    text = render_inspection(inspect_image(image, tmp_path))
+    text = render_text(describe_inspection(inspect_image(image, tmp_path)))
     for words in (
         "segment R-E",
         "writable and executable  0",

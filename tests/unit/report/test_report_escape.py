@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -10,13 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from guestbench.page.escape import (
-    Markdown,
-    code,
-    code_block,
-    escape,
-)
-from guestbench.page.table import Table
+from guestbench.page.blocks import Code, Listing, Strong, Table, Text
+from guestbench.report.markdown import escape, render_blocks, show_text
 from guestbench.text import visible
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -80,9 +76,10 @@ def test_escaped_text_after_a_line_does_not_change_that_line(text: str) -> None:
 @given(hostile, hostile)
 def test_text_in_a_table_stays_in_its_cell(one: str, other: str) -> None:
     """A guest's text would add a cell to a table, or markup to a cell."""
-    for make in (escape, code):
-        table = Table(head=("a", "b"), rows=((make(one), make(other)),), words=2)
-        tokens = PARSER.parse(table.render())
+    makers: tuple[Callable[[str], Text], ...] = (str, Code, lambda text: ("", text))
+    for make in makers:
+        table = Table(("a", "b"), ((make(one), make(other)),), 2)
+        tokens = PARSER.parse(render_blocks((table,)))
         assert [t.type for t in tokens].count("td_open") == 2
         cells = [t for t in tokens if t.type == "inline"][2:]
         for cell, text in zip(cells, (one, other), strict=True):
@@ -90,24 +87,17 @@ def test_text_in_a_table_stays_in_its_cell(one: str, other: str) -> None:
 
 
 @given(hostile)
-def test_text_that_nobody_escaped_is_escaped_in_a_table(text: str) -> None:
-    """A forgotten call would let a guest write into the report."""
-    plain = Table(head=("a",), rows=((text,), ("x",)))
-    assert plain.render() == Table(head=("a",), rows=((escape(text),), ("x",))).render()
-
-
-@given(hostile)
 def test_code_span_shows_its_text_and_nothing_else(text: str) -> None:
     """A guest's backticks would end a code span early."""
     wanted = visible(text)
-    tokens = PARSER.parse(f"It said: {code(text, in_table=False)}.\n")
+    tokens = PARSER.parse(show_text(("It said: ", Code(text), ".")))
     assert shown_text(tokens) == f"It said: {wanted}."
 
 
 @given(st.lists(hostile, min_size=1, max_size=4))
 def test_code_block_holds_its_lines_and_ends(lines: list[str]) -> None:
     """A guest's backticks would end a code block, and what follows would be markup."""
-    tokens = PARSER.parse(f"{code_block(lines, 'text')}\n\nafter\n")
+    tokens = PARSER.parse(f"{render_blocks((Listing(tuple(lines)),))}\n\nafter\n")
     assert [t.type for t in tokens] == ["fence", "paragraph_open", "inline", "paragraph_close"]
     assert tokens[0].content == "".join(f"{visible(line)}\n" for line in lines)
 
@@ -135,7 +125,16 @@ def test_addresses_do_not_become_links(text: str) -> None:
     assert not re.search(r"\w://|\bwww\.\w", escape(f"see http://x.example {text}"))
 
 
-def test_markdown_is_not_escaped_again() -> None:
-    """Text escaped once would show its backslashes."""
-    assert escape(Markdown("**bold**")) == "**bold**"
-    assert escape(escape("a*b")) == escape("a*b")
+@given(hostile, hostile, hostile)
+def test_parts_of_a_text_take_no_effect_together(before: str, middle: str, after: str) -> None:
+    """Two texts that are harmless alone would make a link or a heading when they stand together."""
+    for text in ((before, middle, after), (before, Code(middle), after)):
+        source = show_text(text)
+        shown = shown_text(PARSER.parse(f"{source}\n"))
+        assert shown.strip(" ") == visible(before + middle + after).strip(" ")
+        assert not re.search(r"\w://|\bwww\.\w", re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", source))
+
+
+def test_strong_text_is_the_only_markup() -> None:
+    """What must not be overlooked would be, or a text would make itself strong."""
+    assert show_text((Strong("fai*led"), ": **x**")) == r"**fai\*led**: \*\*x\*\*"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from memory_factories import make_memory_run
-from report_pages import compared_run, memory_run, render
+from report_pages import compared_run, contents_of, html_of, markdown_of, memory_run
 
 from golden import check_golden
 from guestbench.model import (
@@ -26,12 +26,11 @@ from guestbench.model import (
     Sample,
     TimedOut,
 )
-from guestbench.page.svg import MOST_TICKS, choose_axis
-from guestbench.report.blocks import convert
-from guestbench.report.findings import analyse
-from guestbench.report.html import draw_plots
-from guestbench.report.markdown import TEMPLATES, render_markdown
-from guestbench.report.sorting import sort_key
+from guestbench.page.blocks import Page, Section, Table
+from guestbench.page.plots import MOST_TICKS, Figure, choose_axis
+from guestbench.page.sorting import sort_key
+from guestbench.report.html import render_html
+from guestbench.report.svg import draw
 from guestbench.report.tags import tag
 
 PARSER = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -94,6 +93,7 @@ ADDRESSES = frozenset(
     }
 )
 replace = msgspec.structs.replace
+Run = tuple[Header, tuple[Record, ...]]
 
 
 class Reader(HTMLParser):
@@ -172,7 +172,7 @@ def check_inert(page: str) -> Reader:
 
 def test_text_of_the_page_is_the_one_people_have_read() -> None:
     """The page's text or descriptions would change without anybody having looked at them."""
-    page = render(*compared_run())
+    page = html_of(*compared_run())
     lines = [line.strip() for line in Reader(page).text.splitlines()]
     plots = re.findall(r'aria-label="([^"]*)"[^>]*><desc>(.*?)</desc>', page)
     told = [f"[{title}] {description}" for title, description in plots]
@@ -184,8 +184,8 @@ def test_page_says_what_the_markdown_says(run: object) -> None:
     """A reader of the page would read something else than a reader of the Markdown."""
     assert callable(run)
     header, records = run()
-    markdown = render_markdown(header, records)
-    assert Reader(render(header, records)).words == words_of_markdown(markdown)
+    markdown = markdown_of(header, records)
+    assert Reader(html_of(header, records)).words == words_of_markdown(markdown)
 
 
 @settings(max_examples=30, deadline=None)
@@ -193,8 +193,8 @@ def test_page_says_what_the_markdown_says(run: object) -> None:
 def test_no_text_of_a_run_acts_or_loads(texts: list[str]) -> None:
     """A title, path, reason or label of a hostile guest could run a script, or load or hide something."""
     header, records = make_hostile_run(texts)
-    reader = check_inert(render(header, records))
-    assert reader.words == words_of_markdown(render_markdown(header, records))
+    reader = check_inert(html_of(header, records))
+    assert reader.words == words_of_markdown(markdown_of(header, records))
 
 
 @pytest.mark.timeout(120)
@@ -206,7 +206,7 @@ def test_lines_of_a_megabyte_are_harmless(piece: str) -> None:
     longest = replace(records[-1], outcome=TimedOut(reason=text), samples=())
     named = replace(records[-2], samples=(Sample(metric="boot.mark", value=1, labels={"mark": text}),))
     header = replace(header, experiment=replace(header.experiment, title=text))
-    check_inert(render(header, (*records[:-2], named, longest)))
+    check_inert(html_of(header, (*records[:-2], named, longest)))
 
 
 @given(st.text(), st.text())
@@ -219,7 +219,7 @@ def test_no_text_leaves_its_element_or_attribute(content: str, value: str) -> No
 
 def test_policy_forbids_everything_but_the_pages_own_style_and_script() -> None:
     """A browser would let something else in, or refuse the page's own looks and sorting."""
-    page = render(*compared_run())
+    page = html_of(*compared_run())
     reader = check_inert(page)
     policies = [each["content"] for name, each in reader.elements if "http-equiv" in each and name == "meta"]
     assert len(policies) == 1
@@ -234,12 +234,12 @@ def test_policy_forbids_everything_but_the_pages_own_style_and_script() -> None:
 def test_page_is_the_same_each_time() -> None:
     """Two reports of one run would differ, and a difference would mean nothing."""
     header, records = compared_run()
-    assert render(header, records) == render(header, records)
+    assert html_of(header, records) == html_of(header, records)
 
 
 def test_page_can_be_found_ones_way_in() -> None:
     """A screen reader's list of headings would have gaps, or links of the contents would lead nowhere."""
-    reader = Reader(render(*compared_run()))
+    reader = Reader(html_of(*compared_run()))
     assert reader.headings[0] == 1 and reader.headings.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(reader.headings))
     names = reader.values("id")
@@ -248,30 +248,41 @@ def test_page_can_be_found_ones_way_in() -> None:
     assert len(reader.values("href")) == len(reader.headings)  # all but the title, and the link that skips
 
 
+def find_figures(header: Header, records: Sequence[Record]) -> dict[str, str]:
+    """The sections that have plots, by their id, each with what is drawn."""
+    sections = contents_of(header, records).page.sections
+    return {
+        section.id: draw(block)
+        for section in (*sections, *(part for section in sections for part in section.parts))
+        for block in section.blocks
+        if isinstance(block, Figure) and block.plots
+    }
+
+
 def drawn(header: Header, records: Sequence[Record]) -> set[str]:
-    """The headings below which a run has plots."""
-    return {start for start, plot in draw_plots(header, records, analyse(header, records)).items() if plot}
+    """The sections that have plots."""
+    return {*find_figures(header, records)}
 
 
 def test_plots_are_there_where_there_are_data() -> None:
     """A plot would be missing, or an empty one shown."""
-    boots = {"Image size", "Boot time", "Milestones"}
-    memory = {"Least RAM to boot", "RAM that the host sees in use"}
+    boots = {"image-size", "boot-time", "milestones"}
+    memory = {"least-ram-to-boot", "ram-that-the-host-sees-in-use"}
     header, records = make_run()
-    assert drawn(*compared_run()) == {*boots, "Compared with "}
+    assert drawn(*compared_run()) == {*boots, "comparison"}
     assert drawn(header, records) == boots
     assert drawn(*memory_run()) == memory
-    assert drawn(*make_memory_run()) == {"Least RAM to boot"}
+    assert drawn(*make_memory_run()) == {"least-ram-to-boot"}
     assert drawn(header, ()) == drawn(make_header(), ()) == set()
     images = [record for record in records if record.trial.purpose == "image"]
-    assert drawn(header, images) == {"Image size"}
+    assert drawn(header, images) == {"image-size"}
 
 
 def test_every_plot_is_on_the_page_and_can_be_read_without_seeing_it() -> None:
     """A plot would be drawn and then lost, or would be silent to those who do not see it."""
     for header, records in (compared_run(), memory_run()):
-        page = render(header, records)
-        plots = draw_plots(header, records, analyse(header, records))
+        page = html_of(header, records)
+        plots = find_figures(header, records)
         assert all(plot in page for plot in plots.values())
         images = [each for name, each in Reader(page).elements if name == "svg" and each.get("role") == "img"]
         assert len(images) >= sum(bool(plot) for plot in plots.values())
@@ -280,26 +291,18 @@ def test_every_plot_is_on_the_page_and_can_be_read_without_seeing_it() -> None:
         assert len(descriptions) == len(images) and all(len(each) > 40 for each in descriptions)
 
 
-def test_headings_that_have_plots_are_the_reports() -> None:
-    """A plot would vanish when its heading is given another name."""
-    template = (TEMPLATES / "comparison_results.md.j2").read_text()
-    headings = [line.lstrip("# ") for line in template.splitlines() if line.startswith("#")]
-    for start in draw_plots(make_header(), (), analyse(make_header(), ())):
-        assert sum(heading.startswith(start) for heading in headings) == 1
-
-
 def test_claims_are_marked_where_they_are_about_the_same_pair() -> None:
     """What was expected could not be seen beside what was found."""
     header, records = compared_run()
-    plot = draw_plots(header, records, analyse(header, records))["Compared with "]
+    plot = find_figures(header, records)["comparison"]
     ranges = re.findall(r"<title>(claimed: [^<]*)", plot)
     assert ranges == ["claimed: 0.0100 to 0.0200", "claimed: 0.0200 to 0.100"]
     without = replace(header, experiment=replace(header.experiment, claims=()))
-    assert "claimed:" not in draw_plots(without, records, analyse(without, records))["Compared with "]
+    assert "claimed:" not in find_figures(without, records)["comparison"]
     for least, most, words in ((10, None, "at most 0.100"), (None, 50, "at least 0.0200")):
         claim = replace(header.experiment.claims[1], least=least, most=most)
         opened = replace(header, experiment=replace(header.experiment, claims=(claim,)))
-        plot = draw_plots(opened, records, analyse(opened, records))["Compared with "]
+        plot = find_figures(opened, records)["comparison"]
         assert f"<title>claimed: {words}</title>" in plot
 
 
@@ -336,8 +339,8 @@ def test_cells_are_sorted_by_the_number_they_show(text: str, key: str | None) ->
 
 def test_columns_of_words_are_not_set_like_numbers() -> None:
     """Verdicts would be torn to the right edge, or numbers would not stand below one another."""
-    lines = ["| a | b | c |", "| --- | --: | --: |", "| x | 1 | yes |", "| y | – | no |"]
-    page = convert("\n".join(lines)).body
+    table = Table(("a", "b", "c"), (("x", "1", "yes"), ("y", "–", "no")))
+    page = render_html(Page(title="", sections=(Section(id="x", title="x", blocks=(table,)),)))
     assert page.count('class="n"') == 3
     assert '<th scope="col" class="n">b</th>' in page
 

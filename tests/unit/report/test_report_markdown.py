@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import jinja2
 import msgspec
 import pytest
 from factories import (
@@ -18,6 +17,7 @@ from factories import (
 from hostile_run import HOSTILE, check_safe, make_hostile_run, section
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report_pages import markdown_of
 
 from golden import check_golden
 from guestbench.errors import StoreError
@@ -25,7 +25,7 @@ from guestbench.model import (
     Crashed,
     Provenance,
 )
-from guestbench.page.escape import Markdown
+from guestbench.page.command_line import split_options
 from guestbench.report import (
     CSV_NAME,
     HTML_NAME,
@@ -34,49 +34,39 @@ from guestbench.report import (
     SCRIPT_NAME,
     write_reports,
 )
-from guestbench.report.markdown import make_environment, render_markdown
-from guestbench.report.setting import command_lines, split_options
+from guestbench.report.command_lines import find_command_lines
 
 replace = msgspec.structs.replace
 
 
 def test_report_of_a_run_is_the_one_people_have_read() -> None:
     """The report would change without anybody having looked at it."""
-    report = render_markdown(*make_run())
+    report = markdown_of(*make_run())
     check_golden("comparison_results.md", report.encode())
 
 
 def test_report_of_an_interrupted_quick_run_is_the_one_people_have_read() -> None:
     """The report of a run of few cycles that was stopped would change without anybody having looked at it."""
     header, records = make_partial_run(21)
-    check_golden("comparison_results-interrupted.md", render_markdown(header, records).encode())
+    check_golden("comparison_results-interrupted.md", markdown_of(header, records).encode())
 
 
 def test_report_is_safe_to_show() -> None:
     """The report of a run with a hostile guest would hold markup of that guest."""
-    check_safe(render_markdown(*make_run()))
+    check_safe(markdown_of(*make_run()))
 
 
 @settings(max_examples=40)
 @given(st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20)), min_size=1, max_size=5))
 def test_no_text_of_a_run_becomes_markup(texts: list[str]) -> None:
     """A title, path, command line, reason or label could put markup or control characters into the report."""
-    check_safe(render_markdown(*make_hostile_run(texts)))
-
-
-def test_template_that_forgets_to_escape_is_safe() -> None:
-    """A new line in a template would let a guest write into the report."""
-    template = make_environment().from_string("{{ text }} {{ number }} {{ done }} {{ text ~ '*' }}")
-    shown = template.render(text="<b>|", number=3, done=Markdown("**x**"))
-    assert shown == r"\<b\>&#124; 3 **x** \<b\>&#124;\*"
-    with pytest.raises(jinja2.UndefinedError):
-        make_environment().from_string("{{ no_such_name }}").render()
+    check_safe(markdown_of(*make_hostile_run(texts)))
 
 
 def test_every_number_of_the_results_is_in_the_report() -> None:
     """A value that was measured would not be found in the report."""
     header, records = make_run()
-    report = render_markdown(header, records)
+    report = markdown_of(header, records)
     rows = section(report, "Every trial")
     assert all(record.trial.id in rows for record in records)
     assert "1,012,912,704" in section(report, "Image size")
@@ -86,7 +76,7 @@ def test_every_number_of_the_results_is_in_the_report() -> None:
 
 def test_what_went_wrong_comes_before_the_results() -> None:
     """A reader would take the table for all there is, and miss what is not in it."""
-    report = render_markdown(*make_run())
+    report = markdown_of(*make_run())
     order = ["**Left out:**", "**Failed trials:**", "| System ", "**Read with care:**", "## Image size"]
     places = [report.index(text) for text in order]
     assert all(before < after for before, after in pairwise(places))
@@ -95,7 +85,7 @@ def test_what_went_wrong_comes_before_the_results() -> None:
 
 def test_first_boots_are_apart() -> None:
     """A first boot would be read as one of the counted ones, or not be shown at all."""
-    report = render_markdown(*make_run())
+    report = markdown_of(*make_run())
     assert "39.6 s" in section(report, "First boots")
     assert "39.6" not in section(report, "Boot time")
 
@@ -103,10 +93,10 @@ def test_first_boots_are_apart() -> None:
 def test_run_without_results_still_has_a_report() -> None:
     """A run that was stopped before its first trial would end in a traceback."""
     header, _ = make_run()
-    for empty in (render_markdown(header, ()), render_markdown(make_header(), ())):
+    for empty in (markdown_of(header, ()), markdown_of(make_header(), ())):
         check_safe(empty)
         assert "## Boot time" not in empty and "## Image size" not in empty
-    assert "no record" in render_markdown(header, ())
+    assert "no record" in markdown_of(header, ())
 
 
 def test_system_whose_boots_all_failed_is_in_the_tables() -> None:
@@ -118,7 +108,7 @@ def test_system_whose_boots_all_failed_is_in_the_tables() -> None:
         else r
         for r in records
     ]
-    report = render_markdown(header, lost)
+    report = markdown_of(header, lost)
     assert "0 of 10" in report
     assert "nothing to describe" in report
 
@@ -132,7 +122,7 @@ def test_image_only_run_shows_no_boot_columns() -> None:
         trials=tuple(r.trial for r in images),
         experiment=replace(header.experiment, metrics=("image",)),
     )
-    report = render_markdown(header, images)
+    report = markdown_of(header, images)
     assert "planned boots" not in report and "Boots that got ready" not in report
     assert "Image size" in report
 
@@ -146,7 +136,7 @@ def test_sizes_tell_not_applicable_from_unknown_and_say_where_they_come_from() -
         for sample in records[2].samples
     )
     changed = (records[0], failed, replace(records[2], samples=declared), *records[3:])
-    table = section(render_markdown(header, changed), "Image size")
+    table = section(markdown_of(header, changed), "Image size")
     rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines() if "|" in line}
     first = [cell.strip() for cell in table.splitlines()[3].split("|")[2:-1]]
     assert first[1] == "?"
@@ -157,7 +147,7 @@ def test_sizes_tell_not_applicable_from_unknown_and_say_where_they_come_from() -
 def test_command_lines_are_told_apart_option_by_option() -> None:
     """The fairness of a comparison could not be judged from its command lines."""
     header, records = make_run()
-    common, lines = command_lines(header, records)
+    common, lines = find_command_lines(header, records)
     assert common[0] == "qemu-system-x86_64" and "-m 512M" in common
     for line in lines:
         argv = next(r.argv for r in records if r.trial.system == line.system and r.trial.block)
@@ -166,7 +156,7 @@ def test_command_lines_are_told_apart_option_by_option() -> None:
     booted = [i for i, r in enumerate(records) if r.trial.purpose == "boot"]
     odd = list(records)
     odd[booted[-1]] = replace(odd[booted[-1]], argv=(*odd[booted[-1]].argv, "-snapshot"))
-    report = render_markdown(header, odd)
+    report = markdown_of(header, odd)
     assert "1 of 10 differed, in `-snapshot`" in report
 
 

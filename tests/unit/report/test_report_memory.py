@@ -11,12 +11,14 @@ import pytest
 from factories import make_run
 from hostile_run import check_safe, section
 from memory_factories import LATER_PANIC, make_memory_run, with_series
+from report_pages import markdown_of, summary_of
 
 from golden import check_golden
 from guestbench.analysis.quality import find_failures, find_notices
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families.memory.findings import find_evidence, find_least
-from guestbench.families.memory.section import extra_options, format_free, show_least
+from guestbench.families.memory.plots import show_least
+from guestbench.families.memory.section import extra_options, format_free
 from guestbench.host import process
 from guestbench.model import (
     Header,
@@ -25,9 +27,8 @@ from guestbench.model import (
     Record,
 )
 from guestbench.page.numbers import show_kib
-from guestbench.report.export import render_csv, render_json
-from guestbench.report.markdown import render_markdown
-from guestbench.report.terminal import render_summary_table
+from guestbench.report.export import csv as csv_export
+from guestbench.report.export import json as json_export
 
 
 def cells(report: str, title: str, system: str) -> list[str]:
@@ -38,14 +39,14 @@ def cells(report: str, title: str, system: str) -> list[str]:
 
 def test_report_of_a_memory_run_is_the_one_people_have_read() -> None:
     """The report would change without anybody having looked at it."""
-    report = render_markdown(*make_memory_run())
+    report = markdown_of(*make_memory_run())
     check_golden("comparison_results-memory.md", report.encode())
     check_safe(report)
 
 
 def test_the_least_memory_stands_with_its_evidence() -> None:
     """A reader could not tell a size that was tried three times from a guess."""
-    report = render_markdown(*make_memory_run())
+    report = markdown_of(*make_memory_run())
     row = cells(report, "Least RAM to boot", "linux-minimal")
     assert row[:3] == ["72 MiB", "3 of 3", "71 MiB: 0 of 3"]
     assert "deadlocked on memory" in row[3]
@@ -59,13 +60,13 @@ def test_the_least_memory_stands_with_its_evidence() -> None:
 
 def test_boots_that_pass_below_the_least_size_are_told() -> None:
     """A guest that boots with 48 MiB now and then would be said to need 56, without a word about it."""
-    report = render_markdown(*make_memory_run())
+    report = markdown_of(*make_memory_run())
     assert "48–50 MiB: 2 of 3 boots" in section(report, "Least RAM to boot")
 
 
 def test_cells_without_a_value_say_why() -> None:
     """An empty cell would be read as 0, or as forgotten."""
-    report = render_markdown(*make_memory_run())
+    report = markdown_of(*make_memory_run())
     unikernel = cells(report, "RAM that the host sees in use", "unikernel")
     assert unikernel[1] == "n/a: the guest goes to work as soon as it is ready"
     floor = cells(report, "RAM that the host sees in use", "floor")
@@ -131,7 +132,7 @@ def test_what_is_derived_says_so() -> None:
 def test_runs_without_memory_show_none_of_it() -> None:
     """A run that measured boots alone would have empty tables of memory."""
     header, records = make_run()
-    report = render_markdown(header, records)
+    report = markdown_of(header, records)
     assert "## Memory" not in report and "Least RAM" not in report
     assert all(find_least(header, records, guest.system.name) is None for guest in header.guests)
 
@@ -139,7 +140,7 @@ def test_runs_without_memory_show_none_of_it() -> None:
 def test_csv_has_every_size_that_was_tried() -> None:
     """The evidence of the search could not be analysed again."""
     header, records = make_memory_run()
-    rows = list(csv.DictReader(io.StringIO(render_csv(header, records))))
+    rows = list(csv.DictReader(io.StringIO(csv_export.render(header, records).decode())))
     tried = [row for row in rows if row["metric"] == "memory.tried" and row["system"] == "linux-minimal"]
     assert [(row["value"], row["outcome"]) for row in tried if row["value"] == "71"] == [
         ("71", "crashed")
@@ -153,7 +154,7 @@ def test_json_has_series_and_gaps() -> None:
     """A plot of memory over time could not be made, nor the reason for a gap be found."""
     header, records = make_memory_run()
     floor = next(record for record in records if record.trial.system == "floor")
-    results = msgspec.json.decode(render_json(header, (with_series(floor), *records)))
+    results = msgspec.json.decode(json_export.render(header, (with_series(floor), *records)))
     first = results["trials"][0]
     assert first["series"][0]["values"] == [500, 1168]
     assert first["gaps"][0]["reason"] == "no load is defined for this system"
@@ -163,7 +164,7 @@ def test_json_has_series_and_gaps() -> None:
 
 def test_summary_has_the_least_and_the_idle_memory() -> None:
     """The terminal would not show what the run was for."""
-    lines = render_summary_table(*make_memory_run()).splitlines()
+    lines = summary_of(*make_memory_run()).splitlines()
     assert lines[0].split("  ")[-1].strip() == "RAM touched, idle"
     assert re.search(r"linux-minimal .* 72 MiB +114 MiB$", "\n".join(lines), re.MULTILINE)
 

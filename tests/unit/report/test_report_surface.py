@@ -11,6 +11,7 @@ from factories import make_run
 from hostile_run import check_safe
 from hypothesis import given
 from hypothesis import strategies as st
+from report_pages import markdown_of
 from surface_factories import WHY, make_surface_run
 
 from golden import check_golden
@@ -23,8 +24,7 @@ from guestbench.families.surface.findings import (
 )
 from guestbench.families.surface.section import seed_table, show_cell
 from guestbench.model import Provenance
-from guestbench.report.export import render_csv
-from guestbench.report.markdown import render_markdown
+from guestbench.report.export import csv as csv_export
 
 
 def rows_of(run: tuple) -> dict[tuple[str, str], Row]:  # type: ignore[type-arg]
@@ -42,7 +42,7 @@ def shown(metric: str, system: str, label: str = "") -> str:
 
 def test_report_of_a_surface_run_is_the_one_people_have_read() -> None:
     """The report would change without anybody having looked at it."""
-    report = render_markdown(*make_surface_run())
+    report = markdown_of(*make_surface_run())
     check_golden("comparison_results-surface.md", report.encode())
     check_safe(report)
 
@@ -58,7 +58,7 @@ def test_every_cell_says_where_it_comes_from() -> None:
     assert shown("text_bits", "unikernel") == "unknown: paging is off"
     assert shown("nx", "linux") == "yes" and shown("nx", "unikernel") == "no"
     assert shown("mmio_bytes", "linux") == "270 MB"
-    assert WHY in render_markdown(*make_surface_run())
+    assert WHY in markdown_of(*make_surface_run())
 
 
 def test_a_guest_that_failed_says_why_in_its_cells() -> None:
@@ -94,7 +94,7 @@ def test_the_seeds_rows_are_all_there() -> None:
 
 def test_what_each_gives_up_has_a_table_of_its_own() -> None:
     """A unikernel's missing protection would not stand with the same weight as what it avoids."""
-    report = render_markdown(*make_surface_run())
+    report = markdown_of(*make_surface_run())
     lacks = report.split("### What each gives up\n")[1].split("\n##")[0]
     assert re.search(r"Writable and executable pages .* 1,048,575 \(100.0% of what is mapped\)", lacks)
     assert "Randomised kernel base" in lacks
@@ -130,7 +130,7 @@ def test_varying_bits_are_those_that_differ(values: list[int]) -> None:
 
 def test_csv_has_every_figure_with_its_provenance() -> None:
     """The figures could not be used by a program, or a declared one would pass for a measured."""
-    rows = list(csv.DictReader(io.StringIO(render_csv(*make_surface_run()))))
+    rows = list(csv.DictReader(io.StringIO(csv_export.render(*make_surface_run()).decode())))
     users = {row["system"]: row["provenance"] for row in rows if row["metric"] == "surface.users"}
     assert users == {"linux": "measured", "unikernel": "declared"}
 
@@ -138,14 +138,14 @@ def test_csv_has_every_figure_with_its_provenance() -> None:
 def test_runs_without_the_surface_show_none_of_it() -> None:
     """A run that measured boots alone would have empty tables of the attack surface."""
     header, records = make_run()
-    assert "Attack surface" not in render_markdown(header, records)
+    assert "Attack surface" not in markdown_of(header, records)
     assert find_rows(header, records) == ()
 
 
 def test_a_run_without_results_has_no_surface() -> None:
     """A run that was stopped before its first trial would end in a traceback."""
     header, records = make_surface_run()
-    assert "## Attack surface" not in render_markdown(header, ())
+    assert "## Attack surface" not in markdown_of(header, ())
     families = {metric.family for metric in header.metrics}
     assert families == {"surface"}
     assert any(record.trial.purpose == "surface" for record in records)

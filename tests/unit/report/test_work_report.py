@@ -11,6 +11,7 @@ import pytest
 from hostile_run import check_safe
 from hypothesis import given
 from hypothesis import strategies as st
+from report_pages import markdown_of
 from work_factories import (
     CPU,
     HOSTILE_VALUE,
@@ -29,7 +30,7 @@ from work_factories import (
 
 from golden import check_golden
 from guestbench.analysis.summary import summarise
-from guestbench.families.work import section as tables
+from guestbench.families.net.section import net_table
 from guestbench.families.work.findings import (
     WorkRow,
     find_checks,
@@ -43,9 +44,11 @@ from guestbench.model import (
     Sample,
     WorkReport,
 )
+from guestbench.page.blocks import to_plain
+from guestbench.page.figures import show_parameter
 from guestbench.page.numbers import show_rate
-from guestbench.report.export import render_csv, render_json
-from guestbench.report.markdown import render_markdown
+from guestbench.report.export import csv as csv_export
+from guestbench.report.export import json as json_export
 
 WORK = make_kit_work(CPU, make_report("cpu", **LIMIT))
 SYSTEMS = ("debian", "linux-app", "mirage")
@@ -206,7 +209,7 @@ def test_work_of_an_image_without_lines_is_shown_and_called_unproven() -> None:
     rate = row.cells["mirage"].rate
     assert rate is not None and rate.mean == 25
     assert row.differs == ("mirage: its image prints neither what it does nor a digest of the result",)
-    report = render_markdown(header, records)
+    report = markdown_of(header, records)
     assert "no, not equivalent: mirage: its image prints neither" in report
     assert row.cells["mirage"].guest_s is None
 
@@ -237,7 +240,7 @@ def test_known_tools_stand_beside_the_work_that_does_the_same() -> None:
 
 def test_report_of_a_run_of_work_is_the_one_people_have_read() -> None:
     """The report would change without anybody having looked at it."""
-    report = render_markdown(*make_work_run())
+    report = markdown_of(*make_work_run())
     check_golden("comparison_results-work.md", report.encode())
     check_safe(report)
 
@@ -247,7 +250,7 @@ def test_what_guests_print_stays_text() -> None:
     header, records = make_work_run()
     other = make_report("memory", 1, op=HOSTILE_VALUE, block="](http://x)", digest="<i>")
     records = (*records, work_record("debian", [other], kit=header.kit, workload="memory", cycle=3))
-    report = render_markdown(header, records)
+    report = markdown_of(header, records)
     check_safe(report)
     assert r"\<b\>&#124;\`x\`\*http\://evil.example/\*" in report
 
@@ -265,16 +268,16 @@ def test_no_token_of_the_contract_becomes_markup(tokens: list[str]) -> None:
     records = [
         work_record(name, [other], kit=header.kit, workload="memory") for name in ("debian", "linux-app")
     ]
-    check_safe(render_markdown(header, records))
+    check_safe(markdown_of(header, records))
 
 
 def test_runs_without_work_show_none_of_it() -> None:
     """Headings without content would stand in the report of a run of boots."""
     header, records = make_work_run()
     bare = msgspec.structs.replace(header, kit=None)
-    report = render_markdown(bare, ())
+    report = markdown_of(bare, ())
     assert "## Work" not in report and "## Network" not in report and "Known tools" not in report
-    unfinished = render_markdown(header, records[:1])
+    unfinished = markdown_of(header, records[:1])
     check_safe(unfinished)
     assert "not measured" in unfinished
 
@@ -283,7 +286,7 @@ def test_tools_that_are_not_there_are_told() -> None:
     """A run whose cross-checks could not be made would seem to have none planned."""
     kit = make_kit(WORK, no_tools="the registry cannot be reached (mended by: guestbench doctor)")
     header = make_work_header(make_work_systems(), kit)
-    report = render_markdown(header, [work_record("debian", [cpu()], kit=kit, workload="cpu")])
+    report = markdown_of(header, [work_record("debian", [cpu()], kit=kit, workload="cpu")])
     assert "Not run: the registry cannot be reached" in report
     check_safe(report)
 
@@ -291,8 +294,9 @@ def test_tools_that_are_not_there_are_told() -> None:
 def test_the_network_has_a_cell_for_every_system_that_was_asked() -> None:
     """A service that an image does not offer would be an empty cell."""
     header, records = make_work_run()
-    table = tables.net_table(header, records, summarise(header, records))
-    cells = {row[0]: dict(zip(("debian", "linux-app", "mirage"), row[1:], strict=True)) for row in table.rows}
+    table = net_table(header, records, summarise(header, records))
+    rows = [[to_plain(cell) for cell in row] for row in table.rows]
+    cells = {row[0]: dict(zip(("debian", "linux-app", "mirage"), row[1:], strict=True)) for row in rows}
     assert cells["Network ready"]["debian"].startswith("n/a: its image answers nobody")
     assert cells["Network ready"]["mirage"].endswith(" s")
     assert cells["TCP out of the guest"]["mirage"] == "n/a: the system lists no chargen service"
@@ -303,10 +307,10 @@ def test_the_network_has_a_cell_for_every_system_that_was_asked() -> None:
 def test_every_figure_is_in_the_files_for_programs() -> None:
     """Whoever reads results.csv or results.json would not find what the report shows."""
     header, records = make_work_run()
-    rows = list(csv.DictReader(io.StringIO(render_csv(header, records))))
+    rows = list(csv.DictReader(io.StringIO(csv_export.render(header, records).decode())))
     metrics = {row["metric"] for row in rows}
     assert {"work.cpu", "work.memory", "work.time", "net.echo", "check.iperf3_in"} <= metrics
-    data = msgspec.json.decode(render_json(header, records))
+    data = msgspec.json.decode(json_export.render(header, records))
     assert data["kit"]["works"][0]["workload"]["name"] == "cpu"
     (first,) = (trial for trial in data["trials"] if trial["trial"] == "work-cpu-debian-1")
     assert first["work"][0]["parameters"] == LIMIT and first["workload"] == "cpu"
@@ -351,7 +355,7 @@ def test_written_rates_are_within_half_a_percent(mean: float, unit: str) -> None
 
 def test_parameters_have_their_thousands_apart() -> None:
     """A block of a mebibyte would be a row of digits, or a value that is no number be changed."""
-    shown = [tables.show_parameter(text) for text in ("1048576", "64M", "", "9" * 30, "0x10")]
+    shown = [show_parameter(text) for text in ("1048576", "64M", "", "9" * 30, "0x10")]
     assert shown == ["1,048,576", "64M", "", "9" * 30, "0x10"]
 
 
@@ -361,5 +365,5 @@ def test_samples_without_a_report_are_shown_all_the_same() -> None:
     sample = Sample(metric="work.memory", value=5.0, labels={"op": "", "block": ""})
     record = work_record("debian", samples=[sample], workload="memory")
     header = make_work_header(make_work_systems(), kit, [record.trial])
-    report = render_markdown(header, [record])
+    report = markdown_of(header, [record])
     check_safe(report)

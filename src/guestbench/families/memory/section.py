@@ -1,37 +1,111 @@
-"""The report's tables of memory; it looks numbers up in summaries and records and never calculates one."""
+"""Memory in the report: the least RAM with its evidence, and what host and guest see in use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from guestbench.analysis.summary import find_summary
+from guestbench.analysis.summary import find_metric, find_summary
+from guestbench.families.memory import Settings
 from guestbench.families.memory.findings import find_evidence, find_gap, find_least
-from guestbench.families.memory.search import Minimum
-from guestbench.model import (
-    Header,
-    Record,
-    Summary,
-    System,
+from guestbench.families.memory.plots import draw_least, draw_over_time, show_least
+from guestbench.model import Header, Record, Summary, System, find_settings
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Cells,
+    Code,
+    Listing,
+    Paragraph,
+    Section,
+    Table,
+    Text,
 )
-from guestbench.page.escape import Markdown, code, escape
-from guestbench.page.numbers import NOTHING, show_exact, show_kib
-from guestbench.page.table import Table
-from guestbench.report.results import UNKNOWN, list_systems
-from guestbench.report.setting import split_options
+from guestbench.page.command_line import split_options
+from guestbench.page.figures import by_system
+from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_kib
 
+LEAST, TRIED = "memory.min", "memory.tried"
 TOUCHED, VMM, ABOVE = "memory.touched", "memory.vmm", "memory.vmm_above_floor"
 TOTAL, USED, AVAILABLE = "memory.guest_total", "memory.guest_used", "memory.guest_available"
 FIELD, BALLOON = "memory.guest_meminfo", "memory.balloon"
-READY, IDLE, LOAD, LOAD_END = ({"state": state} for state in ("ready", "idle", "load", "load-end"))
+READY, IDLE, LOAD = ({"state": state} for state in ("ready", "idle", "load"))
 STATES = {"idle": "idle", "load": "under load"}
+COLUMNS = (
+    ("RAM touched, ready", TOUCHED, READY),
+    ("RAM touched, idle", TOUCHED, IDLE),
+    ("RAM touched, most under load", TOUCHED, LOAD),
+    ("VMM's own, idle", VMM, IDLE),
+    ("VMM's own, above the floor", ABOVE, IDLE),
+    ("VMM's own, most under load", VMM, LOAD),
+)
+"""What the host sees of a system."""
 
 Labels = Mapping[str, str]
 
 
+def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
+    """Memory with its parts, if any of it was measured."""
+    parts = tuple(_find_parts(header, records, summaries))
+    if parts:
+        about = Paragraph(
+            (
+                "Sizes of memory are in powers of 1024: one MiB is 1,048,576 bytes.",
+                'A cell without a value says why; "?" is not known, because the measurement failed.',
+            )
+        )
+        yield Section(
+            id="memory",
+            title="Memory",
+            blocks=(about,),
+            parts=parts,
+            metrics=(LEAST, TRIED, TOUCHED, VMM, ABOVE, TOTAL, USED, AVAILABLE, FIELD, BALLOON),
+        )
+
+
+def _settings(header: Header) -> Settings:
+    return find_settings(header.experiment.settings, "memory", Settings)
+
+
+def _find_parts(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
+    least = least_table(header, records)
+    if least.rows:
+        yield Section(
+            id="least-ram-to-boot",
+            title="Least RAM to boot",
+            blocks=tuple(_describe_least(header, records, least)),
+        )
+    host = host_table(header, records, summaries)
+    if host.rows:
+        yield Section(
+            id="ram-that-the-host-sees-in-use",
+            title="RAM that the host sees in use",
+            blocks=tuple(_describe_host(header, records, summaries, host)),
+        )
+        yield Section(
+            id="both-views", title="Both views", blocks=tuple(_describe_views(header, records, summaries))
+        )
+
+
+# --- the least RAM ----------------------------------------------------------------------------------------
+
+
+def _describe_least(header: Header, records: Sequence[Record], least: Table) -> Iterator[Block]:
+    boots = count_things(_settings(header).boots, "boot")
+    mixed = tuple(_find_mixed(header, records))
+    yield draw_least(header, records)
+    yield least
+    yield Paragraph((find_metric(header, LEAST).help, f"A size counts as enough if each of {boots} passes."))
+    if mixed:
+        yield Paragraph(("Boots that passed with less:",))
+        yield Bullets(mixed)
+    yield Paragraph(("Every size tried:",))
+    yield evidence_table(header, records)
+
+
 def least_table(header: Header, records: Sequence[Record]) -> Table:
     """The least RAM of each system, how sure it is, and why less is not enough."""
-    rows = []
-    for system in list_systems(header):
+    rows: list[Cells] = []
+    for system in header.systems:
         least = find_least(header, records, system.name)
         if least is None:
             continue
@@ -39,31 +113,21 @@ def least_table(header: Header, records: Sequence[Record]) -> Table:
         here, under = tried.get(least.least_mib or 0), tried.get(least.below_mib)
         rows.append(
             (
-                code(system.name),
+                Code(system.name),
                 show_least(least),
                 f"{here.passed} of {here.boots}" if here else NOTHING,
                 f"{under.memory_mib} MiB: {under.passed} of {under.boots}" if under else NOTHING,
-                code(under.reasons[0][0]) if under and under.reasons else NOTHING,
+                Code(under.reasons[0][0]) if under and under.reasons else NOTHING,
             )
         )
     head = ("System", "Least RAM", "Boots with it that got ready and stayed well")
     more = ("With the next smaller size", "Why that is not enough")
-    return Table(head=(*head, *more), rows=tuple(rows), words=len(head) + len(more))
+    return Table((*head, *more), tuple(rows), len(head) + len(more))
 
 
-def show_least(least: Minimum | None) -> str:
-    """The least RAM in MiB, or what is known instead of it."""
-    if least is None:
-        return NOTHING
-    if least.least_mib is None:
-        return "none found" if least.finished else "search not ended"
-    return f"{least.least_mib} MiB" + ("" if least.finished else " (search not ended)")
-
-
-def mixed_sizes(header: Header, records: Sequence[Record]) -> tuple[Markdown, ...]:
+def _find_mixed(header: Header, records: Sequence[Record]) -> Iterator[Text]:
     """A sentence for each system that booted now and then with less than its least RAM."""
-    found = []
-    for system in list_systems(header):
+    for system in header.systems:
         least = find_least(header, records, system.name)
         if least is None or not least.mixed_mib:
             continue
@@ -71,104 +135,119 @@ def mixed_sizes(header: Header, records: Sequence[Record]) -> tuple[Markdown, ..
         within = [e for e in evidence if least.mixed_mib[0] <= e.memory_mib <= least.mixed_mib[-1]]
         sizes = "–".join(dict.fromkeys(str(size) for size in (least.mixed_mib[0], least.mixed_mib[-1])))
         passed, boots = sum(e.passed for e in within), sum(e.boots for e in within)
-        text = f"{sizes} MiB: {passed} of {boots} boots. Success is not certain, or not monotonic, there."
-        found.append(Markdown(f"{code(system.name)}: {escape(text)}"))
-    return tuple(found)
+        told = f"{sizes} MiB: {passed} of {boots} boots. Success is not certain, or not monotonic, there."
+        yield Code(system.name), f": {told}"
 
 
 def evidence_table(header: Header, records: Sequence[Record]) -> Table:
     """Every size tried: how many of its boots got ready and stayed well, and why the others did not."""
-    rows = []
-    for system in list_systems(header):
+    rows: list[Cells] = []
+    for system in header.systems:
         for tried in find_evidence(records, system.name):
-            reasons = [f"{count}× {reason}" for reason, count in tried.reasons]
-            rows.append(
-                (
-                    code(system.name),
-                    f"{tried.memory_mib} MiB",
-                    f"{tried.passed} of {tried.boots}",
-                    code("; ".join(reasons)) if reasons else NOTHING,
-                )
-            )
-    head = ("System", "Memory", "Got ready and stayed well", "The others")
-    return Table(head=head, rows=tuple(rows), words=4)
+            reasons = "; ".join(f"{count}× {reason}" for reason, count in tried.reasons)
+            passed = f"{tried.passed} of {tried.boots}"
+            shown = Code(reasons) if reasons else NOTHING
+            rows.append((Code(system.name), f"{tried.memory_mib} MiB", passed, shown))
+    return Table(("System", "Memory", "Got ready and stayed well", "The others"), tuple(rows), 4)
 
 
-def host_tables(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> tuple[Table, Table]:
-    """What the host sees of each system: in round units, and exactly with every boot's value."""
-    columns: tuple[tuple[str, str, Labels], ...] = (
-        ("RAM touched, ready", TOUCHED, READY),
-        ("RAM touched, idle", TOUCHED, IDLE),
-        ("RAM touched, most under load", TOUCHED, LOAD),
-        ("VMM's own, idle", VMM, IDLE),
-        ("VMM's own, above the floor", ABOVE, IDLE),
-        ("VMM's own, most under load", VMM, LOAD),
+# --- what host and guest see ------------------------------------------------------------------------------
+
+
+def _describe_host(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary], host: Table
+) -> Iterator[Block]:
+    settle = f"{_settings(header).settle_s:g}"
+    loads = [(s.name, s.load.help) for s in header.systems if s.load is not None and s.load.help]
+    options = extra_options(records)
+    yield draw_over_time(header, records)
+    yield host
+    yield Paragraph(
+        (
+            "Medians of the boots that count memory.",
+            "RAM touched is guest RAM that was ever written or read by the guest, its firmware or its "
+            "devices; it never shrinks.",
+            "The VMM's own memory is all else that the process holds; what the floor takes too is the cost "
+            "of QEMU itself.",
+            f"A guest counts as idle {settle} s after it is ready, before anyone logs in.",
+            ("The series over time of every boot are in ", Code("results.json"), "."),
+        )
     )
-    round_rows, exact_rows = [], []
-    for system in list_systems(header):
-        found = [find_summary(summaries, system.name, metric, dict(labels)) for _, metric, labels in columns]
-        if not _was_counted(records, system):
-            continue
-        cells = [
-            _cell(summary, records, system, metric, labels)
-            for summary, (_, metric, labels) in zip(found, columns, strict=True)
-        ]
+    if loads:
+        yield Paragraph(("Under load means:",))
+        yield Bullets(tuple((Code(name), f": {load}") for name, load in loads))
+    if options:
+        yield Paragraph(("The boots that count memory have these options more than the others:",))
+        yield Listing(options)
+    yield Paragraph(("Exactly:",))
+    yield exact_table(header, records, summaries)
+
+
+def _describe_views(
+    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
+) -> Iterator[Block]:
+    yield views_table(header, records, summaries)
+    yield Paragraph(
+        (
+            "The two views differ because they count different things.",
+            "The host counts every page that was touched even once since power-on: what firmware, boot "
+            "loader and kernel unpacked and have long given back, and what the guest keeps as cache.",
+            "The guest counts what it would need now: it leaves out what it could free, and often the memory "
+            "of its own kernel image; its total is less than the platform's memory by what firmware and "
+            "kernel have reserved.",
+            "The guest's view is read after a login on its console, which takes some memory itself.",
+        )
+    )
+    for system in header.systems:
+        found = (_find_idle_fields(r) for r in records if _counts(r, system))
+        fields = next(filter(None, found), None)
+        if fields:
+            what = ("What ", Code("free -m"), " (procps 4) prints for the idle ", Code(system.name))
+            yield Paragraph(((*what, ", worked out from its /proc/meminfo:"),))
+            yield Listing(format_free(fields))
+    yield _matrix(header, summaries, FIELD, "field", "Field of /proc/meminfo, idle, in KiB")
+    yield _matrix(header, summaries, BALLOON, "stat", "Balloon statistic, idle, in KiB")
+
+
+def host_table(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Table:
+    """What the host sees of each system, in round units."""
+    rows: list[Cells] = []
+    for system in _find_counted(header, records):
+        cells = [_show(records, summaries, system, metric, labels) for _, metric, labels in COLUMNS]
+        found = [find_summary(summaries, system.name, metric, labels) for _, metric, labels in COLUMNS]
         n = max((summary.n for summary in found if summary), default=0)
-        round_rows.append((code(system.name), *cells, str(n)))
-        exact_rows += [
-            (code(system.name), title, " · ".join(show_exact(value) for value in summary.values))
-            for summary, (title, _, _) in zip(found, columns, strict=True)
-            if summary
-        ]
-    head = ("System", *(title for title, _, _ in columns), "Boots")
-    exact = Table(head=("System", "What", "Every value, in KiB"), rows=tuple(exact_rows), words=3)
-    return Table(head=head, rows=tuple(round_rows)), exact
+        rows.append((Code(system.name), *cells, str(n)))
+    return Table(("System", *(title for title, _, _ in COLUMNS), "Boots"), tuple(rows))
+
+
+def exact_table(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Table:
+    """What the host saw in every boot."""
+    rows = tuple(
+        (Code(system.name), title, " · ".join(show_exact(value) for value in summary.values))
+        for system in _find_counted(header, records)
+        for title, metric, labels in COLUMNS
+        if (summary := find_summary(summaries, system.name, metric, labels))
+    )
+    return Table(("System", "What", "Every value, in KiB"), rows, 3)
 
 
 def views_table(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Table:
     """The guest's own view beside the host's, idle and under load."""
-    rows = []
-    for system in list_systems(header):
-        if not _was_counted(records, system):
-            continue
-        for state, name in STATES.items():
-            if state == "load" and system.load is None:
-                continue
-            labels = {"state": state}
-            cells = [
-                _cell(find_summary(summaries, system.name, metric, labels), records, system, metric, labels)
-                for metric in (TOTAL, USED, AVAILABLE)
-            ]
-            touched = find_summary(summaries, system.name, TOUCHED, labels)
-            host = _cell(touched, records, system, TOUCHED, labels)
-            rows.append((code(system.name), name, *cells, host))
+    rows: tuple[Cells, ...] = tuple(
+        (
+            Code(system.name),
+            name,
+            *(
+                _show(records, summaries, system, metric, {"state": state})
+                for metric in (TOTAL, USED, AVAILABLE, TOUCHED)
+            ),
+        )
+        for system in _find_counted(header, records)
+        for state, name in STATES.items()
+        if state != "load" or system.load is not None
+    )
     head = ("System", "State", "Guest: total", "Guest: used", "Guest: available", "Host: RAM touched")
-    return Table(head=head, rows=tuple(rows), words=2)
-
-
-def fields_table(header: Header, summaries: Sequence[Summary]) -> Table:
-    """Fields of /proc/meminfo, one row each and one column a system that has any; idle."""
-    return _matrix(header, summaries, FIELD, "field", "Field of /proc/meminfo, idle")
-
-
-def balloon_table(header: Header, summaries: Sequence[Summary]) -> Table:
-    """What balloon drivers say, one row a statistic and one column a system that has any; idle."""
-    return _matrix(header, summaries, BALLOON, "stat", "Balloon statistic, idle")
-
-
-def free_texts(header: Header, records: Sequence[Record]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """For each system that has a /proc/meminfo: what `free -m` prints of that of its first boot, idle."""
-    found = []
-    for system in list_systems(header):
-        for record in records:
-            if record.trial.system == system.name and record.trial.purpose == "memory":
-                fields = _idle_fields(record)
-                if fields:
-                    found.append((system.name, format_free(fields)))
-                    break
-    return tuple(found)
+    return Table(head, rows, 2)
 
 
 def format_free(fields: Mapping[str, int]) -> tuple[str, ...]:
@@ -197,19 +276,20 @@ def extra_options(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(o for o in known if "fd=" not in o and not o.startswith(("-mon ", "-m ")))
 
 
-def loads(header: Header) -> tuple[tuple[str, str], ...]:
-    """Name and load of each system that has one."""
-    return tuple((s.name, s.load.help) for s in list_systems(header) if s.load is not None and s.load.help)
+def _counts(record: Record, system: System) -> bool:
+    """Whether this is a boot of the system that counts memory."""
+    return record.trial.system == system.name and record.trial.purpose == "memory"
 
 
-def _was_counted(records: Sequence[Record], system: System) -> bool:
-    return any(r.trial.system == system.name and r.trial.purpose == "memory" for r in records)
+def _find_counted(header: Header, records: Sequence[Record]) -> list[System]:
+    return [system for system in header.systems if any(_counts(record, system) for record in records)]
 
 
-def _cell(
-    summary: Summary | None, records: Sequence[Record], system: System, metric: str, labels: Labels
+def _show(
+    records: Sequence[Record], summaries: Sequence[Summary], system: System, metric: str, labels: Labels
 ) -> str:
     """A value, or why there is none."""
+    summary = find_summary(summaries, system.name, metric, dict(labels))
     if summary is not None and summary.n:
         return show_kib(summary.median)
     gap = find_gap(records, system.name, metric, labels)
@@ -220,25 +300,29 @@ def _cell(
 
 
 def _matrix(header: Header, summaries: Sequence[Summary], metric: str, label: str, title: str) -> Table:
-    found = [s for s in summaries if s.metric == metric and s.labels.get("state") == IDLE["state"]]
-    names = [s.name for s in list_systems(header) if any(f.system == s.name for f in found)]
-    rows = []
-    for value in dict.fromkeys(summary.labels[label] for summary in found):
-        cells = []
-        for name in names:
-            labels = {label: value, **IDLE}
-            summary = next((f for f in found if f.system == name and f.labels == labels), None)
-            cells.append(show_exact(summary.median) if summary else NOTHING)
-        rows.append((code(value), *cells))
-    return Table(head=(f"{title}, in KiB", *(code(name) for name in names)), rows=tuple(rows))
+    """A row for each value of a label and a column for each system that has any."""
+    found = {
+        (summary.labels[label], summary.system): show_exact(summary.median)
+        for summary in summaries
+        if summary.metric == metric and summary.labels.items() >= IDLE.items()
+    }
+    names = [system.name for system in header.systems if any(name == system.name for _, name in found)]
+    rows = dict.fromkeys(value for value, _ in found)
+    return by_system(
+        (title,),
+        names,
+        rows,
+        lambda value: (Code(value),),
+        lambda value, name: found.get((value, name), NOTHING),
+    )
 
 
-def _idle_fields(record: Record) -> dict[str, int]:
+def _find_idle_fields(record: Record) -> dict[str, int]:
     """The fields of the /proc/meminfo of an idle guest, in KiB; empty if any that is needed is missing."""
     names = {TOTAL: "MemTotal", AVAILABLE: "MemAvailable"}
     fields = {
         names.get(sample.metric) or sample.labels.get("field", ""): int(sample.value)
         for sample in record.samples
-        if sample.metric in (*names, FIELD) and sample.labels.get("state") == IDLE["state"]
+        if sample.metric in (*names, FIELD) and sample.labels.items() >= IDLE.items()
     }
     return fields if {"MemTotal", "MemFree", "MemAvailable"} <= fields.keys() else {}

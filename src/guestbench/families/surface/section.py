@@ -1,26 +1,27 @@
-"""The report's tables of the attack surface; it looks figures up and never calculates or scores one."""
+"""The attack surface in the report: every figure with its evidence, and where it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from guestbench.families.surface.findings import UNDIVIDED, Cell, Row
-from guestbench.model import Header, Provenance
-from guestbench.page.escape import Markdown, code, escape
-from guestbench.page.numbers import show_bytes, show_exact
-from guestbench.page.table import Table
-from guestbench.report.results import UNKNOWN, list_systems
+import msgspec
+
+from guestbench.families.surface.findings import BASE, UNDIVIDED, Cell, Row, find_rows
+from guestbench.model import Header, Provenance, Record, Summary
+from guestbench.page.blocks import Block, Bullets, Code, Paragraph, Section, Table, Text, join
+from guestbench.page.figures import by_system, tell_metrics
+from guestbench.page.numbers import UNKNOWN, show_bytes, show_exact
 
 SHORT = 40
 """A detail up to this length stands in its cell; a longer one below the table."""
 
-GROUPS = (
-    ("network", "Reachable from the network"),
-    ("inside", "Inside, after a compromise"),
-    ("host", "Towards the host"),
-    ("supply", "What it is made of"),
-    ("lacks", "What each gives up"),
-)
+GROUPS = {
+    "network": "Reachable from the network",
+    "inside": "Inside, after a compromise",
+    "host": "Towards the host",
+    "supply": "What it is made of",
+    "lacks": "What each gives up",
+}
 
 SEED_ROWS = (
     ("System calls available", "surface.syscalls"),
@@ -36,25 +37,79 @@ SEED_ROWS = (
 """The rows of the table that the seed experiment filled in by hand."""
 
 
-def seed_table(header: Header, rows: Sequence[Row]) -> Table:
-    """The rows that the seed experiment asks for, one column a system."""
-    names = [system.name for system in list_systems(header)]
-    by_metric = {row.metric.name: row for row in rows if not row.labels}
-    found = [(title, by_metric[metric]) for title, metric in SEED_ROWS if metric in by_metric]
-    return Table(
-        head=("Figure", *(code(name) for name in names)),
-        rows=tuple((title, *(show_cell(row, row.cells[name]) for name in names)) for title, row in found),
+def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
+    """The figures, if there are any: those of the seed experiment, then all of them in groups."""
+    rows = find_rows(header, records)
+    groups = {group: [row for row in rows if row.metric.group == group] for group in GROUPS}
+    shown = [row for chosen in groups.values() for row in chosen]
+    if not shown:
+        return
+    names = [system.name for system in header.systems]
+    metrics = dict.fromkeys(row.metric for row in rows if row in shown)
+    parts = [
+        Section(id=f"surface-{group}", title=GROUPS[group], blocks=tuple(_describe(names, chosen)))
+        for group, chosen in groups.items()
+        if chosen
+    ]
+    end = (
+        Paragraph(("The files of evidence lie beside this file, in:",)),
+        Bullets(tuple(_find_folders(names, rows))),
+        Paragraph(("What the figures are:",)),
+        Bullets(tell_metrics(metrics)),
+    )
+    parts[-1] = msgspec.structs.replace(parts[-1], blocks=(*parts[-1].blocks, *end))
+    about = Paragraph(
+        (
+            "Every figure was measured on the very image that was booted unless its cell says otherwise: "
+            '"derived" from what was measured, or "declared" with a reason below the table.',
+            '"n/a" and "unknown" cells say why. There is no single score: the figures do not add up to one.',
+        )
+    )
+    yield Section(
+        id="attack-surface",
+        title="Attack surface",
+        blocks=(about, seed_table(header, rows)),
+        parts=tuple(parts),
+        # Of the bases there is what differs between them.
+        metrics=(BASE, *(metric.name for metric in metrics)),
     )
 
 
-def group_tables(header: Header, rows: Sequence[Row]) -> tuple[tuple[str, Table, tuple[Markdown, ...]], ...]:
-    """For each group: its title, its table with the files of evidence, and the details below it."""
-    found = []
-    for group, title in GROUPS:
-        chosen = [row for row in rows if row.metric.group == group]
-        if chosen:
-            found.append((title, _table(header, chosen), _details(header, chosen)))
-    return tuple(found)
+def seed_table(header: Header, rows: Sequence[Row]) -> Table:
+    """The rows that the seed experiment asks for, one column a system."""
+    by_metric = {row.metric.name: row for row in rows if not row.labels}
+    found = [(title, by_metric[metric]) for title, metric in SEED_ROWS if metric in by_metric]
+    return by_system(
+        ("Figure",),
+        [system.name for system in header.systems],
+        found,
+        lambda each: (each[0],),
+        lambda each, name: show_cell(each[1], each[1].cells[name]),
+    )
+
+
+def _describe(names: Sequence[str], rows: Sequence[Row]) -> Iterator[Block]:
+    """A group's table with the files of evidence, and the details below it."""
+    yield by_system(
+        ("Figure", "Evidence"),
+        names,
+        rows,
+        lambda row: (_title(row), _find_files(row)),
+        lambda row, name: show_cell(row, row.cells[name]),
+    )
+    details: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for name in names:
+            cell = row.cells[name]
+            long = len(cell.detail) > SHORT or cell.provenance is Provenance.DECLARED
+            if cell.value is not None and cell.detail and long:
+                details.setdefault((name, cell.detail), []).append(_title(row))
+    yield Bullets(
+        tuple(
+            (Code(name), f", {', '.join(titles)}: ", Code(detail))
+            for (name, detail), titles in details.items()
+        )
+    )
 
 
 def show_cell(row: Row, cell: Cell) -> str:
@@ -69,6 +124,7 @@ def show_cell(row: Row, cell: Cell) -> str:
 
 
 def _show_value(unit: str, value: int | float) -> str:
+    # What is counted stands in the title.
     if unit == "yes/no":
         return "yes" if value else "no"
     return show_bytes(value) if unit == "bytes" else show_exact(value)
@@ -78,42 +134,15 @@ def _title(row: Row) -> str:
     return ", ".join((row.metric.title, *row.labels.values()))
 
 
-def _table(header: Header, rows: Sequence[Row]) -> Table:
-    names = [system.name for system in list_systems(header)]
-    lines = []
-    for row in rows:
-        files = dict.fromkeys(
-            cell.evidence.rpartition("/")[2] for cell in row.cells.values() if cell.evidence
-        )
-        evidence = Markdown(", ".join(code(name) for name in files))
-        lines.append((_title(row), evidence, *(show_cell(row, row.cells[name]) for name in names)))
-    return Table(head=("Figure", "Evidence", *(code(name) for name in names)), rows=tuple(lines), words=2)
+def _find_files(row: Row) -> Text:
+    files = (cell.evidence.rpartition("/")[2] for cell in row.cells.values() if cell.evidence)
+    return join(Code(name) for name in dict.fromkeys(files))
 
 
-def _details(header: Header, rows: Sequence[Row]) -> tuple[Markdown, ...]:
-    """What is too long for a cell: one item a figure and system, declared reasons among them."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for system in list_systems(header):
-            cell = row.cells[system.name]
-            long = len(cell.detail) > SHORT or cell.provenance is Provenance.DECLARED
-            if cell.value is not None and cell.detail and long:
-                found.setdefault((system.name, cell.detail), []).append(_title(row))
-    return tuple(
-        Markdown(f"{code(name)}, {escape(', '.join(titles))}: {code(detail, in_table=False)}")
-        for (name, detail), titles in found.items()
-    )
-
-
-def folders(header: Header, rows: Sequence[Row]) -> tuple[Markdown, ...]:
+def _find_folders(names: Sequence[str], rows: Sequence[Row]) -> Iterator[Text]:
     """Where each system's evidence lies, below the folder of the report."""
-    lines = []
-    for system in list_systems(header):
-        places = dict.fromkeys(
-            row.cells[system.name].evidence.rpartition("/")[0]
-            for row in rows
-            if row.cells[system.name].evidence
-        )
+    for name in names:
+        evidence = [row.cells[name].evidence for row in rows if row.cells[name].evidence]
+        places = dict.fromkeys(each.rpartition("/")[0] for each in evidence)
         if places:
-            lines.append(Markdown(f"{code(system.name)}: {', '.join(code(place) for place in places)}"))
-    return tuple(lines)
+            yield (Code(name), ": ", *join(Code(place) for place in places))

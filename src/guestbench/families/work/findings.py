@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from guestbench.analysis.summary import BUSY_SHARE, WORKING, find_summary
+from guestbench.analysis.summary import find_summary
 from guestbench.model import (
     BootWork,
     Frozen,
@@ -195,21 +195,6 @@ def _difference(report: WorkReport, standard: WorkReport) -> str:
     if report.digest != standard.digest:
         return "its result has another digest"
     return ""
-
-
-class Busy(Frozen):
-    """In how many trials of work others used much of the host, and the largest share they had."""
-
-    trials: int
-    of: int
-    most: float
-
-
-def find_busy(records: Sequence[Record]) -> Busy:
-    """How the host was shared while guests worked."""
-    shares = [record.conditions.cpu_others for record in records if record.trial.purpose in WORKING]
-    over = [share for share in shares if share > BUSY_SHARE]
-    return Busy(trials=len(over), of=len(shares), most=max(over, default=0.0))
 
 
 # --- known tools ------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from guestbench.analysis.summary import READY, summarise
-from guestbench.model import Header, Record
+from guestbench.analysis.summary import summarise
+from guestbench.families.boot.section import BOOT, READY
+from guestbench.model import Header, Ok, Record
 
 
-def render_hyperfine(header: Header, records: Sequence[Record]) -> bytes:
+def render(header: Header, records: Sequence[Record]) -> bytes:
     """An object whose `results` has one entry a system, in the run's order; times are in seconds."""
     results = [
         {
@@ -35,3 +36,9 @@ def render_hyperfine(header: Header, records: Sequence[Record]) -> bytes:
         if summary.metric == READY and not summary.labels and summary.n
     ]
     return msgspec.json.format(msgspec.json.encode({"results": results}), indent=2) + b"\n"
+
+
+def tell_lost(records: Sequence[Record]) -> str:
+    """How many failed boots are left out."""
+    failed = sum(r.trial.purpose == BOOT and not isinstance(r.outcome, Ok) for r in records)
+    return f"{failed} failed boots have no place in this format" if failed else ""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, summarise
+from guestbench.families import find_purpose
 from guestbench.model import (
     Header,
     Metric,
@@ -29,7 +30,7 @@ NO_UNIT = ("", "count")
 Labels = tuple[tuple[str, str], ...]
 
 
-def render_openmetrics(header: Header, records: Sequence[Record]) -> str:
+def render(header: Header, records: Sequence[Record]) -> bytes:
     """The run as an OpenMetrics 1.0 exposition; ends with `# EOF` and a newline."""
     lines = [
         *_family("guestbench_run_info", "gauge", "", "The run that all this is of."),
@@ -41,7 +42,7 @@ def render_openmetrics(header: Header, records: Sequence[Record]) -> str:
         families.setdefault(summary.metric, []).append(summary)
     for name, summaries in families.items():
         lines += _render_metric(find_metric(header, name), [each for each in summaries if each.n])
-    return "".join(f"{line}\n" for line in (*lines, "# EOF"))
+    return "".join(f"{line}\n" for line in (*lines, "# EOF")).encode()
 
 
 def _describe(header: Header) -> dict[str, str]:
@@ -60,8 +61,8 @@ def _render_trials(records: Sequence[Record]) -> Iterator[str]:
     failed: Counter[tuple[str, str]] = Counter(
         (record.trial.system, record.trial.purpose)
         for record in records
-        # A memory size that is not enough is an answer of the search, not a failure.
-        if not isinstance(record.outcome, Ok) and record.trial.purpose != "memory-min"
+        # To a search a failure is an answer.
+        if not isinstance(record.outcome, Ok) and not find_purpose(record.trial.purpose).search
     )
     for name, help_text, counts in (
         ("guestbench_trials", "Trials made.", made),

@@ -1,9 +1,8 @@
-"""Writes results.json, everything about a run, and the schema of it; it never leaves out a trial."""
+"""Writes results.json, which has everything about a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -26,17 +25,34 @@ from guestbench.model import (
     Metric,
     Outcome,
     Platform,
+    Provenance,
     Record,
     Role,
     Series,
     Summary,
     WorkReport,
 )
-from guestbench.report.export.table import TidySample, find_samples
 from guestbench.report.findings import Findings, analyse
 
 JSON_VERSION = 5
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
+
+
+class TidySample(Frozen):
+    """One sample with all that tells it apart."""
+
+    trial: str
+    system: str
+    purpose: str
+    block: int
+    cycle: int
+    metric: str
+    value: int | float
+    unit: str
+    labels: dict[str, str]
+    provenance: Provenance
+    detail: str
+    evidence: str
 
 
 class TrialResult(Frozen):
@@ -93,7 +109,7 @@ class Results(Frozen):
     judgements: tuple[Judgement, ...]
 
 
-def render_json(header: Header, records: Sequence[Record], findings: Findings | None = None) -> bytes:
+def render(header: Header, records: Sequence[Record], findings: Findings | None = None) -> bytes:
     """results.json: a `Results`, indented, keys of maps sorted, with a newline at the end.
 
     `findings` are those of these records, where the caller has them already.
@@ -117,35 +133,12 @@ def render_json(header: Header, records: Sequence[Record], findings: Findings | 
         kit=header.kit,
         metrics=header.metrics,
         trials=tuple(_trial(header, record) for record in derived),
-        samples=tuple(find_samples(header, derived)),
+        samples=tuple(_find_samples(header, derived)),
         summaries=found.summaries,
         comparisons=found.comparisons,
         judgements=found.judgements,
     )
     return msgspec.json.format(msgspec.json.encode(results, order="deterministic"), indent=2) + b"\n"
-
-
-def render_schema() -> bytes:
-    """The JSON Schema (draft 2020-12) of results.json, which the package has as `results.schema.json`."""
-    # The settings of a recipe, which may be another package's, can be anything.
-    types = msgspec.json.schema(Results, schema_hook=lambda _: {"title": "Setting"})
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"results.json of guestbench, version {JSON_VERSION}",
-        **_without_line_ends(types),
-    }
-    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
-
-
-def _without_line_ends(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its descriptions, which are docstrings, as running text."""
-    plain = dict(schema)
-    for key, value in plain.items():
-        if isinstance(value, dict):
-            plain[key] = _without_line_ends(value)
-        elif key == "description" and isinstance(value, str):
-            plain[key] = " ".join(value.split())
-    return plain
 
 
 def _trial(header: Header, record: Record) -> TrialResult:
@@ -172,3 +165,25 @@ def _trial(header: Header, record: Record) -> TrialResult:
         workload=trial.workload,
         work=record.work,
     )
+
+
+def _find_samples(header: Header, records: Sequence[Record]) -> Iterator[TidySample]:
+    """Every sample of the records, in their order."""
+    units = {metric.name: metric.unit for metric in header.metrics}
+    for record in records:
+        trial = record.trial
+        for sample in record.samples:
+            yield TidySample(
+                trial=trial.id,
+                system=trial.system,
+                purpose=trial.purpose,
+                block=trial.block,
+                cycle=trial.cycle,
+                metric=sample.metric,
+                value=sample.value,
+                unit=units.get(sample.metric, ""),
+                labels=sample.labels,
+                provenance=sample.provenance,
+                detail=sample.detail,
+                evidence=record.artifacts.get(sample.evidence, ""),
+            )

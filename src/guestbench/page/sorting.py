@@ -1,9 +1,11 @@
-"""Reads the number that a cell of the report shows, so that tables can be sorted by it; never rounds one."""
+"""Reads the number that a cell of a table shows, so that tables can be sorted by it."""
 
 from __future__ import annotations
 
 import re
 from math import isfinite
+
+from guestbench.page.numbers import NOTHING, UNKNOWN
 
 _FACTORS = {
     "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0,
@@ -18,6 +20,11 @@ _VALUE = re.compile(
     rf"(?: ?± ?{_NUMBER}| to {_NUMBER})?"
     r"(?P<unit> ?%|(?: [^\W\d]+))?(?:/s)?(?=$|[\s,;:)])"
 )
+NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?")
+"""A number without a unit."""
+_NO_VALUE = frozenset({"", NOTHING, UNKNOWN})
+_REASONS = ("n/a", "unknown")
+"""What cells begin with that say why they have no value."""
 
 
 def sort_key(text: str) -> str | None:
@@ -32,3 +39,13 @@ def sort_key(text: str) -> str | None:
     number = float(found["number"].replace(",", "").replace("−", "-"))
     value = number * _FACTORS.get((found["unit"] or "").strip(), 1.0)
     return f"{value:.12g}" if isfinite(value) else None
+
+
+def has_no_value(text: str) -> bool:
+    """Whether a cell says that there is no value, or why there is none."""
+    return text in _NO_VALUE or text.startswith(_REASONS)
+
+
+def is_word(text: str) -> bool:
+    """Whether a cell has a value that is no number."""
+    return not has_no_value(text) and sort_key(text) is None

@@ -18,19 +18,27 @@ from guestbench.model import (
     Record,
     Summary,
 )
+from guestbench.page.figures import write_key
 
 
-def render_action_benchmark(
-    header: Header, records: Sequence[Record], better: Better = Better.LOWER
-) -> bytes:
-    """One entry for each system and metric that decides something and is better in that direction.
+def render(header: Header, records: Sequence[Record]) -> bytes:
+    """One entry for each system and metric that decides something and is better when smaller.
 
     `value` is the median, `range` the standard deviation, and `extra` says of how many values, how many
     trials failed, and the interval of the median.
     """
+    return _render(header, records, Better.LOWER)
+
+
+def render_bigger(header: Header, records: Sequence[Record]) -> bytes:
+    """The same of metrics that are better when bigger."""
+    return _render(header, records, Better.HIGHER)
+
+
+def _render(header: Header, records: Sequence[Record], better: Better) -> bytes:
     entries = [
         {
-            "name": f"{summary.system}: {_name(summary)}",
+            "name": f"{summary.system}: {write_key(summary.metric, summary.labels)}",
             "unit": find_metric(header, summary.metric).unit,
             "value": summary.median,
             **({"range": f"± {summary.sd:.4g}"} if summary.sd is not None else {}),
@@ -42,11 +50,6 @@ def render_action_benchmark(
         and find_metric(header, summary.metric).better is better
     ]
     return msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n"
-
-
-def _name(summary: Summary) -> str:
-    labels = ",".join(f"{name}={value}" for name, value in sorted(summary.labels.items()))
-    return f"{summary.metric}{{{labels}}}" if labels else summary.metric
 
 
 def _tell(summary: Summary) -> str:

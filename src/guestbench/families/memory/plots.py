@@ -1,0 +1,145 @@
+"""The plots of memory: over time, and which memory sizes were enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from guestbench.families.memory.findings import Evidence, find_evidence, find_least
+from guestbench.families.memory.search import Minimum
+from guestbench.model import Header, Record, Series
+from guestbench.page.numbers import NOTHING, show_kib, show_seconds
+from guestbench.page.plots import (
+    FAR_APART,
+    Course,
+    Curves,
+    Figure,
+    Legend,
+    Mark,
+    Point,
+    Row,
+    Rows,
+    Steps,
+    choose_axis,
+)
+
+PANELS = (("memory.touched", "Guest RAM touched"), ("memory.vmm", "The VMM's own memory"))
+ROOM = 1.06
+"""The values of the upward axis stand at the right end of a plot of curves."""
+SHARE_ROW = 30
+"""Pixels between no boot passed and all boots passed."""
+PASSED, MIXED, FAILED = Point(0, 0), Point(3, 0, hollow=True), Point(6, 0, colour=1)
+
+
+def draw_over_time(header: Header, records: Sequence[Record]) -> Figure:
+    """Each boot that counts memory as a curve: what of the guest's RAM was touched, and the VMM's own."""
+    title = "Memory over time"
+    kinds = {system.name: number for number, system in enumerate(header.systems)}
+    found = {name: _find_series(records, kinds, metric) for metric, name in PANELS}
+    seen = dict.fromkeys(system for courses in found.values() for system, _ in courses)
+    legend = tuple((Course(kinds[name]), name) for name in seen)
+    plots: list[Curves] = []
+    for name, courses in found.items():
+        if courses:
+            plots.append(_draw_courses(courses, kinds, name, () if plots else legend))
+    note = (
+        "One curve for each boot that counts memory, with its marker where counting ended. Work begins at "
+        "different times for different systems. RAM that was touched never shrinks."
+    )
+    return Figure(title=title, note=note, plots=tuple(plots))
+
+
+def _find_series(
+    records: Sequence[Record], kinds: Mapping[str, int], metric: str
+) -> list[tuple[str, Series]]:
+    return [
+        (record.trial.system, series)
+        for record in records
+        for series in record.series
+        if series.metric == metric
+        and record.trial.system in kinds
+        and len(series.t_ns) == len(series.values) > 1
+        and not series.labels
+    ]
+
+
+def _draw_courses(
+    found: Sequence[tuple[str, Series]], kinds: Mapping[str, int], title: str, legend: Legend
+) -> Curves:
+    values = [value for _, series in found for value in series.values if value > 0]
+    most = [float(max(series.values)) for _, series in found]
+    log = len(values) > 0 and max(most) > FAR_APART * max(min(most), 1e-9)
+    courses, told = [], []
+    for system, series in found:
+        times = [t_ns / 1e9 for t_ns in series.t_ns]
+        last = f"{system}: {show_kib(series.values[-1])} after {show_seconds(times[-1])}"
+        courses.append(Course(kinds[system], tuple(zip(times, series.values, strict=True)), last))
+        told.append(f"{system}: at most {show_kib(max(series.values))} in {show_seconds(times[-1])}")
+    return Curves(
+        title=title,
+        description=f"Memory over time of every boot that counts it. {'; '.join(told)}.",
+        across=choose_axis(
+            [0, *(course.points[-1][0] * ROOM for course in courses)],
+            "Time since QEMU was started, s",
+            zero=True,
+        ),
+        upwards=choose_axis(
+            values if log else [0, *most],
+            "MiB, logarithmic" if log else "MiB",
+            log=log,
+            zero=not log,
+            factor=1024.0,
+        ),
+        courses=tuple(courses),
+        legend=legend,
+    )
+
+
+def draw_least(header: Header, records: Sequence[Record]) -> Figure:
+    """For each system the share of boots that passed, over the memory sizes that were tried."""
+    title = "Share of boots that passed, by memory size"
+    found = {system.name: find_evidence(records, system.name) for system in header.systems}
+    found = {name: tried for name, tried in found.items() if tried}
+    if not found:
+        return Figure(title=title)
+    sizes = [each.memory_mib for tried in found.values() for each in tried]
+    told = "; ".join(
+        f"{name}: {', '.join(f'{each.memory_mib} MiB {each.passed} of {each.boots}' for each in tried)}"
+        for name, tried in found.items()
+    )
+    plot = Rows(
+        title="Least RAM to boot",
+        description=f"Boots that got ready and stayed well, by memory size. {told}.",
+        axis=choose_axis(sizes, "Memory given to the guest, MiB (logarithmic)", log=True),
+        rows=tuple(
+            Row(
+                name,
+                f"least RAM: {show_least(find_least(header, records, name))}",
+                tuple(_mark_success(tried)),
+                SHARE_ROW,
+            )
+            for name, tried in found.items()
+        ),
+        legend=((PASSED, "every boot passed"), (MIXED, "some passed"), (FAILED, "none passed")),
+    )
+    note = "Each row goes from no boot passed (lower line) to all boots passed (upper line)."
+    return Figure(title=title, note=note, plots=(plot,))
+
+
+def show_least(least: Minimum | None) -> str:
+    """The least RAM in MiB, or what is known instead of it."""
+    if least is None:
+        return NOTHING
+    if least.least_mib is None:
+        return "none found" if least.finished else "search not ended"
+    return f"{least.least_mib} MiB" + ("" if least.finished else " (search not ended)")
+
+
+def _mark_success(tried: Sequence[Evidence]) -> list[Mark]:
+    ordered = sorted(tried, key=lambda each: each.memory_mib)
+    shares = [(each.memory_mib, each.passed / each.boots) for each in ordered]
+    marks: list[Mark] = [Steps(tuple(shares), 0)]
+    for each, (size, share) in zip(ordered, shares, strict=True):
+        look = PASSED if share == 1 else FAILED if share == 0 else MIXED
+        title = f"{each.memory_mib} MiB: {each.passed} of {each.boots}"
+        marks.append(Point(look.kind, size, title, share, look.hollow, look.colour))
+    return marks

@@ -1,0 +1,150 @@
+"""What a report consists of, as data: a page of sections of blocks.
+
+A text is plain, or has parts that are code or strong. It is no markup: to escape and to set it is the work of
+whatever renders it, so that no text of a guest, an image or a definition can take effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from guestbench.page.numbers import NOTHING
+from guestbench.page.plots import Figure
+from guestbench.page.sorting import is_word
+
+SCANNED = 60
+"""So many rows are looked at to tell a column of numbers from one of words."""
+
+
+class Code(msgspec.Struct, frozen=True):
+    """What a machine reads or has printed: a name, a path, an option."""
+
+    text: str
+
+
+class Strong(msgspec.Struct, frozen=True):
+    """What must not be overlooked."""
+
+    text: str
+
+
+Span = str | Code | Strong
+Text = Span | tuple[Span, ...]
+Cells = tuple[Text, ...]
+"""A row of a table."""
+
+
+def to_spans(text: Text) -> tuple[Span, ...]:
+    """The parts of a text."""
+    return text if isinstance(text, tuple) else (text,)
+
+
+def to_plain(text: Text) -> str:
+    """The words of a text alone."""
+    return "".join(span if isinstance(span, str) else span.text for span in to_spans(text))
+
+
+def join(texts: Iterable[Text], separator: str = ", ", last: str = "") -> tuple[Span, ...]:
+    """The texts as one; `last` is another separator for the last of them, as in `a, b and c`."""
+    parts = list(texts)
+    joined: list[Span] = []
+    for number, text in enumerate(parts):
+        if number:
+            joined.append(last if last and number == len(parts) - 1 else separator)
+        joined += to_spans(text)
+    return tuple(joined)
+
+
+class Paragraph(msgspec.Struct, frozen=True):
+    """Sentences, each of which has a line of its own where lines can be seen."""
+
+    lines: tuple[Text, ...]
+
+
+Item = Text | Paragraph
+
+
+class Bullets(msgspec.Struct, frozen=True):
+    """A list."""
+
+    items: tuple[Item, ...]
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """A list of what must not be overlooked, under a title of its own."""
+
+    title: str
+    items: tuple[Item, ...]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Lines as a machine reads or prints them, with the name of their language."""
+
+    lines: tuple[str, ...]
+    language: str = "text"
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table: the head, the rows, and how many columns from the left hold words (numbers follow)."""
+
+    head: Cells
+    rows: tuple[Cells, ...]
+    words: int = 1
+
+    def without_empty_columns(self) -> Table:
+        """The table without the columns in which no row has a value."""
+        kept = [
+            column
+            for column in range(len(self.head))
+            if column < self.words or any(row[column] != NOTHING for row in self.rows)
+        ]
+        return Table(
+            tuple(self.head[column] for column in kept),
+            tuple(tuple(row[column] for column in kept) for row in self.rows),
+            self.words,
+        )
+
+    def find_numeric(self) -> tuple[bool, ...]:
+        """For each column whether it is one of numbers: no cell in it is a word after all."""
+        return tuple(
+            column >= self.words and not any(is_word(to_plain(row[column])) for row in self.rows[:SCANNED])
+            for column in range(len(self.head))
+        )
+
+
+Block = Paragraph | Bullets | Notice | Listing | Table | Figure
+
+
+def is_empty(block: Block) -> bool:
+    """Whether a block has nothing to show."""
+    match block:
+        case Paragraph(lines=held) | Listing(lines=held) | Table(rows=held):
+            return not held
+        case Bullets(items=held) | Notice(items=held):
+            return not held
+        case Figure():
+            return not block.plots
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A heading and what stands below it.
+
+    `id` is the section's own on its page, and what links lead to. `metrics` names those that it shows: all
+    others of its family that have values are put into a table below it.
+    """
+
+    id: str
+    title: Text
+    blocks: tuple[Block, ...] = ()
+    parts: tuple[Section, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole report: its title, what comes first, and its sections."""
+
+    title: Text
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()

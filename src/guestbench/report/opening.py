@@ -1,0 +1,144 @@
+"""What the page begins with: how the systems compare, and what must be known before believing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from guestbench.analysis.quality import FailureGroup, find_failures, find_notices
+from guestbench.analysis.summary import find_summary
+from guestbench.families import list_families
+from guestbench.model import GuestFamily, Header, Record, Summary
+from guestbench.page.blocks import Block, Bullets, Cells, Code, Item, Notice, Paragraph, Table, Text, join
+from guestbench.page.figures import show_amount, show_outcome
+from guestbench.page.headline import Column
+from guestbench.page.numbers import NOTHING, show_seconds
+from guestbench.report.families import ask_all, find_columns
+
+
+def open_page(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Block]:
+    """The blocks before the first section."""
+    spans = tuple(_tell_spans(header, summaries))
+    about = _tell_systems(header), _tell_host(header), *ask_all("opening", header, records)
+    emulated = (
+        "The CPU was emulated (TCG), so all times are longer than with hardware virtualization, and need not "
+        "be so by the same factor for every system."
+    )
+    slow = (emulated,) if header.is_emulated else ()
+    yield Paragraph(about if spans else (*about, *slow))
+    yield Bullets(spans)
+    yield Paragraph(slow if spans else ())
+    yield Notice("Left out:", tuple((Code(each.system), f": {each.reason}") for each in header.absent))
+    yield Notice("About this run:", find_notices(header, records))
+    yield Notice("Failed trials:", tuple(map(_describe_failure, find_failures(records))))
+    columns = [column for column in find_columns(header, summaries) if column.page]
+    table = tabulate(header, columns, ("System", *(column.title for column in columns)))
+    if len(table.head) > 1:
+        yield table
+    notes = dict.fromkeys(note for column in columns for note in column.notes)
+    yield Bullets((*notes, '"–" means that there is no such value.'))
+    yield Notice("Read with care:", tuple(_find_warnings(header, summaries)))
+
+
+def summarise_run(
+    header: Header,
+    records: Sequence[Record],
+    summaries: Sequence[Summary],
+    lines: Sequence[tuple[str, str]],
+) -> Iterator[Block]:
+    """What a terminal shows at the end of a run: the headline, lines of the families, and what went wrong."""
+    columns = [column for column in find_columns(header, summaries) if column.terminal]
+    table = tabulate(header, columns, ("system", *(_begin_small(column.title) for column in columns)))
+    if len(table.head) > 1:
+        yield table
+    elif not header.guests:
+        yield Paragraph(("systems: none",))
+    yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
+    failed = (
+        f"failed: {group.system}: {len(group.records)} of {group.of} {group.purpose} trials "
+        f"{show_outcome(group.outcome)}: {group.outcome.reason}"
+        for group in find_failures(records)
+    )
+    left_out = (f"left out: {each.system}: {each.reason}" for each in header.absent)
+    yield Bullets((*failed, *left_out))
+
+
+def tabulate(header: Header, columns: Sequence[Column], head: tuple[str, ...]) -> Table:
+    """The headline, one row a system, without columns that are empty."""
+    rows: tuple[Cells, ...] = tuple(
+        (Code(system.name), *(column.cells.get(system.name, NOTHING) for column in columns))
+        for system in header.systems
+    )
+    return Table(head, rows).without_empty_columns()
+
+
+def _begin_small(title: str) -> str:
+    # Unless the first word is an abbreviation.
+    return title if title[:2].isupper() else f"{title[:1].lower()}{title[1:]}"
+
+
+def _tell_systems(header: Header) -> Text:
+    names = ((Code(system.name), f" ({system.title})") for system in header.systems)
+    were = "were measured side by side" if len(header.guests) > 1 else "was measured"
+    return (*join(names, last=" and "), f" {were} on one host:")
+
+
+def _tell_host(header: Header) -> Text:
+    host = header.host
+    about = f"{host.cpu_model}, {host.cpus} logical CPUs, QEMU {host.qemu_version}, accelerator "
+    return about, Code(header.accel.used.value), "."
+
+
+def _tell_spans(header: Header, summaries: Sequence[Summary]) -> Iterator[Text]:
+    """How far the systems lie apart, floors left out; for two systems or more.
+
+    What trials are made for comes first.
+    """
+    main = {purpose.main for family in list_families() for purpose in family.purposes}
+    names = [system.name for system in header.systems if system.family is not GuestFamily.FLOOR]
+    for metric in sorted(header.metrics, key=lambda metric: metric.name not in main):
+        if not metric.span:
+            continue
+        labels = dict(metric.shown_labels)
+        found = (find_summary(summaries, name, metric.name, labels) for name in names)
+        have = [(each.median, each.system) for each in found if each and each.median is not None]
+        if len(have) > 1:
+            (low, low_system), (high, high_system) = min(have, key=_size), max(have, key=_size)
+            if low_system != high_system:
+                yield (
+                    f"The {metric.span} goes from {show_amount(low, metric.unit)} (",
+                    Code(low_system),
+                    f") to {show_amount(high, metric.unit)} (",
+                    Code(high_system),
+                    ").",
+                )
+
+
+def _size(found: tuple[float, str]) -> float:
+    return found[0]
+
+
+def _find_warnings(header: Header, summaries: Sequence[Summary]) -> Iterator[Text]:
+    """Warnings of the figures that the headline shows, each with its system."""
+    shown = [metric.name for metric in header.metrics if metric.headline]
+    for system in header.systems:
+        found = (find_summary(summaries, system.name, metric) for metric in shown)
+        for warning in dict.fromkeys(warning for each in found if each for warning in each.warnings):
+            yield Code(system.name), f": {warning}"
+
+
+def _describe_failure(group: FailureGroup) -> Item:
+    """Who failed how often and why, how far the first got, and where its output is."""
+    record, outcome = group.records[0], show_outcome(group.outcome)
+    kind = group.purpose.replace("-", " ")
+    lines: list[Text] = [
+        (Code(group.system), f": {len(group.records)} of {group.of} {kind} trials {outcome}."),
+        ("The reason: ", Code(group.outcome.reason)),
+    ]
+    if record.marks:
+        last = max(record.marks, key=lambda mark: mark.t_ns)
+        got = "The first of them got as far as the milestone "
+        lines.append((got, Code(last.name), f", after {show_seconds(last.t_ns / 1e9)}."))
+    if record.artifacts:
+        paths = join((Code(path) for _, path in sorted(record.artifacts.items())), last=" and ")
+        lines.append(("What it printed: ", *paths, "."))
+    return Paragraph(tuple(lines))
