@@ -35,7 +35,6 @@ LOAD_BUSY = 0.3
 APT_INSTALL = "sudo apt-get install --no-install-recommends"
 MEND_USER_NAMESPACE = "sudo sysctl kernel.unprivileged_userns_clone=1"
 MEND_APPARMOR = "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-MEND_SUBORDINATE_IDS = 'sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"'
 MEND_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 MEND_BOOST = "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq/boost"
 MEND_TURBO = "echo 1 | sudo tee /sys/devices/system/cpu/intel_pstate/no_turbo"
@@ -217,7 +216,7 @@ def _check_namespaces(seen: Readings) -> Check:
         found = f"none can be made: {said or 'no reason given'}"
         mend = MEND_APPARMOR if seen.apparmor_restricts else MEND_USER_NAMESPACE
     else:
-        found, mend = "this user has no ids to map in /etc/subuid and /etc/subgid", MEND_SUBORDINATE_IDS
+        found, mend = "this user has no ids to map in /etc/subuid and /etc/subgid", host.MEND_SUBORDINATE_IDS
     return Check(name=name, status=Status.FAIL, found=found, mend=mend)
 
 

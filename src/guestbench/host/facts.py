@@ -29,6 +29,8 @@ QEMU = "qemu-system-x86_64"
 QEMU_MIN = (7, 0)
 TOOL_TIMEOUT_S = 20.0
 
+MEND_SUBORDINATE_IDS = 'sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"'
+"""What gives a user the ids that a user namespace maps."""
 UNSHARE = ("unshare", "--user", "--map-root-user", "true")
 
 VMM_NAMES = (

@@ -5,12 +5,13 @@ Nothing here measures. Images are made in the cache and never changed afterwards
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from guestbench.errors import ImageError
+from guestbench.errors import ImageError, UsageError
 from guestbench.images.check import check_bootable
 from guestbench.model import (
     Guest,
@@ -19,7 +20,8 @@ from guestbench.model import (
     ShellWork,
     System,
 )
-from guestbench.provision import cache, shared
+from guestbench.provision import cache
+from guestbench.provision.download import read_sums
 from guestbench.provision.first_boot import settle
 from guestbench.provision.kit import add_drivers, prepare_kit
 from guestbench.provision.locate import (
@@ -29,8 +31,9 @@ from guestbench.provision.locate import (
     share_disk,
     system_folder,
 )
+from guestbench.provision.recipes import find_recipe
 from guestbench.provision.snapshot import take_snapshot
-from guestbench.provision.system_images import build_image, fetch_image
+from guestbench.provision.system_images import plan_build, plan_fetch, plan_taking
 
 __all__ = [
     "build",
@@ -80,7 +83,7 @@ def prepare(
     if guest is None and system.provision.share:
         guest = _prepare_shared(system, given, catalogue, say, build)
     if guest is None and build and system.provision.build and not system.provision.on_request:
-        build_image(system, where, say)
+        cache.make(plan_build(system.name, find_recipe(system.provision.build), where), say)
         guest = find_guest(system, given, catalogue, where)
     if guest is None:
         raise missing(system, where)
@@ -119,7 +122,7 @@ def _prepare_shared(
             f"system {system.name} shares the disk of {owner.system.name}, which has none",
             "guestbench systems list",
         )
-    cache.make(shared.Extraction(system.name, owner.pristine[Role.DISK]), say)
+    cache.make(plan_taking(system.name, owner.pristine[Role.DISK]), say)
     return share_disk(system, owner)
 
 
@@ -132,8 +135,13 @@ def build(system: System, catalogue: Mapping[str, System], say: Say, *, folder: 
     """
     if system.provision.share:
         return prepare(system, {}, catalogue, say=say)
+    if system.provision.build is None:
+        raise UsageError(
+            f"system {system.name} has no recipe to build it from",
+            system.provision.hint or f"guestbench systems fetch {shlex.quote(system.name)}",
+        )
     where = folder or system_folder(system)
-    build_image(system, where, say)
+    cache.make(plan_build(system.name, find_recipe(system.provision.build), where), say)
     cache.write_choice(system.name, "built")
     return prepare(system, {}, catalogue, say=say, folder=where)
 
@@ -146,6 +154,17 @@ def fetch(system: System, say: Say) -> Guest:
         HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
         ImageError: what came is not what the publisher's checksum list says.
     """
-    fetch_image(system, say)
+    source = system.provision.fetch
+    if source is None:
+        raise UsageError(
+            f"system {system.name} has no official image to download",
+            system.provision.hint or f"guestbench systems build {shlex.quote(system.name)}",
+        )
+    published = read_sums(source, system.name)
+    plan = plan_fetch(system.name, source, published)
+    there = cache.find(plan)
+    if there is not None and published.line in there.made.source:
+        say(f"fetching {system.name}: the published image is in the cache")
+    cache.make(plan, say, renew=lambda made: published.line not in made.source)
     cache.write_choice(system.name, "fetched")
     return locate(system, {}, {})

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -62,18 +62,23 @@ class Made(Frozen):
     lacks: str = ""
 
 
-class Ingredients(NamedTuple):
-    """Everything that a thing depends on: `facts` (settings, versions, flags: what JSON can say) and files.
+class Plan(NamedTuple):
+    """What is to be kept: how it is made, and everything that it depends on.
 
-    The names of the files, not their paths, are part of the key.
+    `name` begins the name of its folder; `doing` is told meanwhile, such as `building floor`.
+    `build(work, say)` makes it in the folder `work`, saying what it is about. `facts` are settings, versions
+    and flags, whatever JSON can say; of `files` the names and the contents count, not the paths.
     """
 
+    name: str
+    doing: str
+    build: Callable[[Path, Say], Made]
     facts: object
     files: Mapping[str, Path] = {}
 
     @property
     def key(self) -> str:
-        """The SHA-256 of it all, with `BUILDER_VERSION`."""
+        """The SHA-256 of all that it depends on, and of `BUILDER_VERSION`."""
         digest = hashlib.sha256()
         digest.update(f"builder {BUILDER_VERSION}\n".encode())
         digest.update(msgspec.json.encode(self.facts, order="deterministic"))
@@ -82,24 +87,6 @@ class Ingredients(NamedTuple):
             digest.update(f"\n{name} {len(data)}\n".encode())
             digest.update(data)
         return digest.hexdigest()[:KEY_DIGITS]
-
-
-class Recipe(Protocol):
-    """How a thing is made that is kept."""
-
-    @property
-    def name(self) -> str:
-        """What it is, as the beginning of its folder's name."""
-
-    @property
-    def doing(self) -> str:
-        """What is told while it is made, such as `building floor`."""
-
-    def ingredients(self) -> Ingredients:
-        """Everything that it depends on."""
-
-    def build(self, work: Path, say: Say) -> Made:
-        """Make it in the folder `work`, saying what is being done."""
 
 
 class Manifest(Frozen):
@@ -122,16 +109,16 @@ class Kept(NamedTuple):
     made: Made
 
 
-def make(recipe: Recipe, say: Say, *, renew: Callable[[Made], object] = lambda made: made.lacks) -> Kept:
+def make(plan: Plan, say: Say, *, renew: Callable[[Made], object] = lambda made: made.lacks) -> Kept:
     """The thing, from the cache if it is there and `renew` does not ask for another, else made.
 
     Raises:
-        GuestbenchError: it cannot be made here, as the recipe says.
+        GuestbenchError: it cannot be made here, as its plan says.
         HostError: the cache cannot be written.
     """
-    ingredients = recipe.ingredients()
-    with locked(f"{recipe.name}-{ingredients.key}"):
-        there = _find(recipe.name, ingredients.key)
+    key = plan.key
+    with locked(f"{plan.name}-{key}"):
+        there = find(plan)
         if there is not None and not renew(there.made):
             return there
         began = time.monotonic()
@@ -139,31 +126,27 @@ def make(recipe: Recipe, say: Say, *, renew: Callable[[Made], object] = lambda m
         def tell(stage: str) -> None:
             # What is made on the way tells its own time.
             took = "" if stage.endswith(" s)") else f" ({time.monotonic() - began:.0f} s)"
-            say(f"{recipe.doing}: {stage}{took}")
+            say(f"{plan.doing}: {stage}{took}")
 
-        with workspace(recipe.name) as work:
-            made = recipe.build(work, tell)
+        with workspace(plan.name) as work:
+            made = plan.build(work, tell)
             manifest = Manifest(
-                name=recipe.name,
-                key=ingredients.key,
+                name=plan.name,
+                key=key,
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 elapsed_s=round(time.monotonic() - began, 1),
-                facts=msgspec.Raw(msgspec.json.encode(ingredients.facts)),
+                facts=msgspec.Raw(msgspec.json.encode(plan.facts)),
                 files=tuple(_describe(work / name) for name in made.files if (work / name).is_file()),
                 made=made,
             )
-            kept = publish(work, manifest)
+            kept = _publish(work, manifest)
         tell(f"done, but {made.lacks}" if made.lacks else "done")
     return kept
 
 
-def find(recipe: Recipe) -> Kept | None:
+def find(plan: Plan) -> Kept | None:
     """The thing, if the cache has all of it."""
-    return _find(recipe.name, recipe.ingredients().key)
-
-
-def _find(name: str, key: str) -> Kept | None:
-    folder = image_folder(name, key)
+    folder = _folder_of(plan.name, plan.key)
     try:
         manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
     except (OSError, msgspec.MsgspecError):
@@ -183,9 +166,8 @@ def cache_folder() -> Path:
     return root / "guestbench"
 
 
-def image_folder(system: str, key: str) -> Path:
-    """Where the image of this system and key lies, or would lie."""
-    return cache_folder() / "images" / f"{system}-{key}"
+def _folder_of(name: str, key: str) -> Path:
+    return cache_folder() / "images" / f"{name}-{key}"
 
 
 def read_choice(system: str) -> str:
@@ -309,12 +291,12 @@ def remove_tree(folder: Path) -> None:
             process.run(argv, check=False)
 
 
-def publish(work: Path, manifest: Manifest) -> Kept:
+def _publish(work: Path, manifest: Manifest) -> Kept:
     """Move what was made in a workspace into the cache, with its manifest.
 
     The caller holds the lock of the key. What was there under the same key is replaced.
     """
-    target = image_folder(manifest.name, manifest.key)
+    target = _folder_of(manifest.name, manifest.key)
     staged = work / "publish"
     staged.mkdir()
     for name in manifest.made.files:

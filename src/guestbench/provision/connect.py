@@ -83,7 +83,9 @@ def _look_up(address: tuple[str, int], timeout_s: float) -> list[_Address]:
     return answer
 
 
-class _Http(http.client.HTTPConnection):
+class _Patient(http.client.HTTPConnection):
+    """A connection that is made as above, and then may be silent for a while."""
+
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._create_connection = connect
@@ -93,21 +95,15 @@ class _Http(http.client.HTTPConnection):
         self.sock.settimeout(SILENCE_S)
 
 
-class _Https(http.client.HTTPSConnection):
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self._create_connection = connect
-
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(SILENCE_S)
+class _PatientHttps(_Patient, http.client.HTTPSConnection):
+    """The same, encrypted."""
 
 
 class _HttpHandler(urllib.request.HTTPHandler):
     def do_open(self, http_class: Any, req: Any, **settings: Any) -> Any:
-        return super().do_open(_Http, req, **settings)
+        return super().do_open(_Patient, req, **settings)
 
 
 class _HttpsHandler(urllib.request.HTTPSHandler):
     def do_open(self, http_class: Any, req: Any, **settings: Any) -> Any:
-        return super().do_open(_Https, req, **settings)
+        return super().do_open(_PatientHttps, req, **settings)

@@ -58,20 +58,9 @@ def pack(entries: Mapping[str, Entry]) -> bytes:
 def _pack_entry(inode: int, path: str, entry: Entry) -> bytes:
     name = path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
-    numbers = (
-        inode,
-        entry.mode,
-        entry.uid,
-        entry.gid,
-        links,
-        0,
-        len(entry.data),
-        0,
-        0,
-        *entry.device,
-        len(name),
-        0,
-    )
+    owner, times_and_size = (entry.uid, entry.gid), (0, len(entry.data))
+    # The archive's own device is none; the last is a checksum that this format leaves out.
+    numbers = (inode, entry.mode, *owner, links, *times_and_size, 0, 0, *entry.device, len(name), 0)
     header = b"070701" + b"".join(b"%08X" % number for number in numbers)
     return _pad(header + name) + _pad(entry.data)
 

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import NamedTuple
 
 from guestbench.errors import HostError, ImageError, UsageError
 from guestbench.host.facts import free_bytes
-from guestbench.model import MIB, Fetch, Frozen, Say
-from guestbench.provision.cache import cache_folder, hash_file
+from guestbench.model import MIB, Fetch, Say
+from guestbench.provision.cache import cache_folder, hash_file, storing
 from guestbench.provision.connect import open_url
 
 MIRROR_VARIABLE = "GUESTBENCH_MIRROR"
@@ -41,14 +41,7 @@ class Aim(StrEnum):
     BUILD = "build"
 
 
-class Listed(Frozen):
-    """What the publisher's checksum list says of a file: the line, and the digest in it."""
-
-    line: str
-    digest: str
-
-
-class _Errand(Frozen):
+class _Errand(NamedTuple):
     system: str
     aim: Aim
 
@@ -67,7 +60,61 @@ class _Errand(Frozen):
         return f"export {MIRROR_VARIABLE}=URL, the address of a mirror that this host can reach"
 
 
-def read_sums(source: Fetch, system: str, aim: Aim = Aim.FETCH) -> Listed:
+class Published(NamedTuple):
+    """A file as the publisher's checksum list has it: the list's line, and the digest in it."""
+
+    source: Fetch
+    line: str
+    digest: str
+    errand: _Errand
+
+    def describe(self) -> str:
+        """Where the verified file came from, and the line of the checksum list that it agrees with.
+
+        A mirror is not named: it is an affair of the host's, and what it served is what was published.
+        """
+        mirrored = ", from a mirror" if find_address(self.source.url) != self.source.url else ""
+        return f"{self.source.url} ({self.source.algorithm} {self.line}{mirrored})"
+
+    def download(self, say: Say) -> Path:
+        """Download the file, verify it, and return where it is, which the caller moves to where it belongs.
+
+        Raises:
+            HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
+            ImageError: what came is not what the publisher's list says; it is not kept.
+        """
+        # The digest in the name: a part of a file that has been replaced since is not gone on with.
+        part = _downloads() / f"{self.errand.system}-{self.digest[:16]}.part"
+        if not self._agrees(part):
+            url = find_address(self.source.url)
+            _transfer(url, part, self.errand, say)
+            say("verifying the checksum")
+            if not self._agrees(part):
+                found = hash_file(part, self.source.algorithm)
+                part.unlink()
+                raise ImageError(
+                    f"{url} is not what its publisher's list says: {self.source.algorithm} is {found[:16]}…, "
+                    f"not {self.digest[:16]}…; the download was thrown away",
+                    self.errand.again,
+                )
+        return part
+
+    def keep(self, say: Say) -> Path:
+        """The file in the cache, where it stays; downloaded as by `download` unless it is there."""
+        # Whatever the address ends in, the name leads nowhere else, and tells two versions of a file apart.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", _file_name(self.source.url))
+        kept = _downloads() / f"{self.digest[:16]}-{name}"
+        if not self._agrees(kept):
+            part = self.download(say)
+            with storing(kept.parent):
+                part.rename(kept)
+        return kept
+
+    def _agrees(self, file: Path) -> bool:
+        return file.is_file() and hmac.compare_digest(hash_file(file, self.source.algorithm), self.digest)
+
+
+def read_sums(source: Fetch, system: str, aim: Aim = Aim.FETCH) -> Published:
     """Download the checksum list and find the file's line in it.
 
     Raises:
@@ -88,7 +135,7 @@ def read_sums(source: Fetch, system: str, aim: Aim = Aim.FETCH) -> Listed:
         # As sha512sum writes it: digest, a space, a space or asterisk, the name.
         found = re.fullmatch(r"([0-9a-fA-F]+) [ *](?:\./)?(.+)", line.rstrip())
         if found and found[2] == name and len(found[1]) == digits:
-            return Listed(line=line.rstrip(), digest=found[1].lower())
+            return Published(source, line.rstrip(), found[1].lower(), errand)
     raise ImageError(f"{url} has no {source.algorithm} sum of {name}", errand.way_out)
 
 
@@ -115,71 +162,11 @@ def find_address(url: str) -> str:
     return mirror.rstrip("/") + urllib.parse.urlunsplit(published._replace(scheme="", netloc=""))
 
 
-def describe(source: Fetch, listed: Listed) -> str:
-    """Where a verified file came from, and the line of the checksum list that it agrees with.
-
-    A mirror is not named: it is an affair of the host's, and what it served is what was published.
-    """
-    mirrored = ", from a mirror" if find_address(source.url) != source.url else ""
-    return f"{source.url} ({source.algorithm} {listed.line}{mirrored})"
-
-
-def download_image(source: Fetch, listed: Listed, system: str, say: Say) -> Path:
-    """Download the image, verify it, and return its file, which the caller moves to where it belongs.
-
-    Raises:
-        HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
-        ImageError: what came is not what the publisher's list says; it is not kept.
-    """
-    return _download(source, listed, _Errand(system, Aim.FETCH), say)
-
-
-def download_archive(source: Fetch, listed: Listed, system: str, say: Say) -> Path:
-    """Download what an image is built from, verify it, and return its file, which stays in the cache.
-
-    It is not downloaded again while it is there and agrees with the list.
-
-    Raises:
-        HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
-        ImageError: what came is not what the publisher's list says; it is not kept.
-    """
-    # Whatever the address ends in, the name leads nowhere else; and it tells two versions of a file apart.
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", _file_name(source.url))
-    kept = _downloads() / f"{listed.digest[:16]}-{name}"
-    if not (kept.is_file() and _agrees(kept, source, listed)):
-        part = _download(source, listed, _Errand(system, Aim.BUILD), say)
-        with _storing(kept):
-            part.rename(kept)
-    return kept
-
-
 def _downloads() -> Path:
     folder = cache_folder() / "downloads"
-    with _storing(folder):
+    with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _download(source: Fetch, listed: Listed, errand: _Errand, say: Say) -> Path:
-    # The digest in the name: a part of an image that has been replaced since is not gone on with.
-    part = _downloads() / f"{errand.system}-{listed.digest[:16]}.part"
-    if not (part.exists() and _agrees(part, source, listed)):
-        url = find_address(source.url)
-        _transfer(url, part, errand, say)
-        say("verifying the checksum")
-        if not _agrees(part, source, listed):
-            found = hash_file(part, source.algorithm)
-            part.unlink()
-            raise ImageError(
-                f"{url} is not what its publisher's list says: {source.algorithm} is {found[:16]}…, "
-                f"not {listed.digest[:16]}…; the download was thrown away",
-                errand.again,
-            )
-    return part
-
-
-def _agrees(part: Path, source: Fetch, listed: Listed) -> bool:
-    return hmac.compare_digest(hash_file(part, source.algorithm), listed.digest)
 
 
 def _transfer(url: str, part: Path, errand: _Errand, say: Say) -> None:
@@ -194,32 +181,21 @@ def _transfer(url: str, part: Path, errand: _Errand, say: Say) -> None:
                 f"{url} has {total // MIB} MiB, but only {free_bytes(part.parent) // MIB} MiB are free",
                 f"df -h {part.parent}",
             )
-        with _storing(part), part.open("ab" if have else "wb") as file:
-            got = _copy(answer, file, url, errand, have, total, say)
-    if total is not None and got != total:
-        raise HostError(f"{url} broke off after {got} of {total} bytes", errand.again)
-
-
-def _copy(
-    answer: http.client.HTTPResponse,
-    file: IO[bytes],
-    url: str,
-    errand: _Errand,
-    have: int,
-    total: int | None,
-    say: Say,
-) -> int:
-    next_report = 0.0
-    while True:
-        if time.monotonic() >= next_report:
-            say(f"downloading: {have // MIB}{f' of {total // MIB}' if total else ''} MiB")
-            next_report = time.monotonic() + REPORT_EVERY_S
-        with _reading(url, errand):
-            block = answer.read(BLOCK_BYTES)
-        if not block:
-            return have
-        file.write(block)
-        have += len(block)
+        of_all = f" of {total // MIB}" if total else ""
+        next_report = 0.0
+        with storing(part.parent), part.open("ab" if have else "wb") as file:
+            while True:
+                if time.monotonic() >= next_report:
+                    say(f"downloading: {have // MIB}{of_all} MiB")
+                    next_report = time.monotonic() + REPORT_EVERY_S
+                with _reading(url, errand):
+                    block = answer.read(BLOCK_BYTES)
+                if not block:
+                    break
+                file.write(block)
+                have += len(block)
+    if total is not None and have != total:
+        raise HostError(f"{url} broke off after {have} of {total} bytes", errand.again)
 
 
 @contextmanager
@@ -248,16 +224,6 @@ def _reading(url: str, errand: _Errand) -> Iterator[None]:
     except (OSError, http.client.HTTPException) as trouble:
         words = str(trouble) or type(trouble).__name__
         raise HostError(f"{url} broke off: {words}", errand.way_out) from trouble
-
-
-@contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise HostError(
-            f"cannot write {path}: {problem.strerror or problem}", f"df -h {path.parent}"
-        ) from problem
 
 
 def _file_name(url: str) -> str:

@@ -5,6 +5,7 @@ No root is needed, and no loop device.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,11 +31,11 @@ def describe_writer() -> dict[str, str]:
     return {"label": LABEL, "features": FEATURES, **find_versions("mke2fs")}
 
 
-def write_image(image: Path, tree: Path, key: str) -> None:
+def write_image(image: Path, tree: Path) -> None:
     """Write the plain files and folders of `tree`, owned by root, into an ext4 image just large enough.
 
-    Its identifiers follow from `key`. Files are added one by one in the order of their names: `mke2fs -d`
-    would take them in the order of the host's file system, with the host's owners and times of change.
+    Its identifiers follow from what is in it. Files are added one by one in the order of their names:
+    `mke2fs -d` would take them in the order of the host's file system, with its owners and times of change.
 
     Raises:
         ToolMissing, ToolFailed: mke2fs, debugfs or e2fsck is not installed, or failed.
@@ -43,7 +44,11 @@ def write_image(image: Path, tree: Path, key: str) -> None:
     sizes = [(tree / each).stat().st_size if (tree / each).is_file() else BLOCK_BYTES for each in entries]
     inodes = len(entries) + 16
     blocks = sum(-(-size // BLOCK_BYTES) for size in sizes) + inodes * INODE_BYTES // BLOCK_BYTES
-    uuid, seed = derive_uuid(key, "tools"), derive_uuid(key, "tools hash seed")
+    contents = hashlib.sha256()
+    for entry in entries:
+        data = (tree / entry).read_bytes() if (tree / entry).is_file() else b""
+        contents.update(f"{entry}\0".encode() + data)
+    uuid, seed = (derive_uuid(contents.hexdigest(), use) for use in ("tools", "tools hash seed"))
     # The older variable; the newer SOURCE_DATE_EPOCH is known to mke2fs from 1.47.1 on only.
     env = {"E2FSPROGS_FAKE_TIME": str(TIME_S), "SOURCE_DATE_EPOCH": str(TIME_S), "LC_ALL": "C.UTF-8"}
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), "-I", str(INODE_BYTES)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -54,38 +53,20 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
         return guest
     if not (provision.settle or provision.share):
         return guest
-    first_boot = _FirstBoot(guest, platform)
-    settled = read_image(cache.make(first_boot, say).folder / first_boot.layer)
-    origin = msgspec.structs.replace(guest.origin, settled=True)
-    return msgspec.structs.replace(guest, images=guest.images | {Role.DISK: settled}, origin=origin)
+    disk, name = guest.pristine[Role.DISK], f"disk.{disk_format(guest).value}"
 
-
-class _FirstBoot(NamedTuple):
-    """The layer that a first boot writes above a disk; systems that share the disk share the layer."""
-
-    guest: Guest
-    platform: Platform
-    name: str = "settled"
-
-    @property
-    def doing(self) -> str:
-        return f"settling {self.guest.system.name}"
-
-    @property
-    def layer(self) -> str:
-        return f"disk.{disk_format(self.guest).value}"
-
-    def ingredients(self) -> cache.Ingredients:
-        # The path is part of it: an overlay names its backing file.
-        disk = self.guest.pristine[Role.DISK]
-        return cache.Ingredients([disk.path, disk.sha256, self.platform.machine])
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        layer = work / self.layer
-        create_layer(Path(self.guest.pristine[Role.DISK].path), layer, disk_format(self.guest))
+    def build(work: Path, say: Say) -> cache.Made:
+        create_layer(Path(disk.path), work / name, disk_format(guest))
         say("first boot")
-        _boot_once(self.guest, self.platform, layer, work, say)
-        return cache.Made(files=(layer.name,), source=f"first boot of {self.guest.system.name}")
+        _boot_once(guest, platform, work / name, work, say)
+        return cache.Made(files=(name,), source=f"first boot of {guest.system.name}")
+
+    # The path is part of it: an overlay names its backing file. Systems that share the disk share the layer.
+    facts = [disk.path, disk.sha256, platform.machine]
+    kept = cache.make(cache.Plan("settled", f"settling {guest.system.name}", build, facts), say)
+    images = guest.images | {Role.DISK: read_image(kept.folder / name)}
+    origin = msgspec.structs.replace(guest.origin, settled=True)
+    return msgspec.structs.replace(guest, images=images, origin=origin)
 
 
 def disk_format(guest: Guest) -> DiskFormat:

@@ -10,7 +10,6 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -57,8 +56,7 @@ def prepare_kit(names: Sequence[str], say: Say, *, tools: bool = False) -> Kit:
                 raise
             missing[name] = f"there is no program for it: {error.message} (mended by: {error.hint})"
     works = tuple(_prepare_work(workload, programs, missing) for workload in workloads)
-    disk = read_image(cache.make(_Disk(programs), say).folder / DISK_NAME)
-    kit = Kit(works=works, disk=disk, server=programs[SERVER])
+    kit = Kit(works=works, disk=_make_disk(programs, say), server=programs[SERVER])
     return _add_tools(kit, say) if tools else kit
 
 
@@ -86,25 +84,19 @@ def run_on_host(program: Image, workload: Workload) -> tuple[WorkReport, ...]:
 # --- disks ------------------------------------------------------------------------------------------------
 
 
-class _Disk(NamedTuple):
-    """A disk with programs."""
-
-    programs: Mapping[str, Image]
-    name: str = "kit"
-    doing: str = "writing the disk with the workload programs"
-
-    def ingredients(self) -> cache.Ingredients:
-        digests = {name: image.sha256 for name, image in self.programs.items()}
-        return cache.Ingredients([digests, ext4.describe_writer()])
-
-    def build(self, work: Path, say: Say) -> cache.Made:
+def _make_disk(programs: Mapping[str, Image], say: Say) -> Image:
+    def build(work: Path, say: Say) -> cache.Made:
         tree = work / "tree"
         tree.mkdir()
-        for name, image in self.programs.items():
+        for name, image in programs.items():
             shutil.copyfile(image.path, tree / name)
             (tree / name).chmod(0o755)
-        ext4.write_image(work / DISK_NAME, tree, self.ingredients().key)
+        ext4.write_image(work / DISK_NAME, tree)
         return cache.Made(files=(DISK_NAME,))
+
+    facts = [{name: image.sha256 for name, image in programs.items()}, ext4.describe_writer()]
+    plan = cache.Plan("kit", "writing the disk with the workload programs", build, facts)
+    return read_image(cache.make(plan, say).folder / DISK_NAME)
 
 
 def _add_tools(kit: Kit, say: Say) -> Kit:
@@ -122,29 +114,19 @@ def _add_tools(kit: Kit, say: Say) -> Kit:
     )
 
 
-class _Driven(NamedTuple):
-    """An initial ramdisk with an archive of drivers appended.
+def add_drivers(initrd: Image, say: Say) -> Image | None:
+    """An initial ramdisk with the drivers of a disk appended, which lie beside it; None if none do.
 
     The kernel unpacks archives one after the other, so that the first is in it unchanged.
     """
-
-    initrd: Image
-    drivers: Path
-    name: str = "initrd"
-    doing: str = "adding drivers for the tools disk to an initial ramdisk"
-
-    def ingredients(self) -> cache.Ingredients:
-        return cache.Ingredients(self.initrd.sha256, {"drivers": self.drivers})
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        added = Path(self.initrd.path).read_bytes() + self.drivers.read_bytes()
-        (work / INITRD_NAME).write_bytes(added)
-        return cache.Made(files=(INITRD_NAME,))
-
-
-def add_drivers(initrd: Image, say: Say) -> Image | None:
-    """An initial ramdisk with the drivers of a disk appended, which lie beside it; None if none do."""
     drivers = Path(initrd.path).with_name(DRIVERS_NAME)
     if not drivers.is_file():
         return None
-    return read_image(cache.make(_Driven(initrd, drivers), say).folder / INITRD_NAME)
+
+    def build(work: Path, say: Say) -> cache.Made:
+        (work / INITRD_NAME).write_bytes(Path(initrd.path).read_bytes() + drivers.read_bytes())
+        return cache.Made(files=(INITRD_NAME,))
+
+    doing = "adding drivers for the tools disk to an initial ramdisk"
+    plan = cache.Plan("initrd", doing, build, initrd.sha256, {"drivers": drivers})
+    return read_image(cache.make(plan, say).folder / INITRD_NAME)

@@ -106,26 +106,9 @@ def format_esp(disk: Path, key: str) -> None:
     serial = derive_uuid(key, "esp").int & 0xFFFFFFFF
     boot = struct.pack(
         "<3s8sHBHBHHBHHHLLBBBL11s8s",
-        b"\xeb\x3c\x90",
-        b"GBENCH  ",
-        SECTOR,
-        per_cluster,
-        reserved,
-        fats,
-        root_entries,
-        0,
-        0xF8,
-        per_fat,
-        63,
-        255,
-        ESP_START,
-        sectors,
-        0x80,
-        0,
-        0x29,
-        serial,
-        b"NO NAME    ",
-        b"FAT16   ",
+        *(b"\xeb\x3c\x90", b"GBENCH  "),
+        *(SECTOR, per_cluster, reserved, fats, root_entries, 0, 0xF8, per_fat, 63, 255, ESP_START, sectors),
+        *(0x80, 0, 0x29, serial, b"NO NAME    ", b"FAT16   "),
     )
     with disk.open("r+b") as file:
         file.seek(ESP_START * SECTOR)
@@ -133,9 +116,3 @@ def format_esp(disk: Path, key: str) -> None:
         for copy in range(fats):
             file.seek((ESP_START + reserved + copy * per_fat) * SECTOR)
             file.write(b"\xf8\xff\xff\xff")
-
-
-def esp_volume_id(key: str) -> str:
-    """The ESP's serial number as Linux writes it in `UUID=`."""
-    serial = derive_uuid(key, "esp").int & 0xFFFFFFFF
-    return f"{serial >> 16:04X}-{serial & 0xFFFF:04X}"

@@ -7,8 +7,8 @@ needs neither the package nor root.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from guestbench.errors import ToolMissing
 from guestbench.host import process
@@ -43,7 +43,13 @@ def fetch_library(package: str, suite: str, say: Say) -> Unpacked:
         HostError: no Debian mirror is known, it has no such package, or the disk is full.
         ToolMissing, ToolFailed: apt or dpkg-deb is not installed, or failed.
     """
-    return _fetch(_Library(package, suite, is_source=False), say)
+
+    def unpack(work: Path, say: Say) -> cache.Made:
+        say("asking for the newest version")
+        packages = PrivateApt(work / "apt", suite).unpack([package], work / UNPACKED)
+        return cache.Made(files=(UNPACKED,), packages=packages)
+
+    return _fetch("library", package, suite, unpack, say)
 
 
 def fetch_source(package: str, suite: str, say: Say) -> Unpacked:
@@ -53,49 +59,32 @@ def fetch_source(package: str, suite: str, say: Say) -> Unpacked:
         HostError: no Debian mirror is known, it has no such source package, or the disk is full.
         ToolMissing, ToolFailed: apt or dpkg-source is not installed, or failed.
     """
-    return _fetch(_Library(package, suite, is_source=True), say)
 
-
-def _fetch(library: _Library, say: Say) -> Unpacked:
-    kept = cache.make(library, say)
-    (package,) = kept.made.packages
-    return Unpacked(package=package.name, version=package.version, folder=kept.folder / UNPACKED)
-
-
-class _Library(NamedTuple):
-    """A package to fetch. Its version is what the mirror has when it is fetched first."""
-
-    package: str
-    suite: str
-    is_source: bool
-
-    @property
-    def name(self) -> str:
-        return f"{'source' if self.is_source else 'library'}-{self.package}"
-
-    @property
-    def doing(self) -> str:
-        return f"fetching {self.package} of Debian {self.suite}"
-
-    def ingredients(self) -> cache.Ingredients:
-        return cache.Ingredients(self)
-
-    def build(self, work: Path, say: Say) -> cache.Made:
+    def unpack(work: Path, say: Say) -> cache.Made:
         say("asking for the newest version")
-        if self.is_source:
-            package = self._unpack_source(work)
-        else:
-            (package,) = PrivateApt(work / "apt", self.suite).unpack([self.package], work / UNPACKED)
-        return cache.Made(files=(UNPACKED,), packages=(package,))
-
-    def _unpack_source(self, work: Path) -> cache.Package:
-        try:
-            process.find_tool("dpkg-source")
-        except ToolMissing as missing:
-            raise ToolMissing(missing.message, "apt-get install dpkg-dev") from None
+        _need_dpkg_source()
         archives = work / "archives"
         archives.mkdir()
-        control = PrivateApt(work / "apt", self.suite, kind="deb-src").download_source(self.package, archives)
+        control = PrivateApt(work / "apt", suite, kind="deb-src").download_source(package, archives)
         process.run(["dpkg-source", "--extract", control, work / UNPACKED], env={"LC_ALL": "C.UTF-8"})
         fields = next(each for each in parse_control(control.read_bytes()) if "Version" in each)
-        return cache.Package(name=self.package, version=fields["Version"].decode("ascii", "replace"))
+        found = cache.Package(name=package, version=fields["Version"].decode("ascii", "replace"))
+        return cache.Made(files=(UNPACKED,), packages=(found,))
+
+    return _fetch("source", package, suite, unpack, say)
+
+
+def _need_dpkg_source() -> None:
+    try:
+        process.find_tool("dpkg-source")
+    except ToolMissing as missing:
+        raise ToolMissing(missing.message, "apt-get install dpkg-dev") from None
+
+
+def _fetch(
+    kind: str, package: str, suite: str, unpack: Callable[[Path, Say], cache.Made], say: Say
+) -> Unpacked:
+    doing = f"fetching {package} of Debian {suite}"
+    kept = cache.make(cache.Plan(f"{kind}-{package}", doing, unpack, [package, suite]), say)
+    (found,) = kept.made.packages
+    return Unpacked(package=found.name, version=found.version, folder=kept.folder / UNPACKED)

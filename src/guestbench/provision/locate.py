@@ -20,10 +20,16 @@ from guestbench.model import (
     Role,
     System,
 )
-from guestbench.provision import cache, shared
+from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.recipes import find_recipe
-from guestbench.provision.system_images import FETCHED_FILES, Fetched, plan_build
+from guestbench.provision.system_images import (
+    FETCHED_FILES,
+    TAKEN_FILES,
+    plan_build,
+    plan_fetch,
+    plan_taking,
+)
 
 Given = Mapping[str, Path]
 Catalogue = Mapping[str, System]
@@ -54,21 +60,19 @@ def find_guest(system: System, given: Given, catalogue: Catalogue, folder: Path)
     path = given.get(name) or Path(system.provision.path or "/dev/null")
     if name in given or path.is_file():
         return _from_user(system, path)
-    built = plan_build(system, folder)
-    made = cache.find(built) if built else None
-    source = system.provision.fetch
-    fetched = cache.find(Fetched(name, source)) if source else None
+    provision = system.provision
+    recipe = find_recipe(provision.build) if provision.build else None
+    built = cache.find(plan_build(name, recipe, folder)) if recipe else None
+    fetched = cache.find(plan_fetch(name, provision.fetch)) if provision.fetch else None
     way = cache.read_choice(name) or ("fetched" if fetched else "built")
     if way == "fetched" and fetched:
         detail = f"official image, fetched on {fetched.date} and verified: {fetched.made.source}"
         return _from_cache(system, fetched, FETCHED_FILES, Origin(kind="fetched", detail=detail))
-    if way == "built" and built and made:
-        origin = Origin(
-            kind="built",
-            detail=f"from {built.recipe.describe(made.made)}, on {made.date}",
-            differences=(*system.provision.differences, *filter(None, (made.made.lacks,))),
-        )
-        return _from_cache(system, made, built.recipe.images, origin)
+    if way == "built" and built and recipe:
+        detail = f"from {recipe.describe(built.made)}, on {built.date}"
+        differences = (*provision.differences, *filter(None, (built.made.lacks,)))
+        origin = Origin(kind="built", detail=detail, differences=differences)
+        return _from_cache(system, built, recipe.images, origin)
     return None
 
 
@@ -83,10 +87,10 @@ def find_owner(system: System, given: Given, catalogue: Catalogue) -> Guest | No
 def share_disk(system: System, owner: Guest) -> Guest | None:
     """A guest of the files taken out of the owner's disk; None if that has not been done."""
     disk = owner.pristine[Role.DISK]
-    taken = cache.find(shared.Extraction(system.name, disk))
+    taken = cache.find(plan_taking(system.name, disk))
     if taken is None:
         return None
-    images = {role: read_image(taken.folder / name) for role, name in shared.FILES.items()}
+    images = {role: read_image(taken.folder / name) for role, name in TAKEN_FILES.items()}
     images |= {Role.DISK: disk}
     kept = {role: images[role] for role in system.boot.roles}
     origin = Origin(

@@ -10,7 +10,6 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from guestbench.definition.load import SYSTEMS, WORKLOADS, load_catalogue
 from guestbench.errors import HostError
@@ -20,6 +19,8 @@ from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.libraries import SUITE, fetch_library
 from guestbench.provision.versions import find_versions
+
+Sources = Mapping[str, Path]
 
 PROGRAMS = WORKLOADS / "programs"
 C_FLAGS = (
@@ -72,38 +73,30 @@ def build_program(name: str, say: Say) -> Image:
     return read_image(cache.make(kinds[name](say), say).folder / name)
 
 
-class _Program(NamedTuple):
-    """A program to compile; `compile` leaves it in the folder that it is given."""
+def _plan(
+    name: str,
+    compiler: str,
+    sources: Mapping[str, Path],
+    compile_in: Callable[[Path], object],
+    library: str = "",
+) -> cache.Plan:
+    """The plan of a program, which `compile_in` leaves in the folder that it is given."""
 
-    program: str
-    compiler: str
-    sources: Mapping[str, Path]
-    compile: Callable[[Path], object]
-    library: str = ""
+    def build(work: Path, say: Say) -> cache.Made:
+        compile_in(work)
+        return cache.Made(files=(name,))
 
-    @property
-    def name(self) -> str:
-        return f"program-{self.program}"
-
-    @property
-    def doing(self) -> str:
-        return f"compiling the workload program {self.program} with {self.compiler}"
-
-    def ingredients(self) -> cache.Ingredients:
-        return cache.Ingredients([describe_build(self.program), self.library], self.sources)
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        self.compile(work)
-        return cache.Made(files=(self.program,))
+    doing = f"compiling the workload program {name} with {compiler}"
+    return cache.Plan(f"program-{name}", doing, build, [describe_build(name), library], sources)
 
 
-def _plan_server(say: Say) -> _Program:
+def _plan_server(say: Say) -> cache.Plan:
     """The C program, for several workloads and as a TCP server."""
     del say
     compiler, sources = _find_gcc(), program_sources(SERVER)
     argv = ["gcc", *C_FLAGS, *_defines(compiler, C_FLAGS, sources), "-s", "-o", SERVER]
     files = [path for path in sources.values() if path.suffix != ".h"]
-    return _Program(SERVER, compiler, sources, lambda work: process.run([*argv, *files], cwd=work))
+    return _plan(SERVER, compiler, sources, lambda work: process.run([*argv, *files], cwd=work))
 
 
 def _find_gcc() -> str:
@@ -111,7 +104,7 @@ def _find_gcc() -> str:
     return f"gcc-{process.run(['gcc', '-dumpfullversion']).stdout.decode().strip()}"
 
 
-def _defines(compiler: str, flags: Iterable[str], sources: Mapping[str, Path]) -> list[str]:
+def _defines(compiler: str, flags: Iterable[str], sources: Sources) -> list[str]:
     """What a program in C says of itself, as options of the compiler."""
     told = {
         "SOURCE": source_digest(sources.values()),
@@ -121,7 +114,7 @@ def _defines(compiler: str, flags: Iterable[str], sources: Mapping[str, Path]) -
     return [f'-D{name}="{value}"' for name, value in told.items()]
 
 
-def _plan_sqlite(say: Say) -> _Program:
+def _plan_sqlite(say: Say) -> cache.Plan:
     """The program that has SQLite work, linked with Debian's library."""
     library = fetch_library(SQLITE_PACKAGE, SUITE, say)
     folder = library.folder / "usr"
@@ -140,16 +133,16 @@ def _plan_sqlite(say: Say) -> _Program:
         *(archive, *SQLITE_LINKED),
     ]
     # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
-    return _Program("sqlite", compiler, sources, lambda work: process.run(argv, cwd=work), library.version)
+    return _plan("sqlite", compiler, sources, lambda work: process.run(argv, cwd=work), library.version)
 
 
-def _plan_merkle(say: Say) -> _Program:
+def _plan_merkle(say: Say) -> cache.Plan:
     """The OCaml program over the Merkle tree of ours."""
     del say
     version = process.run(["ocamlopt", "-version"]).stdout.decode().strip()
     compiler, sources = f"ocaml-{version}", program_sources("merkle")
 
-    def compile_into(work: Path) -> None:
+    def compile_in(work: Path) -> None:
         for name, path in sources.items():
             shutil.copyfile(path, work / name)
         digest = source_digest([sources["bench.ml"], sources["merkle_store.ml"]])
@@ -158,7 +151,7 @@ def _plan_merkle(say: Say) -> _Program:
         process.run(["ocamlopt", *OCAML_FLAGS, "-o", "merkle", *parts], cwd=work)
         process.run(["strip", "merkle"], cwd=work)
 
-    return _Program("merkle", compiler, sources, compile_into)
+    return _plan("merkle", compiler, sources, compile_in)
 
 
 def write_build_info(work: Path, **told: str) -> None:
@@ -168,12 +161,12 @@ def write_build_info(work: Path, **told: str) -> None:
 
 def _find_left(name: str) -> Image:
     """A program that the recipe of a system of the catalogue has left beside that system's image."""
-    from guestbench.provision import system_images  # whose recipes build with what is in this module
+    from guestbench.provision import recipes, system_images  # which build with what is in this module
 
     for system in load_catalogue().values():
-        planned = system_images.plan_build(system, SYSTEMS / system.name)
-        if planned is not None and name in planned.recipe.leaves:
-            kept = cache.find(planned)
+        recipe = recipes.find_recipe(system.provision.build) if system.provision.build else None
+        if recipe is not None and name in recipe.leaves:
+            kept = cache.find(system_images.plan_build(system.name, recipe, SYSTEMS / system.name))
             if kept is None:
                 raise HostError(f"{name} has not been built", f"guestbench systems build {system.name}")
             return read_image(kept.folder / name)

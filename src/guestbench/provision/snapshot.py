@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -27,6 +26,7 @@ from guestbench.model import (
     Platform,
     Role,
     Say,
+    System,
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
@@ -74,62 +74,44 @@ def take_snapshot(
         TrialError: the guest did not get ready.
         HostError: this host cannot run it, or the cache cannot be written.
     """
-    plan = _Plan(guest, platform, qemu_version, settle_s, tools)
-    folder = cache.make(plan, say).folder
-    images = dict(guest.images)
-    if Role.DISK in images:
-        images[Role.DISK] = read_image(folder / plan.layer)
-    return Snapshot(
-        guest=msgspec.structs.replace(guest, images=images), platform=platform, state=folder / STATE_NAME
+    layer = f"disk.{disk_format(guest).value}"
+    spec = LaunchSpec(
+        boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(), tools=tools
     )
 
-
-class _Plan(NamedTuple):
-    """A snapshot to be taken: a state of another machine, or of another QEMU, cannot be resumed."""
-
-    guest: Guest
-    platform: Platform
-    qemu_version: str
-    settle_s: float
-    tools: Path | None
-    name: str = "snapshot"
-
-    @property
-    def doing(self) -> str:
-        return f"booting {self.guest.system.name} for a snapshot"
-
-    @property
-    def layer(self) -> str:
-        return f"disk.{disk_format(self.guest).value}"
-
-    def ingredients(self) -> cache.Ingredients:
-        images = {role: image.sha256 for role, image in self.guest.images.items()}
-        argv = build_argv(self._spec(Path(), self.guest.images))
-        return cache.Ingredients([images, argv, self.qemu_version, self.settle_s])
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        system = self.guest.system
+    def build(work: Path, say: Say) -> cache.Made:
         say("waiting until it is ready")
-        images, files = dict(self.guest.images), [STATE_NAME]
+        images, files = dict(guest.images), [STATE_NAME]
         if Role.DISK in images:
-            create_layer(Path(images[Role.DISK].path), work / self.layer, disk_format(self.guest))
-            images[Role.DISK] = Image(path=str(work / self.layer), size_bytes=0, mtime_ns=0, sha256="")
-            files.append(self.layer)
-        spec = msgspec.structs.replace(self._spec(work, images), writable=True, qmp=True)
-        with vmm.find_vmm(self.platform.vmm)(spec) as machine:
-            log = SerialLog()
-            outcome = watch_boot(machine, system, log).outcome
-            if not isinstance(outcome, Ok):
-                raise TrialError(
-                    f"{system.name} did not get ready for a snapshot: {outcome.reason}",
-                    f"guestbench systems boot {shlex.quote(system.name)}",
-                )
-            if self.settle_s:
-                deadline_ns = machine.now_ns() + round(self.settle_s * 1e9)
-                watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
-            machine.save_state(work / STATE_NAME)
-        return cache.Made(files=tuple(files), source=f"{system.name} when it was ready")
+            create_layer(Path(images[Role.DISK].path), work / layer, disk_format(guest))
+            images[Role.DISK] = Image(path=str(work / layer), size_bytes=0, mtime_ns=0, sha256="")
+            files.append(layer)
+        to_boot = msgspec.structs.replace(spec, images=images, folder=work, writable=True, qmp=True)
+        _save_state(guest.system, platform, to_boot, settle_s, work / STATE_NAME)
+        return cache.Made(files=tuple(files), source=f"{guest.system.name} when it was ready")
 
-    def _spec(self, folder: Path, images: dict[Role, Image]) -> LaunchSpec:
-        boot = self.guest.system.boot
-        return LaunchSpec(boot=boot, images=images, platform=self.platform, folder=folder, tools=self.tools)
+    digests = {role: image.sha256 for role, image in guest.images.items()}
+    # A state of another machine, or of another QEMU, cannot be resumed.
+    facts = [digests, build_argv(spec), qemu_version, settle_s]
+    doing = f"booting {guest.system.name} for a snapshot"
+    folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
+    images = dict(guest.images)
+    if Role.DISK in images:
+        images[Role.DISK] = read_image(folder / layer)
+    guest = msgspec.structs.replace(guest, images=images)
+    return Snapshot(guest=guest, platform=platform, state=folder / STATE_NAME)
+
+
+def _save_state(system: System, platform: Platform, spec: LaunchSpec, settle_s: float, state: Path) -> None:
+    with vmm.find_vmm(platform.vmm)(spec) as machine:
+        log = SerialLog()
+        outcome = watch_boot(machine, system, log).outcome
+        if not isinstance(outcome, Ok):
+            raise TrialError(
+                f"{system.name} did not get ready for a snapshot: {outcome.reason}",
+                f"guestbench systems boot {shlex.quote(system.name)}",
+            )
+        if settle_s:
+            deadline_ns = machine.now_ns() + round(settle_s * 1e9)
+            watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
+        machine.save_state(state)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import stat
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from guestbench.images.source import unusable
@@ -41,9 +42,8 @@ def copy_members(archive: Path, wanted: Mapping[str, tuple[Path, int]]) -> None:
         ImageError: the archive is damaged, has no such member, or one that is larger or no regular file.
     """
     missing = dict(wanted)
-    with _open(archive) as (tar, members):
-        for member in members:
-            name = _safe_name(member.name, archive)
+    with _open(archive) as tar:
+        for name, member in tar.members():
             if name not in missing:
                 continue
             dest, limit_bytes = missing.pop(name)
@@ -51,10 +51,8 @@ def copy_members(archive: Path, wanted: Mapping[str, tuple[Path, int]]) -> None:
                 raise unusable(archive, f"is of no use: {visible(name)} in it is not a regular file")
             if member.size > limit_bytes:
                 raise unusable(archive, f"is of no use: {visible(name)} in it has {member.size} bytes")
-            source = _contents(tar, member)
             with dest.open("wb") as file:
-                while chunk := source.read(_CHUNK):
-                    file.write(chunk)
+                shutil.copyfileobj(tar.open(member), file, _CHUNK)
             if not missing:
                 return
     raise unusable(archive, f"holds no {', no '.join(missing)}")
@@ -67,115 +65,106 @@ def read_entries(archive: Path) -> dict[str, cpio.Entry]:
         ImageError: the archive is damaged, too large, or holds a name that leads elsewhere.
     """
     entries: dict[str, cpio.Entry] = {}
+    too_large = unusable(archive, f"would unpack to more than {MAX_ROOT_BYTES // MIB} MiB")
     room = MAX_ROOT_BYTES
-    with _open(archive) as (tar, members):
-        for member in members:
-            name = _safe_name(member.name, archive)
-            if not name:
-                continue  # the root itself
-            entry = _read_entry(tar, member, entries, archive)
+    with _open(archive) as tar:
+        for name, member in tar.members():
+            if member.isreg() and member.size > room:
+                raise too_large
+            # The root itself has no name.
+            entry = tar.read_entry(member, entries) if name else None
             if entry is None:
                 continue
             room -= len(entry.data)
             if room < 0:
-                raise unusable(archive, f"would unpack to more than {MAX_ROOT_BYTES >> 20} MiB")
+                raise too_large
             entries.pop(name, None)
             entries[name] = entry
-    _check_folders(entries, archive)
+    for name in entries:
+        # What lies behind something that is no folder would end up elsewhere, or nowhere.
+        for parent in PurePosixPath(name).parents:
+            folder = entries.get(str(parent))
+            if folder is not None and not stat.S_ISDIR(folder.mode):
+                raise unusable(archive, f"is refused: {visible(name)} in it lies behind a link or a file")
     return entries
 
 
-def _read_entry(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, entries: Mapping[str, cpio.Entry], archive: Path
-) -> cpio.Entry | None:
-    if member.isdir():
-        kind, data = stat.S_IFDIR, b""
-    elif member.issym():
-        kind, data = stat.S_IFLNK, _encode(member.linkname, archive)
-    elif member.islnk():
-        target = entries.get(_safe_name(member.linkname, archive))
-        if target is None or not stat.S_ISREG(target.mode):
-            what = f"{visible(member.name)} in it is a link to nothing before it"
-            raise unusable(archive, f"is damaged: {what}")
-        return target
-    elif member.isreg():
-        if member.size > MAX_ROOT_BYTES:
-            raise unusable(archive, f"would unpack to more than {MAX_ROOT_BYTES >> 20} MiB")
-        kind, data = stat.S_IFREG, _read_all(tar, member)
-    else:
-        return None
-    permissions = 0o777 if stat.S_ISLNK(kind) else stat.S_IMODE(member.mode)
-    return cpio.Entry(mode=kind | permissions, data=data, uid=_id(member.uid), gid=_id(member.gid))
+class _Archive:
+    """An open archive, read from its beginning to its end."""
 
+    def __init__(self, path: Path, tar: tarfile.TarFile, unpacked: _Bounded) -> None:
+        self._path, self._tar, self._unpacked = path, tar, unpacked
 
-def _id(number: int) -> int:
-    """A user's or group's number, where it fits into the 32 bits of an initramfs; else root's."""
-    return number if 0 <= number < 1 << 32 else 0
+    def members(self) -> Iterator[tuple[str, tarfile.TarInfo]]:
+        """The members by their names, in their order; tarfile's own list of them is kept empty."""
+        for _ in range(MAX_MEMBERS):
+            member = self._tar.next()
+            if member is None:
+                # To tarfile, a damaged header ends an archive as well as the block of zeros does.
+                if self._unpacked.last != bytes(tarfile.BLOCKSIZE):
+                    raise unusable(self._path, "is damaged or truncated: it has no end")
+                return
+            if member.size < 0:
+                what = f"{visible(member.name)} in it has {member.size} bytes"
+                raise unusable(self._path, f"is damaged: {what}")
+            self._tar.members = []  # type: ignore[attr-defined]
+            yield self._check_name(member.name), member
+        raise unusable(self._path, f"holds more than {MAX_MEMBERS} members")
 
+    def open(self, member: tarfile.TarInfo) -> IO[bytes]:
+        """The contents of a regular file."""
+        source = self._tar.extractfile(member)
+        assert source is not None, "a regular file has contents"
+        return source
 
-def _read_all(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    source = _contents(tar, member)
-    return b"".join(iter(lambda: source.read(_CHUNK), b""))
+    def read_entry(self, member: tarfile.TarInfo, before: Mapping[str, cpio.Entry]) -> cpio.Entry | None:
+        """A member as part of an initramfs; None for a device. `before` is what was read before it."""
+        if member.isdir():
+            kind, data = stat.S_IFDIR, b""
+        elif member.issym():
+            kind, data = stat.S_IFLNK, self._encode(member.linkname)
+        elif member.islnk():
+            target = before.get(self._check_name(member.linkname))
+            if target is None or not stat.S_ISREG(target.mode):
+                what = f"{visible(member.name)} in it is a link to nothing before it"
+                raise unusable(self._path, f"is damaged: {what}")
+            return target
+        elif member.isreg():
+            kind, source = stat.S_IFREG, self.open(member)
+            data = b"".join(iter(lambda: source.read(_CHUNK), b""))
+        else:
+            return None
+        permissions = 0o777 if stat.S_ISLNK(kind) else stat.S_IMODE(member.mode)
+        # A number that does not fit into the 32 bits of an initramfs becomes root's.
+        uid, gid = (number if 0 <= number < 1 << 32 else 0 for number in (member.uid, member.gid))
+        return cpio.Entry(mode=kind | permissions, data=data, uid=uid, gid=gid)
 
+    def _check_name(self, name: str) -> str:
+        """A member's name without `./` in front; empty for the root itself."""
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts or "\0" in name:
+            raise unusable(self._path, f"is refused: the name {visible(name)} in it leads out of it")
+        self._encode(name)
+        return "/".join(parts)
 
-def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    source = tar.extractfile(member)
-    assert source is not None, "a regular file has contents"
-    return source
-
-
-def _safe_name(name: str, archive: Path) -> str:
-    """A member's name without `./` in front; empty for the root itself."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\0" in name:
-        raise unusable(archive, f"is refused: the name {visible(name)} in it leads out of it")
-    _encode(name, archive)
-    return "/".join(parts)
-
-
-def _encode(name: str, archive: Path) -> bytes:
-    try:
-        raw = name.encode()
-    except UnicodeEncodeError as error:
-        raise unusable(archive, f"is refused: a name in it is not UTF-8: {ascii(name)[:80]}") from error
-    if len(raw) > MAX_NAME_BYTES:
-        raise unusable(archive, f"is refused: a name in it has {len(raw)} bytes")
-    return raw
-
-
-def _check_folders(entries: Mapping[str, cpio.Entry], archive: Path) -> None:
-    """Refuse what lies behind something that is no folder: it would end up elsewhere, or nowhere."""
-    for name in entries:
-        parts = name.split("/")
-        for length in range(1, len(parts)):
-            folder = entries.get("/".join(parts[:length]))
-            if folder is not None and not stat.S_ISDIR(folder.mode):
-                raise unusable(archive, f"is refused: {visible(name)} in it lies behind a link or a file")
-
-
-def _members(tar: tarfile.TarFile, unpacked: _Bounded, archive: Path) -> Iterator[tarfile.TarInfo]:
-    """The members in the order of the archive; tarfile's own list of them is kept empty."""
-    for _ in range(MAX_MEMBERS):
-        member = tar.next()
-        if member is None:
-            # To tarfile, a damaged header ends an archive as well as the block of zeros does.
-            if unpacked.last != bytes(tarfile.BLOCKSIZE):
-                raise unusable(archive, "is damaged or truncated: it has no end")
-            return
-        if member.size < 0:
-            raise unusable(archive, f"is damaged: {visible(member.name)} in it has {member.size} bytes")
-        tar.members = []  # type: ignore[attr-defined]
-        yield member
-    raise unusable(archive, f"holds more than {MAX_MEMBERS} members")
+    def _encode(self, name: str) -> bytes:
+        try:
+            raw = name.encode()
+        except UnicodeEncodeError as error:
+            what = f"a name in it is not UTF-8: {ascii(name)[:80]}"
+            raise unusable(self._path, f"is refused: {what}") from error
+        if len(raw) > MAX_NAME_BYTES:
+            raise unusable(self._path, f"is refused: a name in it has {len(raw)} bytes")
+        return raw
 
 
 @contextmanager
-def _open(archive: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
+def _open(archive: Path) -> Iterator[_Archive]:
     try:
         with gzip.open(archive) as unpacked:
             bounded = _Bounded(unpacked, archive)
             with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:", encoding="utf-8") as tar:
-                yield tar, _members(tar, bounded, archive)
+                yield _Archive(archive, tar, bounded)
     except gzip.BadGzipFile as error:
         raise unusable(archive, "is not a gzip archive, or is damaged") from error
     except EOFError as error:

@@ -8,14 +8,14 @@ No root is needed. The image is the same, byte for byte, for the same packages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import NamedTuple
 
 from guestbench.errors import HostError
 from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source
-from guestbench.model import Frozen, Say
+from guestbench.model import Say
 from guestbench.provision import cache, ext4
 from guestbench.provision.packages import PrivateApt
 
@@ -28,67 +28,37 @@ LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64")
 """Where Debian's packages have shared libraries, and where the loader looks for them."""
 
 
-class ToolsRecipe(Frozen):
-    """The programs, each with the package that has it, and the other files and folders of the tree."""
-
-    name: ClassVar[str] = "tools"
-    doing: ClassVar[str] = "building tools for cross-checks"
-
-    suite: str = "bookworm"
-    programs: tuple[tuple[str, str], ...] = (
-        ("iperf3", "iperf3"),
-        ("stress-ng", "stress-ng"),
-        ("sysbench", "sysbench"),
-        ("wrk", "wrk"),
-    )
-    folders: tuple[str, ...] = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "var/tmp")
-    files: tuple[tuple[str, str], ...] = (
-        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
-        ("etc/hosts", "127.0.0.1\tlocalhost\n"),
-        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-        ("etc/passwd", "root:x:0:0:root:/root:/usr/sbin/nologin\n"),
-    )
-
-    def ingredients(self) -> cache.Ingredients:
-        """The lists above, and the writer of the image."""
-        return cache.Ingredients([self, ext4.describe_writer()])
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        """Fetch the packages and write tree and image."""
-        say("fetching package lists")
-        collection = _Collection(PrivateApt(work / "apt", self.suite), work / "unpacked", say)
-        collection.add_all(self.programs)
-        say("writing the image")
-        _write_tree(work / TREE_NAME, self, collection)
-        ext4.write_image(work / IMAGE_NAME, work / TREE_NAME, self.ingredients().key)
-        return cache.Made(files=(IMAGE_NAME, TREE_NAME), packages=collection.used_packages())
+SUITE = "bookworm"
+TOOLS = {"iperf3": "iperf3", "stress-ng": "stress-ng", "sysbench": "sysbench", "wrk": "wrk"}
+"""The programs, each with the package that has it."""
+FOLDERS = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "var/tmp")
+FILES = {
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/hosts": "127.0.0.1\tlocalhost\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\n",
+}
 
 
-class Tools(Frozen):
-    """The programs: `image` to attach to a guest, `tree` with the same files for the host, and `packages`.
+class Tools(NamedTuple):
+    """The programs as the cache keeps them."""
 
-    `image` is a raw file with an ext4 file system labelled `guestbench`. `packages` are those of which
-    something is in it.
-    """
-
-    folder: Path
-    packages: tuple[cache.Package, ...]
+    kept: cache.Kept
 
     @property
     def image(self) -> Path:
-        """The file to attach to a guest."""
-        return self.folder / IMAGE_NAME
+        """A raw file with an ext4 file system, to attach to a guest."""
+        return self.kept.folder / IMAGE_NAME
 
     @property
     def tree(self) -> Path:
         """The same files for the host."""
-        return self.folder / TREE_NAME
+        return self.kept.folder / TREE_NAME
 
     def host_argv(self, program: str) -> tuple[str, ...]:
         """The beginning of a command line that runs a program of the tree on this host."""
-        libraries = str(self.tree / LIBRARIES)
-        loader = str(self.tree / LOADER)
-        return (loader, "--library-path", libraries, str(self.tree / PROGRAMS / program))
+        libraries, loader = self.tree / LIBRARIES, self.tree / LOADER
+        return (str(loader), "--library-path", str(libraries), str(self.tree / PROGRAMS / program))
 
 
 def prepare_tools(say: Say) -> Tools:
@@ -98,8 +68,18 @@ def prepare_tools(say: Say) -> Tools:
         HostError: no Debian mirror is known, a package has changed beyond use, or the disk is full.
         ToolMissing, ToolFailed: apt, dpkg-deb or an ext tool is not installed, or failed.
     """
-    kept = cache.make(ToolsRecipe(), say)
-    return Tools(folder=kept.folder, packages=kept.made.packages)
+    facts = [SUITE, TOOLS, FOLDERS, FILES, ext4.describe_writer()]
+    return Tools(cache.make(cache.Plan("tools", "building tools for cross-checks", _build, facts), say))
+
+
+def _build(work: Path, say: Say) -> cache.Made:
+    say("fetching package lists")
+    collection = _Collection(PrivateApt(work / "apt", SUITE), work / "unpacked", say)
+    collection.add_all(TOOLS)
+    say("writing the image")
+    _write_tree(work / TREE_NAME, collection)
+    ext4.write_image(work / IMAGE_NAME, work / TREE_NAME)
+    return cache.Made(files=(IMAGE_NAME, TREE_NAME), packages=collection.used_packages())
 
 
 # --- packages -----------------------------------------------------------------------------------------
@@ -122,11 +102,11 @@ class _Collection:
         self.files: dict[Path, Path] = {}
         """Where each file that is kept goes in the tree, and where it is now."""
 
-    def add_all(self, programs: Sequence[tuple[str, str]]) -> None:
+    def add_all(self, programs: Mapping[str, str]) -> None:
         """Add programs, each with the name of its package, and all that they are linked with."""
-        self._unpack([package for _, package in programs])
+        self._unpack(list(programs.values()))
         waiting: list[tuple[Path, str]] = []
-        for program, package in programs:
+        for program, package in programs.items():
             path = self._unpacked / package / PROGRAMS / program
             if not path.is_file():
                 raise HostError(f"package {package} has no {PROGRAMS / program}", "apt-get update")
@@ -181,14 +161,14 @@ class _Collection:
 # --- tree and image -----------------------------------------------------------------------------------
 
 
-def _write_tree(tree: Path, recipe: ToolsRecipe, collection: _Collection) -> None:
+def _write_tree(tree: Path, collection: _Collection) -> None:
     tree.mkdir()
-    for name in recipe.folders:
+    for name in FOLDERS:
         (tree / name).mkdir(parents=True)
     for place, path in collection.files.items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         (tree / place).write_bytes(path.read_bytes())
         (tree / place).chmod(0o755)
-    for name, text in recipe.files:
+    for name, text in FILES.items():
         (tree / name).write_text(text)
         (tree / name).chmod(0o644)

@@ -86,7 +86,7 @@ def make_kit(folder: Path) -> Kit:
     tree.mkdir()
     program = tree / "misworks"
     process.run([*GCC, "-o", program, SOURCE])
-    ext4.write_image(folder / "kit.ext4", tree, "misworks")
+    ext4.write_image(folder / "kit.ext4", tree)
     workloads = [
         Workload(
             name=mode,

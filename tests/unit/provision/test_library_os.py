@@ -15,7 +15,6 @@ from guestbench.model import Role
 from guestbench.provision.libraries import Unpacked
 from guestbench.provision.recipes import find_recipe, library_os
 from guestbench.provision.recipes.library_os import LibraryOs
-from guestbench.provision.system_images import build_image
 
 SYSTEM = """
 name = "mine"
@@ -100,15 +99,14 @@ def test_without_its_network_stack_it_is_built_and_says_so(
 
     monkeypatch.setattr(library_os, "fetch_source", fetch)
     said: list[str] = []
-    build_image(system, folder, said.append)
-    guest = provision.locate(system, {}, {}, folder=folder)
+    guest = provision.build(system, {}, said.append, folder=folder)
     lacks = "without a network: no mirror answers (mended by: ping mirror)"
     assert guest.origin.differences == (lacks,)
     assert f"building mine: done, but {lacks}" in said[-1]
     # What could not be had is asked for again when the user asks, but a run is content.
     provision.prepare(system, {}, {}, say=quiet, folder=folder)
     assert asked == ["lwip bookworm"]
-    build_image(system, folder, quiet)
+    provision.build(system, {}, quiet, folder=folder)
     assert asked == ["lwip bookworm"] * 2
 
 

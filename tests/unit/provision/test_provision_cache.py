@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -23,27 +22,19 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-class Thing(NamedTuple):
-    """Something to be made: a file with this text in it."""
+def plan(
+    text: str, facts: object = "", files: Mapping[str, Path] | None = None, lacks: str = ""
+) -> cache.Plan:
+    """Something to be made: a file with this text in it, alone and in a folder."""
 
-    text: str
-    facts: object = ""
-    files: Mapping[str, Path] = {}
-    lacks: str = ""
-    name: str = "thing"
-    doing: str = "making a thing"
-
-    def ingredients(self) -> cache.Ingredients:
-        """What the test says."""
-        return cache.Ingredients(self.facts, self.files)
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        """Write the text, and something else that is not kept."""
-        (work / "text").write_text(self.text)
+    def build(work: Path, say: Say) -> cache.Made:
+        (work / "text").write_text(text)
         (work / "scratch").write_text("")
         (work / "folder").mkdir()
-        (work / "folder" / "inner").write_text(self.text)
-        return cache.Made(files=("text", "folder"), lacks=self.lacks)
+        (work / "folder" / "inner").write_text(text)
+        return cache.Made(files=("text", "folder"), lacks=lacks)
+
+    return cache.Plan("thing", "making a thing", build, facts, files or {})
 
 
 def quiet(_: str) -> None:
@@ -54,11 +45,11 @@ def test_key_follows_facts_and_files(tmp_path: Path) -> None:
     """A changed recipe or source file would boot the image of the old one."""
     source = tmp_path / "a.S"
     source.write_text("one")
-    keys = {cache.Ingredients("facts", {"a.S": source}).key}
-    keys.add(cache.Ingredients("other", {"a.S": source}).key)
-    keys.add(cache.Ingredients("facts", {"b.S": source}).key)
+    keys = {plan("", "facts", {"a.S": source}).key}
+    keys.add(plan("", "other", {"a.S": source}).key)
+    keys.add(plan("", "facts", {"b.S": source}).key)
     source.write_text("two")
-    keys.add(cache.Ingredients("facts", {"a.S": source}).key)
+    keys.add(plan("", "facts", {"a.S": source}).key)
     assert len(keys) == 4
 
 
@@ -67,16 +58,16 @@ def test_key_is_the_same_from_another_folder(tmp_path: Path) -> None:
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.S").write_text("one")
-    first = cache.Ingredients("", {"a.S": tmp_path / "x" / "a.S"}).key
-    assert first == cache.Ingredients("", {"a.S": tmp_path / "y" / "a.S"}).key
+    first = plan("", "", {"a.S": tmp_path / "x" / "a.S"}).key
+    assert first == plan("", "", {"a.S": tmp_path / "y" / "a.S"}).key
 
 
 def test_what_is_there_is_not_made_again() -> None:
     """Every run would build its images anew."""
     said: list[str] = []
-    kept = cache.make(Thing("old"), said.append)
+    kept = cache.make(plan("old"), said.append)
     assert said == ["making a thing: done (0 s)"]
-    assert cache.make(Thing("new"), said.append) == kept == cache.find(Thing("new"))
+    assert cache.make(plan("new"), said.append) == kept == cache.find(plan("new"))
     assert (kept.folder / "text").read_text() == (kept.folder / "folder" / "inner").read_text() == "old"
     assert len(said) == 1
     assert sorted(path.name for path in kept.folder.iterdir()) == ["folder", "manifest.json", "text"]
@@ -85,10 +76,10 @@ def test_what_is_there_is_not_made_again() -> None:
 def test_what_lacks_something_is_made_again_when_asked_for() -> None:
     """A part that a host could not have once would be missing for ever."""
     said: list[str] = []
-    kept = cache.make(Thing("old", lacks="without a lid"), said.append)
+    kept = cache.make(plan("old", lacks="without a lid"), said.append)
     assert said == ["making a thing: done, but without a lid (0 s)"]
-    assert cache.find(Thing("old")) == kept
-    assert (cache.make(Thing("new"), quiet).folder / "text").read_text() == "new"
+    assert cache.find(plan("old")) == kept
+    assert (cache.make(plan("new"), quiet).folder / "text").read_text() == "new"
 
 
 def test_relative_xdg_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -155,8 +146,8 @@ def test_child_keeps_the_outliving_lock() -> None:
 
 def test_what_is_made_again_replaces_the_old() -> None:
     """Building again would fail, or leave a mixture of two images."""
-    cache.make(Thing("old"), quiet)
-    kept = cache.make(Thing("new"), quiet, renew=lambda made: True)
+    cache.make(plan("old"), quiet)
+    kept = cache.make(plan("new"), quiet, renew=lambda made: True)
     assert (kept.folder / "text").read_text() == (kept.folder / "folder" / "inner").read_text() == "new"
     assert list((cache.cache_folder() / "work").iterdir()) == []
 
@@ -164,11 +155,11 @@ def test_what_is_made_again_replaces_the_old() -> None:
 @pytest.mark.parametrize("manifest", ["", '{"name": "thing"', '{"system": "floor", "kind": "built"}'])
 def test_damaged_manifest_and_one_of_another_version_count_as_nothing(manifest: str) -> None:
     """A cache damaged by a crash, or filled by an older version, would stop every later run."""
-    kept = cache.make(Thing("old"), quiet)
+    kept = cache.make(plan("old"), quiet)
     (kept.folder / "manifest.json").write_text(manifest)
-    assert cache.find(Thing("old")) is None
-    assert cache.find(Thing("old", facts="never made")) is None
-    assert (cache.make(Thing("new"), quiet).folder / "text").read_text() == "new"
+    assert cache.find(plan("old")) is None
+    assert cache.find(plan("old", facts="never made")) is None
+    assert (cache.make(plan("new"), quiet).folder / "text").read_text() == "new"
 
 
 def test_unwritable_cache_is_a_host_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

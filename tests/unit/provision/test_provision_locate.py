@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -25,8 +24,8 @@ from guestbench.model import (
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
-from guestbench.provision.shared import Extraction
-from guestbench.provision.system_images import Fetched, plan_build
+from guestbench.provision.recipes import find_recipe
+from guestbench.provision.system_images import plan_build, plan_fetch, plan_taking
 
 BUILD: dict[str, object] = {
     "method": "debian-disk",
@@ -61,36 +60,15 @@ def make_system(name: str = "debian", boot: Kernel | Disk | None = None, **ways:
     )
 
 
-class Put(NamedTuple):
-    """Images as if they had been made: the recipe's own, but for what is in them."""
+def put_image(plan: cache.Plan, *names: str) -> Path:
+    """Put images into the cache as if they had been made: files with their names in them."""
 
-    recipe: cache.Recipe
-    names: tuple[str, ...]
+    def build(work: Path, say: Say) -> cache.Made:
+        for name in names:
+            (work / name).write_text(f"{plan.doing}: {name}")
+        return cache.Made(files=names, packages=(cache.Package(name="init", version="1"),))
 
-    @property
-    def name(self) -> str:
-        """As the recipe's."""
-        return self.recipe.name
-
-    @property
-    def doing(self) -> str:
-        """What is told."""
-        return "putting"
-
-    def ingredients(self) -> cache.Ingredients:
-        """As the recipe's."""
-        return self.recipe.ingredients()
-
-    def build(self, work: Path, say: Say) -> cache.Made:
-        """Files with their names in them."""
-        for name in self.names:
-            (work / name).write_text(f"{type(self.recipe).__name__} {name}")
-        return cache.Made(files=self.names, packages=(cache.Package(name="init", version="1"),))
-
-
-def put_image(recipe: cache.Recipe, *names: str) -> Path:
-    """Put images into the cache as if they had been made; returns their folder."""
-    return cache.make(Put(recipe, names), quiet).folder
+    return cache.make(plan._replace(build=build), quiet).folder
 
 
 BOTH = make_system(build=BUILD, fetch=FETCH, differences=("it differs",))
@@ -98,9 +76,7 @@ BOTH = make_system(build=BUILD, fetch=FETCH, differences=("it differs",))
 
 def put_built() -> Path:
     """Put the image of `BOTH` into the cache as if it had been built."""
-    built = plan_build(BOTH, Path())
-    assert built is not None
-    return put_image(built, "disk.qcow2")
+    return put_image(plan_build("debian", find_recipe(BUILD), Path()), "disk.qcow2")
 
 
 def test_missing_image_names_the_command_that_makes_it() -> None:
@@ -129,7 +105,7 @@ def test_built_image_is_found_with_its_differences(monkeypatch: pytest.MonkeyPat
 def test_official_image_wins_until_the_user_builds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """`systems fetch` or `systems build` would have no effect where the other image is there already."""
     put_built()
-    put_image(Fetched("debian", FETCH), "disk.qcow2")
+    put_image(plan_fetch("debian", FETCH), "disk.qcow2")
     assert provision.locate(BOTH, {}, {}).origin.kind == "fetched"
     provision.build(BOTH, {}, quiet)
     assert provision.locate(BOTH, {}, {}).origin.kind == "built"
@@ -233,7 +209,7 @@ def test_shared_disk_and_the_files_taken_out_of_it_are_found() -> None:
     with pytest.raises(ImageError) as caught:
         provision.locate(SHARED, {}, catalogue)
     assert caught.value.hint == "guestbench systems build direct"
-    put_image(Extraction("direct", owner.pristine[Role.DISK]), "vmlinuz", "initrd")
+    put_image(plan_taking("direct", owner.pristine[Role.DISK]), "vmlinuz", "initrd")
     guest = provision.locate(SHARED, {}, catalogue)
     assert guest.images[Role.DISK] == owner.images[Role.DISK]
     assert guest.origin.differences == ("it differs",)
@@ -244,7 +220,7 @@ def test_disk_given_for_the_owner_is_shared_too(tmp_path: Path) -> None:
     """`--system debian=PATH` would boot one disk by GRUB and another directly."""
     mine = tmp_path / "mine.raw"
     mine.write_bytes(b"\0" * 1024)
-    put_image(Extraction("direct", read_image(mine)), "vmlinuz", "initrd")
+    put_image(plan_taking("direct", read_image(mine)), "vmlinuz", "initrd")
     for given in ({"debian": mine}, {"direct": mine}):
         guest = provision.locate(SHARED, given, {"debian": BOTH})
         assert guest.images[Role.DISK].path == str(mine)

@@ -16,7 +16,7 @@ from guestbench.errors import DefinitionError, UsageError
 from guestbench.model import SERVER, Role
 from guestbench.provision import programs, versions
 from guestbench.provision.recipes import Recipe, assembly, debian_initramfs, find_recipe, library_os
-from guestbench.provision.system_images import Built
+from guestbench.provision.system_images import plan_build
 from guestbench.registry import RECIPES
 
 KETTLE = """
@@ -145,7 +145,7 @@ OPTIMISED = ("-O3",)
 
 def key_of(recipe: Recipe, folder: Path) -> str:
     """The key of the images of a system in `folder`."""
-    return Built("mine", recipe, folder).ingredients().key
+    return plan_build("mine", recipe, folder).key
 
 
 @pytest.mark.parametrize(

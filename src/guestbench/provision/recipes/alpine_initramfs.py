@@ -24,8 +24,9 @@ from guestbench.images.source import open_source, unusable
 from guestbench.images.tree import MAX_SYMLINKS, Entry, Tree
 from guestbench.model import MIB, Fetch, Role, Say
 from guestbench.model.kinds import FileNames, SourceFolder
-from guestbench.provision import cpio, download, initramfs, tarball
+from guestbench.provision import cpio, initramfs, tarball
 from guestbench.provision.cache import Made
+from guestbench.provision.download import Aim, read_sums
 from guestbench.provision.recipes import Recipe, Site
 
 KERNEL = "boot/vmlinuz-virt"
@@ -76,12 +77,8 @@ class AlpineInitramfs(Recipe, tag="alpine-initramfs"):
         """
         say("reading the publisher's checksums")
         # The small one first: whatever is wrong with the server or the line shows before the large one.
-        sources = (self.root, self.kernel)
-        listed = [download.read_sums(source, site.system, download.Aim.BUILD) for source in sources]
-        root, kernel = (
-            download.download_archive(source, sums, site.system, say)
-            for source, sums in zip(sources, listed, strict=True)
-        )
+        both = [read_sums(source, site.system, Aim.BUILD) for source in (self.root, self.kernel)]
+        root, kernel = (published.keep(say) for published in both)
         say("unpacking the archives")
         entries = tarball.read_entries(root)
         if _resolve(entries, INIT) not in entries:
@@ -99,8 +96,8 @@ class AlpineInitramfs(Recipe, tag="alpine-initramfs"):
         ):
             entries = put_on_top(entries, added)
         initramfs.write_archive(work / initramfs.NAME, entries)
-        told = (download.describe(source, sums) for source, sums in zip(sources, listed, strict=True))
-        return Made(files=tuple(self.images.values()), source="; ".join(told))
+        told = "; ".join(published.describe() for published in both)
+        return Made(files=tuple(self.images.values()), source=told)
 
 
 def put_on_top(entries: Mapping[str, cpio.Entry], added: Mapping[str, cpio.Entry]) -> dict[str, cpio.Entry]:

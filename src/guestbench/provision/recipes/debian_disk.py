@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
-from guestbench.host.facts import free_bytes
+from guestbench.host.facts import MEND_SUBORDINATE_IDS, free_bytes
 from guestbench.model import MIB, Role, Say
 from guestbench.model.kinds import DISTINCT, NOT_EMPTY, DebianPackage, FileName, Kind, of, within
 from guestbench.provision import layout, packages
@@ -129,15 +129,10 @@ def find_mode() -> str:
     if not is_root:
         process.find_tool("newuidmap")
     tried = process.run(["mmdebstrap", "--unshare-helper", "true"], check=False)
-    if tried.status == 0:
-        return "unshare"
-    if is_root:
-        return "root"
-    words = process.tail(tried.stderr).strip().splitlines()
-    raise HostError(
-        f"mmdebstrap cannot make a user namespace: {words[-1] if words else 'it gave no reason'}",
-        'sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"',
-    )
+    if tried.status == 0 or is_root:
+        return "root" if tried.status else "unshare"
+    words = process.tail(tried.stderr).strip().splitlines() or ["it gave no reason"]
+    raise HostError(f"mmdebstrap cannot make a user namespace: {words[-1]}", MEND_SUBORDINATE_IDS)
 
 
 def _check_space(work: Path, recipe: DebianDisk) -> None:
