@@ -37,10 +37,12 @@ WITH_RESUME = ("resume", "as_json", "no_build")
 
 
 class RunCommand(click.Command):
-    """A command whose help ends with the settings that `--set` knows."""
+    """A command whose help ends with the families of metrics and the settings that `--set` knows."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the settings with their defaults."""
+        """Write the families, and the settings with their defaults."""
+        with formatter.section("Families of metrics"):
+            formatter.write_dl([(family.name, family.title) for family in list_families()])
         settings = list_settings(find_tables())
         with formatter.section("Settings, with their defaults"):
             formatter.write_dl([(f"{each.name}={each.default}", each.help) for each in settings])
@@ -96,7 +98,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     "--metrics",
     metavar="FAMILY,…",
     callback=_parse_metrics,
-    help=f"Measure only these families: {', '.join(family.name for family in list_families())}.",
+    help="Measure only these families; see below.",
 )
 @click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
 @click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")

@@ -16,6 +16,8 @@ from replay import write_recording
 from guestbench.cli import run_cli
 from guestbench.cli.lazy import LazyGroup
 from guestbench.cli.talk import as_typed
+from guestbench.definition.settings import find_tables, list_settings
+from guestbench.families import list_families
 from guestbench.run.store import STORE_NAME, read_store
 
 HEAVY = {"numpy", "scipy", "matplotlib", "rich", "elftools", "asyncio", "guestbench.run.trials"}
@@ -182,6 +184,14 @@ def test_a_results_folder_in_use_is_not_touched(project: Path, capsys: pytest.Ca
     assert run_cli(["run", "./mine.toml", "-o", "out"]) == 3
     assert "out holds a run already" in capsys.readouterr().err
     assert (project / "out" / STORE_NAME).read_bytes() == before
+
+
+def test_help_of_run_lists_families_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody could find out what `--metrics` and `--set` take."""
+    assert run_cli(["run", "--help"]) == 0
+    words = set(capsys.readouterr().out.split())
+    assert {family.name for family in list_families()} <= words
+    assert {f"{each.name}={each.default}" for each in list_settings(find_tables())} <= words
 
 
 def test_settings_of_tables_are_those_of_the_run(project: Path) -> None:
