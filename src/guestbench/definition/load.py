@@ -118,7 +118,8 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
         DefinitionError: the file is missing or has mistakes.
     """
     file = folder / SYSTEM_FILE
-    example = _example_of(SYSTEMS / "mirage-unikraft" / SYSTEM_FILE)
+    # The shortest is the easiest to learn from.
+    example = _example_of(min(PACKAGE.glob(f"systems/*/{SYSTEM_FILE}"), key=lambda each: each.stat().st_size))
     own = _read(file, example)
     base, unknown = _read_base(own.pop("extends", ""))
     data = complete(own, base)

@@ -22,6 +22,8 @@ from guestbench.provision.versions import find_versions
 
 Sources = Mapping[str, Path]
 
+MERKLE, SQLITE = "merkle", "sqlite"
+"""The programs beside `SERVER` that are compiled here."""
 PROGRAMS = WORKLOADS / "programs"
 C_FLAGS = (
     *("-std=c11", "-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"),
@@ -46,7 +48,7 @@ _KINDS = (".c", ".h", ".S", ".ml")
 def program_sources(name: str) -> dict[str, Path]:
     """The source files of a program by their names; none for one that is built elsewhere."""
     sources = {path.name: path for path in sorted((PROGRAMS / name).glob("*")) if path.suffix in _KINDS}
-    if name == "sqlite":
+    if name == SQLITE:
         sources |= {shared: PROGRAMS / SERVER / shared for shared in SQLITE_SHARED}
     return sources
 
@@ -55,8 +57,8 @@ def describe_build(name: str) -> object:
     """What a program depends on besides its sources, for the key of an image that it is in."""
     flags, tools = {
         SERVER: (C_FLAGS, ("gcc", "ld")),
-        "merkle": (OCAML_FLAGS, ("ocamlopt", "gcc", "ld")),
-        "sqlite": ((*SQLITE_FLAGS, *SQLITE_LINKED), ("gcc", "ld")),
+        MERKLE: (OCAML_FLAGS, ("ocamlopt", "gcc", "ld")),
+        SQLITE: ((*SQLITE_FLAGS, *SQLITE_LINKED), ("gcc", "ld")),
     }.get(name, ((), ()))
     return [name, flags, find_versions(*tools)]
 
@@ -67,7 +69,7 @@ def build_program(name: str, say: Say) -> Image:
     Raises:
         HostError: this host cannot build it: its compiler is missing or fails, or it has to be built first.
     """
-    kinds = {SERVER: _plan_server, "merkle": _plan_merkle, "sqlite": _plan_sqlite}
+    kinds = {SERVER: _plan_server, MERKLE: _plan_merkle, SQLITE: _plan_sqlite}
     if name not in kinds:
         return _find_left(name)
     return read_image(cache.make(kinds[name](say), say).folder / name)
@@ -124,23 +126,23 @@ def _plan_sqlite(say: Say) -> cache.Plan:
             f"package {library.package} {library.version} has no {archive.name} or no {header.name}",
             f"rm -r {library.folder}",
         )
-    compiler, sources = _find_gcc(), program_sources("sqlite")
+    compiler, sources = _find_gcc(), program_sources(SQLITE)
     told = _defines(compiler, (*SQLITE_FLAGS, f"sqlite-{library.upstream}"), sources)
     argv: list[str | Path] = [
-        *("gcc", *SQLITE_FLAGS, *told, "-s", "-o", "sqlite"),
+        *("gcc", *SQLITE_FLAGS, *told, "-s", "-o", SQLITE),
         *("-I", PROGRAMS / SERVER, "-isystem", header.parent),
         *(sources[name] for name in SQLITE_UNITS),
         *(archive, *SQLITE_LINKED),
     ]
     # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
-    return _plan("sqlite", compiler, sources, lambda work: process.run(argv, cwd=work), library.version)
+    return _plan(SQLITE, compiler, sources, lambda work: process.run(argv, cwd=work), library.version)
 
 
 def _plan_merkle(say: Say) -> cache.Plan:
     """The OCaml program over the Merkle tree of ours."""
     del say
     version = process.run(["ocamlopt", "-version"]).stdout.decode().strip()
-    compiler, sources = f"ocaml-{version}", program_sources("merkle")
+    compiler, sources = f"ocaml-{version}", program_sources(MERKLE)
 
     def compile_in(work: Path) -> None:
         for name, path in sources.items():
@@ -148,10 +150,10 @@ def _plan_merkle(say: Say) -> cache.Plan:
         digest = source_digest([sources["bench.ml"], sources["merkle_store.ml"]])
         write_build_info(work, source=digest, compiler=compiler, flags="-static")
         parts = ["build_info.ml", *OCAML_PARTS, "stubs.c"]
-        process.run(["ocamlopt", *OCAML_FLAGS, "-o", "merkle", *parts], cwd=work)
-        process.run(["strip", "merkle"], cwd=work)
+        process.run(["ocamlopt", *OCAML_FLAGS, "-o", MERKLE, *parts], cwd=work)
+        process.run(["strip", MERKLE], cwd=work)
 
-    return _plan("merkle", compiler, sources, compile_in)
+    return _plan(MERKLE, compiler, sources, compile_in)
 
 
 def write_build_info(work: Path, **told: str) -> None:

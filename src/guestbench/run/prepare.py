@@ -50,6 +50,7 @@ from guestbench.model import (
     Outcome,
     Platform,
     ProgramLoad,
+    Role,
     Say,
     System,
     Trial,
@@ -61,7 +62,6 @@ from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_worker
 
 SEED_BITS = 32
-LINUX_WITNESS = "linux-minimal"
 Settings = TypeVar("Settings", bound=Frozen)
 
 
@@ -239,8 +239,11 @@ def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -
     """
     if any(guest.system.family is GuestFamily.LINUX for guest in guests):
         return guests
-    with contextlib.suppress(GuestbenchError):
-        return (*guests, provision.locate(catalogue[LINUX_WITNESS], {}, catalogue))
+    linux = [system for system in catalogue.values() if system.family is GuestFamily.LINUX]
+    # One without a disk is ready sooner.
+    for system in sorted(linux, key=lambda system: Role.DISK in system.boot.roles):
+        with contextlib.suppress(GuestbenchError):
+            return (*guests, provision.locate(system, {}, catalogue))
     return guests
 
 
@@ -276,11 +279,13 @@ def try_kvm() -> tuple[bool, str]:
         HostError: the floor cannot be built, or QEMU not be started.
     """
     catalogue = load_catalogue()
-    guests = [provision.prepare(catalogue["floor"], {}, catalogue, build=True, say=lambda _: None)]
-    for name in catalogue:
+    guests = []
+    for system in catalogue.values():
+        if system.family is GuestFamily.FLOOR:
+            guests.append(provision.prepare(system, {}, catalogue, say=lambda _: None))
+            continue
         with contextlib.suppress(GuestbenchError):
-            if name != "floor":
-                guests.append(provision.locate(catalogue[name], {}, catalogue))
+            guests.append(provision.locate(system, {}, catalogue))
     platform = Platform(accel=Accel.KVM)
     obstacle = find_kvm_obstacle(platform, guests, _boot_once("doctor"), lambda _: None)
     names = ", ".join(guest.system.name for guest in guests)

@@ -17,7 +17,7 @@ from guestbench.host import process
 from guestbench.model import Role, Say
 from guestbench.provision import cache
 from guestbench.provision.cache import Made, Package
-from guestbench.provision.programs import program_sources, source_digest, write_build_info
+from guestbench.provision.programs import MERKLE, program_sources, source_digest, write_build_info
 from guestbench.provision.recipes import Recipe, Site
 from guestbench.provision.versions import find_versions
 
@@ -53,7 +53,7 @@ class Mirage(Recipe, tag="mirage"):
     def sources(self, folder: Path) -> Mapping[str, Path]:
         """Those of the unikernel and of the program, in the system's folder, and those of the Merkle tree."""
         own = {name: folder / name for name in (*UNIKERNEL_SOURCES, *LINUX_SOURCES)}
-        return own | {f"merkle/{name}": path for name, path in program_sources("merkle").items()}
+        return own | {f"{MERKLE}/{name}": path for name, path in program_sources(MERKLE).items()}
 
     def tools(self) -> object:
         """The C compiler of the host; all others are pinned."""
@@ -121,7 +121,7 @@ def _copy(
 ) -> None:
     """Copy the system's `own` sources and those `shared` with the program over the Merkle tree to `work`."""
     work.mkdir()
-    merkle = program_sources("merkle")
+    merkle = program_sources(MERKLE)
     for path in (*(folder / name for name in own), *(merkle[name] for name in shared)):
         shutil.copyfile(path, work / path.name)
     write_build_info(
