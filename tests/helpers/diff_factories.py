@@ -9,11 +9,13 @@ from factories import make_guest, make_header, make_record, make_system, make_tr
 
 from guestbench.analysis.diff import RunDiff, diff_runs
 from guestbench.analysis.gate import parse_gate
+from guestbench.families import find_metrics
 from guestbench.model import (
     Better,
     Crashed,
     GuestFamily,
     Header,
+    Kit,
     Metric,
     Record,
     Sample,
@@ -70,6 +72,9 @@ def states(found: RunDiff) -> dict[str, str]:
 def with_metric(run: Run, metric: str, values: Sequence[float], **labels: str) -> Run:
     """The run with one more sample in each of its first records."""
     header, records = run
+    if metric not in {row.name for row in header.metrics}:
+        row = next(row for row in find_metrics(("memory", "net"), Kit(works=())) if row.name == metric)
+        header = replace(header, metrics=(*header.metrics, row))
     more = [
         replace(record, samples=(*record.samples, Sample(metric=metric, value=value, labels=labels)))
         for record, value in zip(records, values, strict=False)

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from guestbench.analysis.compare import compare, is_exact
+from guestbench.analysis.compare import compare
 from guestbench.analysis.samples import Sampled, Samples, collect
-from guestbench.analysis.summary import COUNTED, Key, add_derived, sort_records, to_key
+from guestbench.analysis.summary import add_derived, find_metric, sort_records
+from guestbench.families import list_purposes
 from guestbench.model import (
     Claim,
     GuestFamily,
     Header,
     Interval,
     Judgement,
+    Key,
     Record,
     Ruling,
+    to_key,
 )
-
-PURPOSES = (*COUNTED, "surface-image", "surface")
 
 
 def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, ...]:
@@ -30,9 +31,10 @@ def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, 
     A claim about a system that the run does not have is undecided, and says so.
     """
     ordered = sort_records(header, add_derived(header, records))
-    samples = collect(header, ordered, PURPOSES)
+    purposes = [each.name for each in list_purposes() if each.counted or each.facts]
+    samples = collect(header, ordered, purposes)
     return tuple(
-        _judge(claim, system, samples, ordered)
+        _judge(header, claim, system, samples, ordered)
         for claim in header.experiment.claims
         for system in _find_systems(header, claim)
     )
@@ -45,7 +47,9 @@ def _find_systems(header: Header, claim: Claim) -> Sequence[str]:
     return found or [claim.system]
 
 
-def _judge(claim: Claim, system: str, samples: Samples, records: Sequence[Record]) -> Judgement:
+def _judge(
+    header: Header, claim: Claim, system: str, samples: Samples, records: Sequence[Record]
+) -> Judgement:
     missing = [name for name in (system, claim.against) if name and name not in samples]
     if missing:
         return Judgement(
@@ -63,7 +67,7 @@ def _judge(claim: Claim, system: str, samples: Samples, records: Sequence[Record
     if not theirs.values:
         reason = _explain(claim, claim.against, records)
         return Judgement(claim=claim, system=system, ruling=Ruling.UNDECIDED, reason=reason)
-    exact = is_exact(claim.metric)
+    exact = find_metric(header, claim.metric).exact
     found = compare(theirs, mine, exact=exact)
     if found.ratio is None or (found.ratio_ci is None and not exact):
         return Judgement(

@@ -14,20 +14,20 @@ has to hold at a confidence raised for all comparisons [Bonferroni].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from guestbench.analysis import inference
+from guestbench.analysis.hooks import ask_unlike
 from guestbench.analysis.samples import Sampled, collect, find_pairs
-from guestbench.analysis.summary import READY, Key, add_derived, rank_metrics, sort_records
-from guestbench.families.memory.findings import LEAST
-from guestbench.families.work.findings import find_work
+from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.model import (
     Comparison,
     GuestFamily,
     Header,
     Interval,
+    Key,
     Method,
     Record,
     Verdict,
@@ -36,10 +36,6 @@ from guestbench.model import (
 LEAST_EFFECT = 0.03
 """A ratio within 3% of 1 is no difference that anyone should act on, unless the user says otherwise."""
 ALPHA = 0.05
-
-PLAIN = ("image.file", LEAST, READY, "boot.cpu")
-NOT_COMPARED = ("work.time",)
-TOUCHED = "memory.touched"
 
 replace = msgspec.structs.replace
 
@@ -257,44 +253,22 @@ def _exponential(interval: Interval | None) -> Interval | None:
 def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, ...]:
     """Every system but the floors against the experiment's baseline, in the metrics that decide something.
 
-    Work is compared where it was the same work. Empty where the run has no baseline.
+    What is not of the same thing is left out. Empty where the run has no baseline.
     """
     baseline = header.experiment.baseline
     others = [g.system.name for g in header.guests if g.system.family is not GuestFamily.FLOOR]
     if baseline not in others:
         return ()
     ordered = sort_records(header, add_derived(header, records))
-    unlike, samples, rank = find_unlike_work(header, ordered), collect(header, ordered), rank_metrics(header)
-    pairs = [
-        Pair(compare(mine, theirs, key=key, names=(name, baseline), exact=is_exact(key[0])), mine, theirs)
-        for key in sorted(samples[baseline], key=lambda key: (rank(key[0]), key))
-        if is_compared(key[0], dict(key[1]))
-        for name in others
-        if name != baseline and not unlike & {(key[0], name), (key[0], baseline)}
-        for mine, theirs in ((samples[name].get(key, Sampled()), samples[baseline][key]),)
-    ]
+    unlike, samples, rank = ask_unlike(header, ordered), collect(header, ordered), rank_metrics(header)
+    pairs = []
+    for key in sorted(samples[baseline], key=lambda key: (rank(key[0]), key)):
+        metric, theirs = find_metric(header, key[0]), samples[baseline][key]
+        if not metric.is_compared_with(dict(key[1])):
+            continue
+        for name in others:
+            if name != baseline and not unlike & {(metric.name, name), (metric.name, baseline)}:
+                mine = samples[name].get(key, Sampled())
+                found = compare(mine, theirs, key=key, names=(name, baseline), exact=metric.exact)
+                pairs.append(Pair(found, mine, theirs))
     return tuple(pair.found for pair in settle([p for p in pairs if p.found.n or p.found.failed]))
-
-
-def is_exact(metric: str) -> bool:
-    """Whether a metric does not scatter: sizes in images, and the least of the sizes that were tried."""
-    return metric == LEAST or metric.startswith("image.")
-
-
-def is_compared(metric: str, labels: Mapping[str, str]) -> bool:
-    """Whether systems are compared in a metric: in whole sizes, times and rates, not in parts of them."""
-    if metric in PLAIN:
-        return not labels
-    if metric == TOUCHED:
-        return labels.get("state") in ("idle", "load")
-    return metric.startswith(("work.", "net.")) and metric not in NOT_COMPARED
-
-
-def find_unlike_work(header: Header, records: Sequence[Record]) -> set[tuple[str, str]]:
-    """Metric and system of all work that cannot be shown to be what the others did."""
-    return {
-        (row.work.workload.metric, name)
-        for row in find_work(header, records, ())
-        for difference in row.differs
-        for name in (difference.partition(": ")[0],)
-    }

@@ -16,8 +16,6 @@ from guestbench.analysis.compare import (
     Pair,
     compare,
     geometric_mean,
-    is_compared,
-    is_exact,
     settle,
 )
 from guestbench.analysis.diff_setting import (
@@ -28,11 +26,11 @@ from guestbench.analysis.diff_setting import (
     find_failed,
     find_mismatches,
     find_same_images,
-    find_unlike_work,
 )
 from guestbench.analysis.gate import Decision, Gate, Lost, judge_gates
+from guestbench.analysis.hooks import ask_changed
 from guestbench.analysis.samples import collect
-from guestbench.analysis.summary import Key, add_derived, find_metric, rank_metrics, sort_records, to_key
+from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.errors import UsageError
 from guestbench.model import (
     Better,
@@ -40,7 +38,9 @@ from guestbench.model import (
     Frozen,
     GuestFamily,
     Header,
+    Key,
     Record,
+    to_key,
 )
 
 Run = tuple[Header, Sequence[Record]]
@@ -121,26 +121,28 @@ def _narrow(gate: Gate, *sides: _Side) -> Gate:
     return msgspec.structs.replace(gate, plain=plain)
 
 
-def _is_wanted(gates: Sequence[Gate], system: str, key: Key) -> bool:
-    metric, labels = key[0], dict(key[1])
-    return is_compared(metric, labels) or any(gate.is_about(system, metric, labels) for gate in gates)
+def _is_wanted(header: Header, gates: Sequence[Gate], system: str, key: Key) -> bool:
+    metric, labels = find_metric(header, key[0]), dict(key[1])
+    return metric.is_compared_with(labels) or any(
+        gate.is_about(system, metric.name, labels) for gate in gates
+    )
 
 
 def _compare_sides(old: _Side, new: _Side, gates: Sequence[Gate], effect: float) -> tuple[Pair, ...]:
     """What both runs have of what is wanted, NEW with OLD. What is not of the same work is not inferred."""
     rank = rank_metrics(new.header)
-    unlike = find_unlike_work((old.header, old.records), (new.header, new.records))
+    unlike = ask_changed((old.header, old.records), (new.header, new.records))
     found: list[Pair] = []
     for system, after in new.samples.items():
         before = old.samples.get(system, {})
-        keys = [key for key in after if key in before and _is_wanted(gates, system, key)]
+        keys = [key for key in after if key in before and _is_wanted(new.header, gates, system, key)]
         for key in sorted(keys, key=lambda key: (rank(key[0]), key)):
             compared = compare(
                 after[key],
                 before[key],
                 key=key,
                 names=(system, system),
-                exact=is_exact(key[0]),
+                exact=find_metric(new.header, key[0]).exact,
                 same_run=False,
                 effect=effect,
                 obstacle=unlike.get((system, key), ""),
@@ -151,9 +153,8 @@ def _compare_sides(old: _Side, new: _Side, gates: Sequence[Gate], effect: float)
 
 def _describe(pair: Pair, new: _Side) -> Change:
     metric = find_metric(new.header, pair.found.metric)
-    exact = is_exact(metric.name)
     old, changed = (
-        each.numbers[0] if exact and each.values else geometric_mean(each) for each in (pair.b, pair.a)
+        each.numbers[0] if metric.exact and each.values else geometric_mean(each) for each in (pair.b, pair.a)
     )
     return Change(
         title=metric.title,
@@ -183,7 +184,7 @@ def _find_lost(old: _Side, new: _Side, gates: Sequence[Gate]) -> list[Lost]:
                     reason=_explain_loss(system, key, mine.records, other.records),
                 )
                 for key in samples
-                if key not in other.samples[system] and _is_wanted(gates, system, key)
+                if key not in other.samples[system] and _is_wanted(mine.header, gates, system, key)
             ]
     return found
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from guestbench.analysis import quality
+from guestbench.analysis.hooks import ask_settings
 from guestbench.analysis.quality import count_missing, find_failures
-from guestbench.analysis.summary import Key, to_key
-from guestbench.families import memory, work
 from guestbench.model import (
     Frozen,
     Guest,
@@ -15,11 +14,7 @@ from guestbench.model import (
     Outcome,
     Record,
     Vmm,
-    find_settings,
 )
-
-Done = tuple[tuple[tuple[str, str], ...], int | None, str]
-"""What a piece of work was: its parameters, its amount, and the digest of its result."""
 
 
 class RunFacts(Frozen):
@@ -96,8 +91,7 @@ def find_mismatches(old: Header, new: Header) -> tuple[Mismatch, ...]:
 
 
 def _facts(header: Header) -> Iterator[tuple[str, str]]:
-    host, platform, families = header.host, header.platform, header.experiment.metrics
-    tables = header.experiment.settings
+    host, platform = header.host, header.platform
     yield "host", host.digest[:16]
     yield "CPU", host.cpu_model
     yield "kernel of the host", host.kernel
@@ -110,13 +104,7 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "CPUs", str(platform.cpus)
     yield "network", platform.net.value
     yield "options of the VMM", " ".join(platform.extra) or "none"
-    if "memory" in families:
-        yield "time until idle", f"{find_settings(tables, 'memory', memory.Settings).settle_s:g} s"
-        if header.memory_policy is not None:
-            policy = header.memory_policy
-            yield "huge pages", f"{policy.huge_pages or 'none'}, {policy.shmem_huge_pages or 'none'}"
-    if "net" in families:
-        yield "bytes of a TCP transfer", f"{find_settings(tables, 'work', work.Settings).transfer_mib} MiB"
+    yield from ask_settings(header)
 
 
 def find_same_images(old: Header, new: Header) -> tuple[str, ...]:
@@ -132,45 +120,3 @@ def find_same_images(old: Header, new: Header) -> tuple[str, ...]:
 
 def _digests(guest: Guest) -> dict[str, str]:
     return {role: image.sha256 for role, image in guest.pristine.items()}
-
-
-def find_unlike_work(
-    old: tuple[Header, Sequence[Record]], new: tuple[Header, Sequence[Record]]
-) -> dict[tuple[str, Key], str]:
-    """By system, metric and labels: in what the work that was done differs between the runs.
-
-    The sources may differ, for a faster program is a change to be measured. What was asked for, how much was
-    done and what came out may not. Work of which a guest tells none of this is taken to be the same.
-    """
-    before, after = (dict(_find_done(*run)) for run in (old, new))
-    found = {}
-    for key, done in after.items():
-        differs = _tell_difference(before.get(key, done), done)
-        if differs:
-            found[key] = f"the runs did other work: {differs}"
-    return found
-
-
-def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tuple[str, Key], Done]]:
-    """The last of each piece of work that each system finished and told of."""
-    works = {work.workload.name: work.workload for work in (header.kit.works if header.kit else ())}
-    for record in records:
-        if record.trial.purpose != "work" or not record.holds:
-            continue
-        for report in record.work:
-            workload = works.get(report.workload)
-            if workload is None or report.end_ns is None or not (report.parameters or report.digest):
-                continue
-            labels = {name: report.parameters.get(name, "") for name in workload.labels}
-            done = tuple(sorted(report.parameters.items())), report.done, report.digest
-            yield (record.trial.system, to_key(workload.metric, labels)), done
-
-
-def _tell_difference(old: Done, new: Done) -> str:
-    before, after = dict(old[0]), dict(new[0])
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            return f"{name} was {before.get(name, 'none')} and is {after.get(name, 'none')}"
-    if old[1] != new[1]:
-        return f"{old[1]} was done and now {new[1]}"
-    return "the result has another digest" if old[2] != new[2] else ""

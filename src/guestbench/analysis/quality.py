@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from guestbench.families.memory.findings import find_least
+from guestbench.analysis.hooks import ask_notices, ask_unfinished
+from guestbench.families import list_purposes
 from guestbench.model import (
     Frozen,
     Guest,
@@ -41,12 +42,13 @@ class FailureGroup(Frozen):
 
 def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[ConditionSummary, ...]:
     """One ConditionSummary per system that has counted boots, failed ones included."""
+    boots = {each.name for each in list_purposes() if each.counted and each.main}
     found = []
     for guest in header.guests:
         seen = [
             record.conditions
             for record in records
-            if record.trial.system == guest.system.name and record.trial.purpose == "boot"
+            if record.trial.system == guest.system.name and record.trial.purpose in boots
         ]
         if seen:
             found.append(
@@ -66,11 +68,12 @@ def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[Con
 def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
     """The failed trials, those alike in system, purpose, outcome and reason together, as they appear.
 
-    A memory size that is not enough is no failure.
+    What a search tries and fails with is an answer, and no failure.
     """
+    searches = {each.name for each in list_purposes() if each.search}
     groups: dict[tuple[str, str, type[Outcome], str], list[Record]] = {}
     for record in records:
-        if not isinstance(record.outcome, Ok) and record.trial.purpose != "memory-min":
+        if not isinstance(record.outcome, Ok) and record.trial.purpose not in searches:
             key = (record.trial.system, record.trial.purpose, type(record.outcome), record.outcome.reason)
             groups.setdefault(key, []).append(record)
     return tuple(
@@ -88,36 +91,17 @@ def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
 def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
     """One sentence for each thing about the run as a whole that weakens it; empty for a sound run."""
     missing = count_missing(header, records)
-    unfinished = find_unfinished(header, records)
     rest = "Typed in this file's folder, guestbench run --resume . makes the rest."
     incomplete = (
         f"The run is not complete: {missing} of {len(header.trials)} planned trials have no record. {rest}"
     )
-    searching = f"The search for the least RAM has not ended for {', '.join(unfinished)}. {rest}"
     replayed = "This run replayed recorded consoles: nothing was booted, and no time is a measurement."
     return (
         *((replayed,) if header.platform.vmm is Vmm.FAKE else ()),
         *((incomplete,) if missing else ()),
-        *((searching,) if unfinished and not missing else ()),
-        *_find_memory_notices(header),
+        *(f"{each} {rest}" for each in ask_unfinished(header, records) if not missing),
+        *ask_notices(header, records),
         *find_mismatches(header, records),
-    )
-
-
-def _find_memory_notices(header: Header) -> tuple[str, ...]:
-    """Settings of the host's kernel under which memory figures do not mean what they seem to."""
-    policy = header.memory_policy
-    if policy is None or "memory" not in header.experiment.metrics:
-        return ()
-    huge = policy.shmem_huge_pages
-    coarse = (
-        f"Huge pages are on for shared memory ({huge!r}), and QEMU asks for them: one touched byte of guest "
-        "RAM may count for a whole huge page. Memory figures of this run hold for hosts of this setting only."
-    )
-    merging = "Kernel same-page merging runs on the host: the VMM's own memory may seem smaller than it is."
-    return (
-        *((coarse,) if huge not in ("", "never", "deny") else ()),
-        *((merging,) if policy.ksm == "1" else ()),
     )
 
 
@@ -125,13 +109,6 @@ def count_missing(header: Header, records: Sequence[Record]) -> int:
     """How many of the planned trials have no record."""
     done = {record.trial.id for record in records}
     return sum(trial.id not in done for trial in header.trials)
-
-
-def find_unfinished(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
-    """The systems whose least RAM is still to be searched for."""
-    names = [guest.system.name for guest in header.guests]
-    found = {name: find_least(header, records, name) for name in names}
-    return tuple(name for name, least in found.items() if least is not None and not least.finished)
 
 
 def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...]:

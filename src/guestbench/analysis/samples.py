@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from guestbench.analysis.summary import COUNTED, Key, group_trials
-from guestbench.model import Header, Record
+from guestbench.analysis.summary import group_trials
+from guestbench.model import Header, Key, Record
 
 
 class Sampled(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ Samples = Mapping[str, Mapping[Key, Sampled]]
 """By system, then by metric and labels."""
 
 
-def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] = COUNTED) -> Samples:
+def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None) -> Samples:
     """The values of every system of the run, of trials that count, in the order planned.
 
     What trials of several purposes brought is one sample; failures are those of the last of them.

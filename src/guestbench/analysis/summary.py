@@ -9,25 +9,25 @@ Sources of the choices made here:
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 import msgspec
 
+from guestbench.analysis.hooks import ask_derive
 from guestbench.analysis.stability import find_concerns
-from guestbench.families.memory.findings import LEAST, add_derived_memory
-from guestbench.families.surface.findings import add_derived_surface
+from guestbench.families import list_purposes
 from guestbench.model import (
     Better,
-    GuestFamily,
     Header,
     Interval,
+    Key,
     Metric,
-    Ok,
     Provenance,
+    Purpose,
     Record,
-    Sample,
     Summary,
+    to_key,
 )
 
 CONFIDENCE = 0.95
@@ -42,47 +42,23 @@ BUSY_SHARE = 0.10
 On a host of two CPUs a neighbour that keeps one busy shows as half; a tenth is above what an idle host shows.
 """
 
-READY = "boot.ready"
-ABOVE_FLOOR = "boot.above_floor"
-"""The one metric of boots that is derived here rather than measured by a probe."""
-
-COUNTED = (
-    "image",
-    "boot",
-    "memory",
-    "memory-min",
-    "work",
-    "net",
-    "cross-check",
-)
-"""The purposes that enter the statistics unless others are asked for: no warm-ups, no first boots."""
-
-
-UNTIMED = ("image", "memory", "memory-min")
-WORKING = ("work", "net", "cross-check")
-"""Those of them in which a guest is given work."""
-
-Key = tuple[str, tuple[tuple[str, str], ...]]
-"""A metric and its labels, sorted by name."""
-
 
 def summarise(
-    header: Header, records: Iterable[Record], purposes: Sequence[str] = COUNTED
+    header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None
 ) -> tuple[Summary, ...]:
     """One Summary per system, metric and labels, in the order of the header's systems and metrics.
 
     Values are those of successful trials, in the order the trials were planned, whatever the order of
-    `records`. `failed` counts the system's trials of the same purpose that did not succeed. A system none
-    of whose boots succeeded gets one Summary of `boot.ready` with n = 0. Derived metrics are included. Of
-    the search for the least RAM only its result is: the sizes tried are no sample of anything.
+    `records`. `failed` counts the system's trials of the same purpose that did not succeed. `purposes` are
+    those that count, unless others are named.
     """
     groups = group_trials(header, records, purposes)
     return tuple(
         summary
-        for purpose in purposes
+        for purpose in list_purposes()
         for guest in header.guests
-        for (system, reason, _), group in groups.items()
-        if (system, reason) == (guest.system.name, purpose)
+        for (system, name, _), group in groups.items()
+        if (system, name) == (guest.system.name, purpose.name)
         for summary in _summarise_group(header, system, purpose, group)
     )
 
@@ -91,9 +67,9 @@ class Group(msgspec.Struct):
     """The trials of one system, purpose and workload: that one piece of work fails says nothing of another.
 
     `values` has those of successful trials, each with its block, by metric and labels; `passed` is those
-    trials, and `failed` the number of the others. A size that is not enough is an answer of the search for
-    the least RAM, and no failure; and of that search only the result is a value: the sizes tried are no
-    sample of anything. A system none of whose boots succeeded has `boot.ready` without a value.
+    trials, and `failed` the number of the others. What a search tries is no sample of anything: only what is
+    derived of it is a value, and that something is not enough is an answer rather than a failure. Where every
+    trial failed, the main metric of their purpose stands without a value.
     """
 
     values: dict[Key, list[tuple[int, int | float]]] = {}
@@ -102,33 +78,33 @@ class Group(msgspec.Struct):
 
 
 def group_trials(
-    header: Header, records: Iterable[Record], purposes: Sequence[str] = COUNTED
+    header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None
 ) -> dict[tuple[str, str, str], Group]:
     """The trials of these purposes, what is derived of several included, in the order they were planned."""
+    wanted = {
+        each.name: each
+        for each in list_purposes()
+        if (each.counted if purposes is None else each.name in purposes)
+    }
     groups: dict[tuple[str, str, str], Group] = {}
     for record in sort_records(header, add_derived(header, records)):
         trial = record.trial
-        if trial.purpose not in purposes:
+        purpose = wanted.get(trial.purpose)
+        if purpose is None:
             continue
         group = groups.setdefault((trial.system, trial.purpose, trial.workload), Group())
-        searching = trial.purpose == "memory-min"
         if not record.holds:
-            group.failed += not searching
+            group.failed += not purpose.search
             continue
         group.passed.append(record)
         for sample in record.samples:
-            if not searching or sample.metric == LEAST:
+            if not purpose.search or sample.provenance is Provenance.DERIVED:
                 key = to_key(sample.metric, sample.labels)
                 group.values.setdefault(key, []).append((trial.block, sample.value))
-    for (_, purpose, _), group in groups.items():
-        if group.failed and not group.passed and purpose not in (*UNTIMED, *WORKING):
-            group.values[READY, ()] = []
+    for (_, name, _), group in groups.items():
+        if group.failed and not group.passed and wanted[name].main:
+            group.values[wanted[name].main, ()] = []
     return groups
-
-
-def to_key(metric: str, labels: Mapping[str, str]) -> Key:
-    """A metric and its labels, as what values are looked up by."""
-    return metric, tuple(sorted(labels.items()))
 
 
 def find_summary(
@@ -143,11 +119,9 @@ def find_summary(
 
 def find_metric(header: Header, name: str) -> Metric:
     """The run's row for a metric; a name the run does not describe gets a row without a unit."""
-    known = {metric.name: metric for metric in header.metrics}
-    prefix = name.partition(".")[0]
-    return known.get(name) or Metric(
-        name=name, title=name, family=prefix, unit="", better=Better.NEITHER, help=""
-    )
+    family = name.partition(".")[0]
+    unknown = Metric(name=name, title=name, family=family, unit="", better=Better.NEITHER, help="")
+    return next((row for row in header.metrics if row.name == name), unknown)
 
 
 def rank_metrics(header: Header) -> Callable[[str], int]:
@@ -173,43 +147,8 @@ class Derived(tuple[Record, ...]):
 
 
 def add_derived(header: Header, records: Iterable[Record]) -> Derived:
-    """The records with what is derived of several: see `memory` and `surface` here, and `boot.above_floor`.
-
-    The latter is added to every successful counted boot that has `boot.ready`, but those of the floor. The
-    floor's median is taken of the run's successful floor boots; where the run has none, nothing is added,
-    and neither is to a record that has the sample already.
-    """
-    if isinstance(records, Derived):
-        return records
-    given = add_derived_surface(add_derived_memory(header, tuple(records)))
-    floor = floor_median(header, given)
-    if floor is None:
-        return Derived(given)
-    floors = {guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR}
-    return Derived(
-        _add_above_floor(record, floor)
-        if record.trial.purpose == "boot" and record.trial.system not in floors
-        else record
-        for record in given
-    )
-
-
-def floor_median(header: Header, records: Iterable[Record]) -> float | None:
-    """Median `boot.ready`, in seconds, of the first floor system that got ready at all; None without one."""
-    given = tuple(records)
-    for guest in header.guests:
-        if guest.system.family is not GuestFamily.FLOOR:
-            continue
-        values = [
-            sample.value
-            for record in given
-            if _is(record, guest.system.name, "boot") and isinstance(record.outcome, Ok)
-            for sample in record.samples
-            if sample.metric == READY and not sample.labels
-        ]
-        if values:
-            return statistics.median(values)
-    return None
+    """The records with what families derive of several."""
+    return records if isinstance(records, Derived) else Derived(ask_derive(header, tuple(records)))
 
 
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
@@ -249,47 +188,26 @@ def variation(summary: Summary) -> float | None:
     return summary.sd / abs(summary.mean)
 
 
-def _is(record: Record, system: str, purpose: str) -> bool:
-    return record.trial.system == system and record.trial.purpose == purpose
-
-
-def _add_above_floor(record: Record, floor: float) -> Record:
-    if not isinstance(record.outcome, Ok) or any(s.metric == ABOVE_FLOOR for s in record.samples):
-        return record
-    derived = tuple(
-        Sample(metric=ABOVE_FLOOR, value=s.value - floor, provenance=Provenance.DERIVED)
-        for s in record.samples
-        if s.metric == READY and not s.labels
-    )
-    return msgspec.structs.replace(record, samples=(*record.samples, *derived))
-
-
-def _summarise_group(header: Header, system: str, purpose: str, group: Group) -> list[Summary]:
+def _summarise_group(header: Header, system: str, purpose: Purpose, group: Group) -> list[Summary]:
     rank = rank_metrics(header)
-    disturbed = _disturbances(group.passed) if purpose not in (*UNTIMED, *WORKING) else ()
-    return [
-        _describe(
-            system, metric, dict(labels), [value for _, value in values], group.failed, purpose, disturbed
-        )
-        for (metric, labels), values in sorted(
-            group.values.items(), key=lambda item: (rank(item[0][0]), item[0][0])
-        )
-    ]
+    disturbed = _disturbances(group.passed)
+    found = []
+    for (name, labels), values in sorted(
+        group.values.items(), key=lambda item: (rank(item[0][0]), item[0][0])
+    ):
+        summary = _describe(system, name, dict(labels), [value for _, value in values], group.failed)
+        warnings = _find_warnings(find_metric(header, name), purpose, summary, disturbed)
+        found.append(msgspec.structs.replace(summary, warnings=warnings))
+    return found
 
 
 def _describe(
-    system: str,
-    metric: str,
-    labels: dict[str, str],
-    values: Sequence[float],
-    failed: int,
-    purpose: str,
-    disturbed: tuple[str, ...],
+    system: str, metric: str, labels: dict[str, str], values: Sequence[float], failed: int
 ) -> Summary:
     # Between the two values nearest to the place, as most programs do it: type 7 of [Hyndman].
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     # statistics.mean and stdev calculate exactly and round once, so the order of the values cannot matter.
-    summary = Summary(
+    return Summary(
         system=system,
         metric=metric,
         labels=labels,
@@ -305,19 +223,26 @@ def _describe(
         lower_quartile=quartiles[0] if quartiles else None,
         upper_quartile=quartiles[2] if quartiles else None,
     )
-    if purpose == "image":
-        warnings = _image_warnings(summary)
-    elif purpose in ("memory", "memory-min"):
-        warnings = _failure_warnings(summary)
-    else:
-        warnings = (*_boot_warnings(summary, purpose), *disturbed)
-    return msgspec.structs.replace(summary, warnings=warnings)
 
 
-def _image_warnings(summary: Summary) -> tuple[str, ...]:
-    if summary.minimum != summary.maximum:
-        return ("the size changed between measurements of the same image",)
-    return ()
+def _find_warnings(
+    metric: Metric, purpose: Purpose, summary: Summary, disturbed: Sequence[str]
+) -> tuple[str, ...]:
+    """What makes a summary doubtful; times and rates scatter with whatever else the host does."""
+    found = [*_failure_warnings(summary)]
+    if metric.exact and summary.minimum != summary.maximum:
+        found.append("the value changed between measurements of the same image")
+    if not metric.is_timed:
+        return tuple(found)
+    repeated = purpose.counted and not purpose.works
+    if repeated and summary.n == 1:
+        found.append("one value only: no spread and no interval; raise --cycles")
+    cv = variation(summary)
+    if not metric.difference and cv is not None and cv >= NOISY_CV:
+        found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
+    if repeated:
+        found += map(str, find_concerns(summary.values))
+    return (*found, *(() if purpose.works else disturbed))
 
 
 def _failure_warnings(summary: Summary) -> tuple[str, ...]:
@@ -327,19 +252,6 @@ def _failure_warnings(summary: Summary) -> tuple[str, ...]:
     if summary.failed:
         return (f"all {trials} trials failed; there is nothing to describe",)
     return ()
-
-
-def _boot_warnings(summary: Summary, purpose: str) -> tuple[str, ...]:
-    found = [*_failure_warnings(summary)]
-    if summary.n == 1 and purpose == "boot":
-        found.append("one value only: no spread and no interval; raise --cycles")
-    cv = variation(summary)
-    # A difference to the floor can be near 0, where a relative spread means nothing.
-    if summary.metric != ABOVE_FLOOR and cv is not None and cv >= NOISY_CV:
-        found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
-    if purpose == "boot":
-        found += map(str, find_concerns(summary.values))
-    return tuple(found)
 
 
 def _disturbances(records: Sequence[Record]) -> tuple[str, ...]:

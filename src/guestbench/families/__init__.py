@@ -56,7 +56,12 @@ def complete_metrics(header: Header) -> Header:
     return msgspec.structs.replace(header, metrics=rows)
 
 
+def list_purposes() -> tuple[Purpose, ...]:
+    """What trials are for, in the order of the families."""
+    return tuple(purpose for family in list_families() for purpose in family.purposes)
+
+
 def find_purpose(name: str) -> Purpose:
     """The purpose of that name; one of a family that is not there counts for nothing."""
-    known = {purpose.name: purpose for family in list_families() for purpose in family.purposes}
+    known = {purpose.name: purpose for purpose in list_purposes()}
     return known.get(name) or Purpose(name=name, counted=False)

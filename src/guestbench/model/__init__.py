@@ -34,6 +34,7 @@ from guestbench.model.record import (
     Crashed,
     Gap,
     Incomplete,
+    Key,
     LabelSet,
     Mark,
     Metric,
@@ -48,6 +49,7 @@ from guestbench.model.record import (
     TrialResult,
     Unsupported,
     Wrong,
+    to_key,
 )
 from guestbench.model.run import (
     Absent,
@@ -135,6 +137,7 @@ __all__ = [
     "Job",
     "Judgement",
     "Kernel",
+    "Key",
     "Kit",
     "KitWork",
     "LabelSet",
@@ -180,5 +183,6 @@ __all__ = [
     "Workload",
     "Wrong",
     "find_settings",
+    "to_key",
     "to_table",
 ]

@@ -15,6 +15,13 @@ FORMAT_VERSION = 5
 
 LabelSet = tuple[tuple[str, str], ...]
 """Labels of a value with their values, in alphabetical order."""
+Key = tuple[str, LabelSet]
+"""A metric and its labels: what values are looked up by."""
+
+
+def to_key(metric: str, labels: Mapping[str, str]) -> Key:
+    """What values of a metric with these labels are looked up by."""
+    return metric, tuple(sorted(labels.items()))
 
 
 class Better(StrEnum):
@@ -55,7 +62,7 @@ class Metric(Frozen):
 
     def is_compared_with(self, labels: Mapping[str, str]) -> bool:
         """Whether systems and runs are compared in its values with these labels."""
-        found = tuple(sorted(labels.items()))
+        _, found = to_key(self.name, labels)
         return self.compared and (not self.compared_labels or found in self.compared_labels)
 
     @property

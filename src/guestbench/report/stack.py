@@ -13,8 +13,8 @@ from pathlib import Path
 
 from guestbench.analysis.summary import find_summary, summarise
 from guestbench.errors import UsageError
+from guestbench.families.boot import READY
 from guestbench.families.boot.layers import LayerCost, find_layers
-from guestbench.families.boot.section import READY
 from guestbench.families.memory.section import IDLE, LEAST, TOUCHED
 from guestbench.model import GuestFamily, Header, Record, Summary
 from guestbench.page.blocks import Code, Paragraph, Section, Table

@@ -16,9 +16,9 @@ import pytest
 from diff_factories import TEN, Run, diff_boots, make_boots, scale, states, with_metric
 from documents import ROOT, blocks, parse
 
-from guestbench.analysis.compare import is_compared
 from guestbench.analysis.diff import diff_runs
 from guestbench.analysis.gate import GateState, parse_gate
+from guestbench.analysis.summary import find_metric
 from guestbench.cli import run_cli
 from guestbench.errors import UsageError
 from guestbench.model import Crashed, Gap
@@ -121,7 +121,7 @@ def test_a_rate_has_a_gate_of_its_own_direction() -> None:
 
 def test_a_gate_may_name_what_is_not_compared_else() -> None:
     """Nobody could have a gate on a milestone."""
-    assert not is_compared("boot.mark", {"mark": "kernel"})
+    assert not find_metric(make_boots({"uk": TEN})[0], "boot.mark").compared
     old = with_metric(make_boots({"uk": TEN}), "boot.mark", TEN, mark="kernel")
     new = with_metric(make_boots({"uk": TEN}), "boot.mark", scale(TEN, 1.5), mark="kernel")
     found = diff_runs(old, new, [parse_gate("boot.mark>5%")])

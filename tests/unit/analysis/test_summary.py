@@ -24,16 +24,15 @@ from hypothesis import strategies as st
 
 from guestbench.analysis.quality import find_failures, find_notices, summarise_conditions
 from guestbench.analysis.summary import (
-    ABOVE_FLOOR,
-    READY,
     add_derived,
     find_summary,
-    floor_median,
     median_interval,
     smallest_sample,
     summarise,
     variation,
 )
+from guestbench.families.boot import ABOVE_FLOOR, READY
+from guestbench.families.boot.findings import floor_median
 from guestbench.families.boot.milestones import milestone_steps
 from guestbench.model import (
     Conditions,
@@ -226,7 +225,7 @@ def test_changing_image_size_is_warned_about() -> None:
     first, second = make_trials(["a"], 0)[0], make_trials(["a", "a"], 0)[1]
     sizes = [make_record(t, [Sample(metric="image.file", value=v)]) for t, v in ((first, 1), (second, 2))]
     summary = summary_of(make_header([guest], [first, second]), sizes, "a", "image.file")
-    assert summary.warnings == ("the size changed between measurements of the same image",)
+    assert summary.warnings == ("the value changed between measurements of the same image",)
 
 
 # --- warnings ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench import provision
-from guestbench.analysis.quality import find_unfinished
+from guestbench.analysis.hooks import ask_unfinished
 from guestbench.errors import (
     GuestbenchError,
     HostError,
@@ -247,7 +247,8 @@ def test_a_search_that_stopped_goes_on(tmp_path: Path, memory_header: Header, ke
     unfinished = find_least(memory_header, part, "good")
     assert unfinished is not None
     assert not unfinished.finished
-    assert find_unfinished(memory_header, part) == ("good",)
+    (told,) = ask_unfinished(memory_header, part)
+    assert told == "The search for the least RAM has not ended for good."
     seen: list[tuple[str, int | None]] = []
     with create_store(tmp_path / "again", memory_header) as store:
         again = make_trials(store, memory_header, part, SilentProgress(), needs(48, seen))

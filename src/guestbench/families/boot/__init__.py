@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guestbench.model import Better, Family, Metric, Purpose
 
+BOOT = "boot"
 READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
 METRICS = (
@@ -57,6 +58,6 @@ FAMILY = Family(
     purposes=(
         Purpose(name="first-boot", counted=False, pristine=True, main=READY),
         Purpose(name="warmup", counted=False, main=READY),
-        Purpose(name="boot", main=READY),
+        Purpose(name=BOOT, main=READY),
     ),
 )

@@ -29,7 +29,7 @@ class LayerCost(Frozen):
 def find_layers(header: Header, records: Sequence[Record]) -> dict[str, tuple[LayerCost, ...]]:
     """The layers of every system of the run that names any, from the firmware up."""
     ordered = sort_records(header, records)
-    sizes = summarise(header, records, ("image",))
+    sizes = summarise(header, records)
     found = {}
     for guest in header.guests:
         name = guest.system.name

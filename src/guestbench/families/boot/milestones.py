@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from guestbench.analysis.summary import READY, sort_records
+from guestbench.analysis.summary import sort_records
+from guestbench.families.boot import MARK, READY
 from guestbench.model import (
     Frozen,
     Header,
@@ -13,7 +14,6 @@ from guestbench.model import (
     Record,
 )
 
-MARK = "boot.mark"
 READY_MARK = "ready"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guestbench.analysis.summary import find_summary
+from guestbench.families.boot import READY
 from guestbench.families.boot.milestones import READY_MARK, Step
 from guestbench.model import Header, Summary
 from guestbench.page.numbers import show_mean, show_seconds, show_share
@@ -25,7 +26,6 @@ from guestbench.page.plots import (
     shorten,
 )
 
-READY = "boot.ready"
 Way = Sequence[tuple[str, float]]
 """Milestones and the times at which they were reached."""
 

@@ -13,6 +13,7 @@ from guestbench.analysis.summary import (
     summarise,
     variation,
 )
+from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, MARK, READY
 from guestbench.families.boot.milestones import Step, milestone_steps
 from guestbench.families.boot.plots import draw_boots, draw_milestones
 from guestbench.model import Header, Ok, Record, Summary, System
@@ -29,9 +30,6 @@ from guestbench.page.numbers import (
     show_seconds,
     show_share,
 )
-
-BOOT = "boot"
-READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
 
 def headline(header: Header, summaries: Sequence[Summary]) -> Iterator[Column]:

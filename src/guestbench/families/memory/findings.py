@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from guestbench.families.memory import Settings, search
+from guestbench.families.memory import LEAST, VMM, VMM_ABOVE_FLOOR, Settings, search
 from guestbench.model import Frozen, Gap, GuestFamily, Header, Ok, Provenance, Record, Sample, find_settings
-
-LEAST = "memory.min"
-VMM = "memory.vmm"
-VMM_ABOVE_FLOOR = "memory.vmm_above_floor"
 
 
 class Evidence(Frozen):
@@ -83,7 +79,7 @@ def find_gap(
     return None
 
 
-def add_derived_memory(header: Header, records: Sequence[Record]) -> tuple[Record, ...]:
+def derive(header: Header, records: Sequence[Record]) -> tuple[Record, ...]:
     """The records with `memory.min` and `memory.vmm_above_floor` added where they can be derived.
 
     `memory.min` joins the last boot with the least size; the other joins the boots that count memory, for
@@ -97,7 +93,7 @@ def add_derived_memory(header: Header, records: Sequence[Record]) -> tuple[Recor
             last[record.trial.system] = record.trial.id
     floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
     floor = _medians_by_state(records, floors)
-    return tuple(_derive(record, last, floors, floor) for record in records)
+    return tuple(_add(record, last, floors, floor) for record in records)
 
 
 def _medians_by_state(records: Iterable[Record], floors: Sequence[str]) -> dict[str, float]:
@@ -110,7 +106,7 @@ def _medians_by_state(records: Iterable[Record], floors: Sequence[str]) -> dict[
     return {state: statistics.median(found) for state, found in values.items()}
 
 
-def _derive(
+def _add(
     record: Record, last: Mapping[str, str], floors: Sequence[str], floor: Mapping[str, float]
 ) -> Record:
     trial = record.trial
@@ -131,3 +127,35 @@ def _derive(
     known = {(sample.metric, tuple(sample.labels.items())) for sample in record.samples}
     more = [sample for sample in more if (sample.metric, tuple(sample.labels.items())) not in known]
     return msgspec.structs.replace(record, samples=(*record.samples, *more)) if more else record
+
+
+def unfinished(header: Header, records: Sequence[Record]) -> Iterator[str]:
+    """That the least RAM of some systems is still to be searched for."""
+    names = [guest.system.name for guest in header.guests]
+    found = {name: find_least(header, records, name) for name in names}
+    left = [name for name, least in found.items() if least is not None and not least.finished]
+    if left:
+        yield f"The search for the least RAM has not ended for {', '.join(left)}."
+
+
+def settings(header: Header) -> Iterator[tuple[str, str]]:
+    """What memory figures of two runs depend on besides the systems."""
+    own = find_settings(header.experiment.settings, "memory", Settings)
+    yield "time until idle", f"{own.settle_s:g} s"
+    policy = header.memory_policy
+    if policy is not None:
+        yield "huge pages", f"{policy.huge_pages or 'none'}, {policy.shmem_huge_pages or 'none'}"
+
+
+def notices(header: Header, _: Sequence[Record]) -> Iterator[str]:
+    """Settings of the host's kernel under which memory figures do not mean what they seem to."""
+    policy = header.memory_policy
+    huge = policy.shmem_huge_pages if policy else ""
+    if huge not in ("", "never", "deny"):
+        yield (
+            f"Huge pages are on for shared memory ({huge!r}), and QEMU asks for them: one touched byte of "
+            "guest RAM may count for a whole huge page. Memory figures of this run hold for hosts of this "
+            "setting only."
+        )
+    if policy and policy.ksm == "1":
+        yield "Kernel same-page merging runs on the host: the VMM's own memory may seem smaller than it is."

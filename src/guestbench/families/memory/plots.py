@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from guestbench.families.memory import TOUCHED, VMM
 from guestbench.families.memory.findings import Evidence, find_evidence, find_least
 from guestbench.families.memory.search import Minimum
 from guestbench.model import Header, Record, Series
@@ -22,7 +23,7 @@ from guestbench.page.plots import (
     choose_axis,
 )
 
-PANELS = (("memory.touched", "Guest RAM touched"), ("memory.vmm", "The VMM's own memory"))
+PANELS = ((TOUCHED, "Guest RAM touched"), (VMM, "The VMM's own memory"))
 ROOM = 1.06
 """The values of the upward axis stand at the right end of a plot of curves."""
 SHARE_ROW = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, find_summary
-from guestbench.families.memory import Settings
+from guestbench.families.memory import LEAST, TOUCHED, TRIED, VMM, VMM_ABOVE_FLOOR, Settings
 from guestbench.families.memory.findings import find_evidence, find_gap, find_least
 from guestbench.families.memory.plots import draw_least, draw_over_time, show_least
 from guestbench.model import Header, Record, Summary, System, find_settings
@@ -24,8 +24,6 @@ from guestbench.page.command_line import split_options
 from guestbench.page.figures import by_system
 from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_kib
 
-LEAST, TRIED = "memory.min", "memory.tried"
-TOUCHED, VMM, ABOVE = "memory.touched", "memory.vmm", "memory.vmm_above_floor"
 TOTAL, USED, AVAILABLE = "memory.guest_total", "memory.guest_used", "memory.guest_available"
 FIELD, BALLOON = "memory.guest_meminfo", "memory.balloon"
 READY, IDLE, LOAD = ({"state": state} for state in ("ready", "idle", "load"))
@@ -35,7 +33,7 @@ COLUMNS = (
     ("RAM touched, idle", TOUCHED, IDLE),
     ("RAM touched, most under load", TOUCHED, LOAD),
     ("VMM's own, idle", VMM, IDLE),
-    ("VMM's own, above the floor", ABOVE, IDLE),
+    ("VMM's own, above the floor", VMM_ABOVE_FLOOR, IDLE),
     ("VMM's own, most under load", VMM, LOAD),
 )
 """What the host sees of a system."""
@@ -58,7 +56,7 @@ def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summ
             title="Memory",
             blocks=(about,),
             parts=parts,
-            metrics=(LEAST, TRIED, TOUCHED, VMM, ABOVE, TOTAL, USED, AVAILABLE, FIELD, BALLOON),
+            metrics=(LEAST, TRIED, TOUCHED, VMM, VMM_ABOVE_FLOOR, TOTAL, USED, AVAILABLE, FIELD, BALLOON),
         )
 
 
@@ -296,7 +294,7 @@ def _show(
     if gap is not None:
         return f"n/a: {gap.reason.removeprefix('not available: ')}"
     # Above the floor there is nothing where the floor, or this system itself, has no such state.
-    return NOTHING if metric == ABOVE else UNKNOWN
+    return NOTHING if metric == VMM_ABOVE_FLOOR else UNKNOWN
 
 
 def _matrix(header: Header, summaries: Sequence[Summary], metric: str, label: str, title: str) -> Table:

@@ -107,7 +107,7 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels
     return Cell(value=None, reason=UNDIVIDED if has_others else reason)
 
 
-def add_derived_surface(records: Sequence[Record]) -> tuple[Record, ...]:
+def derive(_: Header, records: Sequence[Record]) -> tuple[Record, ...]:
     """The records with the randomised bits of the kernel's base added to each system's last fresh boot."""
     bases: dict[str, list[tuple[str, int]]] = {}
     for record in records:

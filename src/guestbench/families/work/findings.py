@@ -7,23 +7,27 @@ missing or differs is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_summary
+from guestbench.families.work import TIME
 from guestbench.model import (
     BootWork,
     Frozen,
     Guest,
     Header,
     ImageWork,
+    Key,
     KitWork,
     Record,
     Summary,
     System,
     WorkReport,
+    to_key,
 )
 
-CLOCK = "work.time"
+Done = tuple[tuple[tuple[str, str], ...], int | None, str]
+"""What a piece of work was: its parameters, its amount, and the digest of its result."""
 DIGITS = 16
 """Of a digest, as many as are shown: enough to tell files apart."""
 
@@ -40,15 +44,15 @@ class WorkCell(Frozen):
 class WorkRow(Frozen):
     """One piece of work: `labels` tell the parts of a workload apart; `cells` has every system of the run.
 
-    `same` says in words what proves that it was the same work everywhere; `differs` has a sentence for each
-    system of which that cannot be said. Both are empty where fewer than two systems did it.
+    `same` says in words what proves that it was the same work everywhere; `differs` has what speaks
+    against it, by system. Both are empty where fewer than two systems did it.
     """
 
     work: KitWork
     labels: dict[str, str]
     cells: dict[str, WorkCell]
     same: str = ""
-    differs: tuple[str, ...] = ()
+    differs: dict[str, str] = {}
 
 
 def find_work(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> tuple[WorkRow, ...]:
@@ -92,7 +96,7 @@ def _find_cell(
     rate = find_summary(summaries, system.name, workload.metric, dict(labels))
     clocks = {
         clock: find_summary(
-            summaries, system.name, CLOCK, {"workload": workload.name, **labels, "clock": clock}
+            summaries, system.name, TIME, {"workload": workload.name, **labels, "clock": clock}
         )
         for clock in ("host", "guest")
     }
@@ -139,8 +143,8 @@ def _find_program(guest: Guest, work: KitWork) -> str:
 
 def judge_equality(
     work: KitWork, labels: Mapping[str, str], records: Sequence[Record], systems: Mapping[str, str]
-) -> tuple[str, tuple[str, ...]]:
-    """What proves that the systems did the same work, and what speaks against it, a sentence for each system.
+) -> tuple[str, dict[str, str]]:
+    """What proves that the systems did the same work, and what speaks against it, by system.
 
     `systems` has the SHA-256 of each one's program, empty where it is not known. They are held against the
     run of the same program on the host, or without one against the first system.
@@ -153,16 +157,16 @@ def judge_equality(
                 finished.setdefault(record.trial.system, []).append(report)
     names = [name for name in systems if name in finished]
     if len(names) < 2:
-        return "", ()
+        return "", {}
     known = [report for report in work.expected if _labels(work, report) == dict(labels)]
     standard = known[0] if known else finished[names[0]][0]
-    differs = [
-        f"{name}: {difference}"
+    differs = {
+        name: difference
         for name in names
         if (difference := next(filter(None, (_difference(r, standard) for r in finished[name])), ""))
-    ]
+    }
     if differs:
-        return "", tuple(differs)
+        return "", differs
     makers = {
         name: " ".join((finished[name][0].compiler, finished[name][0].flags.replace(",", " ")))
         for name in names
@@ -170,13 +174,13 @@ def judge_equality(
     kinds = dict.fromkeys(makers.values())
     digests = {systems[name] for name in names}
     if len(digests) == 1 and "" not in digests:
-        return f"the same program file (SHA-256 {digests.pop()[:DIGITS]}…); same result", ()
+        return f"the same program file (SHA-256 {digests.pop()[:DIGITS]}…); same result", {}
     if len(kinds) == 1:
-        return "same sources, compiler and flags; same result", ()
+        return "same sources, compiler and flags; same result", {}
     told = "; ".join(
         f"{kind} on {', '.join(name for name in names if makers[name] == kind)}" for kind in kinds
     )
-    return f"same sources, same result; built by different compilers: {told}", ()
+    return f"same sources, same result; built by different compilers: {told}", {}
 
 
 def _difference(report: WorkReport, standard: WorkReport) -> str:
@@ -195,6 +199,58 @@ def _difference(report: WorkReport, standard: WorkReport) -> str:
     if report.digest != standard.digest:
         return "its result has another digest"
     return ""
+
+
+def unlike(header: Header, records: Sequence[Record]) -> set[tuple[str, str]]:
+    """Metric and system of all work that cannot be shown to be what the others did."""
+    return {
+        (row.work.workload.metric, name) for row in find_work(header, records, ()) for name in row.differs
+    }
+
+
+# --- was it the same in two runs? -------------------------------------------------------------------------
+
+
+def changed(
+    old: tuple[Header, Sequence[Record]], new: tuple[Header, Sequence[Record]]
+) -> dict[tuple[str, Key], str]:
+    """By system, metric and labels: in what the work that was done differs between the runs.
+
+    The sources may differ, for a faster program is a change to be measured. What was asked for, how much was
+    done and what came out may not. Work of which a guest tells none of this is taken to be the same.
+    """
+    before, after = (dict(_find_done(*run)) for run in (old, new))
+    found = {}
+    for key, done in after.items():
+        differs = _tell_difference(before.get(key, done), done)
+        if differs:
+            found[key] = f"the runs did other work: {differs}"
+    return found
+
+
+def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tuple[str, Key], Done]]:
+    """The last of each piece of work that each system finished and told of."""
+    works = {work.workload.name: work.workload for work in (header.kit.works if header.kit else ())}
+    for record in records:
+        if record.trial.purpose != "work" or not record.holds:
+            continue
+        for report in record.work:
+            workload = works.get(report.workload)
+            if workload is None or report.end_ns is None or not (report.parameters or report.digest):
+                continue
+            labels = {name: report.parameters.get(name, "") for name in workload.labels}
+            done = tuple(sorted(report.parameters.items())), report.done, report.digest
+            yield (record.trial.system, to_key(workload.metric, labels)), done
+
+
+def _tell_difference(old: Done, new: Done) -> str:
+    before, after = dict(old[0]), dict(new[0])
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            return f"{name} was {before.get(name, 'none')} and is {after.get(name, 'none')}"
+    if old[1] != new[1]:
+        return f"{old[1]} was done and now {new[1]}"
+    return "the result has another digest" if old[2] != new[2] else ""
 
 
 # --- known tools ------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from guestbench.analysis.reasons import find_work_warnings
 from guestbench.analysis.summary import find_metric
 from guestbench.families import memory
-from guestbench.families.work import Settings
-from guestbench.families.work.findings import CLOCK, Check, WorkCell, WorkRow, find_checks, find_work
+from guestbench.families.work import TIME, Settings
+from guestbench.families.work.findings import Check, WorkCell, WorkRow, find_checks, find_work
 from guestbench.model import BootWork, Header, ImageWork, Record, ShellWork, Summary, System, find_settings
 from guestbench.page.blocks import Block, Bullets, Code, Notice, Paragraph, Section, Table, Text
 from guestbench.page.figures import by_system, name_figure, show_summary, tell_metrics
@@ -21,7 +21,7 @@ def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summ
     checks = find_checks(header, summaries)
     parts = (*(_find_parts(header, rows) if rows else ()), *_describe_checks(header, checks))
     if rows or parts:
-        shown = (*(row.work.workload.metric for row in rows), CLOCK, *(each.theirs.metric for each in checks))
+        shown = (*(row.work.workload.metric for row in rows), TIME, *(each.theirs.metric for each in checks))
         yield Section(
             id="work",
             title="Work",
@@ -45,7 +45,7 @@ def _describe(
     header: Header, records: Sequence[Record], summaries: Sequence[Summary], rows: Sequence[WorkRow]
 ) -> Iterator[Block]:
     times = count_things(find_settings(header.experiment.settings, "work", Settings).cycles, "time")
-    names = dict.fromkeys((*(row.work.workload.metric for row in rows), CLOCK))
+    names = dict.fromkeys((*(row.work.workload.metric for row in rows), TIME))
     yield work_table(header, rows)
     yield Paragraph(
         (
@@ -187,7 +187,7 @@ def _judge(row: WorkRow) -> str:
     if row.same:
         return f"yes: {row.same}"
     if row.differs:
-        return f"no, not equivalent: {'; '.join(row.differs)}"
+        return f"no, not equivalent: {'; '.join(f'{name}: {how}' for name, how in row.differs.items())}"
     return "nothing to compare: fewer than two systems did it"
 
 

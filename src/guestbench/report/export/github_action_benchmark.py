@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from guestbench.analysis.compare import is_compared
 from guestbench.analysis.summary import find_metric, summarise
 from guestbench.model import (
     Better,
@@ -46,7 +45,7 @@ def _render(header: Header, records: Sequence[Record], better: Better) -> bytes:
         }
         for summary in summarise(header, records)
         if summary.n
-        and is_compared(summary.metric, summary.labels)
+        and find_metric(header, summary.metric).is_compared_with(summary.labels)
         and find_metric(header, summary.metric).better is better
     ]
     return msgspec.json.format(msgspec.json.encode(entries), indent=2) + b"\n"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from guestbench.analysis.summary import summarise
-from guestbench.families.boot.section import BOOT, READY
+from guestbench.families.boot import BOOT, READY
 from guestbench.model import Header, Ok, Record
 
 
