@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 from factories import make_run
 
-from guestbench.definition.load import load_experiment
+from guestbench.definition.experiments import load_experiment
 from guestbench.host import process
 from guestbench.model import Header, Record
 from guestbench.run.store import STORE_NAME, read_store

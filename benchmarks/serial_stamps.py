@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import Accel, Guest, Platform
 from guestbench.vmm import LaunchSpec

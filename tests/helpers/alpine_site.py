@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.provision import cpio
 from guestbench.provision.recipes import find_recipe
 from guestbench.provision.recipes.alpine_initramfs import AlpineInitramfs

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from guestbench.definition import load
+from guestbench.definition.experiments import load_experiment
+from guestbench.definition.systems import load_system
 from guestbench.errors import DefinitionError
 
 EXPERIMENT = """
@@ -44,7 +45,7 @@ def problems_of_experiment(folder: Path, text: str) -> tuple[str, ...]:
     """What is said about an experiment, without the file's name in front."""
     reference = write_experiment(folder, text)
     with pytest.raises(DefinitionError) as caught:
-        load.load_experiment(reference)
+        load_experiment(reference)
     assert all(each.startswith(f"{reference}: ") for each in caught.value.messages)
     return tuple(each.removeprefix(f"{reference}: ") for each in caught.value.messages)
 
@@ -53,5 +54,5 @@ def problems_of_system(folder: Path, text: str) -> tuple[str, ...]:
     """What is said about a system file, without the file's name in front."""
     write_system(folder, text)
     with pytest.raises(DefinitionError) as caught:
-        load.load_system(folder, ("floor", "debian-12-nocloud"))
+        load_system(folder, ("floor", "debian-12-nocloud"))
     return tuple(each.removeprefix(f"{folder}/system.toml: ") for each in caught.value.messages)

@@ -12,7 +12,9 @@ from typing import get_args
 import pytest
 from documents import ROOT, blocks, parse
 
-from guestbench.definition import load
+from guestbench.definition.experiments import load_experiment
+from guestbench.definition.systems import load_system
+from guestbench.definition.workloads import load_workload
 from guestbench.families import list_families, work
 from guestbench.families.work.contract import find_reports
 from guestbench.model import (
@@ -75,7 +77,7 @@ def test_commands_can_be_typed(file: Path) -> None:
 def test_example_guest_is_one_that_loads(tmp_path: Path) -> None:
     """Whoever copies the documented guest would be told of mistakes in it."""
     (tmp_path / "system.toml").write_text(example("guests/my-kernel/system.toml"))
-    system = load.load_system(tmp_path, ())
+    system = load_system(tmp_path, ())
     assert isinstance(system.boot, Kernel)
     assert system.name == "my-kernel"
     assert len(system.milestones) == 2
@@ -93,7 +95,7 @@ def test_example_experiment_is_one_that_loads(tmp_path: Path) -> None:
     (folder / "system.toml").write_text(example("guests/my-kernel/system.toml"))
     file = tmp_path / "my-kernel.toml"
     file.write_text(example("my-kernel.toml"))
-    loaded = load.load_experiment(str(file))
+    loaded = load_experiment(str(file))
     assert loaded.systems == ("floor", "linux-minimal", str(folder))
     assert loaded.seed == 1
     told = tomllib.loads(example("my-kernel.toml"))
@@ -105,8 +107,8 @@ def test_example_workload_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.
     """Whoever copies the documented workload would be told of mistakes in it, or not of a key."""
     text = example("src/guestbench/workloads/sort.toml")
     (tmp_path / "sort.toml").write_text(text)
-    monkeypatch.setattr(load, "WORKLOADS", tmp_path)
-    assert load.load_workload("sort").metric == "work.sort"
+    monkeypatch.setattr("guestbench.definition.workloads.WORKLOADS", tmp_path)
+    assert load_workload("sort").metric == "work.sort"
     assert set(tomllib.loads(text)) == set(Workload.__struct_fields__)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from guestbench.definition import load
+from guestbench.definition.systems import SYSTEMS, load_catalogue
 from guestbench.host import process
 from guestbench.model import Vmm
 from guestbench.vmm import find_vmm
@@ -144,14 +144,14 @@ def test_project_names_no_machine_and_no_registry() -> None:
 
 def test_each_system_folder_is_a_system() -> None:
     """A folder without a definition would be in the package and in no list."""
-    folders = {each.name for each in load.SYSTEMS.iterdir() if each.is_dir() and each.name != "__pycache__"}
-    assert folders == set(load.load_catalogue())
+    folders = {each.name for each in SYSTEMS.iterdir() if each.is_dir() and each.name != "__pycache__"}
+    assert folders == set(load_catalogue())
 
 
 def test_catalogue_has_the_documented_systems() -> None:
     """A guest that the README promises would be missing."""
     rows = re.findall(r"(?m)^\| `([\w.-]+)` \|", (ROOT / "README.md").read_text())
-    assert set(rows) == set(load.load_catalogue())
+    assert set(rows) == set(load_catalogue())
 
 
 def test_each_vmm_is_a_module() -> None:

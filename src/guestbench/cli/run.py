@@ -11,7 +11,6 @@ from click.core import ParameterSource
 
 from guestbench.cli import report
 from guestbench.cli.talk import say
-from guestbench.definition.load import list_workloads
 from guestbench.definition.rules import setting_meanings
 from guestbench.definition.settings import (
     Changes,
@@ -20,6 +19,7 @@ from guestbench.definition.settings import (
     list_settings,
     parse_settings,
 )
+from guestbench.definition.workloads import list_workloads
 from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
 from guestbench.families import list_families
 from guestbench.model import Accel, Ok

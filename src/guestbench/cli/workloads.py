@@ -8,7 +8,8 @@ import click
 import msgspec
 
 from guestbench.cli.output import align
-from guestbench.definition.load import list_workloads, load_catalogue, load_workload
+from guestbench.definition.systems import load_catalogue
+from guestbench.definition.workloads import list_workloads, load_workload
 from guestbench.errors import GuestbenchError
 from guestbench.model import Frozen
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench.definition.load import load_workload
+from guestbench.definition.workloads import load_workload
 from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.families.work.contract import find_reports

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench.definition.load import SYSTEMS
+from guestbench.definition.systems import SYSTEMS
 from guestbench.errors import ImageError
 from guestbench.images.formats.disk import find_format
 from guestbench.model import (

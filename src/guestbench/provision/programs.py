@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from guestbench.definition.load import SYSTEMS, WORKLOADS, load_catalogue
+from guestbench.definition.systems import SYSTEMS, load_catalogue
+from guestbench.definition.workloads import WORKLOADS
 from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import SERVER, Image, Say

@@ -18,14 +18,9 @@ from typing import TypeVar
 import msgspec
 
 from guestbench import __version__, provision
-from guestbench.definition.load import (
-    Catalogue,
-    find_system,
-    load_catalogue,
-    load_experiment,
-    system_folder,
-)
+from guestbench.definition.experiments import load_experiment
 from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
+from guestbench.definition.systems import Catalogue, find_system, load_catalogue, system_folder
 from guestbench.errors import (
     GuestbenchError,
     HostError,

@@ -15,7 +15,7 @@ import pytest
 from guestwork_program import ANSWER_S, count_primes, digest_of, receive, receive_all
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.host import process
 from guestbench.model import Role
 from guestbench.provision import cpio

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.families.net import tcp
 from guestbench.families.work import cross_check as checks
 from guestbench.families.work.contract import find_reports

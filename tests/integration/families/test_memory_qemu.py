@@ -139,7 +139,7 @@ def test_guests_that_misbehave_are_outcomes_and_the_run_goes_on(tmp_path: Path) 
 def test_a_flood_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest that prints without end would fill the disk with its log."""
     from guestbench import provision
-    from guestbench.definition.load import load_system
+    from guestbench.definition.systems import load_system
     from guestbench.guest.watch import watch_boot
     from guestbench.model import Accel, Crashed, Platform
     from guestbench.vmm import LaunchSpec, find_vmm

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.families.surface.findings import count_varying_bits
 from guestbench.families.surface.host.facing import Role, read_host_facing
 from guestbench.families.surface.linux.hardening import ask_hardening

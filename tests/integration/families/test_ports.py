@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.families.surface.network.link_host import LinkHost
 from guestbench.families.surface.network.ports import (
     NO_IPV6,

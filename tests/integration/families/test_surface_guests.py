@@ -12,7 +12,7 @@ from small_guests import GUEST, SAY_READY, SYSTEM
 
 from guestbench import provision
 from guestbench.cli.systems.exec import execute
-from guestbench.definition.load import load_system
+from guestbench.definition.systems import load_system
 from guestbench.families.surface.probe import measure
 from guestbench.host import process
 from guestbench.images.inspection import Inspection

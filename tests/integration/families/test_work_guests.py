@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from replay import write_recording
 
-from guestbench.definition.load import load_workload
+from guestbench.definition.workloads import load_workload
 from guestbench.host import process
 from guestbench.model import (
     Header,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.errors import ShellError
 from guestbench.guest.shell import Answer, Shell, open_shell
 from guestbench.host.facts import find_qemu_version

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.shell import open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version

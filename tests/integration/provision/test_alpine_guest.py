@@ -13,7 +13,7 @@ import pytest
 from alpine_site import Site, netboot_initramfs, pack, path_of, recipe, serve
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.images.formats.disk import convert_to_raw

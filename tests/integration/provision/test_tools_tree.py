@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.families.work import cross_check as checks
 from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.guest.shell import Shell, open_shell

@@ -9,7 +9,7 @@ import pytest
 import reference_guest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import (

@@ -13,7 +13,7 @@ import reference_guest
 from calibration import READY, boot, make_system, must_be_ready
 from hostile_run import check_safe
 
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.host import process
 from guestbench.model import (
     Crashed,

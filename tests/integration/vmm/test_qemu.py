@@ -15,7 +15,7 @@ import pytest
 import serial_stamps
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut, TrialResult

@@ -11,7 +11,7 @@ import pytest
 
 from guestbench import provision
 from guestbench.cli.systems.exec import execute
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.errors import TrialError, UsageError
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host.facts import find_qemu_version

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guestbench.definition.extend import complete, weave
-from guestbench.definition.load import load_system
+from guestbench.definition.systems import load_system
 from guestbench.errors import DefinitionError
 
 BASE = {

@@ -13,7 +13,8 @@ from definition_files import (
     write_system,
 )
 
-from guestbench.definition import load
+from guestbench.definition.experiments import list_experiments, load_experiment
+from guestbench.definition.systems import find_system, load_catalogue, system_folder
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families import list_families
 from guestbench.model import (
@@ -26,23 +27,23 @@ from guestbench.model import (
 # --- what comes with the package ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(load.load_catalogue()))
+@pytest.mark.parametrize("name", list(load_catalogue()))
 def test_every_system_of_the_catalogue_loads(name: str) -> None:
     """A system that comes with the tool could not be measured."""
-    system = load.load_catalogue()[name]
+    system = load_catalogue()[name]
     assert system.name == name
     assert system.ready
 
 
-@pytest.mark.parametrize("name", load.list_experiments())
+@pytest.mark.parametrize("name", list_experiments())
 def test_every_experiment_of_the_package_loads(name: str) -> None:
     """An experiment that comes with the tool could not be run."""
-    assert load.load_experiment(name).name == name
+    assert load_experiment(name).name == name
 
 
 def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
     """The default command would compare other systems, or under other settings, than documented."""
-    seed = load.load_experiment("seed")
+    seed = load_experiment("seed")
     assert {*seed.systems} == {
         *("floor", "reference-unikernel", "linux-app", "linux-minimal"),
         *("debian-12-direct", "debian-12-nocloud"),
@@ -77,7 +78,7 @@ def test_what_is_compared_and_claimed_has_to_be_measured(tmp_path: Path, line: s
 
 def test_mirage_system_boots_what_the_user_brings() -> None:
     """The unikernel would not be found, or its crashes would be taken for slow boots."""
-    system = load.load_catalogue()["mirage-unikraft"]
+    system = load_catalogue()["mirage-unikraft"]
     assert system.family is GuestFamily.UNIKERNEL
     assert system.boot == Kernel()
     assert (system.ready, system.provision.path) == ("[init done]", "dist/hello.qemu")
@@ -94,18 +95,18 @@ def test_broken_system_breaks_no_other(tmp_path: Path) -> None:
     """One mistake in one folder of the catalogue would stop every comparison."""
     write_system(tmp_path / "toy", SYSTEM)
     write_system(tmp_path / "broken", "name = ")
-    catalogue = load.load_catalogue(tmp_path)
+    catalogue = load_catalogue(tmp_path)
     assert list(catalogue) == ["broken", "toy"]
     assert "broken" in catalogue
-    assert load.find_system("toy", catalogue, tmp_path).title == "A toy"
+    assert find_system("toy", catalogue, tmp_path).title == "A toy"
     with pytest.raises(DefinitionError, match=r"broken/system\.toml"):
-        load.find_system("broken", catalogue, tmp_path)
+        find_system("broken", catalogue, tmp_path)
 
 
 def test_unknown_system_names_the_nearest() -> None:
     """A user who mistypes a system would have to look its name up."""
     with pytest.raises(UsageError) as caught:
-        load.find_system("mirage-unikernel", load.load_catalogue(), Path())
+        find_system("mirage-unikernel", load_catalogue(), Path())
     assert 'unknown system "mirage-unikernel"; did you mean mirage-unikraft?' in caught.value.message
     assert caught.value.hint == "guestbench systems list"
 
@@ -116,34 +117,34 @@ def test_folder_reference_is_relative_to_the_experiment_file(tmp_path: Path) -> 
     reference = write_experiment(
         tmp_path, 'name = "mine"\ntitle = "t"\nsystems = ["./guests/toy", "mirage-unikraft"]'
     )
-    experiment = load.load_experiment(reference)
+    experiment = load_experiment(reference)
     assert experiment.systems == (str(folder), "mirage-unikraft")
-    system = load.find_system(experiment.systems[0], load.load_catalogue(), Path("/"))
+    system = find_system(experiment.systems[0], load_catalogue(), Path("/"))
     assert system.name == "toy"
-    assert load.system_folder(experiment.systems[0]) == folder
+    assert system_folder(experiment.systems[0]) == folder
 
 
 def test_system_folder_holds_the_sources_of_a_catalogue_system() -> None:
     """A guest built from source would not find its source."""
-    assert (load.system_folder("mirage-unikraft") / "system.toml").is_file()
+    assert (system_folder("mirage-unikraft") / "system.toml").is_file()
 
 
 def test_unknown_experiment_names_the_nearest() -> None:
     """A user who mistypes an experiment would not learn which there are."""
     with pytest.raises(UsageError, match="did you mean seed"):
-        load.load_experiment("sed")
+        load_experiment("sed")
 
 
 def test_missing_experiment_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     """A mistyped path would end in a traceback."""
     with pytest.raises(DefinitionError, match=r"gone\.toml: no such file"):
-        load.load_experiment(str(tmp_path / "gone.toml"))
+        load_experiment(str(tmp_path / "gone.toml"))
 
 
 def test_experiment_that_is_a_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     """A folder given where a file is wanted would end in a traceback."""
     with pytest.raises(DefinitionError, match="cannot be read: Is a directory"):
-        load.load_experiment(str(tmp_path))
+        load_experiment(str(tmp_path))
 
 
 def test_experiment_that_is_not_text_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -151,13 +152,13 @@ def test_experiment_that_is_not_text_is_an_error_that_names_it(tmp_path: Path) -
     file = tmp_path / "image.toml"
     file.write_bytes(b"\x7fELF\xff\xfe")
     with pytest.raises(DefinitionError, match="not UTF-8"):
-        load.load_experiment(str(file))
+        load_experiment(str(file))
 
 
 def test_nesting_without_end_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     """A hostile file would end in a traceback."""
     with pytest.raises(DefinitionError, match=r"experiment\.toml: not TOML"):
-        load.load_experiment(write_experiment(tmp_path, "a = " + "[" * 100_000))
+        load_experiment(write_experiment(tmp_path, "a = " + "[" * 100_000))
 
 
 # --- mistakes in experiments --------------------------------------------------------------------------
@@ -198,7 +199,7 @@ accel = "KVM"
 def test_mistakes_in_an_experiment_exit_with_2(tmp_path: Path) -> None:
     """A script could not tell bad input from a host that cannot do it."""
     with pytest.raises(DefinitionError) as caught:
-        load.load_experiment(write_experiment(tmp_path, EXPERIMENT + "cycle = 3"))
+        load_experiment(write_experiment(tmp_path, EXPERIMENT + "cycle = 3"))
     assert caught.value.exit_code == 2
     assert caught.value.hint.startswith("cat ")
 
@@ -206,7 +207,7 @@ def test_mistakes_in_an_experiment_exit_with_2(tmp_path: Path) -> None:
 def test_unknown_system_hints_at_the_list(tmp_path: Path) -> None:
     """The hint would not help with the mistake."""
     with pytest.raises(DefinitionError) as caught:
-        load.load_experiment(write_experiment(tmp_path, EXPERIMENT.replace("mirage-unikraft", "nixos")))
+        load_experiment(write_experiment(tmp_path, EXPERIMENT.replace("mirage-unikraft", "nixos")))
     assert caught.value.hint == "guestbench systems list"
 
 
@@ -262,7 +263,7 @@ def test_mistakes_in_a_folder_of_the_experiment_are_told_with_its_own(tmp_path: 
     write_system(tmp_path / "toy", SYSTEM.replace("timeout_s = 10", "timeout_s = -1"))
     reference = write_experiment(tmp_path, 'name = "mine"\nsystems = ["./toy"]')
     with pytest.raises(DefinitionError) as caught:
-        load.load_experiment(reference)
+        load_experiment(reference)
     assert caught.value.messages == (
         f"{reference}: title: missing; text is needed",
         f"{tmp_path}/toy/system.toml: timeout_s: more than 0 seconds are needed, found -1",

@@ -11,7 +11,6 @@ from definition_files import SYSTEM, problems_of_system, write_system
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestbench.definition import load
 from guestbench.definition.decode import find_mistakes
 from guestbench.definition.rules import system_meanings
 from guestbench.model import (
@@ -170,7 +169,7 @@ def test_unknown_kind_of_table_still_tells_of_keys_that_fit_none(tmp_path: Path)
 
 def test_catalogue_system_is_named_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system of the catalogue would be listed under one name and measured under another."""
-    monkeypatch.setattr(load, "SYSTEMS", tmp_path)
+    monkeypatch.setattr("guestbench.definition.systems.SYSTEMS", tmp_path)
     assert problems_of_system(tmp_path / "other", SYSTEM) == (
         'name: must be the folder\'s name, "other"; found "toy"',
     )

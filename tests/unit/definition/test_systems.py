@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.watch import FIRST_BYTE, READY, watch_boot
 from guestbench.model import Crashed, Ok, TimedOut, TrialResult
 from guestbench.vmm.fake import FakeMachine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from guestbench.definition.load import load_workload
+from guestbench.definition.workloads import load_workload
 from guestbench.errors import HostError
 from guestbench.families.work.contract import find_reports
 from guestbench.host import process

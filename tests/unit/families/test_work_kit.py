@@ -24,9 +24,9 @@ from work_factories import (
 from guestbench import provision
 from guestbench.cli import run_cli
 from guestbench.cli.talk import as_typed
-from guestbench.definition import load
 from guestbench.definition.decode import find_mistakes
 from guestbench.definition.rules import meanings
+from guestbench.definition.workloads import WORKLOADS, list_workloads, load_workload
 from guestbench.errors import (
     DefinitionError,
     HostError,
@@ -69,7 +69,7 @@ def needs(*names: str) -> None:
 
 def small(name: str, *arguments: str) -> Workload:
     """A workload with these arguments, which take no time."""
-    return msgspec.structs.replace(load.load_workload(name), arguments=arguments)
+    return msgspec.structs.replace(load_workload(name), arguments=arguments)
 
 
 SMALL = {
@@ -82,7 +82,7 @@ SMALL = {
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workloads are so small that they take no time on this host."""
-    loaded = load.load_workload
+    loaded = load_workload
     monkeypatch.setattr(
         kits,
         "load_workload",
@@ -319,10 +319,10 @@ def test_settings_of_work_on_the_command_line_change_the_experiment() -> None:
 # --- workload files and the command line ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", load.list_workloads())
+@pytest.mark.parametrize("name", list_workloads())
 def test_every_workload_of_the_package_loads(name: str) -> None:
     """A release would come with a workload that cannot be loaded."""
-    workload = load.load_workload(name)
+    workload = load_workload(name)
     assert workload.name == name and workload.help
     assert re.fullmatch("[a-z][a-z0-9-]*", name), "the contract's lines could not name it"
 
@@ -330,7 +330,7 @@ def test_every_workload_of_the_package_loads(name: str) -> None:
 def test_an_unknown_workload_names_the_nearest() -> None:
     """A typing mistake would end with no hint at what there is."""
     with pytest.raises(UsageError, match='unknown workload "cpuu"') as caught:
-        load.load_workload("cpuu")
+        load_workload("cpuu")
     assert "did you mean cpu?" in caught.value.message and caught.value.hint == "guestbench workloads"
 
 
@@ -363,12 +363,12 @@ def test_a_workload_file_is_checked(change: dict[str, object], problem: str) -> 
 
 def test_a_workload_file_is_named_as_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A workload would be listed by one name and run by another."""
-    text = (load.WORKLOADS / "cpu.toml").read_text()
+    text = (WORKLOADS / "cpu.toml").read_text()
     (tmp_path / "primes.toml").write_text(text)
     (tmp_path / "cpu.toml").write_text(text)
-    monkeypatch.setattr(load, "WORKLOADS", tmp_path)
+    monkeypatch.setattr("guestbench.definition.workloads.WORKLOADS", tmp_path)
     with pytest.raises(DefinitionError, match='name: must be the file\'s name, "primes"'):
-        load.load_workload("primes")
+        load_workload("primes")
 
 
 Capture = pytest.CaptureFixture[str]
@@ -378,7 +378,7 @@ def test_workloads_are_listed_with_the_systems_that_can_do_them(capsys: Capture)
     """Nobody could find out what `--set work.workloads=` takes."""
     assert run_cli(["workloads"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == sorted(load.list_workloads())
+    assert [line.split()[0] for line in lines] == sorted(list_workloads())
     assert run_cli(["workloads", "--json"]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["cpu"]["unit"] == "events/s"

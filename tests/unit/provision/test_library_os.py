@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue, load_system
+from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, HostError, ImageError
 from guestbench.host import process
 from guestbench.model import Role

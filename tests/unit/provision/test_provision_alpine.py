@@ -14,7 +14,7 @@ from alpine_site import Site, module, netboot_initramfs, pack, path_of, recipe, 
 from cpio_archive import unpack
 
 from guestbench import provision
-from guestbench.definition.load import load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.errors import (
     GuestbenchError,
     HostError,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from guestbench import provision
-from guestbench.definition.load import SYSTEMS, load_catalogue
+from guestbench.definition.systems import SYSTEMS, load_catalogue
 from guestbench.errors import (
     HostError,
     ImageError,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guestbench import provision, registry
-from guestbench.definition.load import load_system
+from guestbench.definition.systems import load_system
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.model import SERVER, Role
 from guestbench.provision import programs, versions

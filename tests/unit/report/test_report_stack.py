@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from factories import make_run
 
-from guestbench.definition.load import load_catalogue, load_system
+from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families.boot.layers import find_layers
 from guestbench.model import Header, Layer, Record

@@ -10,7 +10,7 @@ import click
 
 from guestbench.cli.systems.by_hand import find_guest, with_machine_options
 from guestbench.cli.talk import say
-from guestbench.definition.load import find_system, load_catalogue
+from guestbench.definition.systems import find_system, load_catalogue
 from guestbench.host import process
 from guestbench.model import Accel, Platform
 from guestbench.vmm import LaunchSpec

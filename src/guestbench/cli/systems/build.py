@@ -8,7 +8,7 @@ import click
 
 from guestbench import provision
 from guestbench.cli.talk import say
-from guestbench.definition.load import find_system, load_catalogue, system_folder
+from guestbench.definition.systems import find_system, load_catalogue, system_folder
 from guestbench.errors import Interrupted
 
 

@@ -10,7 +10,7 @@ import click
 
 from guestbench import provision
 from guestbench.cli.talk import say
-from guestbench.definition.load import load_catalogue, system_folder
+from guestbench.definition.systems import load_catalogue, system_folder
 from guestbench.model import Accel, Guest, System
 
 Function = Callable[..., Any]

@@ -11,7 +11,7 @@ import click
 from guestbench import provision
 from guestbench.cli.systems.by_hand import find_guest, with_machine_options
 from guestbench.cli.talk import say
-from guestbench.definition.load import LIST_SYSTEMS, find_system, load_catalogue
+from guestbench.definition.systems import LIST_SYSTEMS, find_system, load_catalogue
 from guestbench.errors import UsageError
 from guestbench.guest.shell import Answer, open_shell
 from guestbench.host import facts

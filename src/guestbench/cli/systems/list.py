@@ -7,7 +7,7 @@ import msgspec
 
 from guestbench import provision
 from guestbench.cli.output import align
-from guestbench.definition.load import Catalogue, load_catalogue
+from guestbench.definition.systems import Catalogue, load_catalogue
 from guestbench.errors import GuestbenchError
 from guestbench.model import Frozen
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from guestbench.definition.load import list_programs
+from guestbench.definition.workloads import list_programs
 from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import Role, Say
