@@ -28,11 +28,11 @@ RESERVED_MILESTONES = frozenset({"first byte", "ready"})
 """Marks that every boot has; a system's own milestones cannot take their names."""
 
 ALGORITHMS = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")))
-PRINTED_METRICS = ("memory.guest_total", "memory.guest_used", "memory.guest_available")
 
 
 def meanings() -> Meanings:
     """What those kinds mean that mean the same everywhere."""
+    families = list_families()
     return {
         Kind.FILE_NAME: file_name,
         Kind.LINE: not_blank,
@@ -43,9 +43,11 @@ def meanings() -> Meanings:
         Kind.CHECKSUM: Choice(ALGORITHMS, Kind.CHECKSUM),
         Kind.DEBIAN_PACKAGE: _package,
         Kind.ARGUMENT: _argument,
-        Kind.FAMILY: Choice(tuple(family.name for family in list_families()), Kind.FAMILY),
+        Kind.FAMILY: Choice(tuple(family.name for family in families), Kind.FAMILY),
         Kind.METRIC: _metric,
-        Kind.PRINTED_METRIC: Choice(PRINTED_METRICS, Kind.PRINTED_METRIC),
+        Kind.PRINTED_METRIC: Choice(
+            tuple(name for family in families for name in family.printed), Kind.PRINTED_METRIC
+        ),
         Kind.MILESTONES: _milestones,
         Kind.WORK_CMDLINE: _work_cmdline,
     }
@@ -130,9 +132,11 @@ def _argument(value: str) -> Iterator[str]:
 
 
 def _metric(value: str) -> Iterator[str]:
-    families = tuple(family.name for family in list_families())
-    if value.partition(".")[0] not in families or not value.partition(".")[2]:
-        yield f"a metric is needed, such as boot.ready or image.file, found {quote(value)}"
+    families = list_families()
+    family, _, rest = value.partition(".")
+    if family not in {each.name for each in families} or not rest:
+        spans = sorted(metric.name for each in families for metric in each.metrics if metric.span)
+        yield f"a metric is needed, such as {' or '.join(spans[:2])}, found {quote(value)}"
 
 
 def _milestones(milestones: list[dict[str, str]]) -> Iterator[str]:

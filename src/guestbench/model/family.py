@@ -31,7 +31,8 @@ class Purpose(Frozen):
 class Family(Frozen):
     """Metrics that are measured together. `order` is its place in plans and reports, least first.
 
-    `settings` is the type of its table in an experiment; a family without one has no settings.
+    `settings` is the type of its table in an experiment; a family without one has no settings. `printed` are
+    the names of those metrics of which a guest without a shell can print a value.
     """
 
     name: str
@@ -39,4 +40,5 @@ class Family(Frozen):
     metrics: tuple[Metric, ...]
     purposes: tuple[Purpose, ...]
     settings: type[Frozen] | None = None
+    printed: tuple[str, ...] = ()
     order: int = 1000

@@ -122,6 +122,7 @@ FAMILY = Family(
     title="Memory",
     order=3,
     metrics=METRICS,
+    printed=("memory.guest_total", "memory.guest_used", "memory.guest_available"),
     settings=Settings,
     purposes=(Purpose(name="memory"), Purpose(name="memory-min", timed=False, search=True)),
 )
