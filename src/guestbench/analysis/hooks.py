@@ -51,6 +51,12 @@ def ask_unfinished(header: Header, records: Sequence[Record]) -> Iterator[str]:
         yield from find(header, records)
 
 
+def ask_unanswered(header: Header, records: Sequence[Record]) -> Iterator[str]:
+    """A text for each question that the run came to its end without an answer to."""
+    for find in _find_hooks("unanswered", header):
+        yield from find(header, records)
+
+
 def _find_hooks(name: str, header: Header | None = None) -> Iterator[Callable[..., Any]]:
     """The functions of this name, of those families that the run measures if one is given."""
     for family in list_families():

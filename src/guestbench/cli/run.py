@@ -221,7 +221,7 @@ def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tupl
 
 
 def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
-    from guestbench.families.memory.findings import find_least
+    from guestbench.analysis.hooks import ask_unanswered
 
     look = f"less {shlex.quote(str(folder / 'comparison_results.md'))}"
     planned = {trial.id for trial in header.trials}
@@ -232,7 +232,5 @@ def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
             f"{failed[0].outcome.reason}",
             look,
         )
-    found = {g.system.name: find_least(header, records, g.system.name) for g in header.guests}
-    without = [name for name, least in found.items() if least is not None and least.least_mib is None]
-    if without:
-        raise TrialError(f"no memory size was found with which it always boots: {', '.join(without)}", look)
+    for text in ask_unanswered(header, records):
+        raise TrialError(text, look)

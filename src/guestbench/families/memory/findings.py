@@ -129,6 +129,14 @@ def _add(
     return msgspec.structs.replace(record, samples=(*record.samples, *more)) if more else record
 
 
+def unanswered(header: Header, records: Sequence[Record]) -> Iterator[str]:
+    """That some systems do not always boot with any size."""
+    found = {g.system.name: find_least(header, records, g.system.name) for g in header.guests}
+    without = [name for name, least in found.items() if least is not None and least.least_mib is None]
+    if without:
+        yield f"no memory size was found with which it always boots: {', '.join(without)}"
+
+
 def unfinished(header: Header, records: Sequence[Record]) -> Iterator[str]:
     """That the least RAM of some systems is still to be searched for."""
     names = [guest.system.name for guest in header.guests]
