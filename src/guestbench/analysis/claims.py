@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from guestbench.analysis.compare import compare
+from guestbench.analysis.compare import compare, replace
 from guestbench.analysis.samples import Sampled, Samples, collect
 from guestbench.analysis.summary import add_derived, find_metric, sort_records
 from guestbench.families import list_purposes
@@ -50,44 +50,36 @@ def _find_systems(header: Header, claim: Claim) -> Sequence[str]:
 def _judge(
     header: Header, claim: Claim, system: str, samples: Samples, records: Sequence[Record]
 ) -> Judgement:
-    missing = [name for name in (system, claim.against) if name and name not in samples]
-    if missing:
-        return Judgement(
-            claim=claim, system=system, ruling=Ruling.UNDECIDED, reason=f"{missing[0]} is not in this run"
-        )
-    mine = _find(samples[system], claim)
-    if not mine.values:
-        return Judgement(
-            claim=claim, system=system, ruling=Ruling.UNDECIDED, reason=_explain(claim, system, records)
-        )
+    undecided = Judgement(claim=claim, system=system, ruling=Ruling.UNDECIDED)
+    sides = [name for name in (system, claim.against) if name]
+    for name in sides:
+        if name not in samples:
+            return replace(undecided, reason=f"{name} is not in this run")
+    found = [_find(samples[name], claim) for name in sides]
+    for name, sampled in zip(sides, found, strict=True):
+        if not sampled.values:
+            return replace(undecided, reason=_explain(claim, name, records))
     if not claim.against:
-        values = mine.numbers
-        return _decide(claim, system, sorted(values)[len(values) // 2], None)
-    theirs = _find(samples[claim.against], claim)
-    if not theirs.values:
-        reason = _explain(claim, claim.against, records)
-        return Judgement(claim=claim, system=system, ruling=Ruling.UNDECIDED, reason=reason)
+        values = found[0].numbers
+        return _decide(undecided, sorted(values)[len(values) // 2], None)
     exact = find_metric(header, claim.metric).exact
-    found = compare(theirs, mine, exact=exact)
-    if found.ratio is None or (found.ratio_ci is None and not exact):
-        return Judgement(
-            claim=claim, system=system, ruling=Ruling.UNDECIDED, value=found.ratio, reason=found.reason
-        )
-    return _decide(claim, system, found.ratio, found.ratio_ci)
+    ratio = compare(found[1], found[0], exact=exact)
+    if ratio.ratio is None or (ratio.ratio_ci is None and not exact):
+        return replace(undecided, value=ratio.ratio, reason=ratio.reason)
+    return _decide(undecided, ratio.ratio, ratio.ratio_ci)
 
 
-def _decide(claim: Claim, system: str, value: float, interval: Interval | None) -> Judgement:
+def _decide(undecided: Judgement, value: float, interval: Interval | None) -> Judgement:
+    claim = undecided.claim
     low, high = (interval.low, interval.high) if interval else (value, value)
     least = claim.least if claim.least is not None else float("-inf")
     most = claim.most if claim.most is not None else float("inf")
+    found = replace(undecided, value=value, interval=interval)
     if least <= low and high <= most:
-        ruling = Ruling.CONFIRMED
-    elif high < least or low > most:
-        ruling = Ruling.REFUTED
-    else:
-        ruling = Ruling.UNDECIDED
-    reason = "the interval reaches beyond what was claimed" if ruling is Ruling.UNDECIDED else ""
-    return Judgement(claim=claim, system=system, ruling=ruling, value=value, interval=interval, reason=reason)
+        return replace(found, ruling=Ruling.CONFIRMED)
+    if high < least or low > most:
+        return replace(found, ruling=Ruling.REFUTED)
+    return replace(found, reason="the interval reaches beyond what was claimed")
 
 
 def _find(samples: Mapping[Key, Sampled], claim: Claim) -> Sampled:
@@ -101,6 +93,6 @@ def _find(samples: Mapping[Key, Sampled], claim: Claim) -> Sampled:
 
 def _explain(claim: Claim, system: str, records: Sequence[Record]) -> str:
     """Why a system has no value of a claim's metric."""
-    mine = [record for record in records if record.trial.system == system]
-    gaps = [gap.reason for record in mine for gap in record.gaps if gap.metric == claim.metric]
-    return f"{system}: {gaps[0]}" if gaps else f"{system} has no value of {claim.metric} in this run"
+    gaps = (record.find_gap(claim.metric) for record in records if record.trial.system == system)
+    gap = next(filter(None, gaps), "")
+    return f"{system}: {gap}" if gap else f"{system} has no value of {claim.metric} in this run"

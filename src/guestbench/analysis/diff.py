@@ -204,8 +204,7 @@ def _explain_loss(system: str, key: Key, mine: Sequence[Record], others: Sequenc
     ]
     if tried and not any(record.holds for record in tried):
         return f"all {len(tried)} trials failed: {tried[0].outcome.reason}"
-    gaps = (gap.reason for record in tried for gap in record.gaps if gap.metric == key[0])
-    return next(gaps, "")
+    return next(filter(None, (record.find_gap(key[0]) for record in tried)), "")
 
 
 def _refuse_idle_gates(

@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from guestbench.families import AXIS, list_families
-from guestbench.model import Header, Key, Record
+from guestbench.model import Header, Key, Provenance, Record, to_key
 
 
 def ask_derive(header: Header, records: Sequence[Record]) -> tuple[Record, ...]:
-    """The records, with samples added that are derived of several; one that has a sample keeps it."""
-    found = tuple(records)
+    """The records, with samples added that are derived of several; one that has a sample keeps it.
+
+    A family's `derive` gives each sample with the place of the record that gets it.
+    """
+    found = list(records)
     for derive in _find_hooks("derive"):
-        found = derive(header, found)
-    return found
+        for place, sample in derive(header, records):
+            record, key = found[place], to_key(sample.metric, sample.labels)
+            if all(to_key(each.metric, each.labels) != key for each in record.samples):
+                derived = msgspec.structs.replace(sample, provenance=Provenance.DERIVED)
+                found[place] = msgspec.structs.replace(record, samples=(*record.samples, derived))
+    return tuple(found)
 
 
 def ask_unlike(header: Header, records: Sequence[Record]) -> set[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 from guestbench.analysis.hooks import ask_notices, ask_unfinished
@@ -18,18 +17,6 @@ from guestbench.model import (
 )
 
 
-class ConditionSummary(Frozen):
-    """What else the host did during a system's counted boots; shares of all CPUs' time, 0 to 1."""
-
-    system: str
-    n: int
-    load_low: float
-    load_high: float
-    others_median: float
-    others_high: float
-    steal_high: float
-
-
 class FailureGroup(Frozen):
     """Trials of one system and purpose that failed in the same way; `of` is how many were tried."""
 
@@ -38,31 +25,6 @@ class FailureGroup(Frozen):
     outcome: Outcome
     of: int
     records: tuple[Record, ...]
-
-
-def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[ConditionSummary, ...]:
-    """One ConditionSummary per system that has counted boots, failed ones included."""
-    boots = {each.name for each in list_purposes() if each.counted and each.main}
-    found = []
-    for guest in header.guests:
-        seen = [
-            record.conditions
-            for record in records
-            if record.trial.system == guest.system.name and record.trial.purpose in boots
-        ]
-        if seen:
-            found.append(
-                ConditionSummary(
-                    system=guest.system.name,
-                    n=len(seen),
-                    load_low=min(c.load_1m for c in seen),
-                    load_high=max(c.load_1m for c in seen),
-                    others_median=statistics.median(c.cpu_others for c in seen),
-                    others_high=max(c.cpu_others for c in seen),
-                    steal_high=max(c.cpu_steal for c in seen),
-                )
-            )
-    return tuple(found)
 
 
 def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:

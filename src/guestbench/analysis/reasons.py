@@ -15,14 +15,8 @@ from guestbench.page.numbers import show_share
 def find_reason(records: Iterable[Record], system: str, metric: str, labels: Mapping[str, str]) -> str:
     """Why a system has no value of a figure, by these trials or how they failed; empty if unknown."""
     mine = [record for record in records if record.trial.system == system]
-    gaps = (
-        gap.reason
-        for record in mine
-        for gap in record.gaps
-        if gap.metric == metric and gap.labels in ({}, labels)
-    )
     failed = (f"failed: {r.outcome.reason}" for r in mine if not isinstance(r.outcome, Ok))
-    return next(gaps, None) or next(failed, "")
+    return next(filter(None, (*(record.find_gap(metric, labels) for record in mine), *failed)), "")
 
 
 def find_work_warnings(

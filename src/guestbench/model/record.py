@@ -225,3 +225,8 @@ class Record(Frozen, tag_field="kind", tag="record"):
     def holds(self) -> bool:
         """Whether its samples enter the statistics."""
         return isinstance(self.outcome, Ok | Incomplete)
+
+    def find_gap(self, metric: str, labels: Mapping[str, str] | None = None) -> str:
+        """Why it has no sample of a metric, with these labels if any are given; empty if it does not say."""
+        gaps = (gap for gap in self.gaps if gap.metric == metric)
+        return next((gap.reason for gap in gaps if labels is None or gap.labels in ({}, labels)), "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from guestbench.analysis.summary import find_summary, summarise
 from guestbench.errors import UsageError
 from guestbench.families.boot import READY
-from guestbench.families.boot.layers import LayerCost, find_layers
+from guestbench.families.boot.findings import LayerCost, find_layers
 from guestbench.families.memory import LEAST, TOUCHED
 from guestbench.families.memory.section import IDLE
 from guestbench.model import GuestFamily, Header, Record, Summary

@@ -22,7 +22,7 @@ from factories import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestbench.analysis.quality import find_failures, find_notices, summarise_conditions
+from guestbench.analysis.quality import find_failures, find_notices
 from guestbench.analysis.summary import (
     add_derived,
     find_summary,
@@ -32,8 +32,7 @@ from guestbench.analysis.summary import (
     variation,
 )
 from guestbench.families.boot import ABOVE_FLOOR, READY
-from guestbench.families.boot.findings import floor_median
-from guestbench.families.boot.milestones import milestone_steps
+from guestbench.families.boot.findings import floor_median, milestone_steps, summarise_conditions
 from guestbench.model import (
     Conditions,
     Crashed,

@@ -10,7 +10,7 @@ from factories import make_run
 
 from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, UsageError
-from guestbench.families.boot.layers import find_layers
+from guestbench.families.boot.findings import find_layers
 from guestbench.model import Header, Layer, Record
 from guestbench.report.stack import (
     BEGIN,

@@ -1,47 +1,38 @@
-"""What is derived of the boots of a run: how much longer each took than the floor."""
+"""What records say of boots: how much longer each took than the floor, its steps, layers and conditions."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
+from guestbench.analysis.summary import find_summary, sort_records, summarise
+from guestbench.families.boot import ABOVE_FLOOR, BOOT, MARK, READY
+from guestbench.model import Frozen, GuestFamily, Header, Layer, Ok, Record, Sample
 
-from guestbench.families.boot import ABOVE_FLOOR, BOOT, READY
-from guestbench.model import GuestFamily, Header, Ok, Provenance, Record, Sample
+READY_MARK = "ready"
 
 
-def derive(header: Header, records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """The records with `boot.above_floor` added to every successful counted boot, but those of the floor.
+def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]:
+    """`boot.above_floor` for every successful counted boot, but those of the floor.
 
-    The floor's median is taken of the run's successful floor boots; where the run has none, nothing is added,
-    and neither is to a record that has the sample already.
+    The floor's median is taken of the run's successful floor boots; without any nothing is derived.
     """
     floor = floor_median(header, records)
-    if floor is None:
-        return records
     floors = {guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR}
-    return tuple(
-        _add_above_floor(record, floor) if _counts(record) and record.trial.system not in floors else record
-        for record in records
-    )
+    for place, record in enumerate(records):
+        if floor is not None and record.trial.system not in floors:
+            for value in _find_ready(record):
+                yield place, Sample(metric=ABOVE_FLOOR, value=value - floor)
 
 
-def floor_median(header: Header, records: Iterable[Record]) -> float | None:
+def floor_median(header: Header, records: Sequence[Record]) -> float | None:
     """Median `boot.ready`, in seconds, of the first floor system that got ready at all; None without one."""
-    given = tuple(records)
     for guest in header.guests:
-        if guest.system.family is not GuestFamily.FLOOR:
-            continue
-        values = [
-            sample.value
-            for record in given
-            if _counts(record) and record.trial.system == guest.system.name
-            for sample in record.samples
-            if sample.metric == READY and not sample.labels
-        ]
-        if values:
-            return statistics.median(values)
+        if guest.system.family is GuestFamily.FLOOR:
+            mine = (record for record in records if record.trial.system == guest.system.name)
+            values = [value for record in mine for value in _find_ready(record)]
+            if values:
+                return statistics.median(values)
     return None
 
 
@@ -49,12 +40,169 @@ def _counts(record: Record) -> bool:
     return record.trial.purpose == BOOT and isinstance(record.outcome, Ok)
 
 
-def _add_above_floor(record: Record, floor: float) -> Record:
-    if any(s.metric == ABOVE_FLOOR for s in record.samples):
-        return record
-    derived = tuple(
-        Sample(metric=ABOVE_FLOOR, value=s.value - floor, provenance=Provenance.DERIVED)
-        for s in record.samples
-        if s.metric == READY and not s.labels
+def _find_ready(record: Record) -> Iterator[float]:
+    if _counts(record):
+        yield from (each.value for each in record.samples if each.metric == READY and not each.labels)
+
+
+# --- milestones and layers --------------------------------------------------------------------------------
+
+
+class Step(Frozen):
+    """The way from one milestone to the next, in seconds.
+
+    `n` trials reached `mark`, at `mean` with `sd` seconds after the exec of the VMM. `step_mean` and
+    `step_sd` are of the `step_n` trials that also reached `previous`, each trial's own difference;
+    `previous` is empty for the first milestone, whose step begins at the exec.
+    """
+
+    system: str
+    mark: str
+    previous: str
+    n: int
+    mean: float
+    sd: float | None
+    step_n: int
+    step_mean: float | None
+    step_sd: float | None
+
+
+def milestone_steps(header: Header, records: Iterable[Record]) -> tuple[Step, ...]:
+    """The steps of every system's successful counted boots: systems as in the header, marks by median time.
+
+    Steps are differences within a trial, not differences of means: a milestone that some trials missed
+    does not distort its neighbours.
+    """
+    boots = _find_boots(header, records)
+    return tuple(step for system, times in boots.items() for step in _steps(system, times))
+
+
+def _find_boots(header: Header, records: Iterable[Record]) -> dict[str, list[dict[str, float]]]:
+    """By system: of each successful counted boot, seconds after the exec at which it reached each milestone.
+
+    Ready is one of them.
+    """
+    boots: dict[str, list[dict[str, float]]] = {guest.system.name: [] for guest in header.guests}
+    for record in filter(_counts, sort_records(header, records)):
+        times: dict[str, float] = {}
+        for sample in record.samples:
+            if sample.metric == MARK and "mark" in sample.labels:
+                times[sample.labels["mark"]] = sample.value
+            elif sample.metric == READY and not sample.labels:
+                times[READY_MARK] = sample.value
+        boots.setdefault(record.trial.system, []).append(times)
+    return boots
+
+
+def _steps(system: str, trials: Sequence[dict[str, float]]) -> list[Step]:
+    reached: dict[str, list[float]] = {}
+    for times in trials:
+        for mark, value in times.items():
+            reached.setdefault(mark, []).append(value)
+    # Ready ends the boot by definition, even where one chunk of output completed the last milestone too.
+    # Milestones of one chunk have the same time and stay in the order in which the probe completed them.
+    marks = sorted(reached, key=lambda mark: (mark == READY_MARK, statistics.median(reached[mark])))
+    steps = []
+    for previous, mark in zip(["", *marks], marks, strict=False):
+        before = [times.get(previous, 0.0) if not previous else times.get(previous) for times in trials]
+        differences = [
+            times[mark] - earlier
+            for times, earlier in zip(trials, before, strict=True)
+            if mark in times and earlier is not None
+        ]
+        steps.append(
+            Step(
+                system=system,
+                mark=mark,
+                previous=previous,
+                n=len(reached[mark]),
+                mean=statistics.mean(reached[mark]),
+                sd=_sd(reached[mark]),
+                step_n=len(differences),
+                step_mean=statistics.mean(differences) if differences else None,
+                step_sd=_sd(differences),
+            )
+        )
+    return steps
+
+
+def _sd(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+class LayerCost(Frozen):
+    """A layer with its mean time in seconds over the `n` boots that passed it, and its bytes in the image."""
+
+    layer: Layer
+    n: int = 0
+    mean: float | None = None
+    sd: float | None = None
+    size_bytes: float | None = None
+
+
+def find_layers(header: Header, records: Sequence[Record]) -> dict[str, tuple[LayerCost, ...]]:
+    """The layers of every system of the run that names any, from the firmware up."""
+    boots, sizes = _find_boots(header, records), summarise(header, records)
+    found = {}
+    for guest in header.guests:
+        name, costs = guest.system.name, []
+        for layer in guest.system.layers:
+            size = find_summary(sizes, name, layer.size) if layer.size else None
+            costs.append(_describe(layer, boots[name], size.median if size else None))
+        if costs:
+            found[name] = tuple(costs)
+    return found
+
+
+def _describe(layer: Layer, trials: Sequence[dict[str, float]], size_bytes: float | None) -> LayerCost:
+    differences = [
+        times[layer.until] - (times[layer.since] if layer.since else 0.0)
+        for times in trials
+        if layer.until in times and (not layer.since or layer.since in times)
+    ]
+    return LayerCost(
+        layer=layer,
+        n=len(differences),
+        mean=statistics.mean(differences) if differences else None,
+        sd=_sd(differences),
+        size_bytes=size_bytes,
     )
-    return msgspec.structs.replace(record, samples=(*record.samples, *derived))
+
+
+# --- conditions -------------------------------------------------------------------------------------------
+
+
+class ConditionSummary(Frozen):
+    """What else the host did during a system's counted boots; shares of all CPUs' time, 0 to 1."""
+
+    system: str
+    n: int
+    load_low: float
+    load_high: float
+    others_median: float
+    others_high: float
+    steal_high: float
+
+
+def summarise_conditions(header: Header, records: Sequence[Record]) -> tuple[ConditionSummary, ...]:
+    """One ConditionSummary per system that has counted boots, failed ones included."""
+    found = []
+    for guest in header.guests:
+        seen = [
+            record.conditions
+            for record in records
+            if record.trial.system == guest.system.name and record.trial.purpose == BOOT
+        ]
+        if seen:
+            found.append(
+                ConditionSummary(
+                    system=guest.system.name,
+                    n=len(seen),
+                    load_low=min(c.load_1m for c in seen),
+                    load_high=max(c.load_1m for c in seen),
+                    others_median=statistics.median(c.cpu_others for c in seen),
+                    others_high=max(c.cpu_others for c in seen),
+                    steal_high=max(c.cpu_steal for c in seen),
+                )
+            )
+    return tuple(found)

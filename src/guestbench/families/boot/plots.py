@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from guestbench.analysis.summary import find_summary
 from guestbench.families.boot import READY
-from guestbench.families.boot.milestones import READY_MARK, Step
+from guestbench.families.boot.findings import READY_MARK, Step
 from guestbench.model import Header, Summary
 from guestbench.page.numbers import show_mean, show_seconds, show_share
 from guestbench.page.plots import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from guestbench.analysis.quality import summarise_conditions
 from guestbench.analysis.summary import (
     CONFIDENCE,
     find_metric,
@@ -14,7 +13,7 @@ from guestbench.analysis.summary import (
     variation,
 )
 from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, MARK, READY
-from guestbench.families.boot.milestones import Step, milestone_steps
+from guestbench.families.boot.findings import Step, milestone_steps, summarise_conditions
 from guestbench.families.boot.plots import draw_boots, draw_milestones
 from guestbench.model import Header, Ok, Record, Summary, System
 from guestbench.page.blocks import Block, Bullets, Code, Paragraph, Section, Table, Text, join

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-import msgspec
+from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.families.memory import LEAST, VMM, VMM_ABOVE_FLOOR, Settings, search
-from guestbench.model import Frozen, Gap, GuestFamily, Header, Ok, Provenance, Record, Sample, find_settings
+from guestbench.model import Frozen, GuestFamily, Header, Ok, Record, Sample, find_settings
 
 
 class Evidence(Frozen):
@@ -67,66 +65,39 @@ def _without_numbers(reason: str) -> str:
     return re.sub(r"[\d\s]+", "#", reason)
 
 
-def find_gap(
-    records: Iterable[Record], system: str, metric: str, labels: Mapping[str, str] | None = None
-) -> Gap | None:
-    """Why a system has no value of a metric, if its memory trials say so; a gap without labels is for all."""
-    for record in records:
-        if record.trial.system == system and record.trial.purpose == "memory":
-            for gap in record.gaps:
-                if gap.metric == metric and gap.labels in ({}, labels or {}):
-                    return gap
-    return None
+def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]:
+    """`memory.min` for the last boot with the least size, and `memory.vmm_above_floor`.
 
-
-def derive(header: Header, records: Sequence[Record]) -> tuple[Record, ...]:
-    """The records with `memory.min` and `memory.vmm_above_floor` added where they can be derived.
-
-    `memory.min` joins the last boot with the least size; the other joins the boots that count memory, for
-    each state in which the floor was counted too.
+    The latter is for boots that count memory, in each state in which the floor was counted too.
     """
-    least = {guest.system.name: find_least(header, records, guest.system.name) for guest in header.guests}
-    last: dict[str, str] = {}
-    for record in records:
-        found = least.get(record.trial.system)
-        if found and found.least_mib and record.trial.memory_mib == found.least_mib:
-            last[record.trial.system] = record.trial.id
+    for guest in header.guests:
+        least = find_least(header, records, guest.system.name)
+        if least and least.least_mib:
+            boots = enumerate(records)
+            enough = [place for place, each in boots if _has(each, guest.system.name, least.least_mib)]
+            if enough:
+                yield enough[-1], Sample(metric=LEAST, value=least.least_mib)
     floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
-    floor = _medians_by_state(records, floors)
-    return tuple(_add(record, last, floors, floor) for record in records)
-
-
-def _medians_by_state(records: Iterable[Record], floors: Sequence[str]) -> dict[str, float]:
-    values: dict[str, list[float]] = {}
+    floor: dict[str, list[float]] = {}
     for record in records:
-        if record.trial.system in floors[:1] and record.trial.purpose == "memory":
-            for sample in record.samples:
-                if sample.metric == VMM and record.holds:
-                    values.setdefault(sample.labels.get("state", ""), []).append(sample.value)
-    return {state: statistics.median(found) for state, found in values.items()}
+        if record.trial.system in floors[:1]:
+            for sample in _find_own(record):
+                floor.setdefault(sample.labels.get("state", ""), []).append(sample.value)
+    for place, record in enumerate(records):
+        for sample in _find_own(record) if record.trial.system not in floors else ():
+            if values := floor.get(sample.labels.get("state", "")):
+                above = sample.value - statistics.median(values)
+                yield place, Sample(metric=VMM_ABOVE_FLOOR, value=above, labels=sample.labels)
 
 
-def _add(
-    record: Record, last: Mapping[str, str], floors: Sequence[str], floor: Mapping[str, float]
-) -> Record:
-    trial = record.trial
-    more: list[Sample] = []
-    if last.get(trial.system) == trial.id and trial.memory_mib is not None:
-        more.append(Sample(metric=LEAST, value=trial.memory_mib, provenance=Provenance.DERIVED))
-    if trial.purpose == "memory" and trial.system not in floors and record.holds:
-        more += [
-            Sample(
-                metric=VMM_ABOVE_FLOOR,
-                value=sample.value - floor[sample.labels["state"]],
-                labels=sample.labels,
-                provenance=Provenance.DERIVED,
-            )
-            for sample in record.samples
-            if sample.metric == VMM and sample.labels.get("state") in floor
-        ]
-    known = {(sample.metric, tuple(sample.labels.items())) for sample in record.samples}
-    more = [sample for sample in more if (sample.metric, tuple(sample.labels.items())) not in known]
-    return msgspec.structs.replace(record, samples=(*record.samples, *more)) if more else record
+def _has(record: Record, system: str, memory_mib: int) -> bool:
+    return record.trial.system == system and record.trial.memory_mib == memory_mib
+
+
+def _find_own(record: Record) -> Iterator[Sample]:
+    """The VMM's own memory in a boot that counts memory."""
+    if record.trial.purpose == "memory" and record.holds:
+        yield from (sample for sample in record.samples if sample.metric == VMM)
 
 
 def unanswered(header: Header, records: Sequence[Record]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, find_summary
 from guestbench.families.memory import LEAST, TOUCHED, TRIED, VMM, VMM_ABOVE_FLOOR, Settings
-from guestbench.families.memory.findings import find_evidence, find_gap, find_least
+from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.families.memory.plots import draw_least, draw_over_time, show_least
 from guestbench.model import Header, Record, Summary, System, find_settings
 from guestbench.page.blocks import (
@@ -290,9 +290,9 @@ def _show(
     summary = find_summary(summaries, system.name, metric, dict(labels))
     if summary is not None and summary.n:
         return show_kib(summary.median)
-    gap = find_gap(records, system.name, metric, labels)
-    if gap is not None:
-        return f"n/a: {gap.reason.removeprefix('not available: ')}"
+    gaps = (record.find_gap(metric, labels) for record in records if _counts(record, system))
+    if gap := next(filter(None, gaps), ""):
+        return f"n/a: {gap.removeprefix('not available: ')}"
     # Above the floor there is nothing where the floor, or this system itself, has no such state.
     return NOTHING if metric == VMM_ABOVE_FLOOR else UNKNOWN
 

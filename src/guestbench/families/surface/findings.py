@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-
-import msgspec
+from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.model import (
     Frozen,
     Header,
+    Key,
+    LabelSet,
     Metric,
     Provenance,
     Record,
     Sample,
+    to_key,
 )
 
 BASE, BASE_BITS = "surface.text_base", "surface.text_bits"
@@ -22,8 +23,6 @@ SHOWN = ("surface", "surface-image")
 
 UNDIVIDED = "–"
 """The reason of a cell whose system has the figure, but not under these labels."""
-
-Labels = tuple[tuple[str, str], ...]
 
 
 class Cell(Frozen):
@@ -52,14 +51,13 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
 
     They are in the order of the run's metrics.
     """
-    found: dict[tuple[str, Labels], dict[str, Cell]] = {}
+    found: dict[Key, dict[str, Cell]] = {}
     for purpose in (*SHOWN, "surface-boot"):
         for record in records:
             if record.trial.purpose == purpose and record.holds:
                 for sample in record.samples:
                     if purpose in SHOWN or sample.metric == BASE_BITS:
-                        key = (sample.metric, tuple(sorted(sample.labels.items())))
-                        cells = found.setdefault(key, {})
+                        cells = found.setdefault(to_key(sample.metric, sample.labels), {})
                         cells.setdefault(record.trial.system, _to_cell(record, sample))
     measured = {name for name, _ in found}
     for record in records:
@@ -93,7 +91,7 @@ def _to_cell(record: Record, sample: Sample) -> Cell:
     )
 
 
-def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels, has_others: bool) -> Cell:
+def _missing(records: Iterable[Record], system: str, metric: str, labels: LabelSet, has_others: bool) -> Cell:
     """Why a system has no such figure, by its own trials; it may have others of the metric."""
     reason = ""
     wanted = BASE if metric == BASE_BITS else metric
@@ -101,33 +99,24 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: Labels
         if record.trial.system == system and record.trial.purpose in (*SHOWN, "surface-boot"):
             if not record.holds:
                 reason = reason or record.outcome.reason
-            for gap in record.gaps:
-                if gap.metric == wanted and gap.labels in ({}, dict(labels)):
-                    return Cell(value=None, reason=gap.reason)
+            if gap := record.find_gap(wanted, dict(labels)):
+                return Cell(value=None, reason=gap)
     return Cell(value=None, reason=UNDIVIDED if has_others else reason)
 
 
-def derive(_: Header, records: Sequence[Record]) -> tuple[Record, ...]:
-    """The records with the randomised bits of the kernel's base added to each system's last fresh boot."""
-    bases: dict[str, list[tuple[str, int]]] = {}
-    for record in records:
+def derive(_: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]:
+    """The randomised bits of the kernel's base, for each system's last fresh boot."""
+    bases: dict[str, list[tuple[int, int]]] = {}
+    for place, record in enumerate(records):
         if record.trial.purpose == "surface-boot" and record.holds:
-            for sample in record.samples:
-                if sample.metric == BASE:
-                    bases.setdefault(record.trial.system, []).append((record.trial.id, int(sample.value)))
-    last = {found[-1][0]: [value for _, value in found] for found in bases.values() if len(found) > 1}
-    return tuple(_add_bits(record, last.get(record.trial.id)) for record in records)
-
-
-def _add_bits(record: Record, values: Sequence[int] | None) -> Record:
-    if values is None or any(sample.metric == BASE_BITS for sample in record.samples):
-        return record
-    bits, distinct = count_varying_bits(values)
-    detail = (
-        f"{distinct} different in {len(values)} boots, so at least {math.log2(distinct):.1f} bits of choice"
-    )
-    sample = Sample(metric=BASE_BITS, value=bits, provenance=Provenance.DERIVED, detail=detail)
-    return msgspec.structs.replace(record, samples=(*record.samples, sample))
+            found = (int(sample.value) for sample in record.samples if sample.metric == BASE)
+            bases.setdefault(record.trial.system, []).extend((place, base) for base in found)
+    for values in bases.values():
+        if len(values) > 1:
+            bits, distinct = count_varying_bits([base for _, base in values])
+            choice = f"so at least {math.log2(distinct):.1f} bits of choice"
+            detail = f"{distinct} different in {len(values)} boots, {choice}"
+            yield values[-1][0], Sample(metric=BASE_BITS, value=bits, detail=detail)
 
 
 def count_varying_bits(values: Sequence[int]) -> tuple[int, int]:

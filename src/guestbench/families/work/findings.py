@@ -120,12 +120,8 @@ def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:
     failed = [record.outcome.reason for record in mine if not record.holds]
     if failed:
         return f"failed: {failed[0]}"
-    gaps = [gap.reason for record in mine for gap in record.gaps if gap.metric == workload.metric]
-    if gaps:
-        return gaps[0]
-    if not mine and isinstance(system.work, BootWork) and work.missing:
-        return work.missing
-    return work.missing if not mine and work.missing else "not measured"
+    gap = next(filter(None, (record.find_gap(workload.metric) for record in mine)), "")
+    return gap or (work.missing if not mine else "") or "not measured"
 
 
 # --- was it the same? -------------------------------------------------------------------------------------
