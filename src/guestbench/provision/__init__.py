@@ -5,13 +5,12 @@ Nothing here measures. Images are made in the cache and never changed afterwards
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from guestbench.errors import ImageError, UsageError
+from guestbench.errors import ImageError
 from guestbench.images.check import check_bootable
 from guestbench.model import (
     Guest,
@@ -29,11 +28,9 @@ from guestbench.provision.locate import (
     find_owner,
     missing,
     share_disk,
-    system_folder,
 )
-from guestbench.provision.recipes import find_recipe
 from guestbench.provision.snapshot import take_snapshot
-from guestbench.provision.system_images import plan_build, plan_fetch, plan_taking
+from guestbench.provision.system_images import official_source, plan_build, plan_fetch, plan_taking
 
 __all__ = [
     "build",
@@ -56,10 +53,9 @@ def locate(
     Raises:
         ImageError: there is no image yet, or one that the user gave is missing.
     """
-    where = folder or system_folder(system)
-    guest = find_guest(system, given, catalogue, where)
+    guest = find_guest(system, given, catalogue, folder)
     if guest is None:
-        raise missing(system, where)
+        raise missing(system, folder)
     return guest
 
 
@@ -78,15 +74,14 @@ def prepare(
         ImageError: there is no image and none can be built; or one that the user gave is missing.
         HostError: this host cannot build it.
     """
-    where = folder or system_folder(system)
-    guest = find_guest(system, given, catalogue, where)
+    guest = find_guest(system, given, catalogue, folder)
     if guest is None and system.provision.share:
         guest = _prepare_shared(system, given, catalogue, say, build)
     if guest is None and build and system.provision.build and not system.provision.on_request:
-        cache.make(plan_build(system.name, find_recipe(system.provision.build), where), say)
-        guest = find_guest(system, given, catalogue, where)
+        cache.make(plan_build(system, folder), say)
+        guest = find_guest(system, given, catalogue, folder)
     if guest is None:
-        raise missing(system, where)
+        raise missing(system, folder)
     return guest
 
 
@@ -122,7 +117,7 @@ def _prepare_shared(
             f"system {system.name} shares the disk of {owner.system.name}, which has none",
             "guestbench systems list",
         )
-    cache.make(plan_taking(system.name, owner.pristine[Role.DISK]), say)
+    cache.make(plan_taking(system, owner.pristine[Role.DISK]), say)
     return share_disk(system, owner)
 
 
@@ -135,15 +130,9 @@ def build(system: System, catalogue: Mapping[str, System], say: Say, *, folder: 
     """
     if system.provision.share:
         return prepare(system, {}, catalogue, say=say)
-    if system.provision.build is None:
-        raise UsageError(
-            f"system {system.name} has no recipe to build it from",
-            system.provision.hint or f"guestbench systems fetch {shlex.quote(system.name)}",
-        )
-    where = folder or system_folder(system)
-    cache.make(plan_build(system.name, find_recipe(system.provision.build), where), say)
+    cache.make(plan_build(system, folder), say)
     cache.write_choice(system.name, "built")
-    return prepare(system, {}, catalogue, say=say, folder=where)
+    return prepare(system, {}, catalogue, say=say, folder=folder)
 
 
 def fetch(system: System, say: Say) -> Guest:
@@ -154,14 +143,8 @@ def fetch(system: System, say: Say) -> Guest:
         HostError: the server cannot be reached, refuses or breaks off; or the disk is full.
         ImageError: what came is not what the publisher's checksum list says.
     """
-    source = system.provision.fetch
-    if source is None:
-        raise UsageError(
-            f"system {system.name} has no official image to download",
-            system.provision.hint or f"guestbench systems build {shlex.quote(system.name)}",
-        )
-    published = read_sums(source, system.name)
-    plan = plan_fetch(system.name, source, published)
+    published = read_sums(official_source(system), system.name)
+    plan = plan_fetch(system, published)
     there = cache.find(plan)
     if there is not None and published.line in there.made.source:
         say(f"fetching {system.name}: the published image is in the cache")

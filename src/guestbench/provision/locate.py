@@ -22,13 +22,13 @@ from guestbench.model import (
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
-from guestbench.provision.recipes import find_recipe
 from guestbench.provision.system_images import (
     FETCHED_FILES,
     TAKEN_FILES,
     plan_build,
     plan_fetch,
     plan_taking,
+    recipe_of,
 )
 
 Given = Mapping[str, Path]
@@ -38,12 +38,9 @@ FOLDER_NAMES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz", Role.DISK: "di
 """How files are called in a folder that the user gives, where the system's recipe has no names for them."""
 
 
-def system_folder(system: System) -> Path:
-    """Where the sources of a system of the catalogue lie."""
-    return SYSTEMS / system.name
-
-
-def find_guest(system: System, given: Given, catalogue: Catalogue, folder: Path) -> Guest | None:
+def find_guest(
+    system: System, given: Given, catalogue: Catalogue, folder: Path | None = None
+) -> Guest | None:
     """The system with its image files; None if they have not been provisioned.
 
     In this order: the path the user gave; the file that the definition looks for below the working folder;
@@ -61,14 +58,14 @@ def find_guest(system: System, given: Given, catalogue: Catalogue, folder: Path)
     if name in given or path.is_file():
         return _from_user(system, path)
     provision = system.provision
-    recipe = find_recipe(provision.build) if provision.build else None
-    built = cache.find(plan_build(name, recipe, folder)) if recipe else None
-    fetched = cache.find(plan_fetch(name, provision.fetch)) if provision.fetch else None
+    built = cache.find(plan_build(system, folder)) if provision.build else None
+    fetched = cache.find(plan_fetch(system)) if provision.fetch else None
     way = cache.read_choice(name) or ("fetched" if fetched else "built")
     if way == "fetched" and fetched:
         detail = f"official image, fetched on {fetched.date} and verified: {fetched.made.source}"
         return _from_cache(system, fetched, FETCHED_FILES, Origin(kind="fetched", detail=detail))
-    if way == "built" and built and recipe:
+    if way == "built" and built:
+        recipe = recipe_of(system)
         detail = f"from {recipe.describe(built.made)}, on {built.date}"
         differences = (*provision.differences, *filter(None, (built.made.lacks,)))
         origin = Origin(kind="built", detail=detail, differences=differences)
@@ -81,13 +78,13 @@ def find_owner(system: System, given: Given, catalogue: Catalogue) -> Guest | No
     owner = catalogue[system.provision.share]
     if system.name in given:
         return _from_user(owner, given[system.name])
-    return find_guest(owner, given, catalogue, system_folder(owner))
+    return find_guest(owner, given, catalogue)
 
 
 def share_disk(system: System, owner: Guest) -> Guest | None:
     """A guest of the files taken out of the owner's disk; None if that has not been done."""
     disk = owner.pristine[Role.DISK]
-    taken = cache.find(plan_taking(system.name, disk))
+    taken = cache.find(plan_taking(system, disk))
     if taken is None:
         return None
     images = {role: read_image(taken.folder / name) for role, name in TAKEN_FILES.items()}
@@ -111,8 +108,7 @@ def _from_cache(system: System, kept: cache.Kept, files: Mapping[Role, str], ori
 def _from_user(system: System, path: Path) -> Guest:
     roles = system.boot.roles
     path = path.expanduser().absolute()
-    build = system.provision.build
-    names = {**FOLDER_NAMES, **(find_recipe(build).images if build else {})}
+    names = {**FOLDER_NAMES, **(recipe_of(system).images if system.provision.build else {})}
     if len(roles) > 1 and path.exists() and not path.is_dir():
         listed = ", ".join(names[role] for role in roles)
         raise ImageError(
@@ -145,7 +141,7 @@ def missing(system: System, folder: Path | None = None) -> ImageError:
     """The error about a system without images, and how to come by them; `folder` is where it is defined."""
     provision = system.provision
     # A system that is not of the catalogue is known by its folder only.
-    own = folder is not None and folder != system_folder(system)
+    own = folder is not None and folder != SYSTEMS / system.name
     name = shlex.quote(str(folder) if own else system.name)
     if (provision.build and not provision.on_request) or provision.share:
         hint = f"guestbench systems build {name}"

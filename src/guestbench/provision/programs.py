@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from guestbench.definition.systems import SYSTEMS, load_catalogue
+from guestbench.definition.systems import load_catalogue
 from guestbench.definition.workloads import WORKLOADS
 from guestbench.errors import HostError
 from guestbench.host import process
@@ -164,12 +164,11 @@ def write_build_info(work: Path, **told: str) -> None:
 
 def _find_left(name: str) -> Image:
     """A program that the recipe of a system of the catalogue has left beside that system's image."""
-    from guestbench.provision import recipes, system_images  # which build with what is in this module
+    from guestbench.provision.system_images import plan_build, recipe_of  # whose recipes use this module
 
     for system in load_catalogue().values():
-        recipe = recipes.find_recipe(system.provision.build) if system.provision.build else None
-        if recipe is not None and name in recipe.leaves:
-            kept = cache.find(system_images.plan_build(system.name, recipe, SYSTEMS / system.name))
+        if system.provision.build and name in recipe_of(system).leaves:
+            kept = cache.find(plan_build(system))
             if kept is None:
                 raise HostError(f"{name} has not been built", f"guestbench systems build {system.name}")
             return read_image(kept.folder / name)

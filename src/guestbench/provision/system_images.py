@@ -2,42 +2,74 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from guestbench.errors import ImageError
+from guestbench.definition.systems import SYSTEMS
+from guestbench.errors import ImageError, UsageError
 from guestbench.images.contents.linux import find_newest
 from guestbench.images.formats import disk
 from guestbench.images.formats.partitions import find_root, open_partition
 from guestbench.images.source import open_source
-from guestbench.model import Fetch, Image, Role, Say
+from guestbench.model import Fetch, Image, Role, Say, System
 from guestbench.provision import cache
 from guestbench.provision.download import Published
-from guestbench.provision.recipes import Recipe, Site
+from guestbench.provision.recipes import Recipe, Site, find_recipe
 
 FETCHED_FILES = {Role.DISK: "disk.qcow2"}
 TAKEN_FILES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd"}
 
 
-def plan_build(system: str, recipe: Recipe, folder: Path) -> cache.Plan:
-    """The images that a recipe builds for a system from the sources in `folder`.
+def recipe_of(system: System) -> Recipe:
+    """The recipe of a system.
 
     Raises:
+        UsageError: it has none, or one of a package that is not installed here.
+    """
+    if system.provision.build is None:
+        raise UsageError(
+            f"system {system.name} has no recipe to build it from",
+            system.provision.hint or f"guestbench systems fetch {shlex.quote(system.name)}",
+        )
+    return find_recipe(system.provision.build)
+
+
+def plan_build(system: System, folder: Path | None = None) -> cache.Plan:
+    """The images that its recipe builds for a system, from the sources in `folder` if not the catalogue's.
+
+    Raises:
+        UsageError: it has no recipe, or one of a package that is not installed here.
         ImageError: a source file is missing.
     """
-    sources = recipe.sources(folder)
+    recipe, where = recipe_of(system), folder or SYSTEMS / system.name
+    sources = recipe.sources(where)
     for path in sources.values():
         if not path.is_file():
             raise ImageError(f"{path} is missing", "guestbench systems list")
 
     def build(work: Path, say: Say) -> cache.Made:
-        return recipe.build(Site(system, folder, plan.key), work, say)
+        return recipe.build(Site(system.name, where, plan.key), work, say)
 
     facts = [recipe, recipe.version, recipe.tools()]
-    plan = cache.Plan(system, f"building {system}", build, facts, sources)
+    plan = cache.Plan(system.name, f"building {system.name}", build, facts, sources)
     return plan
 
 
-def plan_fetch(system: str, source: Fetch, published: Published | None = None) -> cache.Plan:
+def official_source(system: System) -> Fetch:
+    """Where the official image of a system is.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if system.provision.fetch is None:
+        raise UsageError(
+            f"system {system.name} has no official image to download",
+            system.provision.hint or f"guestbench systems build {shlex.quote(system.name)}",
+        )
+    return system.provision.fetch
+
+
+def plan_fetch(system: System, published: Published | None = None) -> cache.Plan:
     """The official image of a system; `published` is what there is to download now."""
 
     def build(work: Path, say: Say) -> cache.Made:
@@ -46,10 +78,10 @@ def plan_fetch(system: str, source: Fetch, published: Published | None = None) -
         published.download(say).rename(work / name)
         return cache.Made(files=(name,), source=published.describe())
 
-    return cache.Plan(system, f"fetching {system}", build, source)
+    return cache.Plan(system.name, f"fetching {system.name}", build, official_source(system))
 
 
-def plan_taking(system: str, source: Image) -> cache.Plan:
+def plan_taking(system: System, source: Image) -> cache.Plan:
     """The newest kernel of another system's disk and its initial ramdisk, to boot it without a boot loader.
 
     To build it raises:
@@ -72,4 +104,4 @@ def plan_taking(system: str, source: Image) -> cache.Plan:
         return cache.Made(files=tuple(TAKEN_FILES.values()), source=f"{found[0]} of disk {source.sha256}")
 
     doing = f"taking kernel and initial ramdisk out of {Path(source.path).name}"
-    return cache.Plan(system, doing, build, source.sha256)
+    return cache.Plan(system.name, doing, build, source.sha256)

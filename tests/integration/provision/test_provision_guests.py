@@ -23,8 +23,6 @@ from guestbench.model import (
     Role,
 )
 from guestbench.provision import cache
-from guestbench.provision.locate import system_folder
-from guestbench.provision.recipes import find_recipe
 from guestbench.provision.system_images import plan_build
 from guestbench.vmm import LaunchSpec, Machine, find_vmm
 from guestbench.vmm.serial import SerialLog
@@ -116,9 +114,7 @@ def test_minimal_linux_is_the_same_when_built_again(tmp_path: Path, monkeypatch:
 def test_debian_disk_is_what_its_recipe_says(tmp_path: Path) -> None:
     """The built image would not stand for the official one."""
     system = load_catalogue()["debian-12-nocloud"]
-    assert system.provision.build is not None
-    recipe = find_recipe(system.provision.build)
-    built = cache.make(plan_build(system.name, recipe, system_folder(system)), quiet)
+    built = cache.make(plan_build(system), quiet)
     path = built.folder / "disk.qcow2"
     there = {package.name for package in built.made.packages}
     assert {"grub-cloud-amd64", "systemd-resolved", "netplan.io", "unattended-upgrades"} <= there

@@ -24,7 +24,6 @@ from guestbench.model import (
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
-from guestbench.provision.recipes import find_recipe
 from guestbench.provision.system_images import plan_build, plan_fetch, plan_taking
 
 BUILD: dict[str, object] = {
@@ -76,7 +75,7 @@ BOTH = make_system(build=BUILD, fetch=FETCH, differences=("it differs",))
 
 def put_built() -> Path:
     """Put the image of `BOTH` into the cache as if it had been built."""
-    return put_image(plan_build("debian", find_recipe(BUILD), Path()), "disk.qcow2")
+    return put_image(plan_build(BOTH), "disk.qcow2")
 
 
 def test_missing_image_names_the_command_that_makes_it() -> None:
@@ -105,7 +104,7 @@ def test_built_image_is_found_with_its_differences(monkeypatch: pytest.MonkeyPat
 def test_official_image_wins_until_the_user_builds_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """`systems fetch` or `systems build` would have no effect where the other image is there already."""
     put_built()
-    put_image(plan_fetch("debian", FETCH), "disk.qcow2")
+    put_image(plan_fetch(BOTH), "disk.qcow2")
     assert provision.locate(BOTH, {}, {}).origin.kind == "fetched"
     provision.build(BOTH, {}, quiet)
     assert provision.locate(BOTH, {}, {}).origin.kind == "built"
@@ -209,7 +208,7 @@ def test_shared_disk_and_the_files_taken_out_of_it_are_found() -> None:
     with pytest.raises(ImageError) as caught:
         provision.locate(SHARED, {}, catalogue)
     assert caught.value.hint == "guestbench systems build direct"
-    put_image(plan_taking("direct", owner.pristine[Role.DISK]), "vmlinuz", "initrd")
+    put_image(plan_taking(SHARED, owner.pristine[Role.DISK]), "vmlinuz", "initrd")
     guest = provision.locate(SHARED, {}, catalogue)
     assert guest.images[Role.DISK] == owner.images[Role.DISK]
     assert guest.origin.differences == ("it differs",)
@@ -220,7 +219,7 @@ def test_disk_given_for_the_owner_is_shared_too(tmp_path: Path) -> None:
     """`--system debian=PATH` would boot one disk by GRUB and another directly."""
     mine = tmp_path / "mine.raw"
     mine.write_bytes(b"\0" * 1024)
-    put_image(plan_taking("direct", read_image(mine)), "vmlinuz", "initrd")
+    put_image(plan_taking(SHARED, read_image(mine)), "vmlinuz", "initrd")
     for given in ({"debian": mine}, {"direct": mine}):
         guest = provision.locate(SHARED, given, {"debian": BOTH})
         assert guest.images[Role.DISK].path == str(mine)

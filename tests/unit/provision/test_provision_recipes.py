@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from factories import make_system
 
 from guestbench import provision, registry
 from guestbench.definition.systems import load_system
 from guestbench.errors import DefinitionError, UsageError
-from guestbench.model import SERVER, Role
+from guestbench.model import SERVER, Provision, Role
 from guestbench.provision import programs, versions
 from guestbench.provision.recipes import Recipe, assembly, debian_initramfs, find_recipe, library_os
 from guestbench.provision.system_images import plan_build
@@ -23,7 +25,7 @@ KETTLE = """
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from guestbench.model import SERVER, Role
+from guestbench.model import SERVER, Provision, Role
 from guestbench.model.kinds import within
 from guestbench.provision.cache import Made, Package
 from guestbench.provision.recipes import Recipe
@@ -145,7 +147,8 @@ OPTIMISED = ("-O3",)
 
 def key_of(recipe: Recipe, folder: Path) -> str:
     """The key of the images of a system in `folder`."""
-    return plan_build("mine", recipe, folder).key
+    build = msgspec.json.decode(msgspec.json.encode(recipe))
+    return plan_build(make_system("mine", provision=Provision(build=build)), folder).key
 
 
 @pytest.mark.parametrize(
