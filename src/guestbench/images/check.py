@@ -12,9 +12,9 @@ from pathlib import Path
 
 from guestbench.errors import ImageError
 from guestbench.images.formats import elf, kernel, qcow2
-from guestbench.images.formats.disk import add_suffix, find_format, run_qemu_img
+from guestbench.images.formats.disk import SECTOR, add_suffix, find_format, run_qemu_img
 from guestbench.images.formats.initramfs import looks_like_archive
-from guestbench.images.formats.partitions import ESP, ROOTS, SECTOR, find_gpt, find_mbr_ends
+from guestbench.images.formats.partitions import ESP, ROOTS, find_gpt, find_mbr_ends
 from guestbench.images.formats.unpack import LZ4_FRAME
 from guestbench.images.source import (
     IncompleteImage,

@@ -113,7 +113,7 @@ def _inspect_disk(image: Path, scratch: Path) -> Inspection:
         file=visible(image.name),
         kind=Kind.DISK,
         detail=f"{info.format}, {info.virtual_bytes} bytes as the guest sees it",
-        size_bytes=info.file_bytes,
+        size_bytes=image.stat().st_size,
         partitions=tuple(_describe(partition, is_root=partition.number == root) for partition in partitions),
         files=files,
         code=programs,

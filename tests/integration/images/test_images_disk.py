@@ -245,7 +245,6 @@ def test_qcow2_is_converted_to_the_same_sparse_disk(
     image = to_qcow2(raw, tmp_path / "a b.qcow2", *options)
     info = disk.read_info(image)
     assert (info.format, info.virtual_bytes) == (DiskFormat.QCOW2, 64 * MIB)
-    assert info.file_bytes == image.stat().st_size
     copy = tmp_path / "copy"
     disk.convert_to_raw(image, copy)
     assert copy.stat().st_blocks * 512 < 16 * MIB

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 from guestbench.images.contents.known import BUSYBOX, NAMES, Kind, drop_version
 from guestbench.images.inspection import (
@@ -27,6 +28,8 @@ from guestbench.images.tree import (
     show,
     show_path,
 )
+
+T = TypeVar("T")
 
 MAX_TEXT_BYTES = 4 << 20
 """Of a configuration file; real ones have some KiB."""
@@ -49,16 +52,16 @@ _CAPABILITIES = _CAPABILITY_NAMES.split()
 _MODULE = re.compile(rb"(usr/)?lib/modules/[^/]+/.*\.ko(\.(gz|xz|zst|bz2))?")
 
 
-def read_text(tree: Tree, path: str | bytes) -> bytes | None:
-    """The contents of a configuration file, at most MAX_TEXT_BYTES of them; None if there is none."""
+def _read_lines(tree: Tree, path: str) -> list[bytes]:
+    """The lines of a configuration file, as far as MAX_TEXT_BYTES reach; none if there is no such file."""
     entry = tree.find_file(path)
-    return tree.read(entry, MAX_TEXT_BYTES) if entry is not None else None
+    return tree.read(entry, MAX_TEXT_BYTES).split(b"\n") if entry is not None else []
 
 
 def find_mounts(tree: Tree) -> tuple[str, ...]:
     """Where /etc/fstab mounts other file systems over this one, /boot and swap excepted."""
     points = set()
-    for line in (read_text(tree, "etc/fstab") or b"").split(b"\n"):
+    for line in _read_lines(tree, "etc/fstab"):
         fields = line.split()
         if len(fields) >= 3 and not fields[0].startswith(b"#") and fields[1].startswith(b"/"):
             points.add(fields[1].rstrip(b"/"))
@@ -69,10 +72,9 @@ def find_mounts(tree: Tree) -> tuple[str, ...]:
 def find_distribution(tree: Tree) -> Known[Distribution]:
     """The distribution by /etc/os-release."""
     for path in ("etc/os-release", "usr/lib/os-release"):
-        text = read_text(tree, path)
-        if text is not None:
+        if lines := _read_lines(tree, path):
             fields = {}
-            for line in text.split(b"\n"):
+            for line in lines:
                 name, equals, value = line.strip().partition(b"=")
                 if equals and not name.startswith(b"#"):
                     fields[name] = show(value.strip(b"\"'"))
@@ -133,22 +135,23 @@ def find_capabilities(tree: Tree) -> Known[tuple[FileFound, ...]]:
 
 
 def _list_files(entries: Iterable[Entry], source: str) -> Known[tuple[FileFound, ...]]:
-    found = sorted(entries)
+    found = [
+        FileFound(
+            path=show_path(e.path),
+            mode=f"{e.mode & 0o7777:04o}",
+            uid=e.uid,
+            gid=e.gid,
+            detail=_name_capabilities(e.capability) if e.capability is not None else "",
+        )
+        for e in sorted(entries)
+    ]
+    return _list_all(found, source)
+
+
+def _list_all(found: list[T], source: str) -> Known[tuple[T, ...]]:
     if len(found) > MAX_LISTED:
         return unknown(f"there are more than {MAX_LISTED}", source)
-    return known(
-        tuple(
-            FileFound(
-                path=show_path(e.path),
-                mode=f"{e.mode & 0o7777:04o}",
-                uid=e.uid,
-                gid=e.gid,
-                detail=_name_capabilities(e.capability) if e.capability is not None else "",
-            )
-            for e in found
-        ),
-        source,
-    )
+    return known(tuple(found), source)
 
 
 def _name_capabilities(value: bytes) -> str:
@@ -179,16 +182,16 @@ def count_modules(tree: Tree) -> Known[int]:
 
 def find_users(tree: Tree) -> Known[tuple[User, ...]]:
     """Users with the state of their passwords."""
-    passwd = read_text(tree, "etc/passwd")
-    if passwd is None:
+    passwd = _read_lines(tree, "etc/passwd")
+    if not passwd:
         return unknown("there is no /etc/passwd")
     shadow: dict[bytes, bytes] = {}
-    for line in (read_text(tree, "etc/shadow") or b"").split(b"\n"):
+    for line in _read_lines(tree, "etc/shadow"):
         name, colon, rest = line.partition(b":")
         if colon:
             shadow.setdefault(name, rest.split(b":")[0])
     users = []
-    for line in passwd.split(b"\n"):
+    for line in passwd:
         fields = line.rstrip(b"\r").split(b":")
         if len(fields) < 7 or not fields[2].isdigit() or len(fields[2]) > 10:
             continue
@@ -201,9 +204,7 @@ def find_users(tree: Tree) -> Known[tuple[User, ...]]:
                 password=_password_state(secret),
             )
         )
-    if len(users) > MAX_LISTED:
-        return unknown(f"there are more than {MAX_LISTED}", "/etc/passwd")
-    return known(tuple(users), "/etc/passwd; password state from /etc/shadow")
+    return _list_all(users, "/etc/passwd; password state from /etc/shadow")
 
 
 def _password_state(secret: bytes | None) -> PasswordState:
@@ -219,9 +220,7 @@ def _password_state(secret: bytes | None) -> PasswordState:
 def find_shells(tree: Tree) -> Known[tuple[Program, ...]]:
     """Shells that exist: those of /etc/shells and the well-known ones."""
     listed = [
-        line.strip().lstrip(b"/")
-        for line in (read_text(tree, "etc/shells") or b"").split(b"\n")
-        if line.strip().startswith(b"/")
+        line.strip().lstrip(b"/") for line in _read_lines(tree, "etc/shells") if line.strip().startswith(b"/")
     ][:1000]
     found = _find_programs(tree, [*listed, *_find_paths(tree, NAMES[Kind.SHELL] | {BUSYBOX})])
     return known(found, "/etc/shells and well-known names in /bin and /usr/bin")
@@ -269,7 +268,5 @@ def find_units(tree: Tree) -> Known[tuple[Unit, ...]]:
         wanted_by, dot, relation = entry.folder.rpartition(b"/")[2].rpartition(b".")
         if dot and relation in (b"wants", b"requires") and entry.is_symlink and entry.link != b"/dev/null":
             units.append(Unit(name=show(entry.name), wanted_by=show(wanted_by)))
-    if len(units) > MAX_LISTED:
-        return unknown(f"there are more than {MAX_LISTED}", "/etc/systemd/system")
     units.sort(key=lambda unit: (unit.name, unit.wanted_by))
-    return known(tuple(units), "links in /etc/systemd/system/*.wants and *.requires")
+    return _list_all(units, "links in /etc/systemd/system/*.wants and *.requires")

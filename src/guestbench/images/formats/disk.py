@@ -1,20 +1,21 @@
-"""Tells qcow2 from raw disks and asks qemu-img for their sizes and contents.
+"""Tells qcow2 from raw disks, and has qemu-img write out what they hold.
 
 It never changes an image, and never opens a file that an image names.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import NamedTuple
 
 from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.formats import qcow2
-from guestbench.images.source import no_space, open_source, quoted, unusable
-from guestbench.model import DiskFormat, Frozen
+from guestbench.images.source import no_space, open_source, quoted
+from guestbench.model import DiskFormat
 from guestbench.text import visible
 
+SECTOR = 512
 CONVERT_TIMEOUT_S = 1800.0
 """Generous: a 3 GiB image takes seconds; the limit only keeps a broken disk from stopping a run for ever."""
 
@@ -29,11 +30,10 @@ OTHER_FORMATS = {
 """How files of formats that are not supported begin."""
 
 
-class ImageInfo(Frozen):
-    """What an image is: its format, and its bytes as a file and as the guest sees them."""
+class DiskInfo(NamedTuple):
+    """A disk's format, and its size as the guest sees it."""
 
     format: DiskFormat
-    file_bytes: int
     virtual_bytes: int
 
 
@@ -56,21 +56,18 @@ def find_format(image: Path) -> DiskFormat:
     return DiskFormat.RAW
 
 
-def read_info(image: Path) -> ImageInfo:
-    """Read an image's sizes with `qemu-img info`.
+def read_info(image: Path) -> DiskInfo:
+    """The format and size of a disk that can be used alone.
 
     Raises:
         ImageError: it is not a sound qcow2 or raw image, or one that names another file.
-        ToolMissing, ToolFailed: qemu-img is not installed, or failed.
     """
-    kind = _check_format(image)
-    # -U: the image may be in use by a VM, and is only looked at.
-    answer = run_qemu_img(image, ["info", "-U", "-f", kind.value, "--output=json", str(image.absolute())])
-    try:
-        virtual_bytes = int(json.loads(answer)["virtual-size"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise unusable(image, "is described by qemu-img in a way that cannot be read") from error
-    return ImageInfo(format=kind, file_bytes=image.stat().st_size, virtual_bytes=virtual_bytes)
+    kind = find_format(image)
+    with open_source(image) as source:
+        if kind is DiskFormat.QCOW2:
+            return DiskInfo(kind, qcow2.read_header(source).virtual_bytes)
+        # The last sector of a raw disk is filled up.
+        return DiskInfo(kind, -(-source.size_bytes // SECTOR) * SECTOR)
 
 
 def convert_to_raw(image: Path, dest: Path) -> None:
@@ -80,21 +77,15 @@ def convert_to_raw(image: Path, dest: Path) -> None:
         ImageError: it is not a sound qcow2 or raw image, or one that names another file.
         ToolMissing, ToolFailed: qemu-img is not installed, or failed.
     """
-    kind = _check_format(image)
-    argv = ["convert", "-U", "-f", kind.value, "-O", "raw", str(image.absolute()), str(dest.absolute())]
-    run_qemu_img(image, argv)
+    kind = read_info(image).format.value
+    # -U: the image may be in use by a VM, and is only looked at.
+    run_qemu_img(
+        image, ["convert", "-U", "-f", kind, "-O", "raw", str(image.absolute()), str(dest.absolute())]
+    )
 
 
-def _check_format(image: Path) -> DiskFormat:
-    kind = find_format(image)
-    if kind is DiskFormat.QCOW2:
-        with open_source(image) as source:
-            qcow2.read_header(source)
-    return kind
-
-
-def run_qemu_img(image: Path, arguments: list[str]) -> bytes:
-    """Run qemu-img on `image`; what it writes, if anything, is its last argument. Returns what it prints.
+def run_qemu_img(image: Path, arguments: list[str]) -> None:
+    """Run qemu-img on `image`; what it writes is its last argument.
 
     Raises:
         ImageError: it cannot read the image.
@@ -109,7 +100,6 @@ def run_qemu_img(image: Path, arguments: list[str]) -> bytes:
             f"{visible(image)} cannot be read: {words[-1].removeprefix('qemu-img: ')}",
             f"qemu-img check {quoted(image)}",
         )
-    return done.stdout
 
 
 def add_suffix(image: Path, kind: DiskFormat) -> Path:

@@ -12,12 +12,12 @@ from contextlib import suppress
 
 from guestbench.errors import ImageError
 from guestbench.host import process
+from guestbench.images.formats.disk import SECTOR
 from guestbench.images.formats.ext import ExtFilesystem
 from guestbench.images.source import Source, truncated, unusable
 from guestbench.images.tree import looks_like_root
 from guestbench.model import Frozen
 
-SECTOR = 512
 SFDISK_TIMEOUT_S = 120.0
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 ROOTS = {
