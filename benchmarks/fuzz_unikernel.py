@@ -159,10 +159,13 @@ COMPILERS = {
 DONE = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+)")
 
 
-def build(name: str, folder: Path, engine: str = "own", kernel: Path = KERNEL) -> Path:
+def build(
+    name: str, folder: Path, engine: str = "own", *, kernel: Path = KERNEL, shared: Path | None = None
+) -> Path:
     """Compile a target in `folder`, with the engine `own` or `libfuzzer`; returns the program.
 
-    `kernel` is the folder of the kernel's sources.
+    `kernel` is the folder of the kernel's sources. What is made of other files is kept in `shared`, if that
+    is given, for builds whose kernel differs in no header.
 
     Raises:
         HostError: the target is the network, and the sources of lwIP cannot be fetched.
@@ -170,31 +173,29 @@ def build(name: str, folder: Path, engine: str = "own", kernel: Path = KERNEL) -
     target = TARGETS[name]
     sources = [HARNESSES / f"{name}.c", *(kernel / source for source in target.sources)]
     includes: list[str | Path] = ["-I", HARNESSES, "-I", kernel]
+    foreign: list[Path] = []
     if target.stack:
         lwip = fetch_source(STACK_PACKAGE, SUITE, lambda _: None).folder / "src"
-        sources += [lwip / source for source in STACK_SOURCES]
+        foreign = [lwip / source for source in STACK_SOURCES]
         network = kernel / NETWORK
-        includes += [
-            "-DNETWORK",
-            "-DLWIP_TESTMODE=1",
-            "-I",
-            network,
-            "-I",
-            network / "lwip",
-            "-I",
-            lwip / "include",
-        ]
+        includes += ["-DNETWORK", "-DLWIP_TESTMODE=1"]
+        includes += ["-I", network, "-I", network / "lwip", "-I", lwip / "include"]
     compiler, coverage = COMPILERS[engine]
-    objects: list[Path] = []
-    for source in sources:
-        made = folder / f"{name}-{engine}-{source.parent.name}-{source.stem}.o"
-        process.run([compiler, *SANITIZED, *WARNED, *includes, coverage, "-c", source, "-o", made])
-        objects.append(made)
+
+    def compile_all(files: Iterable[Path], place: Path) -> list[Path]:
+        made = {file: place / f"{name}-{engine}-{file.parent.name}-{file.stem}.o" for file in files}
+        for file, there in made.items():
+            if place == folder or not there.exists():
+                process.run([compiler, *SANITIZED, *WARNED, *includes, coverage, "-c", file, "-o", there])
+        return list(made.values())
+
+    objects = [*compile_all(sources, folder), *compile_all(foreign, shared or folder)]
     program = folder / f"{name}-{engine}"
     argv: list[str | Path] = [compiler, *SANITIZED, *objects, HARNESSES / "host.c", "-o", program]
     if engine == "own":
-        made = folder / "engine.o"
-        process.run([compiler, "-std=gnu11", "-O2", *WARNED, "-c", HARNESSES / "engine.c", "-o", made])
+        made = (shared or folder) / "engine.o"
+        if not made.exists():
+            process.run([compiler, "-std=gnu11", "-O2", *WARNED, "-c", HARNESSES / "engine.c", "-o", made])
         process.run([*argv, made])
     else:
         process.run([*argv, "-fsanitize=fuzzer"])

@@ -17,10 +17,16 @@ RUNS = {"elf": 60_000, "command_line": 40_000, "address_space": 4_000, "network"
 """About two seconds each."""
 
 
-def fuzz_copy(name: str, folder: Path, kernel: Path) -> fuzz_unikernel.Result:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what no test changes is compiled once."""
+    return tmp_path_factory.mktemp("objects")
+
+
+def fuzz_copy(name: str, folder: Path, kernel: Path, shared: Path) -> fuzz_unikernel.Result:
     """Fuzz a target built from the sources in `kernel`; the test is skipped where lwIP cannot be had."""
     try:
-        program = build(name, folder, kernel=kernel)
+        program = build(name, folder, kernel=kernel, shared=shared)
     except ToolFailed:
         raise
     except HostError as error:
@@ -30,9 +36,9 @@ def fuzz_copy(name: str, folder: Path, kernel: Path) -> fuzz_unikernel.Result:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_input_breaks_it(name: str, tmp_path: Path) -> None:
+def test_no_input_breaks_it(name: str, tmp_path: Path, shared: Path) -> None:
     """A program, boot argument or system call would crash or corrupt the unikernel."""
-    result = fuzz_copy(name, tmp_path, KERNEL)
+    result = fuzz_copy(name, tmp_path, KERNEL, shared)
     assert not result.crash
     assert result.runs >= RUNS[name]
 
@@ -73,23 +79,25 @@ PLANTED = (
 
 
 @pytest.mark.parametrize(("name", "file", "right", "wrong"), PLANTED)
-def test_planted_mistake_is_found(name: str, file: str, right: str, wrong: str, tmp_path: Path) -> None:
+def test_planted_mistake_is_found(
+    name: str, file: str, right: str, wrong: str, tmp_path: Path, shared: Path
+) -> None:
     """The fuzz could not fail, so that its passing would mean nothing."""
     kernel = tmp_path / "kernel"
     shutil.copytree(KERNEL, kernel)
     source = (kernel / file).read_text()
     assert source.count(right) == 1
     (kernel / file).write_text(source.replace(right, wrong))
-    assert fuzz_copy(name, tmp_path, kernel).crash
+    assert fuzz_copy(name, tmp_path, kernel, shared).crash
 
 
-def test_failing_input_fails_again(tmp_path: Path) -> None:
+def test_failing_input_fails_again(tmp_path: Path, shared: Path) -> None:
     """A crash that was found could not be looked at afterwards."""
     kernel = tmp_path / "kernel"
     shutil.copytree(KERNEL, kernel)
     source = (kernel / "elf.c").read_text()
     (kernel / "elf.c").write_text(source.replace("header->file_size > size - header->offset || ", ""))
-    assert fuzz_copy("elf", tmp_path, kernel).crash
+    assert fuzz_copy("elf", tmp_path, kernel, shared).crash
     (failing,) = tmp_path.glob("crash-*")
     again = fuzz_unikernel.replay(tmp_path / "elf-own", failing)
     assert again
