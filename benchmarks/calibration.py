@@ -22,14 +22,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import cast
 
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System, TrialResult
 from guestbench.provision.recipes.library_os import compile_kernel
-from guestbench.vmm import LaunchSpec, Machine
+from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start
-from guestbench.vmm.serial import SerialLog
 
 READY = "[refuk ready]"
 TIMES_MS = (0, 10, 100, 1000)
@@ -61,7 +60,7 @@ def boot(
     folder: Path,
     *,
     platform: Platform = PLATFORM,
-    observed: bool = False,
+    needs: frozenset[Need] = frozenset(),
 ) -> Iterator[tuple[Machine, TrialResult, SerialLog]]:
     """Boot `kernel` and watch it to whatever end; the machine is there until the context is left."""
     stat = kernel.stat()
@@ -71,8 +70,7 @@ def boot(
         images={Role.KERNEL: image},
         platform=platform,
         folder=folder,
-        qmp=True,
-        observed=observed,
+        needs=needs,
     )
     log = SerialLog()
     with start(spec) as machine:
@@ -99,9 +97,13 @@ def measure_ready_s(kernel: Path, milliseconds: int, folder: Path, platform: Pla
 def measure_touched_kib(kernel: Path, mebibytes: int, folder: Path, platform: Platform = PLATFORM) -> int:
     """Guest RAM touched, in KiB, when a guest that touches so much is ready."""
     system = make_system(f"refuk.touch-mib={mebibytes} refuk.ready-after-ms=0")
-    with boot(kernel, system, folder, platform=platform, observed=True) as (machine, result, log):
+    with boot(kernel, system, folder, platform=platform, needs=frozenset({Need.MEMORY})) as (
+        machine,
+        result,
+        log,
+    ):
         must_be_ready(result, log)
-        footprint = machine.footprint()
+        footprint = None if isinstance(machine.memory, Lacking) else machine.memory.footprint()
     if footprint is None:
         raise ValueError("the machine has gone")
     return footprint.guest_kib
@@ -124,21 +126,20 @@ def read_bytes(kernel: Path, count: int, folder: Path, platform: Platform = PLAT
 
 def count_instructions(kernel: Path, number: int, folder: Path, platform: Platform = PLATFORM) -> int:
     """Instructions from power-on to the halt of a guest that runs so many and then says that it is ready."""
-    record = folder / "record"
-    counting = ("-icount", f"shift=0,sleep=off,rr=record,rrfile={record}")
-    counted = Platform(
-        machine=platform.machine, accel=Accel.TCG, net=Net.NONE, extra=(*platform.extra, *counting)
-    )
+    counted = Platform(machine=platform.machine, accel=Accel.TCG, net=Net.NONE, extra=platform.extra)
     # Digits cost instructions too: there are always as many. The end is a halt, as a guest runs on for a
     # while after it has turned the machine off.
     system = make_system(f"refuk.ready-after-instructions={number:015} refuk.halt")
-    with boot(kernel, system, folder, platform=counted) as (machine, result, log):
+    needs = frozenset({Need.INSTRUCTIONS})
+    with boot(kernel, system, folder, platform=counted, needs=needs) as (machine, result, log):
         must_be_ready(result, log)
+        counter = machine.instructions
+        if isinstance(counter, Lacking):
+            raise ValueError(counter.reason)
         before, count = -1, 0
         while count != before:
             time.sleep(HALT_S)
-            before, count = count, cast(dict[str, int], machine.qmp.command("query-replay"))["icount"]
-    record.unlink(missing_ok=True)
+            before, count = count, counter.count()
     return count
 
 

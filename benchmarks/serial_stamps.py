@@ -18,11 +18,11 @@ from statistics import median
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import Accel, Guest, Platform
 from guestbench.vmm import LaunchSpec
 from guestbench.vmm.qemu.machine import start
-from guestbench.vmm.serial import SerialLog
 
 WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
 DIVISOR_LATCH = 0x80

@@ -5,40 +5,17 @@
 
 #include "fuzz.h"
 
-/* Physical memory is an array here, and ports lead to the device below. */
+/* Physical memory is an array here, and the device below is reached by a transport of its own. */
 #define direct direct_of_the_machine
 #define page_forget page_forget_of_the_machine
-#define in8 in8_of_the_machine
-#define out8 out8_of_the_machine
-#define out16 out16_of_the_machine
-#define in16 in16_of_the_machine
-#define in32 in32_of_the_machine
-#define out32 out32_of_the_machine
 #include "memory.h"
 #include "machine.h"
-#include "network/pci.h"
 #undef direct
 #undef page_forget
-#undef in8
-#undef out8
-#undef out16
-#undef in16
-#undef in32
-#undef out32
 #undef DIRECT_MAP
 #define DIRECT_MAP ((uint64_t)memory)
 static uint8_t memory[320 * 4096] __attribute__((aligned(4096)));
 static void *direct(uint64_t physical);
-static uint8_t in8(uint16_t port);
-static uint16_t in16(uint16_t port);
-static uint32_t in32(uint16_t port);
-static void out8(uint16_t port, uint8_t value);
-static void out16(uint16_t port, uint16_t value);
-static void out32(uint16_t port, uint32_t value);
-#define pci_read pci_read_here
-#define pci_write pci_write_here
-static uint32_t pci_read(unsigned slot, unsigned offset);
-static void pci_write(unsigned slot, unsigned offset, uint32_t value) { (void)slot, (void)offset, (void)value; }
 
 #include "frames.c"
 /* The blocks of the heap are given out by the functions below, which tell the sanitizer what of a page is in use. */
@@ -58,7 +35,7 @@ static void pci_write(unsigned slot, unsigned offset, uint32_t value) { (void)sl
 #include "lwip/priv/tcp_priv.h"
 
 enum { SOCKETS = 8, CLIENTS = 4, SERVER = 3, PORT = 7, CLIENT_PORT = 40000, SERVER_PORT = 80 };
-enum { IO_PORT = 0xC000, SLOT = 3, QUEUE_SLOTS = 256 };
+enum { QUEUE_SLOTS = 256 };
 enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 
 /* The other ends, all at one address. Numbers of bytes are those of TCP; what a stream holds is a function of them. */
@@ -75,7 +52,7 @@ static const uint8_t *input, *input_end;
 static uint64_t now_ns, random_state;
 static uint32_t dhcp_transaction;
 static uint64_t queue_base[2];
-static uint16_t queue_selected, queue_taken[2];
+static uint16_t queue_taken[2];
 static bool is_tampered, is_device_bad, is_device_slow;
 
 static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56}, host_mac[6] = {0x52, 0x55, 10, 0, 2, 2};
@@ -98,7 +75,6 @@ void random_bytes(void *bytes, size_t size)
 }
 void console_print(const char *format, ...) { (void)format; }
 void console_fresh_line(void) { }
-void interrupts_handle(unsigned line, void (*handler)(void)) { CHECK(line == 11 && handler != NULL); }
 
 bool same_text(const char *a, const char *b) { return strlen(a) == strlen(b) && memcmp(a, b, strlen(a)) == 0; }
 
@@ -144,33 +120,31 @@ void heap_give_back(void *block)
 
 /* ---- the device ---- */
 
-static uint32_t pci_read(unsigned slot, unsigned offset)
+static void set_status(uint8_t status) { CHECK(status <= 7); }
+static uint32_t device_features(void) { return ~0u; }
+static void accept_features(uint32_t features) { CHECK(features == (HAS_ADDRESS | ANY_LAYOUT)); }
+static uint32_t queue_size(uint16_t queue) { return queue < 2 ? QUEUE_SLOTS : 0; }
+
+static void set_queue(uint16_t queue, uint32_t size, uint64_t frame)
 {
-    if (slot != SLOT)
-        return ~0u;
-    return offset == PCI_ID ? VENDOR_AND_DEVICE : offset == PCI_BAR_0 ? IO_PORT | 1 : 11;
+    CHECK(queue < 2 && size == QUEUE_SLOTS && frame % PAGE == 0);
+    queue_base[queue] = frame;
 }
 
-static uint8_t in8(uint16_t at)
+static void notify(uint16_t queue) { CHECK(queue < 2); }
+static uint8_t configuration(unsigned offset) { return guest_mac[offset]; }
+static void take_back(void) { }
+static void interrupts_to(void (*handler)(void)) { CHECK(handler != NULL); }
+
+const struct transport *virtio_pci_find(void)
 {
-    return at == IO_PORT + INTERRUPT_STATUS ? 1 : guest_mac[at - IO_PORT - HARDWARE_ADDRESS];
+    static const struct transport here = {set_status, device_features, accept_features, queue_size, set_queue,
+                                          notify,     configuration,   take_back,       interrupts_to};
+
+    return &here;
 }
 
-static uint16_t in16(uint16_t at) { return at == IO_PORT + QUEUE_SIZE ? QUEUE_SLOTS : 0; }
-static uint32_t in32(uint16_t at) { return at == IO_PORT + DEVICE_FEATURES ? ~0u : 0; }
-static void out8(uint16_t at, uint8_t value) { CHECK(at == IO_PORT + STATUS && value <= 7); }
-
-static void out16(uint16_t at, uint16_t value)
-{
-    if (at == IO_PORT + QUEUE_SELECT)
-        queue_selected = value;
-}
-
-static void out32(uint16_t at, uint32_t value)
-{
-    if (at == IO_PORT + QUEUE_PAGE)
-        queue_base[queue_selected] = (uint64_t)value * PAGE;
-}
+const struct transport *virtio_mmio_find(void) { return NULL; }
 
 static struct offered *offered_of(unsigned queue)
 {

@@ -34,7 +34,7 @@ from guestbench.families.surface.network.packets import (
     TcpFlag,
     Udp,
 )
-from guestbench.vmm.link import Link
+from guestbench.vmm.qemu.link import SocketLink
 
 MAC = bytes.fromhex("525400123456")
 LEASE = bytes([10, 0, 2, 15])
@@ -203,14 +203,14 @@ def to_frame(payload: Arp | Ipv4 | Ipv6, to: bytes = BROADCAST_MAC) -> bytes:
 
 
 @contextmanager
-def run_guest(stack: Stack) -> Iterator[Link]:
+def run_guest(stack: Stack) -> Iterator[SocketLink]:
     """The host's end of a link at whose other end the guest runs, in a thread of its own."""
     ours, theirs = socket.socketpair()
     stop = threading.Event()
-    thread = threading.Thread(target=_live, args=(stack, Link(theirs), theirs, stop))
+    thread = threading.Thread(target=_live, args=(stack, SocketLink(theirs), theirs, stop))
     thread.start()
     try:
-        yield Link(ours)
+        yield SocketLink(ours)
     finally:
         stop.set()
         # A guest that waits for us to read would wait for ever.
@@ -219,7 +219,7 @@ def run_guest(stack: Stack) -> Iterator[Link]:
         theirs.close()
 
 
-def _live(stack: Stack, link: Link, theirs: socket.socket, stop: threading.Event) -> None:
+def _live(stack: Stack, link: SocketLink, theirs: socket.socket, stop: threading.Event) -> None:
     chance = random.Random(1)
     seen, resets, began = 0, 0.0, time.monotonic()
     if stack.asks_dhcp:
@@ -247,6 +247,6 @@ def _live(stack: Stack, link: Link, theirs: socket.socket, stop: threading.Event
             )
 
 
-def _send(link: Link, frames: list[bytes]) -> None:
+def _send(link: SocketLink, frames: list[bytes]) -> None:
     while frames and not link.send(*frames) and not link.is_closed:
         link.receive(0.001)

@@ -1,14 +1,13 @@
-"""Machines that answer QMP from memory: from a recording of QEMU's answers, or from page tables made here."""
+"""Monitors that answer QMP from memory: from a recording of QEMU's answers, or from page tables made here."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import cast
 
 from guestbench.errors import HostError
-from guestbench.vmm import Machine
+from guestbench.vmm.qemu.introspection import Monitor
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "monitor"
 
@@ -18,7 +17,7 @@ PSE, PAE, LA57 = 1 << 4, 1 << 5, 1 << 12
 LME, LMA, NXE = 1 << 8, 1 << 10, 1 << 11
 
 
-class MonitorMachine:
+class RecordedQmp:
     """Answers commands by their line or name; those that it does not know are refused, as QEMU does.
 
     `memory` is what `xp` shows, 8 bytes at each address; `said` are the commands that came.
@@ -29,13 +28,7 @@ class MonitorMachine:
         self.answers |= answers
         self.memory = memory
         self.said: list[str] = []
-        self.argv: tuple[str, ...] = ("qemu-system-x86_64",)
-        self.pid: int | None = None
-
-    @property
-    def qmp(self) -> MonitorMachine:
-        """The connection, which is the machine itself."""
-        return self
+        self.monitor = Monitor(self)
 
     def command(self, name: str, **arguments: object) -> object:
         """The recorded answer."""
@@ -48,10 +41,6 @@ class MonitorMachine:
             raise HostError(f"QMP {line}: no such command", "guestbench doctor")
         return self.answers[line]
 
-    def as_machine(self) -> Machine:
-        """The same, for functions that want a whole machine and use this much of it."""
-        return cast(Machine, self)
-
 
 def dump(memory: dict[int, int], start: int, items: int) -> str:
     """What QEMU 7.2 prints for `xp /ITEMSgx START`."""
@@ -63,9 +52,9 @@ def dump(memory: dict[int, int], start: int, items: int) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def load_recording(name: str) -> MonitorMachine:
-    """A machine that answers as a real one did."""
-    return MonitorMachine(json.loads((RECORDINGS / f"{name}.json").read_text()))
+def load_recording(name: str) -> RecordedQmp:
+    """QMP that answers as a real machine's did."""
+    return RecordedQmp(json.loads((RECORDINGS / f"{name}.json").read_text()))
 
 
 def registers_text(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from guestbench.families import find_metrics
+from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     FORMAT_VERSION,
     Accel,
@@ -24,13 +25,11 @@ from guestbench.model import (
     Platform,
     Role,
     System,
-    Vmm,
 )
 from guestbench.run.plan import plan_trials
 from guestbench.vmm import Chunk
-from guestbench.vmm.serial import SerialLog
 
-FAKE = Platform(vmm=Vmm.FAKE, accel=Accel.TCG)
+FAKE = Platform(vmm="fake", accel=Accel.TCG)
 
 HOST = Host(
     digest="host-1",

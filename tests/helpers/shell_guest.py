@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from guestbench.guest.serial import SerialLog
 from guestbench.host import process
 from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.serial import SerialLog
 
 READ_BYTES = 65536
 

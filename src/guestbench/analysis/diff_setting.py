@@ -8,12 +8,12 @@ from guestbench.analysis import quality
 from guestbench.analysis.hooks import ask_settings
 from guestbench.analysis.quality import count_missing, find_failures
 from guestbench.model import (
+    REPLAYING_VMM,
     Frozen,
     Guest,
     Header,
     Outcome,
     Record,
-    Vmm,
 )
 
 
@@ -52,7 +52,7 @@ class Failed(Frozen):
 
 def describe_run(header: Header, records: Sequence[Record]) -> RunFacts:
     """The run's name, time and tool, how complete it is, and whether its records belong together."""
-    replayed = header.platform.vmm is Vmm.FAKE
+    replayed = header.platform.vmm == REPLAYING_VMM
     return RunFacts(
         run=header.run,
         created=header.created,
@@ -97,7 +97,7 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "kernel of the host", host.kernel
     yield "QEMU", host.qemu_version
     yield "guestbench", header.tool
-    yield "VMM", platform.vmm.value
+    yield "VMM", platform.vmm
     yield "accelerator", header.accel.used.value
     yield "machine", platform.machine
     yield "memory", f"{platform.memory_mib} MiB"

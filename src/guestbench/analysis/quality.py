@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from guestbench.analysis.hooks import ask_notices, ask_unfinished
 from guestbench.families import list_purposes
 from guestbench.model import (
+    REPLAYING_VMM,
     Frozen,
     Guest,
     Header,
     Ok,
     Outcome,
     Record,
-    Vmm,
 )
 
 
@@ -59,7 +59,7 @@ def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
     )
     replayed = "This run replayed recorded consoles: nothing was booted, and no time is a measurement."
     return (
-        *((replayed,) if header.platform.vmm is Vmm.FAKE else ()),
+        *((replayed,) if header.platform.vmm == REPLAYING_VMM else ()),
         *((incomplete,) if missing else ()),
         *(f"{each} {rest}" for each in ask_unfinished(header, records) if not missing),
         *ask_notices(header, records),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
+from guestbench.guest.serial import SerialLog
 from guestbench.model import FailurePattern, Frozen, Mark
 from guestbench.vmm import Machine, Meanwhile
-from guestbench.vmm.serial import SerialLog
 
 FLOOD_BYTES = 64 << 20
 """A guest that prints this much while one thing is waited for prints without end: for a minute at least."""

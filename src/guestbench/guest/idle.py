@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from guestbench.model import Series
-from guestbench.vmm import Footprint, Machine
+from guestbench.vmm import Footprint, Lacking, Machine
 
 FIRST_STEP_S = 0.02
 STEP_SHARE = 0.02
@@ -46,8 +46,9 @@ class Counter:
         return max(0.0, (last_ns + step_ns - now_ns) / 1e9)
 
     def count(self) -> Count | None:
-        """Count now; None if the VMM has gone."""
-        footprint = self._machine.footprint()
+        """Count now; None if the VMM has gone, or there is nothing to count."""
+        memory = self._machine.memory
+        footprint = None if isinstance(memory, Lacking) else memory.footprint()
         if footprint is None:
             return None
         count = Count(self._machine.now_ns(), footprint, self._machine.cpu_ns() or 0)

@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 from guestbench.errors import ShellError
 from guestbench.guest import shell_protocol as protocol
 from guestbench.guest.console import quote
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell_protocol import Checksum, Encoding
 from guestbench.guest.shell_question import (
     HINT,
@@ -26,7 +27,6 @@ from guestbench.guest.shell_question import (
 )
 from guestbench.model import Frozen, Login
 from guestbench.vmm import Machine, Meanwhile
-from guestbench.vmm.serial import SerialLog
 
 ANSWER_S = 30.0
 """How long the guest's loop may take to answer. Debian's under software emulation takes 0.1 s."""

@@ -12,9 +12,9 @@ from typing import TypeVar
 from guestbench.errors import ShellError
 from guestbench.guest import shell_protocol as protocol
 from guestbench.guest.console import last_words
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell_protocol import RUNNING, Checksum
 from guestbench.vmm import Machine, Meanwhile
-from guestbench.vmm.serial import SerialLog
 
 FLOOD_BYTES = 32 << 20
 """What a guest may print while one answer is waited for."""

@@ -14,9 +14,9 @@ from guestbench.guest.console import (
     last_words,
     watch,
 )
+from guestbench.guest.serial import SerialLog
 from guestbench.model import Crashed, Mark, Ok, Outcome, Sample, System, TimedOut, TrialResult
 from guestbench.vmm import Machine, Meanwhile
-from guestbench.vmm.serial import SerialLog
 
 FIRST_BYTE = "first byte"
 READY = "ready"

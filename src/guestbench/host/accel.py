@@ -19,7 +19,6 @@ from guestbench.model import (
     Ok,
     Outcome,
     Platform,
-    Vmm,
 )
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -39,7 +38,7 @@ def choose_accel(
     Raises:
         HostError: KVM was asked for and does not work.
     """
-    if platform.vmm is Vmm.FAKE or platform.accel is Accel.TCG:
+    if platform.accel is Accel.TCG:
         return AccelChoice(requested=platform.accel, used=Accel.TCG, reason="asked for")
     obstacle = find_kvm_obstacle(platform, guests, try_boot, say)
     if platform.accel is Accel.KVM:

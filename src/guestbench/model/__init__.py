@@ -4,7 +4,7 @@ Units are in the names (`t_ns`, `memory_mib`, `size_bytes`) or in a `Metric` row
 Every type decodes strictly: an unknown field is an error, never ignored.
 """
 
-from guestbench.model.base import GIB, KIB, MIB, Frozen, Say
+from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
 from guestbench.model.comparison import (
     Comparison,
     Judgement,
@@ -13,13 +13,13 @@ from guestbench.model.comparison import (
     Verdict,
 )
 from guestbench.model.experiment import (
+    REPLAYING_VMM,
     Accel,
     Claim,
     Experiment,
     Net,
     Platform,
     Tables,
-    Vmm,
     find_settings,
     to_table,
 )
@@ -104,6 +104,7 @@ __all__ = [
     "GIB",
     "KIB",
     "MIB",
+    "REPLAYING_VMM",
     "SERVER",
     "TOOL_DRIVERS",
     "Absent",
@@ -175,9 +176,9 @@ __all__ = [
     "TimedOut",
     "Trial",
     "TrialResult",
+    "Unknown",
     "Unsupported",
     "Verdict",
-    "Vmm",
     "Work",
     "WorkReport",
     "Workload",

@@ -21,3 +21,9 @@ class FrozenMeta(msgspec.StructMeta):
 
 class Frozen(msgspec.Struct, metaclass=FrozenMeta, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of every type here: immutable, keyword-only, strict."""
+
+
+class Unknown(Frozen, tag_field="kind", tag="unknown"):
+    """A value that cannot be had, and why."""
+
+    reason: str

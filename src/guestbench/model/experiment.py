@@ -17,6 +17,7 @@ from guestbench.model.kinds import (
     Kind,
     Line,
     SystemReference,
+    VmmName,
     of,
     within,
 )
@@ -25,22 +26,19 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 class Accel(StrEnum):
-    """QEMU accelerators; `auto` is resolved before the first trial by booting the guests themselves."""
+    """Accelerators; `auto` is resolved before the first trial by booting the guests themselves."""
 
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
 
 
-class Vmm(StrEnum):
-    """The VMMs there are; `fake` replays recorded serial logs and starts no process."""
-
-    QEMU = "qemu"
-    FAKE = "fake"
+REPLAYING_VMM = "fake"
+"""The VMM that replays recorded serial logs: its times are no measurement."""
 
 
 class Net(StrEnum):
-    """Guest networking: QEMU's user networking on a virtio-net device, or none."""
+    """Guest networking: user networking on a virtio-net device, or none."""
 
     USER = "user"
     NONE = "none"
@@ -49,7 +47,7 @@ class Net(StrEnum):
 class Platform(Frozen):
     """The virtual machine every system of an experiment gets."""
 
-    vmm: Vmm = Vmm.QEMU
+    vmm: VmmName = "qemu"
     machine: Line = "q35"
     memory_mib: Annotated[int, within(1, 2**24)] = 512
     cpus: Annotated[int, within(1, 255)] = 1

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     DEBIAN_PACKAGE = "Debian package"
     ARGUMENT = "argument"
     FAMILY = "family of metrics"
+    VMM = "VMM"
     METRIC = "metric"
     PRINTED_METRIC = "metric that a guest can print"
     MILESTONES = "milestones"
@@ -60,6 +61,7 @@ Argument = Annotated[str, of(Kind.ARGUMENT)]
 """A word that can be typed into a shell and stand in a kernel command line."""
 Url = Annotated[str, of(Kind.URL)]
 FamilyName = Annotated[str, of(Kind.FAMILY)]
+VmmName = Annotated[str, of(Kind.VMM)]
 DebianPackage = Annotated[str, of(Kind.DEBIAN_PACKAGE)]
 SourceFolder = Annotated[str, of(Kind.SOURCE_FOLDER)]
 """The name of a folder beside system.toml, or none."""

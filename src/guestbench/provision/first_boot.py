@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import vmm
-from guestbench.errors import TrialError
+from guestbench.errors import HostError, TrialError
 from guestbench.guest.idle import IDLE_SHARE
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import (
@@ -27,12 +27,10 @@ from guestbench.model import (
     Platform,
     Role,
     Say,
-    Vmm,
 )
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
-from guestbench.vmm import LaunchSpec, Machine
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Lacking, LaunchSpec, Machine, Need, find_vmm
 
 FIRST_BOOT_FACTOR = 2.0
 """A first boot may take this many times the system's own limit: it does more, once."""
@@ -49,7 +47,7 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
         HostError: this host cannot run it.
     """
     provision = guest.system.provision
-    if platform.vmm is Vmm.FAKE or Role.DISK not in guest.pristine:
+    if Role.DISK not in guest.pristine or find_vmm(platform.vmm).TRAITS.replays:
         return guest
     if not (provision.settle or provision.share):
         return guest
@@ -90,17 +88,25 @@ def _boot_once(guest: Guest, platform: Platform, layer: Path, work: Path, say: S
     hint = f"guestbench systems boot {shlex.quote(system.name)}"
     images = guest.pristine | {Role.DISK: Image(path=str(layer), size_bytes=0, mtime_ns=0, sha256="")}
     spec = LaunchSpec(
-        boot=system.boot, images=images, platform=platform, folder=work, writable=True, qmp=True
+        boot=system.boot,
+        images=images,
+        platform=platform,
+        folder=work,
+        writable=True,
+        needs=frozenset({Need.POWER_BUTTON}),
     )
     patient = msgspec.structs.replace(system, timeout_s=system.timeout_s * FIRST_BOOT_FACTOR)
-    with vmm.find_vmm(platform.vmm)(spec) as machine:
+    with find_vmm(platform.vmm).start(spec) as machine:
+        button = machine.power_button
         outcome = watch_boot(machine, patient, SerialLog()).outcome
         if not isinstance(outcome, Ok):
             raise TrialError(f"{system.name} did not get ready in its first boot: {outcome.reason}", hint)
         say("waiting until it is idle")
         _wait_until_idle(machine)
         say("powering off")
-        machine.qmp.command("system_powerdown")
+        if isinstance(button, Lacking):
+            raise HostError(f"{system.name} cannot be asked to power off: {button.reason}", hint)
+        button.press()
         if not _wait_for_exit(machine, POWER_OFF_S):
             raise TrialError(f"{system.name} did not power off within {POWER_OFF_S:g} s", hint)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench import vmm
-from guestbench.errors import TrialError
+from guestbench.errors import HostError, TrialError
 from guestbench.guest.console import watch
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
     Frozen,
@@ -31,9 +31,7 @@ from guestbench.model import (
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.first_boot import create_layer, disk_format
-from guestbench.vmm import LaunchSpec
-from guestbench.vmm.qemu.machine import build_argv
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Lacking, LaunchSpec, Need, find_vmm
 
 STATE_NAME = "state"
 
@@ -52,7 +50,6 @@ class Snapshot(Frozen):
             images=self.guest.images,
             platform=self.platform,
             folder=folder,
-            qmp=True,
             resume=self.state,
         )
 
@@ -86,13 +83,14 @@ def take_snapshot(
             create_layer(Path(images[Role.DISK].path), work / layer, disk_format(guest))
             images[Role.DISK] = Image(path=str(work / layer), size_bytes=0, mtime_ns=0, sha256="")
             files.append(layer)
-        to_boot = msgspec.structs.replace(spec, images=images, folder=work, writable=True, qmp=True)
+        needs = frozenset({Need.SNAPSHOTS})
+        to_boot = msgspec.structs.replace(spec, images=images, folder=work, writable=True, needs=needs)
         _save_state(guest.system, platform, to_boot, settle_s, work / STATE_NAME)
         return cache.Made(files=tuple(files), source=f"{guest.system.name} when it was ready")
 
     digests = {role: image.sha256 for role, image in guest.images.items()}
     # A state of another machine, or of another QEMU, cannot be resumed.
-    facts = [digests, build_argv(spec), qemu_version, settle_s]
+    facts = [digests, find_vmm(platform.vmm).describe(spec), qemu_version, settle_s]
     doing = f"booting {guest.system.name} for a snapshot"
     folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
     images = dict(guest.images)
@@ -103,7 +101,7 @@ def take_snapshot(
 
 
 def _save_state(system: System, platform: Platform, spec: LaunchSpec, settle_s: float, state: Path) -> None:
-    with vmm.find_vmm(platform.vmm)(spec) as machine:
+    with find_vmm(platform.vmm).start(spec) as machine:
         log = SerialLog()
         outcome = watch_boot(machine, system, log).outcome
         if not isinstance(outcome, Ok):
@@ -114,4 +112,7 @@ def _save_state(system: System, platform: Platform, spec: LaunchSpec, settle_s: 
         if settle_s:
             deadline_ns = machine.now_ns() + round(settle_s * 1e9)
             watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
-        machine.save_state(state)
+        if isinstance(machine.snapshots, Lacking):
+            why = machine.snapshots.reason
+            raise HostError(f"no snapshot of {system.name} can be kept: {why}", "guestbench doctor")
+        machine.snapshots.save(state)

@@ -85,7 +85,7 @@ def platform_table(header: Header) -> Table:
     platform, accel = header.platform, header.accel
     net = {Net.USER: "user networking, virtio-net-pci", Net.NONE: "none"}[platform.net]
     rows: tuple[Cells, ...] = (
-        ("VMM", platform.vmm.value),
+        ("VMM", platform.vmm),
         ("Machine type", Code(platform.machine)),
         ("Guest memory", f"{show_exact(platform.memory_mib)} MiB"),
         ("vCPUs", str(platform.cpus)),

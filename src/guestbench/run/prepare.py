@@ -49,12 +49,12 @@ from guestbench.model import (
     Say,
     System,
     Trial,
-    Vmm,
     find_settings,
     to_table,
 )
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_worker
+from guestbench.vmm import find_vmm
 
 SEED_BITS = 32
 Settings = TypeVar("Settings", bound=Frozen)
@@ -94,12 +94,18 @@ def prepare(request: Request, say: Say) -> Header:
     """
     catalogue = load_catalogue()
     experiment = adjust(load_experiment(request.experiment, catalogue), request)
+    vmm = find_vmm(experiment.platform.vmm)
+    vmm.check(experiment.platform)
     candidates = _find_systems(experiment, catalogue, request)
     this_host = host.read_host()
-    guests, absent = _find_guests(candidates, request, catalogue, experiment.platform.vmm, say)
+    traits = vmm.TRAITS
+    guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
     witnesses = find_witnesses(guests, catalogue)
-    accel = choose_accel(experiment.platform, witnesses, _boot_once(this_host.digest), say)
-    platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
+    wanted = experiment.platform
+    if not traits.accelerates:
+        wanted = msgspec.structs.replace(wanted, accel=Accel.TCG)
+    accel = choose_accel(wanted, witnesses, _boot_once(this_host.digest), say)
+    platform = msgspec.structs.replace(wanted, accel=accel.used)
     guests = tuple(provision.settle(guest, platform, say) for guest in guests)
     kit = _prepare_kit(experiment, guests, say)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
@@ -196,8 +202,9 @@ def _find_guests(
     candidates: Mapping[str, _Candidate],
     request: Request,
     catalogue: Mapping[str, System],
-    vmm: Vmm,
     say: Say,
+    *,
+    checked: bool,
 ) -> tuple[tuple[Guest, ...], tuple[Absent, ...]]:
     guests: list[Guest] = []
     absent: list[Absent] = []
@@ -218,7 +225,7 @@ def _find_guests(
             absent.append(Absent(system=name, reason=error.message))
             say(f"leaving out {name}: {error.message} (to include it: {error.hint})")
             continue
-        if vmm is Vmm.QEMU:
+        if checked:
             provision.check(guest)
         guests.append(guest)
     if not guests:

@@ -23,12 +23,12 @@ from guestbench.model import (
     Resume,
     ShellWork,
     Trial,
-    Vmm,
     find_settings,
 )
 from guestbench.run.plan import plan_sizes
 from guestbench.run.pool import Tick, execute_in_workers
 from guestbench.run.store import Store
+from guestbench.vmm import find_vmm
 
 Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
 """Makes trials, at most so many at a time, and yields their records as they end."""
@@ -145,7 +145,7 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         parent_pid=os.getpid(),
         settings=header.experiment.settings,
         expected=search.expect(records, trial.system) if sought else None,
-        resume=_find_state(guest, header, trial) if header.platform.vmm is Vmm.QEMU else None,
+        resume=_find_state(guest, header, trial),
         kit=header.kit if trial.purpose in (*WORKING, "memory", "memory-min") else None,
     )
 
@@ -155,6 +155,8 @@ def _find_state(guest: Guest, header: Header, trial: Trial) -> Resume | None:
 
     None as well if the guest does not get ready, which the trial will tell.
     """
+    if not find_vmm(header.platform.vmm).TRAITS.snapshots:
+        return None
     system, kit = guest.system, header.kit
     tools: Image | None = None
     settle_s = find_settings(header.experiment.settings, "memory", memory.Settings).settle_s

@@ -45,8 +45,16 @@ from guestbench.model import (
 )
 
 if TYPE_CHECKING:
+    from guestbench.guest.serial import SerialLog
     from guestbench.vmm import Machine
-    from guestbench.vmm.serial import SerialLog
+
+
+NEEDS = {
+    "memory": ("memory", "balloon"),
+    "surface": ("introspection", "link"),
+    "surface-boot": ("introspection",),
+}
+"""What the machine has to be able to do for trials of a purpose, by the names of `vmm.Need`."""
 
 
 class Failure(Frozen, tag_field="kind", tag="failure"):
@@ -143,14 +151,13 @@ def _boot(
     job: Job, images: dict[Role, Image], folder: Path
 ) -> tuple[TrialResult, tuple[str, ...], dict[str, str]]:
     """Start the trial's machine and probe it: the result, the command line, and the console's files."""
-    from guestbench.vmm import LaunchSpec, find_vmm
-    from guestbench.vmm.serial import LOG_NAME, TIMING_NAME, SerialLog
+    from guestbench.guest.serial import LOG_NAME, TIMING_NAME, SerialLog
+    from guestbench.vmm import LaunchSpec, Need, find_vmm
 
     platform = job.platform
     if job.trial.memory_mib is not None:
         platform = msgspec.structs.replace(platform, memory_mib=job.trial.memory_mib)
-    purpose, resume = job.trial.purpose, job.resume
-    looked_at = purpose in ("surface", "surface-boot")
+    resume = job.resume
     tools = _find_tools(job)
     if tools:
         _check_unchanged(tools)
@@ -163,16 +170,13 @@ def _boot(
         images=resume.images if resume else images,
         platform=platform,
         folder=folder,
-        qmp=looked_at,
-        stays=looked_at and resume is None,
-        observed=purpose == "memory",
-        link=purpose == "surface" and platform.net is not Net.NONE,
+        needs=frozenset(Need(need) for need in NEEDS.get(job.trial.purpose, ())),
         resume=Path(resume.state) if resume else None,
         tools=Path(tools.path) if tools else None,
         forwards=_find_forwards(job),
     )
     log = SerialLog()
-    with find_vmm(job.platform.vmm)(spec) as machine:
+    with find_vmm(job.platform.vmm).start(spec) as machine:
         result = _probe(job, machine, log)
         status = machine.exit_status()
         argv = machine.argv

@@ -1,27 +1,28 @@
-"""What a virtual machine monitor is to guestbench; names no particular one and starts nothing itself.
+"""What a virtual machine monitor is to guestbench: what it starts, and what its machines may be able to do.
 
-A VMM is a module of this package with a function `start` of the shape `Start`, named in `model.Vmm`.
+A VMM is a module of this package, or one that another package declares, of the shape `Vmm`. A machine always
+has a console and a process; whatever else it can do is a capability: a small protocol of its own, or a reason
+in words why this machine lacks it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from importlib import import_module
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from guestbench.model import (
-    Boot,
-    Frozen,
-    Image,
-    Platform,
-    Role,
-    Vmm,
-)
+from guestbench.model import Boot, Frozen, Image, Platform, Role, Unknown
+from guestbench.registry import Axis
 
 if TYPE_CHECKING:
-    from guestbench.vmm.link import Link
+    from guestbench.model.machine import Device, Listing, Mode, Registers, View, VirtioDevice
+
+AXIS = Axis("guestbench.vmm", "guestbench.vmms")
+
+TOOLS_SERIAL = "guestbench"
+"""The serial number by which a guest finds the tools disk among its disks."""
 
 
 class Chunk(Frozen):
@@ -38,22 +39,34 @@ Meanwhile = Callable[[], float]
 """What to do while a guest is waited for. Returns in how many seconds it wants to be called again."""
 
 
-TOOLS_SERIAL = "guestbench"
-"""The serial number by which a guest finds the tools disk among its disks."""
+# --- what to start ------------------------------------------------------------------------------------
+
+
+class Need(StrEnum):
+    """A capability that a launch has to prepare for, since what it takes could change what is measured.
+
+    With `memory` and `introspection` a guest that powers off can be looked at still.
+    """
+
+    MEMORY = "memory"
+    BALLOON = "balloon"
+    INTROSPECTION = "introspection"
+    SNAPSHOTS = "snapshots"
+    POWER_BUTTON = "power-button"
+    LINK = "link"
+    INSTRUCTIONS = "instructions"
 
 
 class LaunchSpec(Frozen):
     """What to start: a guest's boot method and image files on a platform.
 
-    `folder` receives what the VMM itself prints. `writable` lets the guest change its disk for good:
-    only for overlays of our own. `qmp` opens a QMP connection. `observed` makes the guest's memory
-    countable (see `Machine.footprint`) and lets the memory of a guest that powers off be counted still.
-    `stays` keeps the VMM when the guest powers off, so that it can be looked at still.
-    `resume` goes on from a state that `Machine.save_state` wrote, with the same options and the same disk.
-    `link` puts us at the other end of the guest's network link (see `Machine.link`), in the place of the
-    platform's network: the guest has the same device. It may differ between a state and what goes on from it.
-    `tools` is a raw disk that the guest may only read, with the serial number `TOOLS_SERIAL`. `forwards` are
-    TCP ports of the guest that can be reached from this host (see `Machine.forwarded`); they too may differ.
+    `folder` receives what the VMM itself prints. `writable` lets the guest change its disk for good: only for
+    overlays of our own. `needs` are the capabilities that the machine is to have, where the VMM can. With
+    `Need.LINK` we are at the other end of the guest's network link, in the place of the platform's network:
+    the guest has the same device. `resume` goes on from a state that `Snapshots.save` wrote, with the same
+    options and the same disk. `tools` is a raw disk that the guest may only read, with the serial number
+    `TOOLS_SERIAL`. `forwards` are TCP ports of the guest that are to be reached from this host. Link and
+    forwards may differ between a state and what goes on from it.
     """
 
     boot: Boot
@@ -61,13 +74,19 @@ class LaunchSpec(Frozen):
     platform: Platform
     folder: Path
     writable: bool = False
-    qmp: bool = False
-    observed: bool = False
-    stays: bool = False
+    needs: frozenset[Need] = frozenset()
     resume: Path | None = None
-    link: bool = False
     tools: Path | None = None
     forwards: tuple[int, ...] = ()
+
+
+# --- what a machine may be able to do -----------------------------------------------------------------
+
+
+class Lacking(Frozen):
+    """In the place of a capability: why the machine does not have it, in words that a cell can show."""
+
+    reason: str
 
 
 class Footprint(Frozen):
@@ -81,11 +100,101 @@ class Footprint(Frozen):
     vmm_kib: int
 
 
-class Qmp(Protocol):
-    """A QMP connection to a running VMM."""
+class GuestMemory(Protocol):
+    """The guest's memory as the host counts it."""
 
-    def command(self, name: str, **arguments: object) -> object:
-        """Send one command and return its `return` value."""
+    def footprint(self) -> Footprint | None:
+        """What the machine takes of the host's memory; None once its VMM has gone."""
+
+
+class Balloon(Protocol):
+    """What the guest's balloon driver tells the VMM."""
+
+    def statistics(self) -> dict[str, int]:
+        """KiB by the statistic's name; empty where the guest has no such driver or it said nothing yet."""
+
+
+class Introspection(Protocol):
+    """What can be seen of a guest without asking it. Only its first CPU is looked at.
+
+    Every method raises HostError where the VMM hangs up or refuses; what it does not show is Unknown.
+    """
+
+    @property
+    def evidence(self) -> Mapping[str, bytes]:
+        """What the VMM said last: `registers`, `tlb`, `mem` (of the page tables), `devices`, `regions`."""
+
+    def stopped(self) -> AbstractContextManager[None]:
+        """Keep the guest stopped; on leaving it goes on, unless it was not running before."""
+
+    def read_registers(self) -> Registers | Unknown:
+        """The first CPU's registers."""
+
+    def read_memory(self, address: int, items: int, item_bytes: int) -> dict[int, int] | None:
+        """Of so many numbers of 4 or 8 bytes at a physical address, those that are not 0, by their address.
+
+        None where no memory can be read.
+        """
+
+    def list_mappings(self, mode: Mode) -> Listing:
+        """What the VMM itself says that the page tables of that mode map."""
+
+    def read_ram_bytes(self) -> int | Unknown:
+        """How much RAM the guest was started with."""
+
+    def list_devices(self) -> tuple[Device, ...] | Unknown:
+        """The devices; a virtio device counts once."""
+
+    def list_views(self) -> tuple[View, ...] | Unknown:
+        """The address spaces, and what is in them."""
+
+    def list_virtio(self) -> tuple[VirtioDevice, ...] | Unknown:
+        """The virtio devices, and whether they are driven."""
+
+
+class Snapshots(Protocol):
+    """A machine's state, kept for others to go on from."""
+
+    def save(self, file: Path) -> None:
+        """Stop the machine for good and write its state.
+
+        Raises:
+            HostError: it cannot be written.
+        """
+
+
+class Link(Protocol):
+    """One end of a guest's network link: Ethernet frames both ways. `is_closed` says the VMM has gone."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing comes any more."""
+
+    def send(self, *frames: bytes) -> bool:
+        """Send frames to the guest, as soon as it takes them; False if too many wait, and none was taken."""
+
+    def receive(self, timeout_s: float = 0.0) -> list[bytes]:
+        """Some of the frames that the guest has sent, oldest first; none if none came in `timeout_s` seconds.
+
+        None come, and at once, when `is_closed`.
+        """
+
+
+class InstructionCounter(Protocol):
+    """How many instructions the guest has executed, its firmware included. For guests without a disk."""
+
+    def count(self) -> int:
+        """Their number so far. Raises HostError if the VMM has gone."""
+
+
+class PowerButton(Protocol):
+    """The button by which a guest is asked to power off."""
+
+    def press(self) -> None:
+        """Press it. Raises HostError if the VMM has gone."""
+
+
+# --- machines and VMMs --------------------------------------------------------------------------------
 
 
 class Machine(Protocol):
@@ -100,15 +209,39 @@ class Machine(Protocol):
         """The VMM's process id, if it has one."""
 
     @property
-    def qmp(self) -> Qmp:
-        """The QMP connection. Raises RuntimeError if the launch did not ask for one."""
+    def sandbox(self) -> str:
+        """How the VMM was asked for a filter of its own system calls; empty if it was not."""
 
     @property
-    def link(self) -> Link | None:
-        """The other end of the guest's network link; None if it has none, or the launch asked for none."""
+    def memory(self) -> GuestMemory | Lacking:
+        """The guest's memory, to be counted."""
 
     @property
-    def forwarded(self) -> Mapping[int, int]:
+    def balloon(self) -> Balloon | Lacking:
+        """The guest's balloon."""
+
+    @property
+    def introspection(self) -> Introspection | Lacking:
+        """The guest, to be looked at."""
+
+    @property
+    def snapshots(self) -> Snapshots | Lacking:
+        """The machine's state, to be kept."""
+
+    @property
+    def power_button(self) -> PowerButton | Lacking:
+        """The button by which the guest is asked to power off."""
+
+    @property
+    def instructions(self) -> InstructionCounter | Lacking:
+        """A count of what the guest executes."""
+
+    @property
+    def link(self) -> Link | Lacking:
+        """The other end of the guest's network link."""
+
+    @property
+    def forwards(self) -> Mapping[int, int] | Lacking:
         """Ports on 127.0.0.1 by the guest's ports that they lead to; those that the launch asked for."""
 
     def now_ns(self) -> int:
@@ -123,19 +256,6 @@ class Machine(Protocol):
     def cpu_ns(self) -> int | None:
         """CPU time the VMM has used so far, or None where there is no such thing."""
 
-    def footprint(self) -> Footprint | None:
-        """What it takes of the host's memory; None if the launch did not ask for it to be observed."""
-
-    def balloon(self) -> dict[str, int]:
-        """What the guest's balloon driver says of its memory, in KiB by the statistic's name; maybe empty."""
-
-    def save_state(self, file: Path) -> None:
-        """Stop the machine for good and write its state, from which another can be resumed.
-
-        Raises:
-            HostError: the state cannot be written, or this VMM writes none.
-        """
-
     def exit_status(self) -> int | None:
         """The VMM's exit status (negative: the signal), or None while it runs."""
 
@@ -146,13 +266,42 @@ class Machine(Protocol):
         """What the VMM printed about itself, as printable text; empty if nothing."""
 
 
-class Start(Protocol):
-    """A VMM's one function: start a machine, and end it on leaving the context."""
+class Traits(Frozen):
+    """What a VMM is, whatever it is to start.
 
-    def __call__(self, spec: LaunchSpec) -> AbstractContextManager[Machine]:
-        """Start `spec`."""
+    One that `replays` takes recordings in the place of images, and its times are no measurement. `snapshots`
+    says that it can go on from a state that it wrote; `accelerates` that it runs guests by KVM, if it works.
+    """
+
+    replays: bool
+    snapshots: bool
+    accelerates: bool
 
 
-def find_vmm(vmm: Vmm) -> Start:
-    """The `start` function of a VMM's module."""
-    return cast(Start, import_module(f"guestbench.vmm.{vmm.value}").start)
+class Vmm(Protocol):
+    """A VMM's module."""
+
+    @property
+    def TRAITS(self) -> Traits:  # noqa: N802 - a constant of the module
+        """What it is."""
+
+    def check(self, platform: Platform) -> None:
+        """Refuse a platform that this VMM does not know.
+
+        Raises:
+            UsageError: it does not know the machine.
+        """
+
+    def describe(self, spec: LaunchSpec) -> tuple[str, ...]:
+        """The command line that the machine is made with; states of one machine go with no other."""
+
+    def describe_interactive(self, spec: LaunchSpec) -> tuple[str, ...]:
+        """The command line of the same machine with its serial console on the terminal."""
+
+    def start(self, spec: LaunchSpec) -> AbstractContextManager[Machine]:
+        """Start `spec`, and end it on leaving the context."""
+
+
+def find_vmm(name: str) -> Vmm:
+    """A VMM by its name. Raises UsageError if there is none."""
+    return cast(Vmm, AXIS.load(name))

@@ -1,51 +1,62 @@
 """Replays recorded serial logs on a virtual clock; it starts no process and takes no time.
 
 The recording is the guest's first image file (its kernel, or its disk): a `serial.log`, with its
-`serial.timing` beside it. After the last byte the machine exits if the recording says so, else it hangs.
+`serial.timing` beside it, as `guest.serial` writes them. After the last byte the machine exits if the
+recording says so, else it hangs.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from guestbench.errors import HostError
+from guestbench.errors import ImageError
+from guestbench.model import Platform
 from guestbench.vmm import (
+    Balloon,
     Chunk,
-    Footprint,
+    GuestMemory,
+    InstructionCounter,
+    Introspection,
+    Lacking,
     LaunchSpec,
+    Link,
     Machine,
-    Qmp,
+    PowerButton,
+    Snapshots,
+    Traits,
 )
-from guestbench.vmm.serial import read_recording
 
-if TYPE_CHECKING:
-    from guestbench.vmm.link import Link
-
+TRAITS = Traits(replays=True, snapshots=False, accelerates=False)
 CPU_SHARE = 0.5
 """CPU time of the fake VMM as a share of its virtual time."""
+UNTIMED_BYTE_NS = 1_100
+"""What a byte costs in a recording without times: the UART cost of a byte measured under TCG."""
+REPLAYED = Lacking(reason="this VMM replays a recording: there is no guest")
 
 
 class FakeMachine:
     """A replaying machine. See `guestbench.vmm.Machine`. What is typed into it is kept in `typed`."""
+
+    memory: GuestMemory | Lacking = REPLAYED
+    balloon: Balloon | Lacking = REPLAYED
+    introspection: Introspection | Lacking = REPLAYED
+    snapshots: Snapshots | Lacking = REPLAYED
+    power_button: PowerButton | Lacking = REPLAYED
+    instructions: InstructionCounter | Lacking = REPLAYED
+    link: Link | Lacking = REPLAYED
+    forwards: Mapping[int, int] | Lacking = REPLAYED
+    pid: int | None = None
+    sandbox = ""
 
     def __init__(self, chunks: tuple[Chunk, ...], status: int | None, argv: tuple[str, ...]) -> None:
         self._chunks = deque(chunks)
         self._status = status
         self._now_ns = 0
         self.argv = argv
-        self.pid: int | None = None
-        self.link: Link | None = None
-        self.forwarded: dict[int, int] = {}
         self.typed = bytearray()
-
-    @property
-    def qmp(self) -> Qmp:
-        """There is none. Raises RuntimeError."""
-        raise RuntimeError("the fake VMM has no QMP")
 
     def now_ns(self) -> int:
         """The virtual time."""
@@ -71,18 +82,6 @@ class FakeMachine:
         """A fixed share of the virtual time."""
         return round(self._now_ns * CPU_SHARE)
 
-    def footprint(self) -> Footprint | None:
-        """Nothing: there is no memory."""
-        return None
-
-    def balloon(self) -> dict[str, int]:
-        """Nothing: there is no guest."""
-        return {}
-
-    def save_state(self, file: Path) -> None:
-        """There is none. Raises HostError."""
-        raise HostError(f"the fake VMM writes no state to {file}", "guestbench doctor")
-
     def exit_status(self) -> int | None:
         """The recorded exit status, once everything was read."""
         return None if self._chunks else self._status
@@ -98,6 +97,18 @@ class FakeMachine:
         return ""
 
 
+def check(platform: Platform) -> None:
+    """Nothing: any platform may be recorded."""
+
+
+def describe(spec: LaunchSpec) -> tuple[str, ...]:
+    """What stands for a command line."""
+    return ("fake", str(_recording(spec)))
+
+
+describe_interactive = describe
+
+
 @contextmanager
 def start(spec: LaunchSpec) -> Iterator[Machine]:
     """Replay the guest's recording.
@@ -105,6 +116,49 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
     Raises:
         ImageError: the recording cannot be read.
     """
-    recording = Path(spec.images[spec.boot.roles[0]].path)
-    chunks, status = read_recording(recording)
-    yield FakeMachine(chunks, status, ("fake", str(recording)))
+    chunks, status = read_recording(_recording(spec))
+    yield FakeMachine(chunks, status, describe(spec))
+
+
+def _recording(spec: LaunchSpec) -> Path:
+    return Path(spec.images[spec.boot.roles[0]].path)
+
+
+def read_recording(log: Path) -> tuple[tuple[Chunk, ...], int | None]:
+    """Read a recording whose bytes are in `log`: its chunks, and the VMM's exit status if it ended.
+
+    Without a `.timing` file beside the log, bytes come one by one at the cost of a UART byte.
+
+    Raises:
+        ImageError: the log cannot be read, or its timing is damaged.
+    """
+    timing = log.with_suffix(".timing")
+    try:
+        data = log.read_bytes()
+        lines = timing.read_text().splitlines() if timing.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImageError(f"{log}: not a serial recording: {error}", f"ls -l {log}") from error
+    if lines is None:
+        times = enumerate(data)
+        return tuple(Chunk(t_ns=i * UNTIMED_BYTE_NS, data=bytes([b])) for i, b in times), None
+    return _parse_timing(data, lines, timing)
+
+
+def _parse_timing(data: bytes, lines: list[str], timing: Path) -> tuple[tuple[Chunk, ...], int | None]:
+    chunks: list[Chunk] = []
+    status: int | None = None
+    offset = 0
+    for number, line in enumerate(lines, 1):
+        first, _, second = line.partition(" ")
+        try:
+            if first == "exit":
+                status = int(second)
+                continue
+            count = int(second)
+            chunks.append(Chunk(t_ns=int(first) * 1000, data=data[offset : offset + count]))
+        except ValueError:
+            raise ImageError(f"{timing}:{number}: expected `t_us count`", f"ls -l {timing}") from None
+        offset += count
+    if offset != len(data):
+        raise ImageError(f"{timing}: times {offset} bytes of {len(data)}", f"ls -l {timing}")
+    return tuple(chunks), status

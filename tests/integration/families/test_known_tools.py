@@ -18,13 +18,13 @@ from guestbench.families.work import cross_check as checks
 from guestbench.families.work.contract import find_reports
 from guestbench.families.work.cross_check import HostProgram
 from guestbench.guest.sending import send_program
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Platform, Service
 from guestbench.provision.kit import prepare_kit
 from guestbench.provision.tools_tree import Tools, prepare_tools
-from guestbench.vmm import Machine, find_vmm
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Lacking, Machine, find_vmm
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network, pytest.mark.image, pytest.mark.slow]
 
@@ -71,14 +71,19 @@ class Debian:
         assert isinstance(value, float), value
         return value
 
+    def port(self, port: int) -> int:
+        """The port on this host that leads to the guest's."""
+        assert not isinstance(self.machine.forwards, Lacking)
+        return self.machine.forwards[port]
+
     def our_goodput(self, *, reverse: bool) -> float:
         """Bytes per second through our own services; out of the guest if `reverse`."""
         service, transfer = (Service.CHARGEN, tcp.receive) if reverse else (Service.DISCARD, tcp.send)
-        return transfer(self.machine.forwarded[service.port], TRANSFER_BYTES, timeout_s=RUN_S).rate
+        return transfer(self.port(service.port), TRANSFER_BYTES, timeout_s=RUN_S).rate
 
     def iperf3(self, *, reverse: bool) -> float:
         """Bytes per second that iperf3 says have arrived."""
-        port = self.machine.forwarded[checks.IPERF3_PORT]
+        port = self.port(checks.IPERF3_PORT)
         check = checks.iperf3_client(port, size_bytes=TRANSFER_BYTES, reverse=reverse)
         server = shlex.join(checks.iperf3_server())
         self.shell.run(f"{CHROOT} {server} </dev/null >/dev/null 2>&1 &")
@@ -106,14 +111,15 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
     server = prepare_kit((), lambda _: None).server
     assert server is not None
     log = SerialLog()
-    with find_vmm(PLATFORM.vmm)(spec) as machine:
+    with find_vmm(PLATFORM.vmm).start(spec) as machine:
         shell = open_shell(machine, guest.system.login, log, timeout_s=LOGIN_S)
         for line in checks.mount_lines("/dev/disk/by-label/guestbench", FOLDER):
             answer = shell.run(line)
             assert answer.status == 0, answer.stderr
         program = send_program(shell, Path(server.path))
         shell.run(f"{program} serve </dev/null >/dev/null 2>&1 &")
-        with tcp.ReadyProbe(machine.forwarded[Service.ECHO.port], attempt_s=0.2) as probe:
+        assert not isinstance(machine.forwards, Lacking)
+        with tcp.ReadyProbe(machine.forwards[Service.ECHO.port], attempt_s=0.2) as probe:
             end = time.monotonic() + RUN_S
             while probe.answered_ns is None and time.monotonic() < end:
                 time.sleep(probe())

@@ -140,10 +140,10 @@ def test_a_flood_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A guest that prints without end would fill the disk with its log."""
     from guestbench import provision
     from guestbench.definition.systems import load_system
+    from guestbench.guest.serial import SerialLog
     from guestbench.guest.watch import watch_boot
     from guestbench.model import Accel, Crashed, Platform
     from guestbench.vmm import LaunchSpec, find_vmm
-    from guestbench.vmm.serial import SerialLog
 
     monkeypatch.setattr("guestbench.guest.console.FLOOD_BYTES", 1 << 20)
     folder = tmp_path / "floods"
@@ -154,7 +154,7 @@ def test_a_flood_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     platform = Platform(accel=Accel.TCG, memory_mib=16)
     spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=tmp_path)
     log = SerialLog()
-    with find_vmm(platform.vmm)(spec) as machine:
+    with find_vmm(platform.vmm).start(spec) as machine:
         outcome = watch_boot(machine, guest.system, log).outcome
     assert isinstance(outcome, Crashed)
     assert "flooded the console" in outcome.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,8 @@ import pytest
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.families.surface.findings import count_varying_bits
-from guestbench.families.surface.host.facing import Role, read_host_facing
+from guestbench.families.surface.host.confinement import read_confinement
 from guestbench.families.surface.linux.hardening import ask_hardening
-from guestbench.families.surface.paging.monitor import Mode, Unknown
 from guestbench.families.surface.paging.page_tables import (
     CrossCheck,
     PageTables,
@@ -24,6 +24,7 @@ from guestbench.families.surface.paging.page_tables import (
     read_page_tables,
     read_stacks,
 )
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host.facts import find_qemu_version
@@ -34,14 +35,17 @@ from guestbench.model import (
     Ok,
     Platform,
     System,
+    Unknown,
 )
 from guestbench.model import Role as ImageRole
-from guestbench.vmm import LaunchSpec, Machine, find_vmm
-from guestbench.vmm.serial import SerialLog
+from guestbench.model.machine import DeviceRole, Mode
+from guestbench.vmm import Introspection, Lacking, LaunchSpec, Machine, Need, find_vmm
+from guestbench.vmm.qemu.machine import QemuMachine
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 
 PLATFORM = Platform(accel=Accel.TCG)
+NEEDS = frozenset({Need.INTROSPECTION})
 
 
 def prepare(name: str) -> Guest:
@@ -55,21 +59,28 @@ def booted(
     system: System, images: dict[ImageRole, Image], folder: Path, platform: Platform = PLATFORM
 ) -> Iterator[Machine]:
     """A guest that is ready."""
-    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, qmp=True)
-    with find_vmm(platform.vmm)(spec) as machine:
+    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, needs=NEEDS)
+    with find_vmm(platform.vmm).start(spec) as machine:
         assert isinstance(watch_boot(machine, system, SerialLog()).outcome, Ok)
         yield machine
 
 
 def read(machine: Machine) -> PageTables:
     """Its page tables."""
-    tables = read_page_tables(machine).tables
+    tables = read_page_tables(look(machine))
     assert isinstance(tables, PageTables), tables
     return tables
 
 
+def look(machine: Machine) -> Introspection:
+    """What can be seen of its guest."""
+    assert not isinstance(machine.introspection, Lacking)
+    return machine.introspection
+
+
 def is_running(machine: Machine) -> bool:
     """Whether the guest goes on."""
+    assert isinstance(machine, QemuMachine) and machine.qmp is not None
     status = machine.qmp.command("query-status")
     return isinstance(status, dict) and status["running"] is True
 
@@ -78,17 +89,16 @@ def test_floor_has_no_paging_and_drives_nothing(tmp_path: Path) -> None:
     """A guest without any protection would be reported as protected, or as one that cannot be read."""
     floor = prepare("floor")
     with booted(floor.system, floor.images, tmp_path) as machine:
-        tables, facing = read(machine), read_host_facing(machine)
+        tables, virtio = read(machine), look(machine).list_virtio()
+        held = read_confinement(machine.pid, machine.sandbox)
         assert is_running(machine)
     assert tables.mode is Mode.NONE
     assert tables.rights.writable_executable_kib == PLATFORM.memory_mib * 1024
     assert tables.null_mapped
-    assert not isinstance(facing.virtio, Unknown)
-    assert [each.driven for each in facing.virtio] == [False]
-    assert not isinstance(facing.pci, Unknown)
-    assert [each.masters for each in facing.pci if each.ids == "1af4:1000"] == [False]
-    assert facing.process.sandbox is False
-    assert isinstance(facing.process.threads, int)
+    assert not isinstance(virtio, Unknown)
+    assert [each.driven for each in virtio] == [False]
+    assert held.sandbox is False
+    assert held.uid == os.getuid()
 
 
 def test_linux_is_protected_and_at_another_place_in_each_boot(tmp_path: Path) -> None:
@@ -96,11 +106,11 @@ def test_linux_is_protected_and_at_another_place_in_each_boot(tmp_path: Path) ->
     guest, bases = prepare("linux-minimal"), []
     for _ in range(3):
         with booted(guest.system, guest.images, tmp_path) as machine:
-            tables, stacks = read(machine), read_stacks(machine, stops=5)
-            facing = read_host_facing(machine)
+            tables, stacks = read(machine), read_stacks(look(machine), stops=5)
+            virtio, devices = look(machine).list_virtio(), look(machine).list_devices()
             assert is_running(machine)
         registers = tables.registers
-        assert (registers.no_execute, registers.write_protect, registers.system_calls) == (True, True, True)
+        assert (registers.no_execute, registers.write_protect) == (True, True)
         assert tables.rights.writable_executable == 0
         assert tables.rights.entries > 5000
         assert not tables.null_mapped
@@ -110,10 +120,10 @@ def test_linux_is_protected_and_at_another_place_in_each_boot(tmp_path: Path) ->
         assert stacks
         assert isinstance(tables.text_base, int)
         bases.append(tables.text_base)
-        assert not isinstance(facing.virtio, Unknown)
-        assert [each.driven for each in facing.virtio] == [True]
-        assert not isinstance(facing.devices, Unknown)
-        assert [each.type for each in facing.devices if each.role is Role.NIC] == ["virtio-net-pci"]
+        assert not isinstance(virtio, Unknown)
+        assert [each.driven for each in virtio] == [True]
+        assert not isinstance(devices, Unknown)
+        assert [each.type for each in devices if each.role is DeviceRole.NIC] == ["virtio-net-pci"]
     bits, distinct = count_varying_bits(bases)
     # Linux has 512 places of 2 MiB for its image; that three boots find one place happens once in 262,144.
     assert distinct > 1 and 0 < bits <= 9
@@ -138,10 +148,8 @@ def test_sandbox_of_qemu_is_seen(tmp_path: Path) -> None:
     platform = msgspec.structs.replace(PLATFORM, extra=("-sandbox", "on,obsolete=deny,spawn=deny"))
     floor = prepare("floor")
     with booted(floor.system, floor.images, tmp_path, platform) as machine:
-        process = read_host_facing(machine).process
-    assert process.sandbox is True
-    assert process.seccomp_mode == 2
-    assert process.sandbox_option == "on,obsolete=deny,spawn=deny"
+        assert machine.sandbox == "on,obsolete=deny,spawn=deny"
+        assert read_confinement(machine.pid, machine.sandbox).sandbox is True
 
 
 def test_minimal_linux_says_what_it_cannot_tell(tmp_path: Path) -> None:
@@ -150,7 +158,7 @@ def test_minimal_linux_says_what_it_cannot_tell(tmp_path: Path) -> None:
     snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
     login = guest.system.login
     assert login is not None
-    with find_vmm(PLATFORM.vmm)(snapshot.launch_spec(tmp_path)) as machine:
+    with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
         found = ask_hardening(open_shell(machine, login, SerialLog()))
     assert isinstance(found.options, Unknown)
     assert isinstance(found.lsms, Unknown)
@@ -168,7 +176,8 @@ def test_debian_tells_its_hardening_and_is_read_within_seconds(tmp_path: Path) -
     snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
     login = guest.system.login
     assert login is not None
-    with find_vmm(PLATFORM.vmm)(snapshot.launch_spec(tmp_path)) as machine:
+    spec = msgspec.structs.replace(snapshot.launch_spec(tmp_path), needs=NEEDS)
+    with find_vmm(PLATFORM.vmm).start(spec) as machine:
         began_ns = machine.now_ns()
         tables = read(machine)
         # It takes 1 to 2.5 s.
@@ -190,7 +199,7 @@ def test_debian_tells_its_hardening_and_is_read_within_seconds(tmp_path: Path) -
 def test_one_writable_and_executable_page_and_no_guard_page_are_found(tmp_path: Path) -> None:
     """The one page that an attacker needs would be lost among hundreds, or a missing guard page not told."""
     with booted(misbehaving_guest.SYSTEM, misbehaving_guest.build(tmp_path), tmp_path) as machine:
-        tables, (stack,) = read(machine), read_stacks(machine, stops=3)
+        tables, (stack,) = read(machine), read_stacks(look(machine), stops=3)
     assert tables.mode is Mode.PAE
     assert (tables.registers.no_execute, tables.registers.write_protect) == (True, True)
     assert tables.rights.writable_executable == 1

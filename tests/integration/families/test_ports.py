@@ -22,6 +22,7 @@ from guestbench.families.surface.network.ports import (
     scan,
 )
 from guestbench.families.surface.network.tcp_scan import TcpPorts
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host.facts import find_qemu_version
@@ -34,13 +35,13 @@ from guestbench.model import (
     Role,
     System,
 )
-from guestbench.vmm import LaunchSpec, Machine
+from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start
-from guestbench.vmm.serial import SerialLog
 
 pytestmark = pytest.mark.qemu
 
 TCG = Platform(accel=Accel.TCG)
+LINK = frozenset({Need.LINK})
 
 
 class Booted:
@@ -69,10 +70,10 @@ def boot(
     system: System, images: dict[Role, Image], folder: Path, platform: Platform = TCG
 ) -> Iterator[Booted]:
     """A guest, started and waited for until it is ready."""
-    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, link=True)
+    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, needs=LINK)
     log = SerialLog()
     with start(spec) as machine:
-        host = LinkHost(machine.link) if machine.link else None
+        host = None if isinstance(machine.link, Lacking) else LinkHost(machine.link)
         booted = watch_boot(machine, system, log, host)
         assert isinstance(booted.outcome, Ok), booted.outcome
         yield Booted(machine, system, log, host)
@@ -157,9 +158,9 @@ def test_a_guest_resumed_on_a_link_keeps_its_address(tmp_path: Path) -> None:
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["linux-minimal"], {}, catalogue, say=lambda _: None)
     snapshot = provision.take_snapshot(guest, TCG, find_qemu_version(), lambda _: None)
-    spec = msgspec.structs.replace(snapshot.launch_spec(tmp_path), link=True)
+    spec = msgspec.structs.replace(snapshot.launch_spec(tmp_path), needs=LINK)
     with start(spec) as machine:
-        assert machine.link is not None
+        assert not isinstance(machine.link, Lacking)
         found = scan(machine, SerialLog(), LinkHost(machine.link))
     check_complete(found, ())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from guestbench import provision
 from guestbench.cli.systems.exec import execute
 from guestbench.definition.systems import load_system
 from guestbench.families.surface.probe import measure
+from guestbench.guest.serial import SerialLog
 from guestbench.host import process
 from guestbench.images.inspection import Inspection
 from guestbench.model import (
@@ -24,8 +27,7 @@ from guestbench.model import (
     Record,
 )
 from guestbench.run.store import read_store
-from guestbench.vmm import LaunchSpec, find_vmm
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import LaunchSpec, Need, find_vmm
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 
@@ -126,10 +128,9 @@ def test_a_guest_that_misbehaves_shows_exactly_that(tmp_path: Path) -> None:
         images=misbehaving_guest.build(tmp_path),
         platform=platform,
         folder=tmp_path,
-        qmp=True,
-        link=True,
+        needs=frozenset({Need.INTROSPECTION, Need.LINK}),
     )
-    with find_vmm(platform.vmm)(spec) as machine:
+    with find_vmm(platform.vmm).start(spec) as machine:
         result = measure(machine, system, SerialLog(), resumed=False)
     assert isinstance(result.outcome, Ok)
     found = {s.metric.removeprefix("surface."): s for s in result.samples}
@@ -148,22 +149,24 @@ def test_a_guest_that_powers_off_is_looked_at_still(tmp_path: Path) -> None:
     (tmp_path / "system.toml").write_text(SYSTEM.format(name="ends"))
     guest = provision.prepare(load_system(tmp_path, ()), {}, {}, say=lambda _: None, folder=tmp_path)
     platform = Platform(accel=Accel.TCG)
-    for stays in (True, False):
+    for there in (True, False):
         spec = LaunchSpec(
             boot=guest.system.boot,
             images=guest.images,
             platform=platform,
             folder=tmp_path,
-            qmp=True,
-            stays=stays,
+            needs=frozenset({Need.INTROSPECTION}),
         )
-        with find_vmm(platform.vmm)(spec) as machine:
-            result = measure(machine, guest.system, SerialLog(), resumed=False)
+        with find_vmm(platform.vmm).start(spec) as machine:
+            if not there:
+                assert machine.pid is not None
+                os.kill(machine.pid, signal.SIGKILL)
+            result = measure(machine, guest.system, SerialLog(), resumed=not there)
         assert isinstance(result.outcome, Ok)
         seen = {sample.metric for sample in result.samples}
         missing = {gap.metric for gap in result.gaps}
-        # Where QEMU ends with its guest, what cannot be read any more is missing, and the run goes on.
-        assert "surface.paging" in (seen if stays else seen | missing)
+        # Where QEMU has ended, what cannot be read any more is missing, and the run goes on.
+        assert "surface.paging" in (seen if there else missing)
 
 
 @pytest.mark.image

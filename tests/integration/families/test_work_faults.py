@@ -41,7 +41,7 @@ from guestbench.run.prepare import Request, prepare
 from guestbench.run.store import create_store, read_store
 from guestbench.run.trials import SilentProgress, make_job, make_trials
 from guestbench.run.worker import run_trial
-from guestbench.vmm import Chunk, LaunchSpec, find_vmm
+from guestbench.vmm import Chunk, Lacking, LaunchSpec, find_vmm
 from guestbench.vmm.qemu.machine import QemuMachine
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
@@ -268,14 +268,15 @@ def serve(guest: Guest, header: Header, folder: Path) -> Iterator[int]:
         folder=folder,
         forwards=(Service.ECHO.port,),
     )
-    with find_vmm(header.platform.vmm)(spec) as machine:
+    with find_vmm(header.platform.vmm).start(spec) as machine:
         heard = bytearray()
         while guest.system.ready.encode() not in heard:
             chunk = machine.read_serial(60.0)
             assert chunk is not None
             assert chunk.data, bytes(heard[-200:])
             heard += chunk.data
-        yield machine.forwarded[Service.ECHO.port]
+        assert not isinstance(machine.forwards, Lacking)
+        yield machine.forwards[Service.ECHO.port]
 
 
 def echo(port: int, data: bytes) -> bytes:

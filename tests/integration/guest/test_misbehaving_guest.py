@@ -8,16 +8,17 @@ from pathlib import Path
 import misbehaving_guest
 import pytest
 
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.model import Accel, Ok, Platform
-from guestbench.vmm import LaunchSpec
+from guestbench.model.machine import Registers
+from guestbench.vmm import Lacking, LaunchSpec, Need
 from guestbench.vmm.qemu.machine import start
-from guestbench.vmm.serial import SerialLog
 
 pytestmark = pytest.mark.qemu
 
 PAGE = 4096
-MAPPING = re.compile(r"(?m)^([0-9a-f]{16}): [0-9a-f]{16} ([X-])\S{7}([W-])\r?$")
+MAPPING = re.compile(r"(?m)^([0-9a-f]{16}): [0-9a-f]{16} ([X-])\S{7}([W-])$")
 """A line of QEMU's `info tlb`: X says that the page is not to be executed, W that it may be written."""
 
 
@@ -28,17 +29,20 @@ def test_its_pages_are_what_it_says(tmp_path: Path) -> None:
         images=misbehaving_guest.build(tmp_path),
         platform=Platform(accel=Accel.TCG),
         folder=tmp_path,
-        qmp=True,
+        needs=frozenset({Need.INTROSPECTION}),
     )
     log = SerialLog()
     with start(spec) as machine:
         assert isinstance(watch_boot(machine, misbehaving_guest.SYSTEM, log).outcome, Ok)
-        listing = machine.qmp.command("human-monitor-command", **{"command-line": "info tlb"})
-        registers = machine.qmp.command("human-monitor-command", **{"command-line": "info registers"})
+        guest = machine.introspection
+        assert not isinstance(guest, Lacking)
+        registers = guest.read_registers()
+        assert isinstance(registers, Registers)
+        guest.list_mappings(registers.mode)
+        listing = guest.evidence["tlb"].decode()
     found = re.search(misbehaving_guest.PLACES, log.data)
     assert found is not None
     text, text_end, wx, data, stack, stack_end = (int(number, 16) for number in found.groups())
-    assert isinstance(listing, str)
     pages = {int(at, 16): (no_execute == "-", w == "W") for at, no_execute, w in MAPPING.findall(listing)}
     assert set(pages) == set(range(text, stack_end, PAGE))
     executable = {at for at, (x, _) in pages.items() if x}
@@ -48,6 +52,4 @@ def test_its_pages_are_what_it_says(tmp_path: Path) -> None:
     assert writable == {wx, *range(data, stack_end, PAGE)}
     # Nothing guards the stack: what lies below it may be written.
     assert stack - PAGE in writable
-    efer = re.search(r"EFER=([0-9a-f]{16})", str(registers))
-    assert efer is not None
-    assert int(efer[1], 16) & 1 << 11
+    assert registers.efer & 1 << 11

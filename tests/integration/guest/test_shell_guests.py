@@ -13,11 +13,11 @@ import pytest
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.errors import ShellError
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, Shell, open_shell
 from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Platform
 from guestbench.vmm import find_vmm
-from guestbench.vmm.serial import SerialLog
 
 PLATFORM = Platform(accel=Accel.TCG)
 LOGIN_S = 180.0
@@ -31,7 +31,7 @@ def guest_shell(name: str, folder: Path) -> Iterator[Shell]:
     guest = provision.prepare(catalogue[name], {}, catalogue, say=lambda _: None)
     assert guest.system.login is not None
     snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
-    with find_vmm(PLATFORM.vmm)(snapshot.launch_spec(folder)) as machine:
+    with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(folder)) as machine:
         yield open_shell(machine, guest.system.login, SerialLog(), timeout_s=LOGIN_S)
 
 

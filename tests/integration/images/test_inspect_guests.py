@@ -10,6 +10,7 @@ import pytest
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
@@ -31,7 +32,6 @@ from guestbench.model import (
 )
 from guestbench.report.sbom import render_sbom
 from guestbench.vmm import find_vmm
-from guestbench.vmm.serial import SerialLog
 
 pytestmark = [pytest.mark.image, pytest.mark.network]
 
@@ -171,7 +171,7 @@ def test_debian_says_of_itself_what_the_image_says(tmp_path: Path, files: FileSy
     guest = prepare("debian-12-nocloud")
     assert guest.system.login is not None
     snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
-    with find_vmm(PLATFORM.vmm)(snapshot.launch_spec(tmp_path)) as machine:
+    with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
         shell = open_shell(machine, guest.system.login, SerialLog(), timeout_s=180)
         packages = shell.run("dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\\n' | grep ^ii")
         privileged = shell.run("find / -xdev -type f -perm /6000", timeout_s=120)

@@ -14,6 +14,7 @@ from alpine_site import Site, netboot_initramfs, pack, path_of, recipe, serve
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
@@ -27,7 +28,6 @@ from guestbench.provision import cache
 from guestbench.provision.packages import PrivateApt
 from guestbench.provision.recipes.debian_initramfs import BUSYBOX_PACKAGE
 from guestbench.vmm import LaunchSpec, find_vmm
-from guestbench.vmm.serial import SerialLog
 
 PLATFORM = Platform(accel=Accel.TCG)
 LOGIN_S = 180.0
@@ -76,7 +76,7 @@ def publish(site: Site, folder: Path) -> None:
 def check_that_it_works(guest: Guest, folder: Path) -> None:
     """Boot, log in as root, and use the network."""
     spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=PLATFORM, folder=folder)
-    with find_vmm(PLATFORM.vmm)(spec) as machine:
+    with find_vmm(PLATFORM.vmm).start(spec) as machine:
         log = SerialLog()
         result = watch_boot(machine, guest.system, log)
         assert isinstance(result.outcome, Ok), result.outcome.reason

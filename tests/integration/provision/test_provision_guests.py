@@ -10,6 +10,7 @@ import pytest
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.images.formats.disk import convert_to_raw
@@ -25,7 +26,6 @@ from guestbench.model import (
 from guestbench.provision import cache
 from guestbench.provision.system_images import plan_build
 from guestbench.vmm import LaunchSpec, Machine, find_vmm
-from guestbench.vmm.serial import SerialLog
 
 PLATFORM = Platform(accel=Accel.TCG)
 ANSWER_S = 60.0
@@ -47,7 +47,7 @@ def boot(guest: Guest, folder: Path) -> tuple[str, list[str]]:
     """Boot to ready; returns the serial log, and the names of the milestones in their order."""
     log = SerialLog()
     spec = make_spec(guest, folder)
-    with find_vmm(PLATFORM.vmm)(spec) as machine:
+    with find_vmm(PLATFORM.vmm).start(spec) as machine:
         result = watch_boot(machine, guest.system, log)
     assert isinstance(result.outcome, Ok), result.outcome.reason
     return log.data.decode("utf-8", "replace"), [mark.name for mark in result.marks]
@@ -87,7 +87,7 @@ def test_floor_boots_and_is_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_minimal_linux_has_a_login_a_shell_and_a_network(tmp_path: Path) -> None:
     """The minimal Linux would not be comparable: no shell behind its prompt, or no network."""
     guest = prepare("linux-minimal")
-    with find_vmm(PLATFORM.vmm)(make_spec(guest, tmp_path)) as machine:
+    with find_vmm(PLATFORM.vmm).start(make_spec(guest, tmp_path)) as machine:
         result = watch_boot(machine, guest.system, SerialLog())
         assert isinstance(result.outcome, Ok), result.outcome.reason
         names = [mark.name for mark in result.marks]

@@ -14,6 +14,7 @@ from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.families.work import cross_check as checks
 from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
@@ -26,8 +27,7 @@ from guestbench.provision.tools_tree import (
     Tools,
     prepare_tools,
 )
-from guestbench.vmm import find_vmm
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Lacking, find_vmm
 
 MIB = 1 << 20
 PLATFORM = Platform(accel=Accel.TCG)
@@ -95,12 +95,13 @@ def debian(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         tools=tools.image,
         forwards=(checks.IPERF3_PORT,),
     )
-    with find_vmm(PLATFORM.vmm)(spec) as machine:
+    with find_vmm(PLATFORM.vmm).start(spec) as machine:
         shell = open_shell(machine, guest.system.login, SerialLog(), timeout_s=LOGIN_S)
         for line in checks.mount_lines("/dev/disk/by-label/guestbench", FOLDER):
             answer = shell.run(line)
             assert answer.status == 0, answer.stderr
-        yield shell, machine.forwarded[checks.IPERF3_PORT]
+        assert not isinstance(machine.forwards, Lacking)
+        yield shell, machine.forwards[checks.IPERF3_PORT]
 
 
 @pytest.mark.qemu

@@ -10,6 +10,7 @@ import reference_guest
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import (
@@ -24,9 +25,8 @@ from guestbench.model import (
     System,
 )
 from guestbench.provision.programs import build_program
-from guestbench.vmm import LaunchSpec
+from guestbench.vmm import Lacking, LaunchSpec, Need
 from guestbench.vmm.qemu.machine import start
-from guestbench.vmm.serial import SerialLog
 
 pytestmark = pytest.mark.qemu
 
@@ -142,11 +142,13 @@ def test_a_boot_differs_from_another_by_its_addresses(tmp_path: Path) -> None:
 def touched_kib(system: System, images: dict[Role, Image], folder: Path) -> int:
     """Guest RAM touched when the guest is ready, in KiB."""
     platform = Platform(accel=Accel.TCG, net=Net.NONE, memory_mib=64)
-    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, observed=True)
+    needs = frozenset({Need.MEMORY})
+    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, needs=needs)
     log = SerialLog()
     with start(spec) as machine:
         assert isinstance(watch_boot(machine, system, log).outcome, Ok), log.data
-        footprint = machine.footprint()
+        assert not isinstance(machine.memory, Lacking)
+        footprint = machine.memory.footprint()
     assert footprint is not None
     return footprint.guest_kib
 

@@ -16,14 +16,14 @@ import serial_stamps
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut, TrialResult
 from guestbench.run.store import STORE_NAME, read_store
 from guestbench.vmm import LaunchSpec
-from guestbench.vmm.fake import FakeMachine
+from guestbench.vmm.fake import FakeMachine, read_recording
 from guestbench.vmm.qemu.machine import start
-from guestbench.vmm.serial import SerialLog, read_recording
 
 pytestmark = pytest.mark.qemu
 

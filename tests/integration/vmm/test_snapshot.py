@@ -13,6 +13,7 @@ from guestbench import provision
 from guestbench.cli.systems.exec import execute
 from guestbench.definition.systems import load_catalogue
 from guestbench.errors import TrialError, UsageError
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host.facts import find_qemu_version
 from guestbench.model import (
@@ -23,7 +24,6 @@ from guestbench.model import (
 )
 from guestbench.provision.snapshot import Snapshot
 from guestbench.vmm import Machine, find_vmm
-from guestbench.vmm.serial import SerialLog
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 
@@ -64,7 +64,7 @@ def test_two_guests_go_on_from_one_snapshot_at_the_same_time(tmp_path: Path) -> 
     said: list[str] = []
     assert take(guest, said) == snapshot
     assert said == []
-    start = find_vmm(PLATFORM.vmm)
+    start = find_vmm(PLATFORM.vmm).start
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
@@ -113,7 +113,7 @@ def test_debian_goes_on_at_once_and_its_image_stays_as_it_was(tmp_path: Path) ->
     kept = hash_images(snapshot.guest)
     for _ in range(2):
         began = time.monotonic()
-        with find_vmm(PLATFORM.vmm)(snapshot.launch_spec(tmp_path)) as machine:
+        with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
             # It takes 0.3 s; a boot takes 45.
             assert time.monotonic() - began < 5
             shell = enter(snapshot, machine)

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from guestbench.definition.systems import load_catalogue
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import FIRST_BYTE, READY, watch_boot
 from guestbench.model import Crashed, Ok, TimedOut, TrialResult
-from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.serial import SerialLog, read_recording
+from guestbench.vmm.fake import FakeMachine, read_recording
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 

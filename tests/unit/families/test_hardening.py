@@ -20,8 +20,8 @@ from guestbench.families.surface.linux.hardening import (
     Setting,
     ask_hardening,
 )
-from guestbench.families.surface.paging.monitor import Unknown
 from guestbench.guest.shell import Answer, Shell
+from guestbench.model import Unknown
 
 
 class RecordedShell:

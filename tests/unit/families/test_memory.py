@@ -15,6 +15,7 @@ from guestbench.families.memory.least import try_boot
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.probe import measure
 from guestbench.guest.idle import Counter
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer
 from guestbench.model import (
     Command,
@@ -32,7 +33,6 @@ from guestbench.model import (
 )
 from guestbench.vmm import Chunk, Footprint
 from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.serial import SerialLog
 
 PLAN = Settings(settle_s=10.0, well_s=2.0)
 READY = (1000.0, b"Powered by\r\n[init done]\r\n")
@@ -64,7 +64,9 @@ class Counted(FakeMachine):
         )
         self._guest_kib = guest_kib
         self._cpu_share = cpu_share
-        self.statistics: dict[str, int] = {}
+        self.said: dict[str, int] = {}
+        self.memory = self
+        self.balloon = self
 
     def footprint(self) -> Footprint | None:
         """The guest as told; a VMM of 40 MB."""
@@ -74,9 +76,9 @@ class Counted(FakeMachine):
         """A share of the time."""
         return round(self.now_ns() * self._cpu_share)
 
-    def balloon(self) -> dict[str, int]:
+    def statistics(self) -> dict[str, int]:
         """As given."""
-        return self.statistics
+        return self.said
 
 
 def counted(machine: FakeMachine, system: System) -> TrialResult:
@@ -247,7 +249,7 @@ def test_linux_is_asked_when_idle_and_under_load(monkeypatch: pytest.MonkeyPatch
     load = Answer(status=0, stdout=MEMINFO + b"\n" + LOADED + b"\n" + MEMINFO[:60], stderr=b"67108864\n")
     shell = with_shell(monkeypatch, Answer(status=0, stdout=MEMINFO, stderr=b""), load)
     machine = Counted([READY])
-    machine.statistics = {"stat-free-memory": 5, "stat-swap-in": 9}
+    machine.said = {"stat-free-memory": 5, "stat-swap-in": 9}
     result = counted(machine, LINUX)
     assert isinstance(result.outcome, Ok)
     assert values(result, "memory.guest_used") == {"idle": 30576, "load": 95420}

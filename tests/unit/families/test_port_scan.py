@@ -36,10 +36,10 @@ from guestbench.families.surface.network.scan_target import ENDED, FLOODS, LOST
 from guestbench.families.surface.network.tcp_scan import format_ranges
 from guestbench.families.surface.network.udp_questions import PORTS as UDP_PORTS
 from guestbench.families.surface.network.udp_questions import make_question
+from guestbench.guest.serial import SerialLog
 from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.link import Link
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm.qemu.link import SocketLink
 
 FEW = range(1, 2001)
 ROUTER = bytes([10, 0, 2, 2])
@@ -335,7 +335,7 @@ def test_a_guest_with_an_address_of_its_own_is_found(address: bytes) -> None:
 class Wire:
     """A host, and what the guest's end of its link hears."""
 
-    def __init__(self, link: Link, host: LinkHost) -> None:
+    def __init__(self, link: SocketLink, host: LinkHost) -> None:
         self.link = link
         self.host = host
 
@@ -352,7 +352,7 @@ def wire() -> Iterator[Wire]:
     """A host on a link, and the guest's end."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Wire(Link(theirs), LinkHost(Link(ours)))
+        yield Wire(SocketLink(theirs), LinkHost(SocketLink(ours)))
 
 
 def only(frames: list[Ethernet]) -> Ipv4:

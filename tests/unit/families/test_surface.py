@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 from image_files import Load, elf64, multiboot_header
+from monitor_guest import RecordedQmp
 from replay import make_system
 
-from guestbench.errors import HostError, ShellError
+from guestbench.errors import ShellError
 from guestbench.families.surface import probe as surface
 from guestbench.families.surface.image import inspection as surface_image
 from guestbench.families.surface.linux.hardening import Flaw, Hardening, Setting
@@ -19,9 +20,8 @@ from guestbench.families.surface.metrics import METRICS
 from guestbench.families.surface.network.ports import PortScan
 from guestbench.families.surface.network.tcp_scan import TcpPorts
 from guestbench.families.surface.network.udp_scan import UdpPorts
-from guestbench.families.surface.paging.monitor import Unknown
 from guestbench.families.surface.paging.page_tables import Floor as StackFloor
-from guestbench.families.surface.paging.page_tables import PageTablesRead, Stack
+from guestbench.families.surface.paging.page_tables import Stack
 from guestbench.families.surface.probe import (
     Findings,
     add_hardening,
@@ -29,6 +29,7 @@ from guestbench.families.surface.probe import (
     measure,
     measure_boot,
 )
+from guestbench.guest.serial import SerialLog
 from guestbench.images.inspection import known, unknown
 from guestbench.model import (
     Crashed,
@@ -46,19 +47,14 @@ from guestbench.model import (
     Sample,
     System,
     TrialResult,
+    Unknown,
 )
-from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm.fake import REPLAYED, FakeMachine
 
 UNIKERNEL = make_system()
 LINUX = make_system(family=GuestFamily.LINUX, login=Login(user="root"))
-MACHINE: Any = FakeMachine((), None, ("fake",))
-
-
-class Linked(FakeMachine):
-    """A machine without a network."""
-
-    link = None
+MACHINE = FakeMachine((), None, ("fake",))
+GUEST = RecordedQmp({}).monitor
 
 
 def values(found: Findings) -> dict[tuple[str, str], float]:
@@ -131,26 +127,32 @@ def test_guard_pages_are_judged_by_the_stacks_of_tasks(
     monkeypatch.setattr(surface, "read_stacks", lambda _: tuple(stacks))
     shell: Any = type("Quiet", (), {"run": lambda *_: None})()
     found = Findings()
-    surface.add_busy_stacks(found, MACHINE, shell)
+    surface.add_busy_stacks(found, GUEST, shell)
     assert values(found).get(("surface.stack_guard", "")) == value
     assert bool(found.gaps) == (value is None)
 
 
-def test_tables_that_cannot_be_read_leave_every_figure_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_cannot_be_read_leave_every_figure_unknown() -> None:
     """A guest whose page tables were not read would seem to have no writable and executable page."""
-    for answer in (HostError("QMP: no answer", "x"), PageTablesRead(tables=Unknown(reason="QMP: no answer"))):
-
-        def read(_: object, answer: object = answer) -> object:
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        monkeypatch.setattr(surface, "read_page_tables", read)
+    refusing = RecordedQmp({}).monitor
+    for guest, reason in ((refusing, "QMP info registers: no such command"), (REPLAYED, REPLAYED.reason)):
         found = Findings()
-        surface.add_page_tables(found, MACHINE, UNIKERNEL)
+        surface.add_page_tables(found, guest, UNIKERNEL)
         assert not found.samples
         assert "surface.wx_pages" in reasons(found.gaps)
-        assert all("QMP: no answer" in reason for reason in reasons(found.gaps).values())
+        assert set(reasons(found.gaps).values()) == {reason}
+
+
+def test_a_vmm_that_shows_nothing_leaves_gaps_with_its_reason() -> None:
+    """A run on another VMM would stop, or say that its guests have no devices and no stack guards."""
+    found = Findings()
+    surface.add_host_facing(found, REPLAYED)
+    surface.add_busy_stacks(found, REPLAYED, None)  # type: ignore[arg-type]
+    assert not found.samples
+    seen = reasons(found.gaps)
+    names = ("devices", "pio_bytes", "mmio_bytes", "virtio_driven")
+    assert set(seen) == {f"surface.{name}" for name in names}
+    assert set(seen.values()) == {REPLAYED.reason}
 
 
 # --- the guest as a whole -----------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def quiet_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def probe(system: System, *, resumed: bool = False) -> TrialResult:
     """Probe a machine."""
-    return measure(Linked((), None, ("fake",)), system, SerialLog(), resumed=resumed)
+    return measure(FakeMachine((), None, ("fake",)), system, SerialLog(), resumed=resumed)
 
 
 @pytest.mark.usefixtures("quiet_parts")

@@ -19,9 +19,10 @@ from guestbench.families.work.contract import (
     find_reports,
     find_unlabelled,
 )
+from guestbench.guest.serial import COALESCE_NS, SerialLog
 from guestbench.model import ImageWork, WorkReport
 from guestbench.vmm import Chunk
-from guestbench.vmm.serial import COALESCE_NS, SerialLog, read_recording
+from guestbench.vmm.fake import read_recording
 
 CPU = begin_line("cpu", limit=100, events=5)
 DONE = end_line("cpu", done=5)

@@ -28,6 +28,7 @@ from guestbench.families.work import TIME, check_guest, measure
 from guestbench.families.work.measure import work_at_boot, work_in_shell, work_of_image
 from guestbench.families.work.result import judge, judge_image, to_samples
 from guestbench.guest import shell_protocol, shell_question
+from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     BootWork,
     Crashed,
@@ -45,9 +46,8 @@ from guestbench.model import (
     TrialResult,
     Wrong,
 )
-from guestbench.vmm import Chunk, Machine
+from guestbench.vmm import Chunk, Lacking, Machine
 from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.serial import SerialLog
 
 ONE: dict[str, Any] = {"limit": "100"}
 WORK = make_kit_work(CPU, make_report("cpu", **ONE))
@@ -273,6 +273,8 @@ def test_a_known_tool_without_a_network_is_told(guest: Work) -> None:
     """On a platform without a network the cross-checks would end the run with a traceback."""
 
     def give(machine: Machine, system: System, log: SerialLog, kit: Kit, _: KitWork) -> TrialResult:
+        assert isinstance(machine, FakeMachine)
+        machine.forwards = Lacking(reason="the guest has no network")
         return check_guest.run_tool(machine, system, log, kit, "iperf3-in")
 
     check(

@@ -30,6 +30,7 @@ from guestbench.families.net import FAMILY
 from guestbench.families.net import probe as network
 from guestbench.families.work import Settings, measure
 from guestbench.guest import shell_protocol
+from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     Image,
     ImageWork,
@@ -42,9 +43,8 @@ from guestbench.model import (
     TimedOut,
     TrialResult,
 )
-from guestbench.vmm import Chunk
+from guestbench.vmm import Chunk, Lacking
 from guestbench.vmm.fake import FakeMachine
-from guestbench.vmm.serial import SerialLog
 
 PLAN = Settings(transfer_mib=1, requests=20)
 IMAGE = make_system("mirage", work=ImageWork(), services=(Service.ECHO, Service.DISCARD, Service.CHARGEN))
@@ -97,9 +97,8 @@ def serve(
     """What is measured where the guest's ports lead to these servers; to nothing where there are none."""
     machine = machine or Booting()
     with ExitStack() as stack:
-        machine.forwarded = {
-            service.port: stack.enter_context(serving(answer)) for service, answer in services.items()
-        }
+        ports = {service.port: stack.enter_context(serving(answer)) for service, answer in services.items()}
+        machine.forwards = ports or Lacking(reason="the guest has no network")
         return network.serve(machine, system, SerialLog(), PLAN, server, wrk)
 
 
@@ -243,7 +242,7 @@ def serve_from_shell(folder: Path, script: str, services: Mapping[Service, Serve
     with start_guest("dash -i", folder, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}) as machine:
         log = wait_for_login(machine)
         with ExitStack() as stack:
-            machine.forwarded = {
+            machine.forwards = {
                 service.port: stack.enter_context(serving(services.get(service, discard)))
                 for service in Service
             }

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
 from guestbench.guest.console import quote
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.model import Crashed, FailurePattern, Ok, System, TimedOut, TrialResult
 from guestbench.vmm import Chunk, LaunchSpec
-from guestbench.vmm.fake import FakeMachine, start
-from guestbench.vmm.serial import SerialLog, read_recording
+from guestbench.vmm.fake import FakeMachine, read_recording, start
 
 MIRAGE_BOOT = (
     (80.0, b"\x1bc\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16.2)\r\nBooting from ROM.."),

@@ -14,11 +14,11 @@ from shell_guest import Disturb, PtyMachine, ScriptedMachine, start_guest, wait_
 
 from guestbench.errors import ShellError
 from guestbench.guest import shell_protocol as protocol
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, Shell, open_shell
 from guestbench.guest.shell_protocol import Checksum, Encoding
 from guestbench.guest.shell_question import Console
 from guestbench.model import Login
-from guestbench.vmm.serial import SerialLog
 
 ROOT = Login(user="root")
 BUSYBOX = shutil.which("busybox")

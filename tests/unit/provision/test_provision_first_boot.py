@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from guestbench import vmm
 from guestbench.errors import TrialError
 from guestbench.host import process
 from guestbench.model import (
@@ -23,11 +22,10 @@ from guestbench.model import (
     Provision,
     Role,
     System,
-    Vmm,
 )
 from guestbench.provision import cache, first_boot
 from guestbench.provision.digest import read_image
-from guestbench.vmm import Chunk, LaunchSpec, Machine
+from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, PowerButton, qemu
 from guestbench.vmm.fake import FakeMachine as ReplayingMachine
 
 
@@ -40,18 +38,13 @@ class FakeMachine(ReplayingMachine):
         self._stubborn = stubborn
         self._off = False
         self._clock = itertools.count(1)
-        self.commands: list[str] = []
+        self.presses = 0
+        self.power_button: PowerButton | Lacking = self
 
-    @property
-    def qmp(self) -> vmm.Qmp:
-        """The machine takes its own commands."""
-        return self
-
-    def command(self, name: str, **arguments: object) -> object:
-        """Remember the command, and obey it."""
-        self.commands.append(name)
+    def press(self) -> None:
+        """Count it, and obey."""
+        self.presses += 1
         self._off = not self._stubborn
-        return {}
 
     def now_ns(self) -> int:
         """Time passes with each look at the clock."""
@@ -109,7 +102,7 @@ def use_machine(monkeypatch: pytest.MonkeyPatch, machine: FakeMachine) -> list[L
         started.append(spec)
         yield machine
 
-    monkeypatch.setattr(vmm, "find_vmm", lambda _: start)
+    monkeypatch.setattr(qemu, "start", start)
     return started
 
 
@@ -128,7 +121,7 @@ def test_disk_is_settled_once_on_a_layer_of_its_own(disk: Path, monkeypatch: pyt
     assert len(started) == 1
     assert started[0].writable
     assert started[0].images[Role.DISK].path != str(disk)
-    assert machine.commands == ["system_powerdown"]
+    assert machine.presses == 1
     assert guest.origin.settled
     assert guest.pristine[Role.DISK].path == str(disk)
     assert guest.images[Role.DISK].path != str(disk)
@@ -156,7 +149,7 @@ def test_guests_that_need_no_settling_are_left_as_they_are(disk: Path) -> None:
     unsettled = make_guest(disk, settle=False)
     assert first_boot.settle(unsettled, Platform(), quiet) is unsettled
     replayed = make_guest(disk)
-    assert first_boot.settle(replayed, Platform(vmm=Vmm.FAKE), quiet) is replayed
+    assert first_boot.settle(replayed, Platform(vmm="fake"), quiet) is replayed
     image = Image(path="/k", size_bytes=1, mtime_ns=1, sha256="0")
     system = System(
         name="k", title="k", family=GuestFamily.FLOOR, boot=Kernel(), ready="x", timeout_s=1,

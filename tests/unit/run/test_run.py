@@ -35,7 +35,6 @@ from guestbench.model import (
     Record,
     TimedOut,
     Trial,
-    Vmm,
 )
 from guestbench.run import prepare
 from guestbench.run.pool import execute_in_worker, execute_in_workers
@@ -286,7 +285,7 @@ def kvm_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guestbench.host.accel.KVM_DEVICE", tmp_path / "kvm")
 
 
-QEMU_AUTO = Platform(vmm=Vmm.QEMU, accel=Accel.AUTO)
+QEMU_AUTO = Platform(accel=Accel.AUTO)
 
 
 @pytest.mark.usefixtures("kvm_device")
@@ -308,7 +307,7 @@ def test_auto_takes_kvm_only_where_every_guest_boots(header: Header) -> None:
 def test_kvm_asked_for_and_broken_is_an_error(header: Header) -> None:
     """`--accel kvm` would silently measure TCG."""
     attempt = outcome_of({"good": Crashed(reason="aborted")}, [])
-    platform = Platform(vmm=Vmm.QEMU, accel=Accel.KVM)
+    platform = Platform(accel=Accel.KVM)
     with pytest.raises(HostError, match="good did not get ready under KVM: aborted"):
         choose_accel(platform, header.guests, attempt, lambda _: None)  # type: ignore[arg-type]
 

@@ -29,6 +29,7 @@ from guestbench import provision
 from guestbench.errors import TrialError
 from guestbench.families import list_families
 from guestbench.families.work import check_guest
+from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     BootWork,
     Disk,
@@ -48,7 +49,6 @@ from guestbench.model import (
     ShellWork,
     System,
     Trial,
-    Vmm,
 )
 from guestbench.provision.snapshot import Snapshot
 from guestbench.run import trials as run
@@ -56,8 +56,8 @@ from guestbench.run import worker
 from guestbench.run.plan import plan_trials
 from guestbench.run.progress import Forecast, describe_record, describe_trial
 from guestbench.vmm import LaunchSpec
-from guestbench.vmm.qemu.machine import build_argv, build_interactive_argv, parse_forwards
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm.qemu.command import build_argv, build_interactive_argv
+from guestbench.vmm.qemu.monitor import parse_forwards
 
 PLATFORM = Platform()
 WORKING = ("work", "net", "cross-check")
@@ -227,7 +227,7 @@ def test_a_guest_that_gets_no_snapshot_boots_in_its_trial(monkeypatch: pytest.Mo
 def test_no_state_is_kept_of_a_replayed_guest(snapshots: Asked) -> None:
     """A run on recordings would ask QEMU for a snapshot."""
     header = make_work_header(make_work_systems(), KIT)
-    header = msgspec.structs.replace(header, platform=Platform(vmm=Vmm.FAKE))
+    header = msgspec.structs.replace(header, platform=Platform(vmm="fake"))
     assert run.make_job(trial_of("debian", "work", "cpu"), header, Path()).resume is None
     assert snapshots == []
 

@@ -13,8 +13,7 @@ from guestbench.cli.talk import say
 from guestbench.definition.systems import find_system, load_catalogue
 from guestbench.host import process
 from guestbench.model import Accel, Platform
-from guestbench.vmm import LaunchSpec
-from guestbench.vmm.qemu.machine import build_interactive_argv
+from guestbench.vmm import LaunchSpec, find_vmm
 
 
 @click.command("boot")
@@ -28,4 +27,4 @@ def command(name: str, image: Path | None, accel: str) -> None:
     with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
         spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(folder))
         say(f"booting {guest.system.name}; Ctrl-A X leaves")
-        sys.exit(process.run_in_foreground(build_interactive_argv(spec)))
+        sys.exit(process.run_in_foreground(find_vmm(spec.platform.vmm).describe_interactive(spec)))

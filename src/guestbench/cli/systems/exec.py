@@ -13,11 +13,11 @@ from guestbench.cli.systems.by_hand import find_guest, with_machine_options
 from guestbench.cli.talk import say
 from guestbench.definition.systems import LIST_SYSTEMS, find_system, load_catalogue
 from guestbench.errors import UsageError
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, open_shell
 from guestbench.host import facts
 from guestbench.model import Accel, Platform
 from guestbench.vmm import find_vmm
-from guestbench.vmm.serial import SerialLog
 
 COMMAND_S = 3600.0
 
@@ -53,6 +53,6 @@ def execute(name: str, line: str, image: Path | None, platform: Platform) -> Ans
     snapshot = provision.take_snapshot(guest, platform, facts.find_qemu_version(), say)
     with (
         tempfile.TemporaryDirectory(prefix="guestbench-") as folder,
-        find_vmm(platform.vmm)(snapshot.launch_spec(Path(folder))) as machine,
+        find_vmm(platform.vmm).start(snapshot.launch_spec(Path(folder))) as machine,
     ):
         return open_shell(machine, system.login, SerialLog()).run(line, timeout_s=COMMAND_S)

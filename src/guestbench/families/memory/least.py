@@ -12,11 +12,11 @@ from guestbench.families.memory.probe import explain_end
 from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import End, watch
 from guestbench.guest.sending import do_little
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import Crashed, Expectation, Login, Ok, Outcome, OwnWork, System, TimedOut, TrialResult
 from guestbench.vmm import Machine
-from guestbench.vmm.serial import SerialLog
 
 PATIENCE = 3.0
 """How many times its usual time a guest is given. Two VMs on two cores slow each other down, and so does want

@@ -23,6 +23,7 @@ from guestbench.guest.console import (
 )
 from guestbench.guest.idle import IDLE_SHARE, Counter
 from guestbench.guest.sending import send_program
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import (
@@ -40,8 +41,7 @@ from guestbench.model import (
     TrialResult,
     Unsupported,
 )
-from guestbench.vmm import Footprint, Machine
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Footprint, Lacking, Machine
 
 IDLE = "idle"
 LOAD = "load"
@@ -71,10 +71,8 @@ def measure(
     `machine` was started to be observed; `program` is the workload program, for a load that is one. A guest
     that fails is an outcome; what was measured by then is kept.
     """
-    if machine.footprint() is None and machine.exit_status() is None:
-        return TrialResult(
-            outcome=Unsupported(reason="this VMM does not tell what its guest takes"), marks=(), samples=()
-        )
+    if isinstance(machine.memory, Lacking):
+        return TrialResult(outcome=Unsupported(reason=machine.memory.reason), marks=(), samples=())
     trial = _MemoryTrial(machine, system, log, plan, program)
     return trial.to_result(trial.run())
 
@@ -316,15 +314,12 @@ class _MemoryTrial:
         self.gaps += [Gap(metric=metric, reason=reason) for metric in GUEST_METRICS]
 
     def _read_balloon(self, state: str) -> None:
-        stats = self._machine.balloon()
+        balloon = self._machine.balloon
+        stats = {} if isinstance(balloon, Lacking) else balloon.statistics()
         if not stats:
-            self.gaps.append(
-                Gap(
-                    metric="memory.balloon",
-                    reason="not available: the guest has no balloon driver",
-                    labels={"state": state},
-                )
-            )
+            why = balloon.reason if isinstance(balloon, Lacking) else "the guest has no balloon driver"
+            labels = {"state": state}
+            self.gaps.append(Gap(metric="memory.balloon", reason=f"not available: {why}", labels=labels))
         self.samples += [
             Sample(metric="memory.balloon", value=kib, labels={"stat": stat, "state": state})
             for stat, kib in sorted(stats.items())

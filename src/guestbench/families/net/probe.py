@@ -22,10 +22,10 @@ from guestbench.families.work import Settings, cross_check
 from guestbench.families.work.cross_check import HostProgram
 from guestbench.families.work.measure import bring_program, open_tools
 from guestbench.guest.console import watch
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import READY, watch_boot
 from guestbench.model import Gap, Image, Incomplete, Mark, Ok, Sample, Service, ShellWork, System, TrialResult
-from guestbench.vmm import Machine
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Lacking, Machine
 
 SERVICES = tuple(Service)
 ANSWER_S = 60.0
@@ -50,12 +50,14 @@ def serve(
     `machine` was started with the services' ports forwarded. `wrk` is the beginning of the command line of
     the HTTP client, if it is there.
     """
-    if not machine.forwarded:
-        return TrialResult(outcome=Ok(), gaps=_gaps("the guest has no network, or its VMM forwards no port"))
+    forwards = machine.forwards
+    if isinstance(forwards, Lacking):
+        return TrialResult(outcome=Ok(), gaps=_gaps(forwards.reason))
     if isinstance(system.work, ShellWork) and server is not None:
-        result = _serve_from_shell(machine, system, log, plan, server)
-        return _add_http(result, machine, log, machine.forwarded.get(Service.HTTP.port), wrk)
-    ports = {service: machine.forwarded[service.port] for service in SERVICES if service in system.services}
+        every = {service: forwards[service.port] for service in SERVICES}
+        result = _serve_from_shell(machine, system, log, plan, server, every)
+        return _add_http(result, machine, log, forwards.get(Service.HTTP.port), wrk)
+    ports = {service: forwards[service.port] for service in SERVICES if service in system.services}
     if Service.ECHO not in ports:
         return TrialResult(outcome=Ok(), gaps=_gaps("the system lists no echo service"))
     begin_ns = time.monotonic_ns() - machine.now_ns()
@@ -103,9 +105,13 @@ def _add_http(
 
 
 def _serve_from_shell(
-    machine: Machine, system: System, log: SerialLog, plan: Settings, server: Image
+    machine: Machine,
+    system: System,
+    log: SerialLog,
+    plan: Settings,
+    server: Image,
+    ports: dict[Service, int],
 ) -> TrialResult:
-    ports = {service: machine.forwarded[service.port] for service in SERVICES}
     late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
     try:
         shell = open_tools(machine, system, log)

@@ -11,24 +11,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from guestbench.errors import HostError, ShellError
-from guestbench.families.surface.host.facing import (
-    HostFacing,
-    Kind,
-    VmmProcess,
-    read_host_facing,
-)
+from guestbench.errors import ShellError
+from guestbench.families.surface.host.confinement import read_confinement
 from guestbench.families.surface.linux.hardening import Hardening, ask_hardening
 from guestbench.families.surface.linux.shell import ask_surface
 from guestbench.families.surface.network.link_host import LinkHost
 from guestbench.families.surface.network.ports import PortScan, scan
-from guestbench.families.surface.paging.monitor import Unknown
-from guestbench.families.surface.paging.page_tables import (
-    PageTables,
-    Stack,
-    read_page_tables,
-    read_stacks,
-)
+from guestbench.families.surface.paging.page_tables import Stack, read_page_tables, read_stacks
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
@@ -42,9 +32,10 @@ from guestbench.model import (
     Sample,
     System,
     TrialResult,
+    Unknown,
 )
-from guestbench.vmm import Machine
-from guestbench.vmm.serial import SerialLog
+from guestbench.model.machine import MEMORY, PORTS, RegionKind, View
+from guestbench.vmm import Introspection, Lacking, Machine
 
 SHELL_S = 120.0
 ADDRESS_BITS = (1 << 48) - 1
@@ -105,6 +96,15 @@ class Findings:
         """Say why there is no value."""
         self.gaps += [Gap(metric=metric, reason=reason, labels=labels or {}) for metric in metrics]
 
+    def keep(self, guest: Introspection) -> None:
+        """Take what the VMM said, as far as it is new."""
+        for name, said in guest.evidence.items():
+            if len(said) > LARGE_BYTES:
+                # Without a time in it, so that the same is the same.
+                self.raw.setdefault(f"{name}.txt.gz", gzip.compress(said, mtime=0))
+            else:
+                self.raw.setdefault(f"{name}.txt", said)
+
     def to_result(self, outcome: Outcome, marks: tuple[Mark, ...] = ()) -> TrialResult:
         """What came of it all."""
         return TrialResult(
@@ -117,11 +117,11 @@ class Findings:
 
 
 def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) -> TrialResult:
-    """Probe a guest that was started with QMP, and on a link of its own if it has a network.
+    """Probe a guest that was started to be looked at, and on a link of its own if it has a network.
 
     One that was `resumed` is ready; another is booted first. A guest that fails is an outcome.
     """
-    host = LinkHost(machine.link) if machine.link else None
+    host = None if isinstance(machine.link, Lacking) else LinkHost(machine.link)
     marks: tuple[Mark, ...] = ()
     if not resumed:
         boot = watch_boot(machine, system, log, host)
@@ -129,8 +129,9 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
         if not isinstance(boot.outcome, Ok):
             return TrialResult(outcome=boot.outcome, marks=marks)
     found = Findings()
-    add_page_tables(found, machine, system)
-    add_host_facing(found, machine)
+    add_page_tables(found, machine.introspection, system)
+    add_host_facing(found, machine.introspection)
+    add_confinement(found, machine)
     add_ports(found, scan(machine, log, host))
     outcome: Outcome = Ok()
     if system.login is None:
@@ -142,7 +143,7 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
             found.samples += told.samples
             found.gaps += told.gaps
             found.raw |= {f"surface-{name}.txt": text for name, text in told.raw.items()}
-            add_busy_stacks(found, machine, shell)
+            add_busy_stacks(found, machine.introspection, shell)
             defences = ask_hardening(shell)
             add_hardening(found, defences)
             add_defences(found, defences)
@@ -154,13 +155,17 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
 
 
 def measure_boot(machine: Machine, system: System, log: SerialLog) -> TrialResult:
-    """Boot a guest that was started with QMP, and see where its kernel's code is."""
+    """Boot a guest that was started to be looked at, and see where its kernel's code is."""
     boot = watch_boot(machine, system, log)
     if not isinstance(boot.outcome, Ok):
         return TrialResult(outcome=boot.outcome, marks=boot.marks)
     found = Findings()
-    read = _read_tables(machine)
-    base = read if isinstance(read, Unknown) else read.text_base
+    guest = machine.introspection
+    if isinstance(guest, Lacking):
+        found.miss(["surface.text_base"], guest.reason)
+        return found.to_result(Ok(), boot.marks)
+    tables = read_page_tables(guest)
+    base = tables if isinstance(tables, Unknown) else tables.text_base
     if isinstance(base, Unknown):
         found.add("surface.text_base", base)
     else:
@@ -168,37 +173,23 @@ def measure_boot(machine: Machine, system: System, log: SerialLog) -> TrialResul
     return found.to_result(Ok(), boot.marks)
 
 
-def _read_tables(machine: Machine) -> PageTables | Unknown:
-    try:
-        return read_page_tables(machine).tables
-    except HostError as error:
-        return Unknown(reason=error.message)
-
-
-def add_page_tables(found: Findings, machine: Machine, system: System) -> None:
+def add_page_tables(found: Findings, guest: Introspection | Lacking, system: System) -> None:
     """What the page tables and control registers allow."""
     metrics = [
         f"surface.{name}"
         for name in ("paging", "wx_pages", "nx", "write_protect", "smep", "smap", "umip", "null_mapped")
     ]
     metrics += ["surface.stack_guard", "surface.text_writable", "surface.user_pages"]
-    try:
-        read = read_page_tables(machine)
-    except HostError as error:
-        found.miss(metrics, error.message)
+    if isinstance(guest, Lacking):
+        found.miss(metrics, guest.reason)
         return
-    for name, listing in read.raw.items():
-        if len(listing) > LARGE_BYTES:
-            # Without a time in it, so that the same is the same.
-            found.raw[f"{name}.gz"] = gzip.compress(listing, mtime=0)
-        else:
-            found.raw[name] = listing
-    tables = read.tables
+    tables = read_page_tables(guest)
+    found.keep(guest)
     if isinstance(tables, Unknown):
         found.miss(metrics, tables.reason)
         return
     registers, rights = tables.registers, tables.rights
-    control, pages = "registers", "tlb" if "tlb.txt" in read.raw else "registers"
+    control, pages = "registers", "tlb" if "tlb" in guest.evidence else "registers"
     off = rights.provenance is Provenance.DERIVED
     share = f"{rights.writable_executable_share:.1%} of what is mapped"
     detail = "paging is off: all of memory" if off else share
@@ -227,13 +218,15 @@ def add_page_tables(found: Findings, machine: Machine, system: System) -> None:
     found.add("surface.user_pages", rights.user, pages, provenance=rights.provenance)
 
 
-def add_busy_stacks(found: Findings, machine: Machine, shell: Shell) -> None:
+def add_busy_stacks(found: Findings, guest: Introspection | Lacking, shell: Shell) -> None:
     """Whether the kernel's stacks have guard pages, in a guest whose kernel has work to do.
 
     An idle Linux stands on the one stack that is part of its own image, and has no guard page.
     """
+    if isinstance(guest, Lacking):
+        return  # said already, of all that the page tables tell
     shell.run(KERNEL_WORK)
-    stacks = [stack for stack in read_stacks(machine) if isinstance(stack, Stack)]
+    stacks = [stack for stack in read_stacks(guest) if isinstance(stack, Stack)]
     judged = [stack for stack in stacks if stack.pointer < LINUX_IMAGE and isinstance(stack.guarded, bool)]
     if judged:
         guarded = sum(stack.guarded is True for stack in judged)
@@ -243,38 +236,40 @@ def add_busy_stacks(found: Findings, machine: Machine, shell: Shell) -> None:
         found.add("surface.stack_guard", Unknown(reason="no stack of a task was seen in use"))
 
 
-def add_host_facing(found: Findings, machine: Machine) -> None:
-    """What lies between the guest and its host."""
-    seen: HostFacing = read_host_facing(machine)
-    found.raw |= seen.raw
-    devices = seen.devices
-    found.add("surface.devices", devices if isinstance(devices, Unknown) else len(devices), "qtree")
-    for metric, space in (("surface.pio_bytes", "I/O"), ("surface.mmio_bytes", "memory")):
-        found.add(metric, _count_io(seen, space), "mtree")
-    virtio = seen.virtio
+def add_host_facing(found: Findings, guest: Introspection | Lacking) -> None:
+    """What a guest can reach of its host through the VMM."""
+    io_metrics = {"surface.pio_bytes": PORTS, "surface.mmio_bytes": MEMORY}
+    if isinstance(guest, Lacking):
+        found.miss(["surface.devices", *io_metrics, "surface.virtio_driven"], guest.reason)
+        return
+    devices = guest.list_devices()
+    found.add("surface.devices", devices if isinstance(devices, Unknown) else len(devices), "devices")
+    views = guest.list_views()
+    for metric, space in io_metrics.items():
+        found.add(metric, views if isinstance(views, Unknown) else _count_io(views, space), "regions")
+    found.keep(guest)
+    virtio = guest.list_virtio()
     if isinstance(virtio, Unknown):
         found.miss(["surface.virtio_driven"], virtio.reason)
     else:
         driven = [device.name for device in virtio if device.driven is True]
         found.add("surface.virtio_driven", len(driven), detail=_list(driven))
-    add_process(found, seen.process)
 
 
-def _count_io(seen: HostFacing, space: str) -> int | Unknown:
-    if isinstance(seen.views, Unknown):
-        return seen.views
-    for view in seen.views:
+def _count_io(views: Sequence[View], space: str) -> int | Unknown:
+    for view in views:
         if space in view.spaces:
-            return sum(regions.size_bytes for regions in view.regions if regions.kind is Kind.DEVICE)
-    return Unknown(reason=f"QEMU lists no address space {space!r}")
+            return sum(part.size_bytes for part in view.regions if part.kind is RegionKind.DEVICE)
+    return Unknown(reason=f"the VMM lists no address space {space!r}")
 
 
-def add_process(found: Findings, process: VmmProcess) -> None:
+def add_confinement(found: Findings, machine: Machine) -> None:
     """What the VMM's process may do."""
-    found.add("surface.sandbox", process.sandbox, detail=process.sandbox_option)
-    found.add("surface.vmm_root", process.uid if isinstance(process.uid, Unknown) else process.uid == 0)
-    held = process.capabilities
-    found.add("surface.vmm_capabilities", held if isinstance(held, Unknown) else held.bit_count())
+    held = read_confinement(machine.pid, machine.sandbox)
+    found.add("surface.sandbox", held.sandbox, detail=machine.sandbox)
+    found.add("surface.vmm_root", held.uid if isinstance(held.uid, Unknown) else held.uid == 0)
+    rights = held.capabilities
+    found.add("surface.vmm_capabilities", rights if isinstance(rights, Unknown) else rights.bit_count())
 
 
 def add_ports(found: Findings, seen: PortScan) -> None:

@@ -12,6 +12,7 @@ from guestbench.errors import ShellError
 from guestbench.families.work import cross_check, to_metric
 from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.families.work.measure import TOOLS, open_tools
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell
 from guestbench.model import (
     GIB,
@@ -26,8 +27,7 @@ from guestbench.model import (
     System,
     TrialResult,
 )
-from guestbench.vmm import Machine
-from guestbench.vmm.serial import SerialLog
+from guestbench.vmm import Lacking, Machine
 
 TOOL_S = 120.0
 TRIES = 20
@@ -90,11 +90,11 @@ def _run_in_guest(shell: Shell, check: Check) -> tuple[float | Unreadable, bytes
 def _run_iperf3(
     shell: Shell, machine: Machine, kit: Kit, *, reverse: bool
 ) -> tuple[float | Unreadable, bytes]:
-    if cross_check.IPERF3_PORT not in machine.forwarded:
-        return Unreadable(reason="the guest has no network, or its VMM forwards no port"), b""
+    if isinstance(machine.forwards, Lacking):
+        return Unreadable(reason=machine.forwards.reason), b""
     server = " ".join(cross_check.iperf3_server())
     shell.run(f"chroot {TOOLS} {server} </dev/null >/dev/null 2>&1 &")
-    port = machine.forwarded[cross_check.IPERF3_PORT]
+    port = machine.forwards[cross_check.IPERF3_PORT]
     check = cross_check.iperf3_client(port, size_bytes=TRANSFER_BYTES, reverse=reverse)
     with HostProgram(check, kit.host_tools["iperf3"], timeout_s=TOOL_S, tries=TRIES) as running:
         while running.result is None:

@@ -22,6 +22,7 @@ from guestbench.guest.console import (
 )
 from guestbench.guest.idle import IDLE_SHARE
 from guestbench.guest.sending import send_program
+from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
@@ -41,7 +42,6 @@ from guestbench.model import (
     TrialResult,
 )
 from guestbench.vmm import TOOLS_SERIAL, Machine
-from guestbench.vmm.serial import SerialLog
 
 SHELL_S = 120.0
 TOOLS = "/run/guestbench"

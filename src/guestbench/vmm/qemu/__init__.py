@@ -1,5 +1,17 @@
-"""QEMU: its command line, its monitor, and all that it says."""
+"""QEMU: its command line, its machine types, its monitor. See `guestbench.vmm.Vmm`."""
 
+from guestbench.model import Platform
+from guestbench.vmm import Traits
+from guestbench.vmm.qemu.command import build_argv as describe
+from guestbench.vmm.qemu.command import build_interactive_argv as describe_interactive
 from guestbench.vmm.qemu.machine import start
+from guestbench.vmm.qemu.machines import find_machine
 
-__all__ = ["start"]
+__all__ = ["TRAITS", "check", "describe", "describe_interactive", "start"]
+
+TRAITS = Traits(replays=False, snapshots=True, accelerates=True)
+
+
+def check(platform: Platform) -> None:
+    """Refuse a machine that is not known. Raises UsageError."""
+    find_machine(platform.machine)

@@ -11,6 +11,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from qemu.qmp import QMPClient, QMPError
 
@@ -19,6 +20,13 @@ from guestbench.errors import HostError
 ANSWER_S = 30.0
 GONE = (QMPError, OSError, EOFError)
 """What the client raises when QEMU hangs up, at whatever moment."""
+
+
+class Qmp(Protocol):
+    """Whatever answers QMP commands."""
+
+    def command(self, name: str, **arguments: object) -> object:
+        """Send one command and return its `return` value. Raises HostError."""
 
 
 class Connection:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 
 from guestbench.errors import ShellError
-from guestbench.families.surface.paging.monitor import Unknown
 from guestbench.guest.shell import Shell
 from guestbench.images.contents.hardening import OPTIONS, Wanted
-from guestbench.model import Frozen
+from guestbench.model import Frozen, Unknown
 
 COMMAND_S = 60.0
 SET, UNSET, ABSENT = "y", "n", "absent"

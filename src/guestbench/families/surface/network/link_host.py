@@ -1,4 +1,4 @@
-"""A tiny host at the other end of a guest's link, as QEMU's user network would be; it forwards nothing.
+"""A tiny host at the other end of a guest's link, as a user network would be; it forwards nothing.
 
 It is the router 10.0.2.2 and the name server 10.0.2.3: it answers ARP and ping, leases 10.0.2.15 to a guest
 that asks, refuses connections, and fails every look-up. So a guest boots as on the user network of a host
@@ -35,7 +35,7 @@ from guestbench.families.surface.network.packets import (
     Udp,
 )
 from guestbench.model import Frozen
-from guestbench.vmm.link import Link
+from guestbench.vmm import Link
 
 MAC = bytes.fromhex("52550a000202")
 """The address that QEMU's user network gives to its router: a guest that knew it goes on with it."""

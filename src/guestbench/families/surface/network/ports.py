@@ -15,9 +15,9 @@ from guestbench.families.surface.network.link_host import LinkHost
 from guestbench.families.surface.network.scan_target import Stop, Target, Watch
 from guestbench.families.surface.network.tcp_scan import TcpPorts, TcpScan
 from guestbench.families.surface.network.udp_scan import UdpPorts, UdpScan
+from guestbench.guest.serial import SerialLog
 from guestbench.model import Frozen
 from guestbench.vmm import Machine
-from guestbench.vmm.serial import SerialLog
 
 PORTS = range(1, 65536)
 

@@ -23,8 +23,8 @@ from guestbench.families.surface.network.packets import (
     Udp,
 )
 from guestbench.guest.console import FLOOD_BYTES
+from guestbench.guest.serial import SerialLog
 from guestbench.vmm import Machine
-from guestbench.vmm.serial import SerialLog
 
 ENDED = "the guest ended during the scan"
 LOST = "the guest stopped answering ARP during the scan"

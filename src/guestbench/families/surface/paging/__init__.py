@@ -1,1 +1,1 @@
-"""Page tables and registers of a stopped guest, by QEMU's monitor; no metrics of its own."""
+"""Page tables and registers of a stopped guest; no metrics of its own."""

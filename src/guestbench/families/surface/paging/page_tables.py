@@ -1,9 +1,9 @@
-"""What a guest's page tables let its code do, read through QMP while it is stopped; it changes nothing in it.
+"""What a guest's page tables let its code do, read while it is stopped; it changes nothing in it.
 
-The registers and the tables themselves are read through QEMU's monitor, so that the guest need not help and
-cannot lie. QEMU's own listings, `info tlb` and `info mem`, are kept as evidence and must agree with what the
-walk of the tables found. Addresses are counted, not RAM: one page may be mapped at several addresses, and an
-address may have no RAM behind it. Only the first CPU is looked at.
+The registers and the tables themselves are read from outside, so that the guest need not help and cannot lie.
+What the VMM itself lists is kept as evidence and must agree with what the walk of the tables found. Addresses
+are counted, not RAM: one page may be mapped at several addresses, and an address may have no RAM behind it.
+Only the first CPU is looked at.
 """
 
 from __future__ import annotations
@@ -15,24 +15,15 @@ from enum import StrEnum
 from functools import cached_property
 
 from guestbench.errors import HostError
-from guestbench.families.surface.paging.monitor import (
-    Mode,
-    Registers,
-    Unknown,
-    ask_monitor,
-    parse_mem,
-    parse_registers,
-    parse_tlb,
-    stopped,
-)
 from guestbench.families.surface.paging.page_walk import (
     PAGE,
     Mapping,
     Unwalkable,
     Walk,
 )
-from guestbench.model import Frozen, Provenance
-from guestbench.vmm import Machine, Qmp
+from guestbench.model import Frozen, Provenance, Unknown
+from guestbench.model.machine import Listing, Mode, Registers
+from guestbench.vmm import Introspection
 
 KERNEL_TEXT = 0xFFFFFFFF80000000
 """From here on Linux has its kernel's image, wherever it puts it at random (its Documentation, x86_64/mm)."""
@@ -46,15 +37,11 @@ STACK_BYTES = 16384
 MAPPINGS = 1_000_000
 """More mappings are not counted to the end. Linux has 10,000 to 90,000."""
 LISTED = 200_000
-"""More mappings are not asked for by `info tlb`: the client takes no answer above 10 MiB, 48 bytes a line.
-Debian has 87,000: its kernel maps one page of its ESPFIX stack 65,536 times."""
+"""More mappings are not asked for as a list. Debian has 87,000: its kernel maps one page of its ESPFIX stack
+65,536 times."""
 
-NO_MSR = "QEMU's monitor shows no model-specific register but EFER"
 USER_MODE = "the CPU was in user mode at each of {} stops"
 NO_PAGING = "paging is off: every address is mapped, writable and executable"
-NO_MEM = (
-    "QEMU's `info mem` takes present for absent in 5-level tables, and searches what is not there for 20 s"
-)
 
 
 # --- what the tables say ------------------------------------------------------------------------------
@@ -230,38 +217,23 @@ class Space:
 
 
 class CrossCheck(Frozen, tag_field="kind", tag="cross-check"):
-    """What QEMU's own listings say of the same tables; `agrees` if the walk found exactly that.
+    """What the VMM's own listing says of the same tables; `agrees` if the walk found exactly that.
 
-    `info mem` leaves out CR0.WP, and neither tells whether an upper level forbids execution.
+    Its sums leave out CR0.WP, and nothing in it tells whether an upper level forbids execution.
     """
 
-    tlb_lines: int
-    tlb_garbled: int
-    mem_mapped_kib: int | Unknown
-    mem_writable_kib: int | Unknown
+    listing: Listing
     agrees: bool
 
 
-def cross_check(mappings: Sequence[Mapping], tlb: str, mem: str | Unknown) -> CrossCheck:
-    """Compare a walk with the answers to `info tlb` and `info mem`."""
-    lines, garbled = parse_tlb(tlb)
-    agrees = [line.address for line in lines] == [mapping.address for mapping in mappings]
-    mapped_kib: int | Unknown
-    writable_kib: int | Unknown
-    if isinstance(mem, Unknown):
-        mapped_kib = writable_kib = mem
-    else:
-        mapped_kib, writable_kib, _ = parse_mem(mem)
+def cross_check(mappings: Sequence[Mapping], listing: Listing) -> CrossCheck:
+    """Compare a walk with what the VMM lists."""
+    agrees = list(listing.addresses) == [mapping.address for mapping in mappings]
+    if isinstance(listing.mapped_kib, int):
         flags = count_rights(mappings, write_protect=True)
         walked = (flags.mapped * PAGE // 1024, flags.writable * PAGE // 1024)
-        agrees = agrees and (mapped_kib, writable_kib) == walked
-    return CrossCheck(
-        tlb_lines=len(lines),
-        tlb_garbled=garbled,
-        mem_mapped_kib=mapped_kib,
-        mem_writable_kib=writable_kib,
-        agrees=agrees,
-    )
+        agrees = agrees and (listing.mapped_kib, listing.writable_kib) == walked
+    return CrossCheck(listing=listing, agrees=agrees)
 
 
 # --- reading a guest ----------------------------------------------------------------------------------
@@ -269,9 +241,7 @@ def cross_check(mappings: Sequence[Mapping], tlb: str, mem: str | Unknown) -> Cr
 
 class PageTables(Frozen, tag_field="kind", tag="page-tables"):
     """What the page tables of a stopped guest allow. Without paging, all of its RAM, derived from its size:
-    segments, which could still forbid something, are not looked at.
-
-    `syscall_entry` would be the register LSTAR. `text_base` is what shows randomisation.
+    segments, which could still forbid something, are not looked at. `text_base` is what shows randomisation.
     """
 
     mode: Mode
@@ -282,49 +252,35 @@ class PageTables(Frozen, tag_field="kind", tag="page-tables"):
     text: Text | Unknown
     text_base: int | Unknown
     check: CrossCheck | Unknown
-    syscall_entry: int | Unknown = Unknown(reason=NO_MSR)
 
 
-class PageTablesRead(Frozen):
-    """What came of reading a guest; `raw` holds what QEMU printed, by the name of the file to keep it in."""
-
-    tables: PageTables | Unknown
-    raw: dict[str, bytes] = {}
-
-
-def read_page_tables(machine: Machine, *, stops: int = 20, pause_s: float = 0.05) -> PageTablesRead:
+def read_page_tables(guest: Introspection, *, stops: int = 20, pause_s: float = 0.05) -> PageTables | Unknown:
     """Stop the guest, read its first CPU's registers and page tables, and let it go on.
 
     A guest that was stopped in user mode is let go and stopped again, up to `stops` times with `pause_s`
     between: its kernel's stack and code show in kernel mode only. A VMM that cannot be asked, or tables too
-    large to be walked, are a reason in the result. A small Linux is stopped for 0.2 s, Debian for 1 s.
-
-    Raises:
-        RuntimeError: the machine was started without QMP.
+    large to be walked, are a reason. A small Linux is stopped for 0.2 s, Debian for 1 s.
     """
-    raw: dict[str, bytes] = {}
     try:
         for left in reversed(range(stops)):
-            with stopped(machine.qmp):
-                text = ask_monitor(machine.qmp, "info registers")
-                registers = parse_registers(text)
+            with guest.stopped():
+                registers = guest.read_registers()
                 if isinstance(registers, Unknown):
-                    return PageTablesRead(tables=registers, raw={"registers.txt": text.encode()})
+                    return registers
                 if registers.privilege == 0 or not left:
-                    raw["registers.txt"] = text.encode()
-                    return PageTablesRead(tables=_read(machine.qmp, registers, stops, raw), raw=raw)
+                    return _read(guest, registers, stops)
             time.sleep(pause_s)
     except HostError as error:
-        return PageTablesRead(tables=Unknown(reason=error.message), raw=raw)
-    return PageTablesRead(tables=Unknown(reason="the guest was never stopped"))
+        return Unknown(reason=error.message)
+    return Unknown(reason="the guest was never stopped")
 
 
-def _read(qmp: Qmp, registers: Registers, stops: int, raw: dict[str, bytes]) -> PageTables | Unknown:
+def _read(guest: Introspection, registers: Registers, stops: int) -> PageTables | Unknown:
     if registers.mode is Mode.NONE:
-        return _without_paging(qmp, registers)
+        return _without_paging(guest, registers)
     mappings: list[Mapping] = []
     try:
-        for mapping in Walk(qmp, registers).mappings():
+        for mapping in Walk(guest, registers).mappings():
             mappings.append(mapping)
             if len(mappings) > MAPPINGS:
                 return Unknown(reason=f"more than {MAPPINGS} mappings")
@@ -345,27 +301,20 @@ def _read(qmp: Qmp, registers: Registers, stops: int, raw: dict[str, bytes]) -> 
         stack=stack,
         text=text,
         text_base=space.find_text_base(text),
-        check=_check(qmp, registers.mode, mappings, raw),
+        check=_check(guest, registers.mode, mappings),
     )
 
 
-def _check(qmp: Qmp, mode: Mode, mappings: Sequence[Mapping], raw: dict[str, bytes]) -> CrossCheck | Unknown:
+def _check(guest: Introspection, mode: Mode, mappings: Sequence[Mapping]) -> CrossCheck | Unknown:
     if len(mappings) > LISTED:
         return Unknown(reason=f"more than {LISTED} mappings are not listed")
-    tlb = ask_monitor(qmp, "info tlb")
-    raw["tlb.txt"] = tlb.encode()
-    mem: str | Unknown = Unknown(reason=NO_MEM)
-    if mode is not Mode.LEVELS_5:
-        mem = ask_monitor(qmp, "info mem")
-        raw["mem.txt"] = mem.encode()
-    return cross_check(mappings, tlb, mem)
+    return cross_check(mappings, guest.list_mappings(mode))
 
 
-def _without_paging(qmp: Qmp, registers: Registers) -> PageTables | Unknown:
-    answer = qmp.command("query-memory-size-summary")
-    ram_bytes = answer.get("base-memory") if isinstance(answer, dict) else None
-    if not isinstance(ram_bytes, int):
-        return Unknown(reason=f"{NO_PAGING}; QEMU does not say how much RAM that is")
+def _without_paging(guest: Introspection, registers: Registers) -> PageTables | Unknown:
+    ram_bytes = guest.read_ram_bytes()
+    if isinstance(ram_bytes, Unknown):
+        return Unknown(reason=f"{NO_PAGING}; {ram_bytes.reason}")
     pages = ram_bytes // PAGE
     off = Unknown(reason=NO_PAGING)
     return PageTables(
@@ -394,21 +343,20 @@ def _without_paging(qmp: Qmp, registers: Registers) -> PageTables | Unknown:
     )
 
 
-def read_stacks(machine: Machine, *, stops: int = 20, pause_s: float = 0.05) -> tuple[Stack | Unknown, ...]:
+def read_stacks(
+    guest: Introspection, *, stops: int = 20, pause_s: float = 0.05
+) -> tuple[Stack | Unknown, ...]:
     """The stacks that a guest's kernel is found on at several stops, each once: a kernel has many.
 
     Linux's first CPU, for one, idles on a stack inside the kernel's image, which has no guard page, while
     those of all other tasks have one. A guest that is busy shows more of them. Stops in user mode count for
     nothing. Empty if the guest was in user mode at each.
-
-    Raises:
-        RuntimeError: the machine was started without QMP.
     """
     found: dict[int, Stack | Unknown] = {}
     try:
         for _ in range(stops):
-            with stopped(machine.qmp):
-                registers = parse_registers(ask_monitor(machine.qmp, "info registers"))
+            with guest.stopped():
+                registers = guest.read_registers()
                 if isinstance(registers, Unknown):
                     return (registers,)
                 if registers.mode is Mode.NONE:
@@ -416,7 +364,7 @@ def read_stacks(machine: Machine, *, stops: int = 20, pause_s: float = 0.05) -> 
                 if registers.privilege == 0:
                     pointer = registers.stack
                     low = max(0, pointer - 2 * DEEPEST_KIB * 1024)
-                    near = list(Walk(machine.qmp, registers).mappings(low, pointer))
+                    near = list(Walk(guest, registers).mappings(low, pointer))
                     space = Space(near, write_protect=registers.write_protect)
                     found.setdefault(pointer // STACK_BYTES, space.judge_stack(pointer))
             time.sleep(pause_s)

@@ -1,7 +1,7 @@
-"""Walks the page tables of a stopped guest through QEMU's monitor; it writes nothing and judges no mapping.
+"""Walks the page tables of a stopped guest; it writes nothing and judges no mapping.
 
 A page may be written, executed or reached from user mode only if every level of the tables says so; the
-flags that QEMU's `info tlb` shows are those of the last level alone. Tables are the guest's, and may be
+flags that a VMM lists may be those of the last level alone. Tables are the guest's, and may be
 hostile: they are read once each and not without end.
 
 Source: Intel SDM volume 3A, chapter 4.
@@ -12,13 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from guestbench.families.surface.paging.monitor import (
-    Mode,
-    Registers,
-    ask_monitor,
-    parse_dump,
-)
-from guestbench.vmm import Qmp
+from guestbench.model.machine import Mode, Registers
+from guestbench.vmm import Introspection
 
 PAGE = 4096
 TABLES = 4096
@@ -62,8 +57,8 @@ class Unwalkable(Exception):
 class Walk:
     """Reads the tables of a stopped guest, each once, and yields what they map in the order of addresses."""
 
-    def __init__(self, qmp: Qmp, registers: Registers) -> None:
-        self._qmp = qmp
+    def __init__(self, guest: Introspection, registers: Registers) -> None:
+        self._guest = guest
         self._mode = registers.mode
         self._levels = _LEVELS[registers.mode]
         self._no_execute = registers.no_execute
@@ -86,8 +81,7 @@ class Walk:
         if table not in self._tables:
             if len(self._tables) >= TABLES:
                 raise Unwalkable(f"more than {TABLES} page tables")
-            unit = "w" if self._item_bytes == 4 else "g"
-            values = parse_dump(ask_monitor(self._qmp, f"xp /{entries}{unit}x {table:#x}"), self._item_bytes)
+            values = self._guest.read_memory(table, entries, self._item_bytes)
             if values is None:
                 raise Unwalkable(f"the page table at {table:#x} cannot be read")
             self._tables[table] = {

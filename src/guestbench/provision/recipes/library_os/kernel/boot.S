@@ -148,13 +148,13 @@ system_call_entry:
         mov     program_stack(%rip), %rsp
         jmp     *%rcx
 
-# Exceptions 0 to 31 and interrupts 32 to 47, 16 bytes each. The CPU pushes an error code for some of the exceptions;
+# Exceptions 0 to 31 and interrupts 32 to 48, 16 bytes each. The CPU pushes an error code for some of the exceptions;
 # for all others a zero stands in its place.
         .align  16
         .globl  trap_stubs
 trap_stubs:
         .set    vector, 0
-        .rept   48
+        .rept   49
         .align  16
         .if     !(WITH_ERROR_CODE >> vector & 1)
         push    $0

@@ -1,27 +1,26 @@
-/* Interrupts by the two 8259, the alarm by channel 0 of the 8254. Interrupts are off in system calls but for the one
+/* Interrupts by the two 8259, and by an I/O APIC where they do not reach; the alarm by channel 0 of the 8254. Interrupts are off in system calls but for the one
    instruction that sleeps; what they tell is read from the devices afterwards. */
 #include "events.h"
 
+#include "apic.h"
 #include "clock.h"
 #include "console.h"
 #include "machine.h"
 #include "memory.h"
 #include "network.h"
 
-enum { LINES = 16, TIMER_LINE = 0, CASCADE_LINE = 2, FIRST_VECTOR = 32 };
+enum { LINES = 16, PIN_LINE = LINES, TIMER_LINE = 0, CASCADE_LINE = 2, FIRST_VECTOR = 32 };
 enum { PIC1 = 0x20, PIC1_DATA = 0x21, PIC2 = 0xA0, PIC2_DATA = 0xA1, END_OF_INTERRUPT = 0x20 };
-enum { MSR_APIC_BASE = 0x1B, APIC_ENABLE = 1 << 11 };
 enum { PIT_CHANNEL_0 = 0x40, PIT_COMMAND = 0x43, PIT_HERTZ = 1193182, PERIODIC = 0x34, ONCE = 0x30, LONGEST = 0xFFFF };
 
-static void (*handlers[LINES])(void);
+static void (*handlers[LINES + 1])(void);
 static uint16_t closed_lines; /* a bit each; 0 until the controllers are set up */
 static bool is_periodic, reports_memory;
 static uint64_t alarm_ns; /* when the one that is set goes off; long past where none is */
 
 static void controllers_start(void)
 {
-    /* Without the CPU's own controller the old ones reach the CPU directly. Some firmware leaves it in between and closed. */
-    write_msr(MSR_APIC_BASE, read_msr(MSR_APIC_BASE) & ~(uint64_t)APIC_ENABLE);
+    apic_start();
     out8(PIC1, 0x11); /* initialise; then the first vector, the wiring, 8086 mode */
     out8(PIC2, 0x11);
     out8(PIC1_DATA, FIRST_VECTOR);
@@ -45,8 +44,21 @@ void interrupts_handle(unsigned line, void (*handler)(void))
     out8(PIC2_DATA, (uint8_t)(closed_lines >> 8));
 }
 
+void interrupts_handle_pin(unsigned pin, void (*handler)(void))
+{
+    if (closed_lines == 0)
+        controllers_start();
+    handlers[PIN_LINE] = handler;
+    apic_open(pin, FIRST_VECTOR + PIN_LINE);
+}
+
 void interrupt(unsigned line)
 {
+    if (line == PIN_LINE) {
+        handlers[PIN_LINE]();
+        apic_end_of_interrupt();
+        return;
+    }
     /* The last line of either controller without a handler: a request that was gone before the CPU asked which it was. The
        first controller, which saw the second's, wants its answer all the same. */
     if (handlers[line] != NULL)

@@ -11,7 +11,10 @@
    to take back the device's request, and no more: it may interrupt the program anywhere. */
 void interrupts_handle(unsigned line, void (*handler)(void));
 
-/* Called by the trap of that line. */
+/* The same for a pin of the second I/O APIC, of machines that have one. One pin at most. */
+void interrupts_handle_pin(unsigned pin, void (*handler)(void));
+
+/* Called by the trap of that line; 16 is the pin's. */
 void interrupt(unsigned line);
 
 /* Has the first wait print how much memory there is and how much is taken: what this system knows of itself when idle. */

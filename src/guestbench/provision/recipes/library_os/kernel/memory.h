@@ -51,7 +51,7 @@ static inline uint64_t physical(const void *kernel_address)
    the first 2 MiB at address 0, and turns on SMEP, SMAP and the extended state where the CPU has them. */
 void paging_start(uint64_t end);
 
-/* Maps one page of device registers, uncached, in place of the one before; returns its address. */
+/* Maps one page of device registers, uncached; returns its address. A 33rd takes the place of the first. */
 volatile char *map_device(uint64_t physical);
 
 /* Takes the right to write to all pages of [start, end) from their addresses in the direct map. */

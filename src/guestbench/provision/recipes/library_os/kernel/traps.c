@@ -6,7 +6,7 @@
 #include "machine.h"
 #include "memory.h"
 
-enum { VECTORS = 48, STUB_BYTES = 16, STACK_SPAN = 2 * PAGE };
+enum { VECTORS = 49, STUB_BYTES = 16, STACK_SPAN = 2 * PAGE };
 enum { DOUBLE_FAULT = 8, PAGE_FAULT = 14, FIRST_INTERRUPT = 32 };
 enum { PIC1_DATA = 0x21, PIC2_DATA = 0xA1 };
 /* The flags that a system call begins without: trap, interrupt, direction, I/O privilege, nested task, alignment check. */

@@ -1,17 +1,13 @@
-/* virtio-net by its legacy interface over PCI (Virtual I/O Device 1.0, the parts on legacy devices). What the device writes
-   into the rings is checked; what it does wrong ends its use. */
+/* virtio-net by its legacy interface (Virtual I/O Device 1.0, the parts on legacy devices). What the device writes into the
+   rings is checked; what it does wrong ends its use. */
 #include "console.h"
-#include "events.h"
 #include "machine.h"
 #include "memory.h"
 #include "parts.h"
-#include "pci.h"
+#include "transport.h"
 
 #include "lwip/pbuf.h"
 
-enum { VENDOR_AND_DEVICE = 0x10001AF4 }; /* the transitional network device */
-enum { DEVICE_FEATURES = 0, DRIVER_FEATURES = 4, QUEUE_PAGE = 8, QUEUE_SIZE = 12, QUEUE_SELECT = 14, QUEUE_NOTIFY = 16,
-       STATUS = 18, INTERRUPT_STATUS = 19, HARDWARE_ADDRESS = 20 };
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4 };
 enum { HAS_ADDRESS = 1 << 5, ANY_LAYOUT = 1 << 27 }; /* features: the latter lets header and frame be one piece */
 enum { TO_DEVICE, FROM_DEVICE = 2 };                  /* flags of a descriptor: the device writes */
@@ -39,7 +35,8 @@ struct received { struct pbuf_custom packet; void *bytes; bool with_device; };
 static struct queue queues[2];
 static struct received *received;
 static struct pbuf *sent[SLOTS]; /* NULL: free */
-static uint16_t port, next_slot;
+static const struct transport *device;
+static uint16_t next_slot;
 static bool broken;
 
 static void barrier(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
@@ -176,7 +173,7 @@ void device_flush(void)
         queue->unannounced = false;
         barrier();
         if ((queue->used->flags & 1) == 0) /* it may say that it looks by itself */
-            out16(port + QUEUE_NOTIFY, queue->number);
+            device->notify(queue->number);
     }
 }
 
@@ -187,16 +184,15 @@ bool device_interrupts(bool on)
     return queues[RECEIVE].used->index != queues[RECEIVE].seen && !broken;
 }
 
-/* Reading the cause takes the interrupt back. What there is to do is seen in the rings. */
-static void interrupted(void) { in8(port + INTERRUPT_STATUS); }
+/* What there is to do is seen in the rings. */
+static void interrupted(void) { device->take_back(); }
 
 static bool start_queue(uint16_t number)
 {
     struct queue *queue = &queues[number];
     uint64_t size, second, frame;
 
-    out16(port + QUEUE_SELECT, number);
-    size = in16(port + QUEUE_SIZE);
+    size = device->queue_size(number);
     if (size < SLOTS || size > LARGEST_QUEUE || (size & (size - 1)) != 0)
         return false;
     second = page_up(size * sizeof(struct descriptor) + sizeof(struct offered) + (size + 1) * sizeof(uint16_t));
@@ -206,18 +202,8 @@ static bool start_queue(uint16_t number)
     queue->used = direct(frame + second);
     *(volatile uint32_t *)queue->offered = *(volatile uint32_t *)queue->used = 0; /* flags and index */
     queue->offered->flags = 1; /* no interrupts: the receiver's are allowed before each sleep */
-    out32(port + QUEUE_PAGE, (uint32_t)(frame / PAGE));
+    device->set_queue(number, (uint32_t)size, frame);
     return true;
-}
-
-/* The slot of the device; PCI_SLOTS where there is none. */
-static unsigned find(void)
-{
-    unsigned slot = 0;
-
-    while (slot < PCI_SLOTS && pci_read(slot, PCI_ID) != VENDOR_AND_DEVICE)
-        slot++;
-    return slot;
 }
 
 static void offer_all_buffers(void)
@@ -234,28 +220,24 @@ static void offer_all_buffers(void)
 
 bool device_start(uint8_t hardware_address[6])
 {
-    unsigned slot = find(), line;
-    uint32_t bar, features;
+    uint32_t features;
 
-    if (slot == PCI_SLOTS)
+    device = virtio_pci_find();
+    if (device == NULL)
+        device = virtio_mmio_find();
+    if (device == NULL)
         return false;
-    bar = pci_read(slot, PCI_BAR_0);
-    line = pci_read(slot, PCI_INTERRUPT) & 0xFF;
-    if ((bar & 1) == 0 || line == 0 || line > 15)
-        return false;
-    pci_write(slot, PCI_COMMAND, PCI_IO_SPACE | PCI_BUS_MASTER);
-    port = (uint16_t)(bar & ~3u);
-    out8(port + STATUS, 0);
-    out8(port + STATUS, ACKNOWLEDGE | DRIVER);
-    features = in32(port + DEVICE_FEATURES) & (HAS_ADDRESS | ANY_LAYOUT);
-    out32(port + DRIVER_FEATURES, features);
+    device->set_status(0);
+    device->set_status(ACKNOWLEDGE | DRIVER);
+    features = device->features() & (HAS_ADDRESS | ANY_LAYOUT);
+    device->accept(features);
     if (features != (HAS_ADDRESS | ANY_LAYOUT) || !start_queue(RECEIVE) || !start_queue(SEND))
         return false;
     for (unsigned i = 0; i < 6; i++)
-        hardware_address[i] = in8((uint16_t)(port + HARDWARE_ADDRESS + i));
+        hardware_address[i] = device->configuration(i);
     offer_all_buffers();
-    out8(port + STATUS, ACKNOWLEDGE | DRIVER | DRIVER_OK);
+    device->set_status(ACKNOWLEDGE | DRIVER | DRIVER_OK);
     device_flush();
-    interrupts_handle(line, interrupted);
+    device->interrupts_to(interrupted);
     return true;
 }

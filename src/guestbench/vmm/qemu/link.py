@@ -1,4 +1,4 @@
-"""The host's end of a guest's network link: Ethernet frames both ways; it never looks into one.
+"""The host's end of a guest's network link: Ethernet frames both ways. See `guestbench.vmm.Link`.
 
 Frames go over a stream socket, each behind its length in four bytes, big-endian, as QEMU's `stream` network
 device sends and takes them. Whatever the guest sends costs no more memory than one frame of the largest size.
@@ -18,7 +18,7 @@ READ_BYTES = 1 << 18
 LENGTH_BYTES = 4
 
 
-class Link:
+class SocketLink:
     """One end of a link. Made of the socket whose other end the VMM has; whoever made that closes it.
 
     `is_closed` says that the VMM has gone; `oversized` counts frames that were thrown away for their length.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from guestbench.vmm import Footprint
-from guestbench.vmm.qemu.smaps import count_footprint, read_footprint
+from guestbench.vmm.qemu.memory import count_footprint, read_footprint
 
 SMAPS = """\
 55d0c0000000-55d0c0a00000 r-xp 00300000 08:01 1313 /usr/bin/qemu-system-x86_64

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestbench.vmm.link import MAX_FRAME_BYTES, QUEUE_BYTES, Link
+from guestbench.vmm.qemu.link import MAX_FRAME_BYTES, QUEUE_BYTES, SocketLink
 
-Pair = tuple[Link, socket.socket]
+Pair = tuple[SocketLink, socket.socket]
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def pair() -> Iterator[Pair]:
     """A link, and the VMM's socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Link(ours), theirs
+        yield SocketLink(ours), theirs
 
 
 def wrap(frame: bytes) -> bytes:
@@ -34,7 +34,7 @@ def test_frames_arrive_whole_in_whatever_pieces_they_come(frames: list[bytes], d
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        link, got = Link(ours), []
+        link, got = SocketLink(ours), []
         for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
             theirs.sendall(stream[start:end])
             got += link.receive()
@@ -65,7 +65,7 @@ def test_frames_wait_for_a_guest_that_takes_none_up_to_a_bound(pair: Pair) -> No
         taken += 1
         assert taken < 2 * QUEUE_BYTES // len(frame)
     assert not link.send(frame)
-    reader = Link(theirs)
+    reader = SocketLink(theirs)
     read = 0
     while read < taken:
         read += len(reader.receive(1.0))

@@ -12,14 +12,11 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
-from guestbench.errors import ImageError
 from guestbench.vmm import Chunk
 
 COALESCE_NS = 1_000_000
 LOG_NAME = "serial.log"
 TIMING_NAME = "serial.timing"
-UNTIMED_BYTE_NS = 1_100
-"""What a byte costs in a recording without times: the UART cost of a byte measured under TCG."""
 
 
 class SerialLog:
@@ -65,43 +62,3 @@ class SerialLog:
             end = next_end
         if end:
             yield began_ns, end - began_at
-
-
-def read_recording(log: Path) -> tuple[tuple[Chunk, ...], int | None]:
-    """Read a recording whose bytes are in `log`: its chunks, and the VMM's exit status if it ended.
-
-    Without a `.timing` file beside the log, bytes come one by one at the cost of a UART byte.
-
-    Raises:
-        ImageError: the log cannot be read, or its timing is damaged.
-    """
-    timing = log.with_suffix(".timing")
-    try:
-        data = log.read_bytes()
-        lines = timing.read_text().splitlines() if timing.exists() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImageError(f"{log}: not a serial recording: {error}", f"ls -l {log}") from error
-    if lines is None:
-        times = enumerate(data)
-        return tuple(Chunk(t_ns=i * UNTIMED_BYTE_NS, data=bytes([b])) for i, b in times), None
-    return _parse_timing(data, lines, timing)
-
-
-def _parse_timing(data: bytes, lines: list[str], timing: Path) -> tuple[tuple[Chunk, ...], int | None]:
-    chunks: list[Chunk] = []
-    status: int | None = None
-    offset = 0
-    for number, line in enumerate(lines, 1):
-        first, _, second = line.partition(" ")
-        try:
-            if first == "exit":
-                status = int(second)
-                continue
-            count = int(second)
-            chunks.append(Chunk(t_ns=int(first) * 1000, data=data[offset : offset + count]))
-        except ValueError:
-            raise ImageError(f"{timing}:{number}: expected `t_us count`", f"ls -l {timing}") from None
-        offset += count
-    if offset != len(data):
-        raise ImageError(f"{timing}: times {offset} bytes of {len(data)}", f"ls -l {timing}")
-    return tuple(chunks), status

@@ -1,0 +1,121 @@
+"""What a QEMU can do for those that need it, over QMP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guestbench.errors import HostError
+from guestbench.vmm import Footprint
+from guestbench.vmm.qemu.command import BALLOON, MEMFD
+from guestbench.vmm.qemu.memory import read_footprint
+
+if TYPE_CHECKING:
+    from guestbench.vmm.qemu.qmp import Connection, Qmp
+
+BALLOON_PATH = f"/machine/peripheral/{BALLOON}"
+BALLOON_POLL_S = 1
+STATE_S = 120.0
+UNLIMITED = 2**40
+
+
+class Memfd:
+    """The guest's memory, in a memfd of its own. See `vmm.GuestMemory`."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def footprint(self) -> Footprint | None:
+        """What QEMU takes of the host's memory; None once it has gone."""
+        return read_footprint(self._pid, MEMFD)
+
+
+class AskedBalloon:
+    """The guest's balloon driver, which QEMU asks once a second. See `vmm.Balloon`."""
+
+    def __init__(self, qmp: Qmp) -> None:
+        self._qmp = qmp
+        polling = "guest-stats-polling-interval"
+        qmp.command("qom-set", path=BALLOON_PATH, property=polling, value=BALLOON_POLL_S)
+
+    def statistics(self) -> dict[str, int]:
+        """What the driver says, in KiB; empty where the guest has none or said nothing yet.
+
+        Statistics that the guest does not know are all ones (virtio 1.2, 5.5.6.3) and are left out.
+        """
+        try:
+            answer = self._qmp.command("qom-get", path=BALLOON_PATH, property="guest-stats")
+        except HostError:
+            return {}
+        if not isinstance(answer, dict) or not answer.get("last-update"):
+            return {}
+        stats = answer.get("stats", {})
+        return {name: value // 1024 for name, value in stats.items() if value < 2**64 - 1}
+
+
+class Migration:
+    """QEMU's migration, into a file. See `vmm.Snapshots`. `complaint` is what QEMU says of itself."""
+
+    def __init__(self, qmp: Connection, complaint: Callable[[], str]) -> None:
+        self._qmp = qmp
+        self._complaint = complaint
+
+    def save(self, file: Path) -> None:
+        """Stop the machine for good and write its state."""
+        try:
+            with file.open("wb") as state:
+                self._qmp.hand_over("state", state.fileno())
+                # QEMU's default of 128 MiB/s is meant for networks.
+                self._qmp.command("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
+                self._qmp.command("migrate", uri="fd:state")
+                lost = ("failed", "cancelled")
+                await_status(self._qmp, "query-migrate", "completed", lost, STATE_S, self._complaint)
+        except OSError as error:
+            raise HostError(f"cannot write {file}: {error.strerror}", f"df -h {file.parent}") from error
+
+
+class ReplayCounter:
+    """The count that QEMU keeps while it records a run. See `vmm.InstructionCounter`."""
+
+    def __init__(self, qmp: Qmp) -> None:
+        self._qmp = qmp
+
+    def count(self) -> int:
+        """Instructions executed so far."""
+        answer = self._qmp.command("query-replay")
+        if not isinstance(answer, dict) or not isinstance(answer.get("icount"), int):
+            raise HostError("QEMU does not say how many instructions it executed", "guestbench doctor")
+        return int(answer["icount"])
+
+
+class AcpiButton:
+    """The power button of ACPI. See `vmm.PowerButton`."""
+
+    def __init__(self, qmp: Qmp) -> None:
+        self._qmp = qmp
+
+    def press(self) -> None:
+        """Press it."""
+        self._qmp.command("system_powerdown")
+
+
+def await_status(
+    qmp: Qmp, command: str, wanted: str, lost: Sequence[str], timeout_s: float, complaint: Callable[[], str]
+) -> None:
+    """Ask until the answer's status is `wanted`. What is typed or printed meanwhile is left alone.
+
+    Raises:
+        HostError: it is one of those that are `lost`, or time is up.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        answer = qmp.command(command)
+        status = str(answer.get("status")) if isinstance(answer, dict) else ""
+        if status == wanted:
+            return
+        if status in lost or time.monotonic() > end:
+            said = complaint() or "it gave no reason"
+            raise HostError(f"QEMU is {status!r} instead of {wanted!r}: {said}", "guestbench doctor")
+        time.sleep(0.01)

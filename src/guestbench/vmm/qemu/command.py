@@ -1,0 +1,155 @@
+"""QEMU's command line for what is to be started: the platform first, then what is the guest's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from guestbench.model import Accel, Disk, Kernel, Net, Platform, Role
+from guestbench.vmm import TOOLS_SERIAL, LaunchSpec, Need
+from guestbench.vmm.qemu.machines import find_machine
+
+PROGRAM = "qemu-system-x86_64"
+
+RAM = "ram"
+MEMFD = "memory-backend-memfd"
+"""How QEMU names the memfd of the memory backend of this type."""
+BALLOON = "balloon0"
+UNUSED_NETWORK = ("-netdev", "user,id=unused")
+TOOLS_SLOT = 0x10
+"""A PCI slot behind all others: QEMU would put the tools disk before the disk to boot from."""
+LINUX_AT, LINUX_MAGIC = 0x202, b"HdrS"
+"""Where a Linux kernel's setup header begins (Linux/x86 Boot Protocol)."""
+
+
+def build_argv(
+    spec: LaunchSpec, qmp_fd: int | None = None, state_fd: int | None = None, link_fd: int | None = None
+) -> tuple[str, ...]:
+    """QEMU's command line for `spec`. Raises UsageError if it knows no such machine."""
+    console = ("-serial", "stdio", *_qmp_options(qmp_fd))
+    incoming: tuple[str, ...] = ("-incoming", f"fd:{state_fd}") if state_fd is not None else ()
+    if incoming and link_fd is not None:
+        # A state that was saved on the user network has a part that only a user network will take.
+        incoming = (*UNUSED_NETWORK, *incoming)
+    platform = _platform_options(spec.platform, spec.needs, link_fd, spec.forwards)
+    # A guest that powers off takes its memory and its CPU's state with it unless QEMU stays.
+    stays = ("-no-shutdown",) if is_kept(spec) else ()
+    return (PROGRAM, *platform, *stays, *console, *_guest_options(spec), *_tools_options(spec), *incoming)
+
+
+def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
+    """The same machine with its serial console on the terminal; Ctrl-A X ends it, Ctrl-A H helps."""
+    console = ("-serial", "mon:stdio")
+    return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
+
+
+def is_kept(spec: LaunchSpec) -> bool:
+    """Whether QEMU stays when its guest has powered off."""
+    return bool(spec.needs & {Need.MEMORY, Need.INTROSPECTION})
+
+
+def _platform_options(
+    platform: Platform,
+    needs: frozenset[Need] = frozenset(),
+    link_fd: int | None = None,
+    forwards: Sequence[int] = (),
+) -> Iterator[str]:
+    machine = find_machine(platform.machine)
+    name, _, own = platform.machine.partition(",")
+    backend = (f"memory-backend={RAM}",) if Need.MEMORY in needs else ()
+    yield from ("-machine", ",".join(filter(None, (name, *machine.options, own, *backend))))
+    yield from ("-accel", platform.accel.value)
+    yield from ("-m", f"{platform.memory_mib}M")
+    yield from ("-smp", str(platform.cpus))
+    # -no-reboot turns a guest that resets itself into a VMM that exits, which can be told from a slow boot.
+    yield from ("-nodefaults", "-no-user-config", "-nographic", "-no-reboot")
+    if platform.net is Net.USER:
+        # A port of 0 lets the kernel choose one that is free; QEMU then says which.
+        ports = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in forwards)
+        user = f"user,id=n0{ports}"
+        network = user if link_fd is None else f"stream,id=n0,addr.type=fd,addr.str={link_fd}"
+        yield from ("-netdev", network, "-device", f"virtio-net-{machine.bus},netdev=n0")
+    if Need.MEMORY in needs:
+        yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
+    if Need.INSTRUCTIONS in needs:
+        # QEMU counts while it records; the recording itself is not wanted.
+        yield from ("-icount", "shift=0,sleep=off,rr=record,rrfile=/dev/null")
+    if Need.BALLOON in needs:
+        yield from ("-device", f"virtio-balloon-{machine.bus},id={BALLOON}")
+    yield from platform.extra
+
+
+def _qmp_options(qmp_fd: int | None) -> Iterator[str]:
+    if qmp_fd is not None:
+        yield from ("-chardev", f"socket,id=qmp0,fd={qmp_fd}", "-mon", "chardev=qmp0,mode=control")
+
+
+def _guest_options(spec: LaunchSpec) -> Iterator[str]:
+    boot = spec.boot
+    match boot:
+        case Kernel():
+            kernel = spec.images[Role.KERNEL].path
+            yield from ("-kernel", kernel)
+            if boot.initrd:
+                yield from ("-initrd", spec.images[Role.INITRD].path)
+            cmdline = " ".join(filter(None, (boot.cmdline, *_clock_arguments(spec.platform, Path(kernel)))))
+            if cmdline:
+                yield from ("-append", cmdline)
+            disk = boot.disk
+        case Disk():
+            disk = boot.format
+    if disk:
+        snapshot = "off" if spec.writable else "on"
+        file = f"file={escape_option(spec.images[Role.DISK].path)}"
+        options = f"format={disk.value},snapshot={snapshot}"
+        if find_machine(spec.platform.machine).bus == "pci":
+            yield from ("-drive", f"{file},if=virtio,{options}")
+        else:
+            yield from ("-drive", f"{file},if=none,id=disk,{options}")
+            yield from ("-device", "virtio-blk-device,drive=disk")
+
+
+def _clock_arguments(platform: Platform, kernel: Path) -> tuple[str, ...]:
+    """What Linux has to be told of time on a machine that has nothing to measure it by.
+
+    It would measure the time stamp counter against the PIT alone, which fails when the host lets it wait for
+    0.2 ms in those 10 ms, and then wait without end for a timer that needs the counter's frequency: on two
+    busy cores, 2 boots of 3 hung so, and of 10 that were told none, though their own measurement failed in 9.
+    It would also judge the counter by its own ticks, and fall back on them. KVM tells a guest by itself.
+    """
+    if find_machine(platform.machine).tells_time or platform.accel is Accel.KVM or not _is_linux(kernel):
+        return ()
+    from guestbench.vmm.qemu.tsc import measure_tsc_khz
+
+    khz = measure_tsc_khz()
+    return (f"tsc_early_khz={khz}", "tsc=reliable") if khz else ()
+
+
+def _is_linux(kernel: Path) -> bool:
+    try:
+        with kernel.open("rb") as file:
+            file.seek(LINUX_AT)
+            return file.read(len(LINUX_MAGIC)) == LINUX_MAGIC
+    except OSError:
+        return False
+
+
+def _tools_options(spec: LaunchSpec) -> Iterator[str]:
+    if spec.tools is not None:
+        bus = find_machine(spec.platform.machine).bus
+        file = f"file={escape_option(str(spec.tools))},format=raw,read-only=on"
+        place = f",addr={TOOLS_SLOT:#x}" if bus == "pci" else ""
+        yield from ("-drive", f"{file},if=none,id=tools")
+        yield from ("-device", f"virtio-blk-{bus},drive=tools,serial={TOOLS_SERIAL}{place}")
+
+
+def escape_option(value: str) -> str:
+    """A value inside a QEMU option list, where a comma is written twice."""
+    return value.replace(",", ",,")
+
+
+def find_sandbox(argv: Sequence[str]) -> str:
+    """The value of the option -sandbox; empty if it is not given."""
+    values = [value for name, value in pairwise(argv) if name in ("-sandbox", "--sandbox")]
+    return values[-1] if values else ""
