@@ -80,3 +80,7 @@ def _list_entries(group: str) -> dict[str, str]:
 
 RECIPES = Axis("guestbench.provision.recipes", "guestbench.recipes")
 """Its things are imported late by whoever reads definitions, which lies below them."""
+
+
+VMMS = Axis("guestbench.vmm", "guestbench.vmms")
+"""Here, since definitions name VMMs, and are below them."""

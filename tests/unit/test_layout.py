@@ -12,7 +12,8 @@ import pytest
 
 from guestbench.definition.systems import SYSTEMS, load_catalogue
 from guestbench.host import process
-from guestbench.vmm import AXIS, find_vmm
+from guestbench.registry import VMMS
+from guestbench.vmm import find_vmm
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "guestbench"
@@ -155,7 +156,7 @@ def test_catalogue_has_the_documented_systems() -> None:
 
 def test_each_vmm_is_a_module() -> None:
     """An experiment could name a VMM that cannot be loaded."""
-    assert all(callable(find_vmm(each).start) for each in AXIS.names())
+    assert all(callable(find_vmm(each).start) for each in VMMS.names())
 
 
 def test_every_program_comes_with_a_listed_package() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from guestbench.definition.decode import Choice, Meanings, Rule, Shape, quote, suggest
 from guestbench.families import list_families
 from guestbench.model.kinds import Kind
-from guestbench.vmm import AXIS
+from guestbench.registry import VMMS
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MILESTONE_NAME = re.compile(r"[^\s;=,|]+( [^\s;=,|]+)*")
@@ -45,7 +45,7 @@ def meanings() -> Meanings:
         Kind.DEBIAN_PACKAGE: _package,
         Kind.ARGUMENT: _argument,
         Kind.FAMILY: Choice(tuple(family.name for family in families), Kind.FAMILY),
-        Kind.VMM: Choice(AXIS.names(), Kind.VMM),
+        Kind.VMM: Choice(VMMS.names(), Kind.VMM),
         Kind.METRIC: _metric,
         Kind.PRINTED_METRIC: Choice(
             tuple(name for family in families for name in family.printed), Kind.PRINTED_METRIC

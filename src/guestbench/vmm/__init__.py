@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from guestbench.model import Boot, Frozen, Image, Platform, Role, Unknown
-from guestbench.registry import Axis
+from guestbench.registry import VMMS
 
 if TYPE_CHECKING:
     from guestbench.model.machine import Device, Listing, Mode, Registers, View, VirtioDevice
-
-AXIS = Axis("guestbench.vmm", "guestbench.vmms")
 
 TOOLS_SERIAL = "guestbench"
 """The serial number by which a guest finds the tools disk among its disks."""
@@ -304,4 +302,4 @@ class Vmm(Protocol):
 
 def find_vmm(name: str) -> Vmm:
     """A VMM by its name. Raises UsageError if there is none."""
-    return cast(Vmm, AXIS.load(name))
+    return cast(Vmm, VMMS.load(name))
