@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from factories import make_system
+from other_package import installed
 
-from guestbench import provision, registry
+from guestbench import provision
 from guestbench.definition.systems import load_system
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.model import SERVER, Provision, Role
@@ -68,24 +69,13 @@ method = "kettle"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A system beside a package, installed for this process, that offers its recipe."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    site = tmp_path / "site"
-    info = site / "teahouse-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: teahouse\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[guestbench.recipes]\nkettle = teahouse.recipe\n")
-    (site / "teahouse").mkdir()
-    (site / "teahouse" / "__init__.py").write_text("")
-    (site / "teahouse" / "recipe.py").write_text(KETTLE)
-    monkeypatch.syspath_prepend(str(site))
     own = tmp_path / "teapot"
     own.mkdir()
     (own / "water").write_bytes(b"w")
     (own / "system.toml").write_text(SYSTEM)
-    registry._list_entries.cache_clear()
-    yield own
-    registry._list_entries.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("teahouse")]:
-        del sys.modules[name]
+    entry_points = "[guestbench.recipes]\nkettle = teahouse.recipe\n"
+    with installed(tmp_path / "site", "teahouse", entry_points, {"recipe.py": KETTLE}):
+        yield own
 
 
 def quiet(_: str) -> None:
