@@ -16,7 +16,7 @@ from guestbench.definition.experiments import load_experiment
 from guestbench.definition.systems import load_system
 from guestbench.definition.workloads import load_workload
 from guestbench.families import list_families, work
-from guestbench.families.work.contract import find_reports
+from guestbench.guest.contract import find_reports
 from guestbench.model import (
     Frozen,
     ImageWork,

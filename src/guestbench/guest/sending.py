@@ -1,4 +1,4 @@
-"""Sends the C program into a guest over its shell, for trials without a tools disk; it boots nothing."""
+"""Sends the C workload program into a guest over its shell, for trials without a tools disk."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import gzip
 from pathlib import Path
 
 from guestbench.errors import ShellError
-from guestbench.families.work.contract import find_reports
 from guestbench.guest.console import quote
+from guestbench.guest.contract import find_reports
 from guestbench.guest.shell import Shell
 
 PLACE = "/tmp/guestbench-work"

@@ -16,7 +16,7 @@ import msgspec
 from guestbench.definition.workloads import load_workload
 from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.families.work.check_guest import TOOL_NAMES
-from guestbench.families.work.contract import find_reports
+from guestbench.guest.contract import find_reports
 from guestbench.host import process
 from guestbench.model import (
     SERVER,

@@ -15,8 +15,8 @@ from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.families.net import tcp
 from guestbench.families.work import cross_check as checks
-from guestbench.families.work.contract import find_reports
 from guestbench.families.work.cross_check import HostProgram
+from guestbench.guest.contract import find_reports
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell

@@ -16,7 +16,7 @@ import pytest
 from reference_guest import output_of, run
 
 from guestbench.errors import HostError
-from guestbench.families.work.contract import find_reports
+from guestbench.guest.contract import find_reports
 from guestbench.host import process
 from guestbench.provision.libraries import (
     SUITE,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from guestbench.families.work.contract import find_reports
+from guestbench.guest.contract import find_reports
 from guestbench.provision.programs import program_sources
 
 pytestmark = pytest.mark.skipif(shutil.which("ocamlopt") is None, reason="ocamlopt is not installed")

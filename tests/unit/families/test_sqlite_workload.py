@@ -11,7 +11,7 @@ import pytest
 
 from guestbench.definition.workloads import load_workload
 from guestbench.errors import HostError
-from guestbench.families.work.contract import find_reports
+from guestbench.guest.contract import find_reports
 from guestbench.host import process
 from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from guestbench.errors import ShellError
-from guestbench.families.work.contract import find_reports, find_unlabelled
 from guestbench.families.work.result import incomplete, judge, judge_image, to_samples
 from guestbench.guest.console import (
     End,
@@ -20,6 +19,7 @@ from guestbench.guest.console import (
     quote,
     watch,
 )
+from guestbench.guest.contract import find_reports, find_unlabelled
 from guestbench.guest.idle import IDLE_SHARE
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from replay import write_recording
 from work_factories import DIGEST, GCC, OCAML, SOURCE, begin_line, end_line
 
-from guestbench.families.work.contract import (
+from guestbench.guest.contract import (
     LARGEST,
     MOST_REPORTS,
     find_reports,
