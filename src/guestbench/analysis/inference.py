@@ -115,7 +115,7 @@ def paired_permutation_p(differences: Sequence[float]) -> float:
         return _normal_p(float(values.sum()), float(np.square(values).sum()))
     observed = abs(float(values.sum()))
     # Sums that are equal but for rounding count as equal.
-    limit = observed - 1e-9 * max(float(np.abs(values).sum()), 1e-300)
+    limit = observed - 1e-9 * float(np.abs(values).sum())
     if 2 ** len(values) <= EXACT_PERMUTATIONS:
         sums = np.zeros(1)
         for value in values:
@@ -135,7 +135,7 @@ def permutation_p(a: Sequence[float], b: Sequence[float]) -> float:
         return _normal_p(difference, size * (n - size) / n * float(pooled.var(ddof=1)))
     observed = float(pooled[:size].sum())
     centre = float(pooled.sum()) * size / n
-    limit = abs(observed - centre) - 1e-9 * max(float(np.abs(pooled).sum()), 1e-300)
+    limit = abs(observed - centre) - 1e-9 * float(np.abs(pooled).sum())
     if math.comb(n, size) <= EXACT_PERMUTATIONS:
         chosen = np.asarray(list(combinations(range(n), size)), dtype=np.intp)
         sums = pooled[chosen].sum(axis=1)

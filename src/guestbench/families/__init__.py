@@ -1,12 +1,15 @@
 """The families of metrics, one folder each; other packages add theirs by an entry point.
 
-A family is a package whose `__init__` has `FAMILY` and imports nothing heavy. What it does is in modules of
-it that are imported when they are needed: `plan`, `probe`, `findings`, `section`.
+A family is a package whose `__init__` has `FAMILY` and imports nothing heavy, with the rows of its metrics in
+`metrics.toml` beside it. What it does is in modules of it that are imported when they are needed: `plan`,
+`probe`, `findings`, `section`.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +17,20 @@ from guestbench.model import Family, Header, Kit, Metric, Purpose
 from guestbench.registry import Axis
 
 AXIS = Axis("guestbench.families", "guestbench.families")
+
+
+def read_metrics(module: str) -> tuple[Metric, ...]:
+    """The rows of `metrics.toml` beside the `__init__` of a family, whose folder has the family's name.
+
+    There a set of labels is a table. Raises ValueError if a row is not that of a `Metric`.
+    """
+    folder = Path(module).parent
+    rows = tomllib.loads((folder / "metrics.toml").read_text())["metrics"]
+    for row in rows:
+        row["family"] = folder.name
+        row["compared_labels"] = [sorted(labels.items()) for labels in row.get("compared_labels", ())]
+        row["shown_labels"] = sorted(row.get("shown_labels", {}).items())
+    return msgspec.convert(rows, tuple[Metric, ...])
 
 
 def list_families() -> tuple[Family, ...]:

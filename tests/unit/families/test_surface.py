@@ -12,11 +12,11 @@ from monitor_guest import RecordedQmp
 from replay import make_system
 
 from guestbench.errors import ShellError
+from guestbench.families.surface import FAMILY
 from guestbench.families.surface import probe as surface
 from guestbench.families.surface.image import inspection as surface_image
 from guestbench.families.surface.linux.hardening import Flaw, Hardening, Setting
 from guestbench.families.surface.linux.shell import Surface
-from guestbench.families.surface.metrics import METRICS
 from guestbench.families.surface.network.ports import PortScan
 from guestbench.families.surface.network.tcp_scan import TcpPorts
 from guestbench.families.surface.network.udp_scan import UdpPorts
@@ -338,5 +338,5 @@ def test_a_kernel_and_its_program_are_one_image(tmp_path: Path) -> None:
 
 def test_every_metric_has_a_table_and_a_name_of_its_own() -> None:
     """A figure would be measured and shown nowhere."""
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
-    assert all(metric.group and metric.help.endswith(".") and metric.unit for metric in METRICS)
+    assert len({metric.name for metric in FAMILY.metrics}) == len(FAMILY.metrics)
+    assert all(metric.group and metric.help.endswith(".") and metric.unit for metric in FAMILY.metrics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from guestbench.families.surface.metrics import METRICS
+from guestbench.families import read_metrics
 from guestbench.model import Family, Frozen, Purpose
 from guestbench.model.kinds import within
 
@@ -19,7 +19,7 @@ FAMILY = Family(
     name="surface",
     title="Attack surface",
     order=4,
-    metrics=METRICS,
+    metrics=read_metrics(__file__),
     settings=Settings,
     purposes=(
         Purpose(name="surface-image", counted=False, timed=False, boots=False, pristine=True, facts=True),

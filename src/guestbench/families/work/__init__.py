@@ -6,22 +6,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from guestbench.families import read_metrics
 from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Workload
 from guestbench.model.kinds import DISTINCT, WorkloadName, within
 
 TIME = "work.time"
-METRICS = (
-    Metric(
-        name=TIME,
-        title="Time of the work",
-        family="work",
-        unit="s",
-        better=Better.LOWER,
-        help="From the byte that completes the line with which the work begins on the console to the byte "
-        "that completes the line with which it ends, on the host's monotonic clock; labels workload=NAME, "
-        "those of the workload's own metric, and clock=host. With clock=guest, the time by that clock.",
-    ),
-)
 
 
 class Settings(Frozen):
@@ -88,14 +77,14 @@ def list_metrics(kit: Kit | None) -> tuple[Metric, ...]:
     if kit is None:
         return ()
     rates = (describe_metric(work.workload) for work in kit.works)
-    return (*rates, *METRICS, *(CHECKS if kit.checks else ()))
+    return (*rates, *FAMILY.metrics, *(CHECKS if kit.checks else ()))
 
 
 FAMILY = Family(
     name="work",
     title="Work",
     order=5,
-    metrics=METRICS,
+    metrics=read_metrics(__file__),
     settings=Settings,
     purposes=(Purpose(name="work", works=True), Purpose(name="cross-check", works=True)),
 )
