@@ -61,6 +61,13 @@ def test_links_lead_somewhere(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
+def test_named_files_of_the_project_exist(file: Path) -> None:
+    """A reader would look for the proof of a claim where it is not."""
+    for path in re.findall(r"`((?:src|tests|benchmarks|tools)/[\w./-]+)`", file.read_text()):
+        assert "NAME" in path or (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
 def test_commands_can_be_typed(file: Path) -> None:
     """A reader would type a command or option that does not exist."""
     targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))

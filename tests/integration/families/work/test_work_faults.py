@@ -46,7 +46,7 @@ from guestbench.vmm.qemu.machine import QemuMachine
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 
-SOURCE = Path(__file__).parents[1] / "guests" / "misworks.c"
+SOURCE = Path(__file__).parents[2] / "guests" / "misworks.c"
 GCC = (
     *("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-nostdlib", "-ffreestanding"),
     *("-fno-stack-protector", "-fno-pie", "-no-pie", "-Wl,--build-id=none"),
