@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from guestbench.analysis.summary import find_summary, summarise
 from guestbench.definition.settings import find_family_tables
 from guestbench.families import find_metrics
 from guestbench.model import (
@@ -35,6 +36,7 @@ from guestbench.model import (
     Record,
     Role,
     Sample,
+    Summary,
     System,
     Trial,
     to_table,
@@ -239,6 +241,29 @@ def boot_samples(ready: float, cpu: float, marks: Mapping[str, float] | None = N
         *(Sample(metric="boot.mark", value=t, labels={"mark": name}) for name, t in reached.items()),
         Sample(metric="boot.cpu", value=cpu),
     )
+
+
+def find_own(header: Header, records: Sequence[Record], system: str, metric: str = "boot.ready") -> Summary:
+    """What is made of a system's values of a metric without labels."""
+    found = find_summary(summarise(header, records), system, metric)
+    assert found is not None
+    return found
+
+
+def make_boot_run(values: dict[str, Sequence[float]], floor: str = "") -> tuple[Header, tuple[Record, ...]]:
+    """A run of systems with the boot times given; the one named `floor` is of that family."""
+    guests = [
+        make_guest(make_system(name, family=GuestFamily.FLOOR if name == floor else GuestFamily.LINUX))
+        for name in values
+    ]
+    cycles = max(len(times) for times in values.values())
+    trials = make_trials(list(values), cycles, images=False)
+    records = tuple(
+        make_record(trial, boot_samples(values[trial.system][trial.cycle - 1], 0.1))
+        for trial in trials
+        if trial.cycle <= len(values[trial.system])
+    )
+    return make_header(guests, trials), records
 
 
 # --- a whole run ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from guestbench.families import AXIS, list_families
-from guestbench.model import Header, Key, Provenance, Record, to_key
+from guestbench.model import Header, Key, Provenance, Record
 
 
 def ask_derive(header: Header, records: Sequence[Record]) -> tuple[Record, ...]:
@@ -23,8 +23,8 @@ def ask_derive(header: Header, records: Sequence[Record]) -> tuple[Record, ...]:
     found = list(records)
     for derive in _find_hooks("derive"):
         for place, sample in derive(header, records):
-            record, key = found[place], to_key(sample.metric, sample.labels)
-            if all(to_key(each.metric, each.labels) != key for each in record.samples):
+            record = found[place]
+            if not any((s.metric, s.labels) == (sample.metric, sample.labels) for s in record.samples):
                 derived = msgspec.structs.replace(sample, provenance=Provenance.DERIVED)
                 found[place] = msgspec.structs.replace(record, samples=(*record.samples, derived))
     return tuple(found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Sequence
 
 import msgspec
 import pytest
 from factories import (
-    boot_samples,
+    find_own,
+    make_boot_run,
     make_guest,
     make_header,
     make_partial_run,
@@ -24,53 +24,25 @@ from hypothesis import strategies as st
 
 from guestbench.analysis.quality import find_failures, find_notices
 from guestbench.analysis.summary import (
-    add_derived,
     find_summary,
     median_interval,
     smallest_sample,
     summarise,
     variation,
 )
-from guestbench.families.boot import ABOVE_FLOOR, READY
-from guestbench.families.boot.findings import floor_median, milestone_steps, summarise_conditions
+from guestbench.families.boot import READY
+from guestbench.families.boot.findings import milestone_steps
 from guestbench.model import (
     Conditions,
     Crashed,
-    GuestFamily,
-    Header,
     Platform,
-    Provenance,
-    Record,
     Role,
     Sample,
-    Summary,
     TimedOut,
 )
 
 times = st.floats(min_value=1e-4, max_value=1e4)
 samples_of_times = st.lists(times, min_size=1, max_size=40)
-
-
-def summary_of(header: Header, records: Sequence[Record], system: str, metric: str = READY) -> Summary:
-    found = find_summary(summarise(header, records), system, metric)
-    assert found is not None
-    return found
-
-
-def make_simple_run(values: dict[str, Sequence[float]], floor: str = "") -> tuple[Header, tuple[Record, ...]]:
-    """A run of systems with the boot times given; the one named `floor` is of that family."""
-    guests = [
-        make_guest(make_system(name, family=GuestFamily.FLOOR if name == floor else GuestFamily.LINUX))
-        for name in values
-    ]
-    cycles = max(len(times) for times in values.values())
-    trials = make_trials(list(values), cycles, images=False)
-    records = tuple(
-        make_record(trial, boot_samples(values[trial.system][trial.cycle - 1], 0.1))
-        for trial in trials
-        if trial.cycle <= len(values[trial.system])
-    )
-    return make_header(guests, trials), records
 
 
 # --- the interval of the median ---------------------------------------------------------------------
@@ -144,8 +116,8 @@ def test_median_interval_needs_six_values() -> None:
 @given(samples_of_times)
 def test_summary_describes_exactly_its_values(values: list[float]) -> None:
     """A number in the table of boot times would not follow from the values listed beside it."""
-    header, records = make_simple_run({"a": values})
-    summary = summary_of(header, records, "a")
+    header, records = make_boot_run({"a": values})
+    summary = find_own(header, records, "a")
     assert summary.values == tuple(values)
     assert (summary.n, summary.failed) == (len(values), 0)
     assert (summary.minimum, summary.maximum) == (min(values), max(values))
@@ -169,8 +141,8 @@ def test_order_of_records_changes_nothing(order: list[int]) -> None:
 @given(samples_of_times, st.sampled_from([0.001, 1000.0]))
 def test_summary_scales_with_its_values(values: list[float], factor: float) -> None:
     """A spread would depend on the unit in which the times are kept."""
-    header, records = make_simple_run({"a": values, "b": [v * factor for v in values]})
-    one, other = summary_of(header, records, "a"), summary_of(header, records, "b")
+    header, records = make_boot_run({"a": values, "b": [v * factor for v in values]})
+    one, other = find_own(header, records, "a"), find_own(header, records, "b")
     assert other.mean == pytest.approx((one.mean or 0) * factor)
     assert (other.sd or 0) == pytest.approx((one.sd or 0) * factor, abs=1e-9 * factor)
 
@@ -178,7 +150,7 @@ def test_summary_scales_with_its_values(values: list[float], factor: float) -> N
 def test_warmups_and_first_boots_stay_out() -> None:
     """A slow first boot or a warm-up would be mixed into the boot times."""
     header, records = make_run()
-    summary = summary_of(header, records, "debian-12-direct")
+    summary = find_own(header, records, "debian-12-direct")
     counted = [r for r in records if r.trial.system == summary.system and r.trial.purpose == "boot"]
     assert summary.n == len(counted) == header.experiment.cycles
     first = find_summary(summarise(header, records, ("first-boot",)), "debian-12-direct", READY)
@@ -188,18 +160,18 @@ def test_warmups_and_first_boots_stay_out() -> None:
 
 def test_failed_trials_are_counted_and_their_samples_left_out() -> None:
     """A boot that failed would vanish, or its half-measured numbers would enter the mean."""
-    header, records = make_simple_run({"a": [1.0, 2.0, 3.0]})
+    header, records = make_boot_run({"a": [1.0, 2.0, 3.0]})
     failed = msgspec.structs.replace(records[1], outcome=TimedOut(reason="no prompt"))
-    summary = summary_of(header, [records[0], failed, records[2]], "a")
+    summary = find_own(header, [records[0], failed, records[2]], "a")
     assert (summary.n, summary.failed, summary.values) == (2, 1, (1.0, 3.0))
     assert any("1 of 3 trials failed" in warning for warning in summary.warnings)
 
 
 def test_system_that_never_got_ready_is_still_there() -> None:
     """A system all of whose boots failed would be missing from the results without a word."""
-    header, records = make_simple_run({"a": [1.0, 2.0], "b": [1.0, 2.0]})
+    header, records = make_boot_run({"a": [1.0, 2.0], "b": [1.0, 2.0]})
     lost = [with_outcome(r, Crashed(reason="panic")) if r.trial.system == "b" else r for r in records]
-    summary = summary_of(header, lost, "b")
+    summary = find_own(header, lost, "b")
     assert (summary.n, summary.failed, summary.values) == (0, 2, ())
     assert (summary.mean, summary.sd, summary.median, summary.median_ci) == (None,) * 4
     assert summary.warnings == ("all 2 trials failed; there is nothing to describe",)
@@ -208,7 +180,7 @@ def test_system_that_never_got_ready_is_still_there() -> None:
 def test_image_sizes_stay_whole_numbers() -> None:
     """An image size would be shown as a rounded floating-point number."""
     header, records = make_run()
-    summary = summary_of(header, records, "debian-12-nocloud", "image.file")
+    summary = find_own(header, records, "debian-12-nocloud", "image.file")
     assert summary.median == 1_012_912_704 and isinstance(summary.median, int)
     assert summary.warnings == ()
     disk = find_summary(
@@ -222,7 +194,7 @@ def test_changing_image_size_is_warned_about() -> None:
     guest = make_guest(make_system("a"))
     first, second = make_trials(["a"], 0)[0], make_trials(["a", "a"], 0)[1]
     sizes = [make_record(t, [Sample(metric="image.file", value=v)]) for t, v in ((first, 1), (second, 2))]
-    summary = summary_of(make_header([guest], [first, second]), sizes, "a", "image.file")
+    summary = find_own(make_header([guest], [first, second]), sizes, "a", "image.file")
     assert summary.warnings == ("the value changed between measurements of the same image",)
 
 
@@ -231,16 +203,16 @@ def test_changing_image_size_is_warned_about() -> None:
 
 def test_noisy_values_are_warned_about() -> None:
     """A user would trust a mean whose values scatter by a third of it."""
-    header, records = make_simple_run({"quiet": [1.0, 1.01, 0.99], "noisy": [1.0, 1.5, 0.7]})
-    assert summary_of(header, records, "quiet").warnings == ()
-    summary = summary_of(header, records, "noisy")
+    header, records = make_boot_run({"quiet": [1.0, 1.01, 0.99], "noisy": [1.0, 1.5, 0.7]})
+    assert find_own(header, records, "quiet").warnings == ()
+    summary = find_own(header, records, "noisy")
     assert summary.warnings == (f"noisy: CV {variation(summary):.0%}; rerun on a quiet host",)
 
 
 def test_single_value_is_warned_about() -> None:
     """A user would take one boot for a measurement of how boots are."""
-    header, records = make_simple_run({"a": [1.0]})
-    assert "raise --cycles" in summary_of(header, records, "a").warnings[0]
+    header, records = make_boot_run({"a": [1.0]})
+    assert "raise --cycles" in find_own(header, records, "a").warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -257,80 +229,12 @@ def test_single_value_is_warned_about() -> None:
 )
 def test_busy_host_is_warned_about(others: float, steal: float, expected: tuple[str, ...]) -> None:
     """A user would not learn that a neighbour disturbed the boots."""
-    header, records = make_simple_run({"a": [1.0, 1.0]})
+    header, records = make_boot_run({"a": [1.0, 1.0]})
     disturbed = msgspec.structs.replace(
         records[1], conditions=Conditions(load_1m=2.0, cpu_others=others, cpu_steal=steal)
     )
-    warnings = summary_of(header, [records[0], disturbed], "a").warnings
+    warnings = find_own(header, [records[0], disturbed], "a").warnings
     assert warnings == tuple(f"the host was busy: {text}" for text in expected)
-
-
-# --- the floor --------------------------------------------------------------------------------------
-
-
-@given(st.lists(times, min_size=1, max_size=12), st.lists(times, min_size=1, max_size=12))
-def test_time_above_the_floor_is_each_boot_less_the_floor_median(
-    floor: list[float], values: list[float]
-) -> None:
-    """The time above the floor would not be what its heading says."""
-    header, records = make_simple_run({"floor": floor, "a": values}, floor="floor")
-    expected = statistics.median(floor)
-    assert floor_median(header, records) == expected
-    above = summary_of(header, records, "a", ABOVE_FLOOR)
-    assert above.values == tuple(value - expected for value in values)
-    assert find_summary(summarise(header, records), "floor", ABOVE_FLOOR) is None
-
-
-def test_without_a_floor_nothing_is_derived() -> None:
-    """A run without a floor would show times above one."""
-    header, records = make_simple_run({"a": [1.0, 2.0]})
-    assert add_derived(header, records) == records
-    header, records = make_simple_run({"floor": [0.1], "a": [1.0]}, floor="floor")
-    lost = [with_outcome(r, Crashed(reason="-")) if r.trial.system == "floor" else r for r in records]
-    assert find_summary(summarise(header, lost), "a", ABOVE_FLOOR) is None
-
-
-def test_derived_values_say_so_and_are_derived_once() -> None:
-    """A value calculated from others would pass for a measured one, or be added twice."""
-    header, records = make_run()
-    once = add_derived(header, records)
-    assert add_derived(header, once) == once
-    derived = [s for record in once for s in record.samples if s.metric == ABOVE_FLOOR]
-    assert derived and all(s.provenance is Provenance.DERIVED for s in derived)
-
-
-# --- milestones -------------------------------------------------------------------------------------
-
-
-def test_steps_between_milestones_add_up_to_the_boot_time() -> None:
-    """The steps of a boot would not sum to its time."""
-    header, records = make_run()
-    steps = [s for s in milestone_steps(header, records) if s.system == "debian-12-nocloud"]
-    assert [s.mark for s in steps] == ["firmware", "boot loader", "kernel", "init", "ready"]
-    assert [s.previous for s in steps] == ["", "firmware", "boot loader", "kernel", "init"]
-    total = sum(s.step_mean or 0 for s in steps)
-    assert total == pytest.approx(summary_of(header, records, "debian-12-nocloud").mean)
-
-
-def test_milestone_that_some_boots_missed_does_not_distort_its_neighbours() -> None:
-    """A step would be the difference of means over different boots."""
-    guest = make_guest(make_system("a"))
-    trials = make_trials(["a"], 2, images=False)
-    records = [
-        make_record(trials[0], boot_samples(10.0, 1.0, {"kernel": 1.0, "net": 9.0})),
-        make_record(trials[1], boot_samples(20.0, 1.0, {"kernel": 2.0})),
-    ]
-    kernel, net, ready = milestone_steps(make_header([guest], trials), records)
-    assert (kernel.n, net.n, ready.n) == (2, 1, 2)
-    assert (net.step_n, net.step_mean) == (1, 8.0)
-    assert (ready.step_n, ready.step_mean, ready.step_sd) == (1, 1.0, None)
-
-
-def test_boots_without_milestones_have_one_step_to_ready() -> None:
-    """A system without milestones would break the report."""
-    header, records = make_simple_run({"a": [1.0, 3.0]})
-    (step,) = milestone_steps(header, records)
-    assert (step.mark, step.previous, step.mean, step.step_mean) == ("ready", "", 2.0, 2.0)
 
 
 # --- the run as a whole -----------------------------------------------------------------------------
@@ -374,7 +278,7 @@ def test_replayed_runs_are_not_taken_for_measurements() -> None:
 
 def test_like_failures_are_told_together() -> None:
     """Ten boots that failed alike would fill the top of the report."""
-    header, records = make_simple_run({"a": [1.0] * 4})
+    _, records = make_boot_run({"a": [1.0] * 4})
     reasons = ["x", "y", "x", ""]
     failed = [
         with_outcome(record, Crashed(reason=reason)) if reason else record
@@ -382,12 +286,11 @@ def test_like_failures_are_told_together() -> None:
     ]
     groups = find_failures(failed)
     assert [(g.outcome.reason, len(g.records), g.of) for g in groups] == [("x", 2, 4), ("y", 1, 4)]
-    assert summarise_conditions(header, failed)[0].n == 4
 
 
 def test_quartiles_enclose_the_middle_half() -> None:
     """The spread of skewed times would be told by the SD alone, which one outlier sets."""
-    summary = summary_of(*make_simple_run({"uk": [5, 1, 3, 2, 4, 100]}), "uk")
+    summary = find_own(*make_boot_run({"uk": [5, 1, 3, 2, 4, 100]}), "uk")
     # 1 2 3 4 5 100: at places 2.25 and 4.75.
     assert (summary.lower_quartile, summary.upper_quartile) == (2.25, 4.75)
-    assert summary_of(*make_simple_run({"uk": [5]}), "uk").lower_quartile is None
+    assert find_own(*make_boot_run({"uk": [5]}), "uk").lower_quartile is None

@@ -268,24 +268,22 @@ def find_checks(header: Header, summaries: Sequence[Summary]) -> tuple[Check, ..
     """All cross-checks that have a figure, by system."""
     found = []
     for summary in summaries:
-        counterpart = COUNTERPARTS.get(summary.metric)
-        if not summary.n or (counterpart is None and summary.metric not in ALONE):
+        if not summary.n or summary.metric not in COUNTERPARTS:
             continue
+        counterpart = COUNTERPARTS[summary.metric]
         ours = find_summary(summaries, summary.system, *counterpart) if counterpart else None
         ratio = ours.median / summary.median if ours and ours.median and summary.median else None
         found.append(Check(system=summary.system, theirs=summary, ours=ours, ratio=ratio))
     return tuple(found)
 
 
-COUNTERPARTS: dict[str, tuple[str, dict[str, str]]] = {
+COUNTERPARTS: dict[str, tuple[str, dict[str, str]] | None] = {
     "check.sysbench_cpu": ("work.cpu", {}),
     "check.sysbench_memory_write_1m": ("work.memory", {"op": "write", "block": "1048576"}),
     "check.sysbench_memory_read_1m": ("work.memory", {"op": "read", "block": "1048576"}),
     "check.sysbench_memory_write_1k": ("work.memory", {"op": "write", "block": "1024"}),
     "check.iperf3_in": ("net.goodput_in", {}),
     "check.iperf3_out": ("net.goodput_out", {}),
+    "check.stress_ng_matrix": None,
 }
-"""Metrics of known tools, and the metric and labels of our own work that does the same."""
-
-ALONE = ("check.stress_ng_matrix",)
-"""Metrics of known tools that nothing of ours is the same as."""
+"""Metrics of known tools, and the metric and labels of our own work that does the same, if any does."""

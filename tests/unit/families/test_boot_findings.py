@@ -1,0 +1,105 @@
+"""What is found of boots: times above the floor, the steps between milestones, and the host's conditions."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from factories import (
+    boot_samples,
+    find_own,
+    make_boot_run,
+    make_guest,
+    make_header,
+    make_record,
+    make_run,
+    make_system,
+    make_trials,
+    with_outcome,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guestbench.analysis.summary import add_derived, find_summary, summarise
+from guestbench.families.boot import ABOVE_FLOOR
+from guestbench.families.boot.findings import floor_median, milestone_steps, summarise_conditions
+from guestbench.model import Crashed, Provenance
+
+times = st.floats(min_value=1e-4, max_value=1e4)
+
+# --- the floor --------------------------------------------------------------------------------------
+
+
+@given(st.lists(times, min_size=1, max_size=12), st.lists(times, min_size=1, max_size=12))
+def test_time_above_the_floor_is_each_boot_less_the_floor_median(
+    floor: list[float], values: list[float]
+) -> None:
+    """The time above the floor would not be what its heading says."""
+    header, records = make_boot_run({"floor": floor, "a": values}, floor="floor")
+    expected = statistics.median(floor)
+    assert floor_median(header, records) == expected
+    above = find_own(header, records, "a", ABOVE_FLOOR)
+    assert above.values == tuple(value - expected for value in values)
+    assert find_summary(summarise(header, records), "floor", ABOVE_FLOOR) is None
+
+
+def test_without_a_floor_nothing_is_derived() -> None:
+    """A run without a floor would show times above one."""
+    header, records = make_boot_run({"a": [1.0, 2.0]})
+    assert add_derived(header, records) == records
+    header, records = make_boot_run({"floor": [0.1], "a": [1.0]}, floor="floor")
+    lost = [with_outcome(r, Crashed(reason="-")) if r.trial.system == "floor" else r for r in records]
+    assert find_summary(summarise(header, lost), "a", ABOVE_FLOOR) is None
+
+
+def test_derived_values_say_so_and_are_derived_once() -> None:
+    """A value calculated from others would pass for a measured one, or be added twice."""
+    header, records = make_run()
+    once = add_derived(header, records)
+    assert add_derived(header, once) == once
+    derived = [s for record in once for s in record.samples if s.metric == ABOVE_FLOOR]
+    assert derived and all(s.provenance is Provenance.DERIVED for s in derived)
+
+
+# --- milestones -------------------------------------------------------------------------------------
+
+
+def test_steps_between_milestones_add_up_to_the_boot_time() -> None:
+    """The steps of a boot would not sum to its time."""
+    header, records = make_run()
+    steps = [s for s in milestone_steps(header, records) if s.system == "debian-12-nocloud"]
+    assert [s.mark for s in steps] == ["firmware", "boot loader", "kernel", "init", "ready"]
+    assert [s.previous for s in steps] == ["", "firmware", "boot loader", "kernel", "init"]
+    total = sum(s.step_mean or 0 for s in steps)
+    assert total == pytest.approx(find_own(header, records, "debian-12-nocloud").mean)
+
+
+def test_milestone_that_some_boots_missed_does_not_distort_its_neighbours() -> None:
+    """A step would be the difference of means over different boots."""
+    guest = make_guest(make_system("a"))
+    trials = make_trials(["a"], 2, images=False)
+    records = [
+        make_record(trials[0], boot_samples(10.0, 1.0, {"kernel": 1.0, "net": 9.0})),
+        make_record(trials[1], boot_samples(20.0, 1.0, {"kernel": 2.0})),
+    ]
+    kernel, net, ready = milestone_steps(make_header([guest], trials), records)
+    assert (kernel.n, net.n, ready.n) == (2, 1, 2)
+    assert (net.step_n, net.step_mean) == (1, 8.0)
+    assert (ready.step_n, ready.step_mean, ready.step_sd) == (1, 1.0, None)
+
+
+def test_boots_without_milestones_have_one_step_to_ready() -> None:
+    """A system without milestones would break the report."""
+    header, records = make_boot_run({"a": [1.0, 3.0]})
+    (step,) = milestone_steps(header, records)
+    assert (step.mark, step.previous, step.mean, step.step_mean) == ("ready", "", 2.0, 2.0)
+
+
+# --- conditions -------------------------------------------------------------------------------------
+
+
+def test_conditions_are_of_failed_boots_too() -> None:
+    """A neighbour that made boots fail would be in no table of the host's load."""
+    header, records = make_boot_run({"a": [1.0] * 4})
+    failed = [with_outcome(records[0], Crashed(reason="x")), *records[1:]]
+    assert summarise_conditions(header, failed)[0].n == 4
