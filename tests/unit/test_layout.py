@@ -125,6 +125,12 @@ def test_test_files_have_different_names() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 
+def test_unit_tests_lie_where_what_they_test_lies() -> None:
+    """Whoever changes a part would not find its tests, or miss some of them."""
+    folders = {file.parent.relative_to(ROOT / "tests" / "unit") for file in TESTS if "unit" in file.parts}
+    assert not [str(each) for each in folders if not (PACKAGE / each).is_dir()]
+
+
 def test_project_names_no_machine_and_no_registry() -> None:
     """The project would work, or seem to, only where it was written."""
     exempt = {Path(__file__), ROOT / "LICENSE"}

@@ -19,6 +19,7 @@ from guestbench.model import (
     Ok,
     Outcome,
     Platform,
+    Say,
 )
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -30,9 +31,7 @@ QUICK_BOOTS = 3
 TryBoot = Callable[[Guest, Platform], Outcome]
 
 
-def choose_accel(
-    platform: Platform, guests: Sequence[Guest], try_boot: TryBoot, say: Callable[[str], None]
-) -> AccelChoice:
+def choose_accel(platform: Platform, guests: Sequence[Guest], try_boot: TryBoot, say: Say) -> AccelChoice:
     """The accelerator for all guests, and why. `auto` is KVM where every guest gets ready with it.
 
     Raises:
@@ -53,9 +52,7 @@ def choose_accel(
     )
 
 
-def find_kvm_obstacle(
-    platform: Platform, guests: Sequence[Guest], try_boot: TryBoot, say: Callable[[str], None]
-) -> str:
+def find_kvm_obstacle(platform: Platform, guests: Sequence[Guest], try_boot: TryBoot, say: Say) -> str:
     """Why KVM cannot be used for these guests on this host; empty if it can."""
     if not KVM_DEVICE.exists():
         return f"{KVM_DEVICE} does not exist"
