@@ -356,17 +356,19 @@ def with_outcome(record: Record, outcome: Outcome) -> Record:
     return msgspec.structs.replace(record, outcome=outcome, samples=())
 
 
+_DISK = Origin(
+    kind="built",
+    detail="from Debian packages, suite bookworm",
+    settled=True,
+    differences=(
+        "288 packages, as the package lists of the official image give them; their versions are newer",
+        "the file system is made by mke2fs, so its layout on the disk is another",
+    ),
+)
+
+
 def _make_guests() -> tuple[Guest, ...]:
     root = "root=/dev/vda1 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0"
-    disk = Origin(
-        kind="built",
-        detail="from Debian packages, suite bookworm",
-        settled=True,
-        differences=(
-            "288 packages, as the package lists of the official image give them; their versions are newer",
-            "the file system is made by mke2fs, so its layout on the disk is another",
-        ),
-    )
     floor = make_system(
         "floor",
         title="Null guest",
@@ -415,7 +417,7 @@ def _make_guests() -> tuple[Guest, ...]:
             origin=Origin(kind="shared", detail="the disk of debian-12-nocloud", settled=True),
             settled=True,
         ),
-        make_guest(nocloud, sizes={Role.DISK: 1_012_912_704}, origin=disk, settled=True),
+        make_guest(nocloud, sizes={Role.DISK: 1_012_912_704}, origin=_DISK, settled=True),
     )
 
 
