@@ -31,7 +31,7 @@ def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, 
     A claim about a system that the run does not have is undecided, and says so.
     """
     ordered = sort_records(header, add_derived(header, records))
-    purposes = [each.name for each in list_purposes() if each.counted or each.facts]
+    purposes = [each.name for each in list_purposes(header) if each.counted or each.facts]
     samples = collect(header, ordered, purposes)
     return tuple(
         _judge(header, claim, system, samples, ordered)

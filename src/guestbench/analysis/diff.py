@@ -105,7 +105,7 @@ def diff_runs(
         new=describe_run(*new),
         effect=effect,
         mismatches=find_mismatches(old[0], new[0]),
-        failed=(*find_failed("old", old[1]), *find_failed("new", new[1])),
+        failed=(*find_failed("old", *old), *find_failed("new", *new)),
         lost=lost,
         same_images=find_same_images(old[0], new[0]),
         changes=tuple(_describe(pair, after) for pair in pairs),

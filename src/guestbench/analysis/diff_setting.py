@@ -66,9 +66,9 @@ def describe_run(header: Header, records: Sequence[Record]) -> RunFacts:
     )
 
 
-def find_failed(run: str, records: Sequence[Record]) -> Iterator[Failed]:
+def find_failed(run: str, header: Header, records: Sequence[Record]) -> Iterator[Failed]:
     """The failed trials of a run, those alike together."""
-    for group in find_failures(records):
+    for group in find_failures(header, records):
         yield Failed(
             run=run,
             system=group.system,

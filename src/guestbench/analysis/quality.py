@@ -27,12 +27,12 @@ class FailureGroup(Frozen):
     records: tuple[Record, ...]
 
 
-def find_failures(records: Sequence[Record]) -> tuple[FailureGroup, ...]:
+def find_failures(header: Header, records: Sequence[Record]) -> tuple[FailureGroup, ...]:
     """The failed trials, those alike in system, purpose, outcome and reason together, as they appear.
 
     What a search tries and fails with is an answer, and no failure.
     """
-    searches = {each.name for each in list_purposes() if each.search}
+    searches = {each.name for each in list_purposes(header) if each.search}
     groups: dict[tuple[str, str, type[Outcome], str], list[Record]] = {}
     for record in records:
         if not isinstance(record.outcome, Ok) and record.trial.purpose not in searches:

@@ -55,7 +55,7 @@ def summarise(
     groups = group_trials(header, records, purposes)
     return tuple(
         summary
-        for purpose in list_purposes()
+        for purpose in list_purposes(header)
         for guest in header.guests
         for (system, name, _), group in groups.items()
         if (system, name) == (guest.system.name, purpose.name)
@@ -83,7 +83,7 @@ def group_trials(
     """The trials of these purposes, what is derived of several included, in the order they were planned."""
     wanted = {
         each.name: each
-        for each in list_purposes()
+        for each in list_purposes(header)
         if (each.counted if purposes is None else each.name in purposes)
     }
     groups: dict[tuple[str, str, str], Group] = {}

@@ -73,9 +73,11 @@ def complete_metrics(header: Header) -> Header:
     return msgspec.structs.replace(header, metrics=rows)
 
 
-def list_purposes() -> tuple[Purpose, ...]:
-    """What trials are for, in the order of the families."""
-    return tuple(purpose for family in list_families() for purpose in family.purposes)
+def list_purposes(header: Header | None = None) -> tuple[Purpose, ...]:
+    """What trials are for, in the order of the families; behind them those that only a run knows of."""
+    found = [purpose for family in list_families() for purpose in family.purposes]
+    names = {purpose.name for purpose in found}
+    return (*found, *(each for each in (header.purposes if header else ()) if each.name not in names))
 
 
 def find_purpose(name: str) -> Purpose:

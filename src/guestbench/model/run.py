@@ -9,6 +9,7 @@ from guestbench.model.experiment import (
     Platform,
     Tables,
 )
+from guestbench.model.family import Purpose
 from guestbench.model.record import Metric, Trial
 from guestbench.model.system import Guest, Image, Role, System
 from guestbench.model.work import Kit
@@ -58,7 +59,10 @@ class Absent(Frozen):
 
 
 class Header(Frozen, tag_field="kind", tag="header"):
-    """The first line of a store: everything about a run that its records share."""
+    """The first line of a store: everything about a run that its records share.
+
+    `purposes` are what its trials are for, so that it can be analysed where a family is not installed.
+    """
 
     version: int
     run: str
@@ -76,6 +80,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     trials: tuple[Trial, ...]
     memory_policy: MemoryPolicy | None = None
     kit: Kit | None = None
+    purposes: tuple[Purpose, ...] = ()
 
     @property
     def systems(self) -> tuple[System, ...]:

@@ -29,7 +29,7 @@ def open_page(header: Header, records: Sequence[Record], summaries: Sequence[Sum
     yield Paragraph(slow if spans else ())
     yield Notice("Left out:", tuple((Code(each.system), f": {each.reason}") for each in header.absent))
     yield Notice("About this run:", find_notices(header, records))
-    yield Notice("Failed trials:", tuple(map(_describe_failure, find_failures(records))))
+    yield Notice("Failed trials:", tuple(map(_describe_failure, find_failures(header, records))))
     columns = [column for column in find_columns(header, summaries) if column.page]
     table = tabulate(header, columns, ("System", *(column.title for column in columns)))
     if len(table.head) > 1:
@@ -56,7 +56,7 @@ def summarise_run(
     failed = (
         f"failed: {group.system}: {len(group.records)} of {group.of} {group.purpose} trials "
         f"{show_outcome(group.outcome)}: {group.outcome.reason}"
-        for group in find_failures(records)
+        for group in find_failures(header, records)
     )
     left_out = (f"left out: {each.system}: {each.reason}" for each in header.absent)
     yield Bullets((*failed, *left_out))

@@ -127,6 +127,12 @@ def prepare(request: Request, say: Say) -> Header:
         metrics=find_metrics(experiment.metrics, kit),
         trials=plan_trials(experiment, guests, platform, seed, kit),
         kit=kit,
+        purposes=tuple(
+            purpose
+            for family in list_families()
+            if family.name in experiment.metrics
+            for purpose in family.purposes
+        ),
     )
 
 

@@ -99,7 +99,9 @@ def make_brews(factor: float = 1.0, run: str = "old") -> tuple[Header, tuple[Rec
         Claim(text="strong", metric="tea.leaves", system="kettle", least=8),
     )
     experiment = replace(header.experiment, metrics=("tea",), baseline="pot", claims=claims)
-    header = replace(header, run=run, experiment=experiment, metrics=find_metrics(("tea",)))
+    purposes = tuple(each for each in list_purposes() if each.name == "brew")
+    rows = find_metrics(("tea",))
+    header = replace(header, run=run, experiment=experiment, metrics=rows, purposes=purposes)
     return header, tuple(_brew(trial, names[trial.system] * factor) for trial in trials)
 
 
@@ -162,6 +164,17 @@ def test_runs_are_compared_in_metrics_of_another_package() -> None:
     ]
     assert {each.comparison.metric for each in diff_runs(old, new).changes} == {"tea.boiling"}
     assert [each.what for each in find_mismatches(old[0], new[0])] == ["water"]
+
+
+def test_a_run_is_analysed_where_its_family_is_not_installed(tmp_path: Path) -> None:
+    """Whoever was sent a run could not make its report without the package that measured it."""
+    modules = {"tea/__init__.py": FAMILY}
+    with installed(tmp_path / "site", "teahouse", "[guestbench.families]\ntea = teahouse.tea\n", modules):
+        header, records = make_brews()
+        there = summarise(header, records), compare_run(header, records), judge_claims(header, records)
+    assert "tea" not in {family.name for family in list_families()}
+    assert (summarise(header, records), compare_run(header, records), judge_claims(header, records)) == there
+    assert {summary.metric for summary in there[0]} == {"tea.boiling"}
 
 
 def make_old_boots(rows: Sequence[Metric]) -> tuple[Header, tuple[Record, ...]]:

@@ -278,13 +278,13 @@ def test_replayed_runs_are_not_taken_for_measurements() -> None:
 
 def test_like_failures_are_told_together() -> None:
     """Ten boots that failed alike would fill the top of the report."""
-    _, records = make_boot_run({"a": [1.0] * 4})
+    header, records = make_boot_run({"a": [1.0] * 4})
     reasons = ["x", "y", "x", ""]
     failed = [
         with_outcome(record, Crashed(reason=reason)) if reason else record
         for record, reason in zip(records, reasons, strict=True)
     ]
-    groups = find_failures(failed)
+    groups = find_failures(header, failed)
     assert [(g.outcome.reason, len(g.records), g.of) for g in groups] == [("x", 2, 4), ("y", 1, 4)]
 
 

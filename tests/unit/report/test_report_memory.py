@@ -85,13 +85,14 @@ def test_an_incomplete_trial_counts_with_what_it_has() -> None:
     load = find_summary(summaries, "linux-minimal", "memory.touched", {"state": "load"})
     assert idle is not None and load is not None
     assert (idle.values, load.values) == ((116_792, 117_192), (167_764,))
-    assert "the guest stopped answering" in {group.outcome.reason for group in find_failures(records)}
+    reasons = {group.outcome.reason for group in find_failures(header, records)}
+    assert "the guest stopped answering" in reasons
 
 
 def test_sizes_that_are_not_enough_are_no_failures() -> None:
     """Each search would put a dozen failures at the top of the report, and exit with an error."""
     header, records = make_memory_run()
-    assert all(group.purpose != "memory-min" for group in find_failures(records))
+    assert all(group.purpose != "memory-min" for group in find_failures(header, records))
     least = find_summary(summarise(header, records), "linux-minimal", "memory.min")
     assert least is not None
     assert (least.values, least.failed, least.warnings) == ((72,), 0, ())

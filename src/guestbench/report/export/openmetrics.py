@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, summarise
-from guestbench.families import find_purpose
+from guestbench.families import list_purposes
 from guestbench.model import (
     Header,
     Metric,
@@ -35,7 +35,7 @@ def render(header: Header, records: Sequence[Record]) -> bytes:
     lines = [
         *_family("guestbench_run_info", "gauge", "", "The run that all this is of."),
         _sample("guestbench_run_info", _describe(header), 1),
-        *_render_trials(records),
+        *_render_trials(header, records),
     ]
     families: dict[str, list[Summary]] = {}
     for summary in summarise(header, records):
@@ -56,13 +56,14 @@ def _describe(header: Header) -> dict[str, str]:
     }
 
 
-def _render_trials(records: Sequence[Record]) -> Iterator[str]:
+def _render_trials(header: Header, records: Sequence[Record]) -> Iterator[str]:
     made = Counter((record.trial.system, record.trial.purpose) for record in records)
+    searches = {purpose.name for purpose in list_purposes(header) if purpose.search}
     failed: Counter[tuple[str, str]] = Counter(
         (record.trial.system, record.trial.purpose)
         for record in records
         # To a search a failure is an answer.
-        if not isinstance(record.outcome, Ok) and not find_purpose(record.trial.purpose).search
+        if not isinstance(record.outcome, Ok) and record.trial.purpose not in searches
     )
     for name, help_text, counts in (
         ("guestbench_trials", "Trials made.", made),
