@@ -29,6 +29,12 @@ from guestbench.provision.versions import find_versions
 
 CUSTOMIZE = Path(__file__).with_suffix(".sh")
 
+FLAGS = (
+    *("--variant=minbase", "--format=null", "--architectures=amd64"),
+    *("--skip=download/empty", "--skip=essential/unlink", "--skip=cleanup"),
+)
+APT_OPTIONS = ('APT::Install-Recommends "false";', 'Acquire::Languages "none";')
+
 STAGES = (
     (r"running apt-get update", "fetching package lists"),
     (r"downloading packages with apt", "downloading the essential packages"),
@@ -85,7 +91,7 @@ class DebianDisk(Recipe, tag="debian-disk"):
 
     def tools(self) -> object:
         """What installs the packages; the packages themselves are those of the day."""
-        return [GRUB_CONFIG, find_versions("mmdebstrap")]
+        return [FLAGS, APT_OPTIONS, GRUB_CONFIG, find_versions("mmdebstrap")]
 
     def build(self, site: Site, work: Path, say: Say) -> Made:
         """Install the packages, and write boot loader, partitions and image.
@@ -147,20 +153,14 @@ def _check_space(work: Path, recipe: DebianDisk) -> None:
 
 def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) -> None:
     sources = packages.find_sources(recipe.suite)
-    options = [*sources.options, 'APT::Install-Recommends "false";', 'Acquire::Languages "none";']
     archives, kept = "/var/cache/apt/archives", shlex.quote(str(packages.package_folder(recipe.suite)))
     grub = "/boot/grub/i386-pc"
     argv = [
         "mmdebstrap",
         f"--mode={mode}",
-        "--variant=minbase",
-        "--format=null",
-        "--architectures=amd64",
+        *FLAGS,
         f"--include={','.join(recipe.packages)}",
-        *(f"--aptopt={line}" for line in options),
-        "--skip=download/empty",
-        "--skip=essential/unlink",
-        "--skip=cleanup",
+        *(f"--aptopt={line}" for line in (*sources.options, *APT_OPTIONS)),
         f'--setup-hook=mkdir -p "$1"{archives}',
         f"--setup-hook=sync-in {kept} {archives}",
         f'--customize-hook=rm -rf "$1"{archives}/lock "$1"{archives}/partial',
