@@ -48,19 +48,11 @@ class RunCommand(click.Command):
             formatter.write_dl([(f"{each.name}={each.default}", each.help) for each in settings])
 
 
-class SettingType(click.ParamType[str]):
-    """A setting of an experiment's table, as text: what is wrong with one is told with all that are wrong."""
+def _complete_settings(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
 
-    name = "setting"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """The settings, or their values, that begin so."""
-        from click.shell_completion import CompletionItem
-
-        found = complete_setting(incomplete, find_tables(), setting_meanings(list_workloads()))
-        return [CompletionItem(text, help=told) for text, told in found]
+    found = complete_setting(begun, find_tables(), setting_meanings(list_workloads()))
+    return [CompletionItem(text, help=told) for text, told in found]
 
 
 def _parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
@@ -111,10 +103,10 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--set",
     "settings",
-    type=SettingType(),
     multiple=True,
     metavar="TABLE.KEY=VALUE",
     callback=_parse_settings,
+    shell_complete=_complete_settings,
     help="Set a key of one of the experiment's tables; see below. Repeatable.",
 )
 @click.option(
