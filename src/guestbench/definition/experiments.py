@@ -10,10 +10,7 @@ import msgspec
 
 from guestbench.definition.decode import find_mistakes, quote, suggest
 from guestbench.definition.files import PACKAGE, convert, example_of, read
-from guestbench.definition.rules import (
-    experiment_meanings,
-    one_of,
-)
+from guestbench.definition.rules import experiment_meanings, one_of
 from guestbench.definition.settings import find_family_tables
 from guestbench.definition.systems import (
     LIST_SYSTEMS,
@@ -27,11 +24,7 @@ from guestbench.definition.systems import (
 from guestbench.definition.workloads import list_workloads
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families import list_families
-from guestbench.model import (
-    Experiment,
-    GuestFamily,
-    to_table,
-)
+from guestbench.model import Experiment, GuestFamily, to_table
 
 EXPERIMENTS = PACKAGE / "experiments"
 

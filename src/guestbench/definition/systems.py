@@ -11,15 +11,10 @@ import msgspec
 from guestbench.definition.decode import find_mistakes, quote, suggest
 from guestbench.definition.extend import Table, complete, weave
 from guestbench.definition.files import PACKAGE, convert, example_of, read
-from guestbench.definition.rules import (
-    one_of,
-    system_meanings,
-)
+from guestbench.definition.rules import one_of, system_meanings
 from guestbench.definition.workloads import list_programs, list_workloads
 from guestbench.errors import UsageError
-from guestbench.model import (
-    System,
-)
+from guestbench.model import System
 from guestbench.registry import RECIPES
 
 SYSTEMS = PACKAGE / "systems"

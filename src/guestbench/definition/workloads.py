@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from guestbench.definition.decode import find_mistakes, quote, suggest
 from guestbench.definition.files import PACKAGE, convert, example_of, read
-from guestbench.definition.rules import (
-    meanings,
-)
+from guestbench.definition.rules import meanings
 from guestbench.errors import UsageError
-from guestbench.model import (
-    Workload,
-)
+from guestbench.model import Workload
 
 WORKLOADS = PACKAGE / "workloads"
 

@@ -12,15 +12,7 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import HostError
-from guestbench.model import (
-    Accel,
-    AccelChoice,
-    Guest,
-    Ok,
-    Outcome,
-    Platform,
-    Say,
-)
+from guestbench.model import Accel, AccelChoice, Guest, Ok, Outcome, Platform, Say
 
 KVM_DEVICE = Path("/dev/kvm")
 KVM_SPEEDUP = 5

@@ -17,12 +17,7 @@ import msgspec
 
 from guestbench.errors import ToolFailed, ToolMissing
 from guestbench.host import process
-from guestbench.model import (
-    Conditions,
-    Frozen,
-    Host,
-    MemoryPolicy,
-)
+from guestbench.model import Conditions, Frozen, Host, MemoryPolicy
 
 ROOT = Path("/")
 QEMU = "qemu-system-x86_64"
