@@ -135,7 +135,9 @@ def _find_recipe(data: Mapping[str, object]) -> Any:
     """The type of the recipe that a system file names; if it names none of them, the union of all."""
     provision = data.get("provision")
     build = provision.get("build") if isinstance(provision, dict) else None
-    named = build.get("method") if isinstance(build, dict) else None
+    if not isinstance(build, dict):
+        return dict[str, object]
+    named = build.get("method")
     known = RECIPES.names()
     return Union[tuple(RECIPES.load(name).RECIPE for name in known if name == named or named not in known)]  # noqa: UP007
 
