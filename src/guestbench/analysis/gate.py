@@ -21,9 +21,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-import msgspec
-
-from guestbench.analysis.compare import ALPHA, Pair, can_reject
+from guestbench.analysis.compare import ALPHA, Pair, can_reject, replace
 from guestbench.errors import UsageError
 from guestbench.model import Comparison, Frozen, Interval, Method
 
@@ -177,24 +175,24 @@ def _judge(gate: Gate, each: Comparison, interval: Interval | None, tests: int) 
     )
     if each.ratio is None:
         gone = not each.n and each.failed and each.n_baseline
-        return msgspec.structs.replace(decision, state=GateState.FAILED) if gone else decision
+        return replace(decision, state=GateState.FAILED) if gone else decision
     within = gate.is_passed_by(each.ratio)
     if each.method is Method.EXACT:
         state = GateState.PASSED if within else GateState.FAILED
-        return msgspec.structs.replace(decision, state=state, reason="")
+        return replace(decision, state=state, reason="")
     if interval is None:
         return decision
     far, near = (interval.high, interval.low) if gate.above else (interval.low, interval.high)
     if gate.is_passed_by(far):
-        return msgspec.structs.replace(decision, state=GateState.PASSED, reason="")
+        return replace(decision, state=GateState.PASSED, reason="")
     if within:
-        return msgspec.structs.replace(decision, reason="the interval reaches beyond the bound")
+        return replace(decision, reason="the interval reaches beyond the bound")
     if not (near > 1 if gate.above else near < 1):
-        return msgspec.structs.replace(decision, reason="beyond the bound, but the interval holds no change")
+        return replace(decision, reason="beyond the bound, but the interval holds no change")
     if each.p_holm is not None and can_reject(each, tests) and each.p_holm > ALPHA:
         reason = "beyond the bound, but the permutation test does not bear it out"
-        return msgspec.structs.replace(decision, reason=reason)
-    return msgspec.structs.replace(decision, state=GateState.FAILED, reason="")
+        return replace(decision, reason=reason)
+    return replace(decision, state=GateState.FAILED, reason="")
 
 
 def _judge_lost(gate: Gate, lost: Lost) -> Decision:

@@ -26,8 +26,6 @@ from guestbench.model import (
     to_key,
 )
 
-Done = tuple[tuple[tuple[str, str], ...], int | None, str]
-"""What a piece of work was: its parameters, its amount, and the digest of its result."""
 DIGITS = 16
 """Of a digest, as many as are shown: enough to tell files apart."""
 
@@ -183,11 +181,8 @@ def _difference(report: WorkReport, standard: WorkReport) -> str:
     """How a piece of work differs from what it is held against; empty if in nothing that matters."""
     if not report.parameters and not report.digest:
         return "its image prints neither what it does nor a digest of the result"
-    others = sorted(report.parameters.keys() | standard.parameters.keys())
-    for name in others:
-        mine, theirs = report.parameters.get(name, "none"), standard.parameters.get(name, "none")
-        if mine != theirs:
-            return f"{name} was {mine} rather than {theirs}"
+    for name, mine, theirs in _find_unlike_parameters(report, standard):
+        return f"{name} was {mine} rather than {theirs}"
     if report.source != standard.source:
         return "its program was built from other sources"
     if report.done != standard.done:
@@ -195,6 +190,13 @@ def _difference(report: WorkReport, standard: WorkReport) -> str:
     if report.digest != standard.digest:
         return "its result has another digest"
     return ""
+
+
+def _find_unlike_parameters(one: WorkReport, other: WorkReport) -> Iterator[tuple[str, str, str]]:
+    for name in sorted(one.parameters.keys() | other.parameters.keys()):
+        values = one.parameters.get(name, "none"), other.parameters.get(name, "none")
+        if values[0] != values[1]:
+            yield name, *values
 
 
 def unlike(header: Header, records: Sequence[Record]) -> set[tuple[str, str]]:
@@ -218,35 +220,29 @@ def changed(
     before, after = (dict(_find_done(*run)) for run in (old, new))
     found = {}
     for key, done in after.items():
-        differs = _tell_difference(before.get(key, done), done)
+        differs = _tell_change(before.get(key, done), done)
         if differs:
             found[key] = f"the runs did other work: {differs}"
     return found
 
 
-def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tuple[str, Key], Done]]:
+def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tuple[str, Key], WorkReport]]:
     """The last of each piece of work that each system finished and told of."""
-    works = {work.workload.name: work.workload for work in (header.kit.works if header.kit else ())}
+    works = {work.workload.name: work for work in (header.kit.works if header.kit else ())}
     for record in records:
-        if record.trial.purpose != "work" or not record.holds:
-            continue
-        for report in record.work:
-            workload = works.get(report.workload)
-            if workload is None or report.end_ns is None or not (report.parameters or report.digest):
-                continue
-            labels = {name: report.parameters.get(name, "") for name in workload.labels}
-            done = tuple(sorted(report.parameters.items())), report.done, report.digest
-            yield (record.trial.system, to_key(workload.metric, labels)), done
+        for report in record.work if record.trial.purpose == "work" and record.holds else ():
+            work = works.get(report.workload)
+            if work and report.end_ns is not None and (report.parameters or report.digest):
+                key = to_key(work.workload.metric, _labels(work, report))
+                yield (record.trial.system, key), report
 
 
-def _tell_difference(old: Done, new: Done) -> str:
-    before, after = dict(old[0]), dict(new[0])
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            return f"{name} was {before.get(name, 'none')} and is {after.get(name, 'none')}"
-    if old[1] != new[1]:
-        return f"{old[1]} was done and now {new[1]}"
-    return "the result has another digest" if old[2] != new[2] else ""
+def _tell_change(old: WorkReport, new: WorkReport) -> str:
+    for name, before, after in _find_unlike_parameters(old, new):
+        return f"{name} was {before} and is {after}"
+    if old.done != new.done:
+        return f"{old.done} was done and now {new.done}"
+    return "the result has another digest" if old.digest != new.digest else ""
 
 
 # --- known tools ------------------------------------------------------------------------------------------
