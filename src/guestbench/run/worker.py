@@ -142,9 +142,9 @@ def _measure_files(job: Job, folder: Path) -> TrialResult:
         from guestbench.families.image import probe as image
 
         return TrialResult(outcome=Ok(), samples=image.measure(job.guest, folder))
-    from guestbench.families.surface.image import inspection as surface_image
+    from guestbench.families.surface.probe import measure_images
 
-    return surface_image.measure_images(job.guest, folder)
+    return measure_images(job.guest, folder)
 
 
 def _boot(

@@ -15,7 +15,7 @@ from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.families.surface.findings import count_varying_bits
 from guestbench.families.surface.host.confinement import read_confinement
-from guestbench.families.surface.linux.hardening import ask_hardening
+from guestbench.families.surface.linux.hardening import ask_hardening, parse_config, parse_sysctls
 from guestbench.families.surface.paging.page_tables import (
     CrossCheck,
     PageTables,
@@ -160,12 +160,12 @@ def test_minimal_linux_says_what_it_cannot_tell(tmp_path: Path) -> None:
     assert login is not None
     with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
         found = ask_hardening(open_shell(machine, login, SerialLog()))
-    assert isinstance(found.options, Unknown)
-    assert isinstance(found.lsms, Unknown)
-    assert not isinstance(found.sysctls, Unknown)
-    assert {each.name: each.found for each in found.sysctls}["kernel.randomize_va_space"] == "2"
-    assert not isinstance(found.vulnerabilities, Unknown)
-    assert sum(each.skipped for each in found.evidence) == 0
+    missing = {(gap.metric, gap.labels.get("kind", "")) for gap in found.gaps}
+    assert missing >= {("surface.hardening_met", "options"), ("surface.lsms", "")}
+    assert not missing & {("surface.hardening_met", "sysctls"), ("surface.cpu_flaws", "")}
+    sysctls = parse_sysctls(found.raw["hardening-sysctl.txt"])
+    assert not isinstance(sysctls, Unknown)
+    assert {each.name: each.found for each in sysctls}["kernel.randomize_va_space"] == "2"
 
 
 @pytest.mark.image
@@ -186,14 +186,13 @@ def test_debian_tells_its_hardening_and_is_read_within_seconds(tmp_path: Path) -
     assert tables.rights.writable_executable == 0
     assert isinstance(tables.check, CrossCheck)
     assert tables.check.agrees
-    assert not isinstance(found.options, Unknown)
-    options = {each.name: each for each in found.options}
+    settings = parse_config(found.raw["hardening-kernel-config.txt"])
+    assert not isinstance(settings, Unknown)
+    options = {each.name: each for each in settings}
     assert options["CONFIG_VMAP_STACK"].met is True
     assert options["CONFIG_MODULES"].met is False
-    assert not isinstance(found.lsms, Unknown)
-    assert "apparmor" in found.lsms
-    assert found.lockdown == "none"
-    assert sum(each.skipped for each in found.evidence) == 0
+    assert "apparmor" in next(s.detail for s in found.samples if s.metric == "surface.lsms")
+    assert b"[none]" in found.raw["hardening-lockdown.txt"]
 
 
 def test_one_writable_and_executable_page_and_no_guard_page_are_found(tmp_path: Path) -> None:

@@ -16,10 +16,14 @@ from guestbench.families.surface.linux.hardening import (
     COMMANDS,
     JUDGED,
     SYSCTLS,
-    Hardening,
     Setting,
     ask_hardening,
+    parse_config,
+    parse_modules,
+    parse_sysctls,
+    parse_vulnerabilities,
 )
+from guestbench.families.surface.seen import Seen
 from guestbench.guest.shell import Answer, Shell
 from guestbench.model import Unknown
 
@@ -38,7 +42,14 @@ class RecordedShell:
         return Answer(status=0, stdout=self._outputs[name], stderr=b"")
 
 
-def ask(outputs: dict[str, bytes]) -> Hardening:
+FORMS = {
+    "kernel-config": (hardening._OPTION, hardening._NOT_SET, hardening._LINES),
+    "vulnerabilities": (hardening._FLAW,),
+    "sysctl": (hardening._SYSCTL,),
+}
+
+
+def ask(outputs: dict[str, bytes]) -> Seen:
     """What is made of these outputs."""
     return ask_hardening(cast(Shell, RecordedShell(outputs)))
 
@@ -57,8 +68,8 @@ def by_name(settings: tuple[Setting, ...] | Unknown) -> dict[str, Setting]:
 
 def test_debian_is_read_as_it_is() -> None:
     """Debian's defences would be reported wrongly, above all those that it lacks."""
-    found = ask(recorded("debian-12-nocloud"))
-    options = by_name(found.options)
+    outputs = recorded("debian-12-nocloud")
+    options = by_name(parse_config(outputs["kernel-config"]))
     assert len(options) == len(JUDGED)
     assert options["CONFIG_STRICT_KERNEL_RWX"].met is True
     assert options["CONFIG_VMAP_STACK"].found == "y"
@@ -66,33 +77,38 @@ def test_debian_is_read_as_it_is() -> None:
     assert (options["CONFIG_MODULES"].found, options["CONFIG_MODULES"].met) == ("y", False)
     assert (options["CONFIG_CFI_CLANG"].found, options["CONFIG_CFI_CLANG"].met) == ("absent", False)
     assert options["CONFIG_MITIGATION_PAGE_TABLE_ISOLATION"].found == "y"
-    sysctls = by_name(found.sysctls)
+    sysctls = by_name(parse_sysctls(outputs["sysctl"]))
     assert sysctls["kernel.randomize_va_space"].met is True
     assert sysctls["fs.protected_symlinks"].found == "1"
-    assert not isinstance(found.vulnerabilities, Unknown)
-    assert "meltdown" in {each.name for each in found.vulnerabilities}
-    assert not isinstance(found.lsms, Unknown)
-    assert "apparmor" in found.lsms
-    assert found.lockdown == "none"
-    assert not isinstance(found.seccomp, Unknown)
-    assert "kill_process" in found.seccomp
-    assert [each.skipped for each in found.evidence] == [0] * len(COMMANDS)
-    assert set(found.raw) == {f"{name}.txt" for name in COMMANDS}
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Hardening) == found
+    flaws = parse_vulnerabilities(outputs["vulnerabilities"])
+    assert not isinstance(flaws, Unknown)
+    assert "meltdown" in {each.name for each in flaws}
+    modules = parse_modules(outputs["lsm"])
+    assert not isinstance(modules, Unknown)
+    assert "apparmor" in modules
+    for name, forms in FORMS.items():
+        assert all(any(form.fullmatch(line) for form in forms) for line in outputs[name].splitlines())
+    found = ask(outputs)
+    assert found.raw == {f"hardening-{name}.txt": text for name, text in outputs.items()}
+    assert set(outputs) == set(COMMANDS)
+    assert not found.gaps
+    figures = {(s.metric, s.labels.get("kind", "")): s for s in found.samples}
+    assert figures["surface.lsms", ""].value == len(modules)
+    met = figures["surface.hardening_met", "options"].value
+    assert met + figures["surface.hardening_unmet", "options"].value == len(JUDGED)
 
 
 def test_guest_that_shows_nothing_is_unknown_not_unhardened() -> None:
     """A guest without these files would be reported as one that has every protection turned off."""
     found = ask({})
-    for value in (found.options, found.sysctls, found.vulnerabilities, found.lsms, found.seccomp):
-        assert isinstance(value, Unknown)
-    assert isinstance(found.lockdown, Unknown)
-    assert all(each.status == 1 for each in found.evidence)
+    assert not found.samples
+    assert {gap.metric for gap in found.gaps} == set(hardening.METRICS)
+    assert all(gap.reason.startswith("unknown: ") for gap in found.gaps)
 
 
 def test_setting_that_a_kernel_does_not_have_is_unknown() -> None:
     """A setting of a newer kernel would count as turned off."""
-    found = by_name(ask({"sysctl": b"kernel/kptr_restrict:2\n"}).sysctls)
+    found = by_name(parse_sysctls(b"kernel/kptr_restrict:2\n"))
     assert found["kernel.kptr_restrict"].met is True
     assert isinstance(found["kernel.warn_limit"].met, Unknown)
 
@@ -107,9 +123,9 @@ def test_shell_that_stops_leaves_reasons() -> None:
             raise ShellError("the guest's shell stopped answering", "hint")
 
     found = ask_hardening(cast(Shell, LostShell()))
-    assert found.lsms == ("lockdown", "yama")
-    assert found.options == Unknown(reason="the guest's shell stopped answering")
-    assert set(found.raw) == {"lsm.txt"}
+    assert [(s.metric, s.value, s.detail) for s in found.samples] == [("surface.lsms", 2, "lockdown, yama")]
+    assert {gap.reason for gap in found.gaps} == {"unknown: the guest's shell stopped answering"}
+    assert set(found.raw) == {"hardening-lsm.txt"}
 
 
 @pytest.mark.parametrize(
@@ -123,25 +139,23 @@ def test_shell_that_stops_leaves_reasons() -> None:
         b"<script>CONFIG_MODULES=y",
     ],
 )
-def test_hostile_lines_are_skipped_and_counted(line: bytes) -> None:
+def test_hostile_lines_are_skipped(line: bytes) -> None:
     """Escape codes or markup of a guest would reach a terminal or a report."""
-    found = ask({"kernel-config": b"lines: 9000\n" + line + b"\n"})
-    assert by_name(found.options)["CONFIG_MODULES"].found == "absent"
-    assert found.evidence[0].skipped == 1
+    found = parse_config(b"lines: 9000\n" + line + b"\n")
+    assert by_name(found)["CONFIG_MODULES"].found == "absent"
 
 
 def test_first_answer_counts() -> None:
     """A guest could print what it likes to be, after what it is."""
-    found = ask({"kernel-config": b"lines: 9000\nCONFIG_MODULES=y\n# CONFIG_MODULES is not set\n"})
-    assert by_name(found.options)["CONFIG_MODULES"].found == "y"
+    found = parse_config(b"lines: 9000\nCONFIG_MODULES=y\n# CONFIG_MODULES is not set\n")
+    assert by_name(found)["CONFIG_MODULES"].found == "y"
 
 
 @given(st.binary(), st.sampled_from(sorted(COMMANDS)))
 def test_any_bytes_leave_printable_values(data: bytes, name: str) -> None:
     """A guest could stop a run, or put control codes into its results."""
     found = ask({name: b"lines: 9000\n" + data if name == "kernel-config" else data})
-    without_raw = msgspec.structs.replace(found, raw={})
-    assert all(32 <= byte < 127 for byte in msgspec.json.encode(without_raw))
+    assert all(32 <= byte < 127 for byte in msgspec.json.encode((found.samples, found.gaps)))
 
 
 def test_tables_name_each_setting_once() -> None:

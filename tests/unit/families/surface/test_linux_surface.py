@@ -9,12 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guestbench.errors import ShellError
-from guestbench.families.surface.linux.shell import (
-    COUNTS,
-    QUESTIONS,
-    Surface,
-    ask_surface,
-)
+from guestbench.families.surface.linux.inventory import QUESTIONS, Question, ask_inventory
+from guestbench.families.surface.seen import Seen
 from guestbench.guest.shell import Answer
 
 OWN = b"300 (sh) R 250 300 200 34816 300 4194304 1 2"
@@ -59,14 +55,14 @@ class Guest:
         return Answer(status=127 if answer is None else 0, stdout=answer or b"", stderr=b"")
 
 
-def ask(**answers: bytes | ShellError) -> Surface:
+def ask(**answers: bytes | ShellError) -> Seen:
     """Ask a guest with these answers."""
-    return ask_surface(Guest(answers))  # type: ignore[arg-type]
+    return ask_inventory(Guest(answers))  # type: ignore[arg-type]
 
 
-def values(surface: Surface) -> dict[tuple[str, str], float]:
+def values(seen: Seen) -> dict[tuple[str, str], float]:
     """The values by metric and the value of their label."""
-    return {(s.metric, next(iter(s.labels.values()), "")): s.value for s in surface.samples}
+    return {(s.metric, next(iter(s.labels.values()), "")): s.value for s in seen.samples}
 
 
 def test_processes_of_our_own_login_are_not_the_guests() -> None:
@@ -127,12 +123,11 @@ def test_a_question_that_fails_does_not_stop_the_others() -> None:
     assert "took more than 240 s" in {gap.reason for gap in found.gaps}
 
 
-@pytest.mark.parametrize("question", [question.name for question in QUESTIONS])
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
 @given(text=st.binary(max_size=300))
-def test_hostile_answers_are_counted_or_refused_and_never_crash(question: str, text: bytes) -> None:
+def test_hostile_answers_are_counted_or_refused_and_never_crash(question: Question, text: bytes) -> None:
     """A guest could end the run by what it prints."""
-    found = ask(**{question: text})
+    found = ask(**{question.name: text})
     assert all(sample.value >= 0 for sample in found.samples)
-    metrics, _ = COUNTS[question]
     answered = {sample.metric for sample in found.samples} | {gap.metric for gap in found.gaps}
-    assert set(metrics) <= answered
+    assert set(question.metrics) <= answered

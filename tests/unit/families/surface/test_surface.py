@@ -14,21 +14,18 @@ from replay import make_system
 from guestbench.errors import ShellError
 from guestbench.families.surface import FAMILY
 from guestbench.families.surface import probe as surface
-from guestbench.families.surface.image import inspection as surface_image
-from guestbench.families.surface.linux.hardening import Flaw, Hardening, Setting
-from guestbench.families.surface.linux.shell import Surface
+from guestbench.families.surface.host.figures import find_host_side
+from guestbench.families.surface.image import figures as image_figures
+from guestbench.families.surface.linux.hardening import Flaw, Setting, count_flaws, count_settings
+from guestbench.families.surface.network.figures import TCP_METRICS, describe_ports
 from guestbench.families.surface.network.ports import PortScan
 from guestbench.families.surface.network.tcp_scan import TcpPorts
 from guestbench.families.surface.network.udp_scan import UdpPorts
+from guestbench.families.surface.paging import figures as paging_figures
 from guestbench.families.surface.paging.page_tables import Floor as StackFloor
 from guestbench.families.surface.paging.page_tables import Stack
-from guestbench.families.surface.probe import (
-    Findings,
-    add_hardening,
-    add_ports,
-    measure,
-    measure_boot,
-)
+from guestbench.families.surface.probe import measure, measure_boot, measure_images
+from guestbench.families.surface.seen import Seen
 from guestbench.guest.serial import SerialLog
 from guestbench.images.inspection import known, unknown
 from guestbench.model import (
@@ -44,7 +41,6 @@ from guestbench.model import (
     Origin,
     Provenance,
     Role,
-    Sample,
     System,
     TrialResult,
     Unknown,
@@ -57,7 +53,7 @@ MACHINE = FakeMachine((), None, ("fake",))
 GUEST = RecordedQmp({}).monitor
 
 
-def values(found: Findings) -> dict[tuple[str, str], float]:
+def values(found: Seen) -> dict[tuple[str, str], float]:
     """The values by metric and the value of their label."""
     return {(s.metric, next(iter(s.labels.values()), "")): s.value for s in found.samples}
 
@@ -72,9 +68,9 @@ def reasons(gaps: tuple[Gap, ...] | list[Gap]) -> dict[str, str]:
 
 def test_open_ports_are_counted_and_named() -> None:
     """A reader would learn how many ports are open and not which."""
-    found = Findings()
     tcp = TcpPorts(open=(7, 9), closed=65_532, filtered=1, filtered_ranges="80")
-    add_ports(found, PortScan(address="10.0.2.15", tcp=tcp, udp=UdpPorts(asked=100, closed=99, no_answer=1)))
+    udp = UdpPorts(asked=100, closed=99, no_answer=1)
+    found = describe_ports(PortScan(address="10.0.2.15", tcp=tcp, udp=udp))
     assert values(found)["surface.open_tcp", ""] == 2
     assert values(found)["surface.filtered_tcp", ""] == 1
     details = {sample.metric: sample.detail for sample in found.samples}
@@ -86,17 +82,16 @@ def test_open_ports_are_counted_and_named() -> None:
 
 def test_a_guest_that_cannot_be_scanned_has_no_number_of_ports() -> None:
     """A guest without an address would be said to have no open port."""
-    found = Findings()
-    add_ports(found, PortScan(reason="the guest has no network"))
+    found = describe_ports(PortScan(reason="the guest has no network"))
     assert not found.samples
-    assert set(reasons(found.gaps)) == {*surface.TCP_METRICS, "surface.open_tcp_ipv6", "surface.open_udp"}
+    assert set(reasons(found.gaps)) == {*TCP_METRICS, "surface.open_tcp_ipv6", "surface.open_udp"}
     assert set(reasons(found.gaps).values()) == {"the guest has no network"}
 
 
 def test_ports_that_were_not_decided_are_told() -> None:
     """A scan that ran out of time would pass for a whole one."""
-    found = Findings()
-    add_ports(found, PortScan(tcp=TcpPorts(closed=100, undecided=65_435), reason="the scan took too long"))
+    tcp = TcpPorts(closed=100, undecided=65_435)
+    found = describe_ports(PortScan(tcp=tcp, reason="the scan took too long"))
     (sample,) = [sample for sample in found.samples if sample.metric == "surface.open_tcp"]
     assert "65,435 not decided: the scan took too long" in sample.detail
 
@@ -124,10 +119,9 @@ def test_guard_pages_are_judged_by_the_stacks_of_tasks(
     monkeypatch: pytest.MonkeyPatch, stacks: list[Stack | Unknown], value: int | None
 ) -> None:
     """Linux would be said to have no guard pages whenever it was stopped while idle."""
-    monkeypatch.setattr(surface, "read_stacks", lambda _: tuple(stacks))
+    monkeypatch.setattr(paging_figures, "read_stacks", lambda _: tuple(stacks))
     shell: Any = type("Quiet", (), {"run": lambda *_: None})()
-    found = Findings()
-    surface.add_busy_stacks(found, GUEST, shell)
+    found = paging_figures.find_busy_stacks(GUEST, shell)
     assert values(found).get(("surface.stack_guard", "")) == value
     assert bool(found.gaps) == (value is None)
 
@@ -136,8 +130,7 @@ def test_tables_that_cannot_be_read_leave_every_figure_unknown() -> None:
     """A guest whose page tables were not read would seem to have no writable and executable page."""
     refusing = RecordedQmp({}).monitor
     for guest, reason in ((refusing, "QMP info registers: no such command"), (REPLAYED, REPLAYED.reason)):
-        found = Findings()
-        surface.add_page_tables(found, guest, UNIKERNEL)
+        found = paging_figures.find_protection(guest, with_stack=True)
         assert not found.samples
         assert "surface.wx_pages" in reasons(found.gaps)
         assert set(reasons(found.gaps).values()) == {reason}
@@ -145,14 +138,12 @@ def test_tables_that_cannot_be_read_leave_every_figure_unknown() -> None:
 
 def test_a_vmm_that_shows_nothing_leaves_gaps_with_its_reason() -> None:
     """A run on another VMM would stop, or say that its guests have no devices and no stack guards."""
-    found = Findings()
-    surface.add_host_facing(found, REPLAYED)
-    surface.add_busy_stacks(found, REPLAYED, None)  # type: ignore[arg-type]
+    found = find_host_side(MACHINE)
+    found.take(paging_figures.find_busy_stacks(REPLAYED, None))  # type: ignore[arg-type]
     assert not found.samples
-    seen = reasons(found.gaps)
     names = ("devices", "pio_bytes", "mmio_bytes", "virtio_driven")
-    assert set(seen) == {f"surface.{name}" for name in names}
-    assert set(seen.values()) == {REPLAYED.reason}
+    assert {reasons(found.gaps)[f"surface.{name}"] for name in names} == {REPLAYED.reason}
+    assert "surface.stack_guard" not in reasons(found.gaps)
 
 
 # --- the guest as a whole -----------------------------------------------------------------------------
@@ -160,10 +151,9 @@ def test_a_vmm_that_shows_nothing_leaves_gaps_with_its_reason() -> None:
 
 @pytest.fixture
 def quiet_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts that need QMP find nothing; guests get ready at once."""
-    monkeypatch.setattr(surface, "add_page_tables", lambda *_: None)
-    monkeypatch.setattr(surface, "add_host_facing", lambda *_: None)
-    monkeypatch.setattr(surface, "scan", lambda *_, **__: PortScan(reason="the guest has no network"))
+    """The network shows nothing; guests get ready at once."""
+    nothing = describe_ports(PortScan(reason="the guest has no network"))
+    monkeypatch.setattr(surface, "find_ports", lambda *_: nothing)
     ready = TrialResult(outcome=Ok(), marks=(), samples=())
     monkeypatch.setattr(surface, "watch_boot", lambda *_, **__: ready)
 
@@ -221,17 +211,12 @@ def test_a_guest_that_does_not_boot_is_an_outcome(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("quiet_parts")
 def test_answers_over_the_shell_are_kept_as_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader who doubts a figure could not look at what the guest said."""
-    told = Surface(
-        samples=(Sample(metric="surface.suid", value=11, evidence="surface-suid"),),
-        gaps=(),
-        raw={"suid": b"/bin/su\n"},
-    )
+    told = Seen()
+    told.add("surface.suid", 11, "surface-suid")
+    told.keep({"surface-suid": b"/bin/su\n"})
     monkeypatch.setattr(surface, "open_shell", lambda *_, **__: None)
-    monkeypatch.setattr(surface, "ask_surface", lambda _: told)
-    monkeypatch.setattr(surface, "add_hardening", lambda *_: None)
-    monkeypatch.setattr(surface, "add_defences", lambda *_: None)
-    monkeypatch.setattr(surface, "add_busy_stacks", lambda *_: None)
-    monkeypatch.setattr(surface, "ask_hardening", lambda _: None)
+    monkeypatch.setattr(surface, "ask_inventory", lambda _: told)
+    monkeypatch.setattr(surface, "ask_hardening", lambda _: Seen())
     result = probe(LINUX, resumed=True)
     assert isinstance(result.outcome, Ok)
     assert result.raw["surface-suid.txt"] == b"/bin/su\n"
@@ -241,52 +226,29 @@ def test_answers_over_the_shell_are_kept_as_evidence(monkeypatch: pytest.MonkeyP
 def test_settings_are_counted_by_whether_they_are_as_recommended() -> None:
     """A setting that is not known would count as met or as not met."""
     settings = tuple(
-        Setting(name=name, found="1", wanted=("1",), met=met, why="")
+        Setting(name=name, found="1", met=met)
         for name, met in (("a", True), ("b", False), ("c", False), ("d", Unknown(reason="?")))
     )
-    found = Findings()
-    nothing = Unknown(reason="no configuration")
-    add_hardening(
-        found,
-        Hardening(
-            options=nothing,
-            sysctls=settings,
-            vulnerabilities=nothing,
-            lsms=nothing,
-            lockdown=nothing,
-            seccomp=nothing,
-            evidence=(),
-            raw={"sysctl.txt": b"a:1\n"},
-        ),
-    )
+    found = count_settings("sysctls", settings, "hardening-sysctl")
+    found.take(count_settings("options", Unknown(reason="no configuration"), "hardening-kernel-config"))
     assert values(found)["surface.hardening_met", "sysctls"] == 1
     assert values(found)["surface.hardening_unmet", "sysctls"] == 2
     assert [s.detail for s in found.samples if s.metric == "surface.hardening_unmet"] == ["b, c"]
-    assert found.raw == {"hardening-sysctl.txt": b"a:1\n"}
+    assert {s.evidence for s in found.samples} == {"hardening-sysctl"}
     assert [gap.labels for gap in found.gaps] == [{"kind": "options"}] * 2
 
 
 def test_flaws_of_the_cpu_are_those_without_a_remedy() -> None:
     """A flaw that the kernel holds in check would be counted, or an unknown one as none."""
-    nothing = Unknown(reason="no such folder")
-    seen = Hardening(
-        options=nothing,
-        sysctls=nothing,
-        vulnerabilities=(
-            Flaw(name="mds", state="Vulnerable: no microcode"),
-            Flaw(name="meltdown", state="Not affected"),
-            Flaw(name="retbleed", state="Mitigation: x"),
-        ),
-        lsms=nothing,
-        lockdown=nothing,
-        seccomp=nothing,
-        evidence=(),
+    flaws = (
+        Flaw(name="mds", state="Vulnerable: no microcode"),
+        Flaw(name="meltdown", state="Not affected"),
+        Flaw(name="retbleed", state="Mitigation: x"),
     )
-    found = Findings()
-    surface.add_defences(found, seen)
-    (flaws,) = found.samples
-    assert (flaws.value, flaws.detail) == (1, "mds; of 3")
-    assert reasons(found.gaps) == {"surface.lsms": "unknown: no such folder"}
+    (sample,) = count_flaws(flaws).samples
+    assert (sample.value, sample.detail) == (1, "mds; of 3")
+    unknown_flaws = count_flaws(Unknown(reason="no such folder"))
+    assert reasons(unknown_flaws.gaps) == {"surface.cpu_flaws": "unknown: no such folder"}
 
 
 # --- images -------------------------------------------------------------------------------------------
@@ -294,17 +256,16 @@ def test_flaws_of_the_cpu_are_those_without_a_remedy() -> None:
 
 def test_files_that_cannot_be_read_leave_their_figures_unknown() -> None:
     """An encrypted disk would be said to hold no package and no SUID file."""
-    found = Findings()
-    surface_image.add_files(found, unknown("an encrypted file system (LUKS)"), "inspect-disk")
+    found = image_figures.describe_files(unknown("an encrypted file system (LUKS)"), "inspect-disk")
     assert not found.samples
-    assert set(reasons(found.gaps)) == {*surface_image.FILE_METRICS}
+    assert set(reasons(found.gaps)) == {*image_figures.FILE_METRICS}
     assert all("LUKS" in reason for reason in reasons(found.gaps).values())
 
 
 def test_known_and_unknown_figures_of_an_image_are_kept_apart() -> None:
     """One unreadable list would hide the others, or count as none."""
-    found = Findings()
-    surface_image.add_gadgets(found, unknown("too large"), "inspect-kernel", {"file": "x"})
+    found = Seen()
+    image_figures.add_gadgets(found, unknown("too large"), "inspect-kernel", {"file": "x"})
     assert reasons(found.gaps)["surface.gadgets"] == "unknown: too large"
     assert known(3, "here").value == 3
 
@@ -325,7 +286,7 @@ def test_a_kernel_and_its_program_are_one_image(tmp_path: Path) -> None:
         pristine=images,
         origin=Origin(kind="given", detail=""),
     )
-    result = surface_image.measure_images(guest, tmp_path)
+    result = measure_images(guest, tmp_path)
     shown = {sample.metric: sample for sample in result.samples}
     assert (shown["surface.code_bytes"].value, shown["surface.wx_segments"].value) == (350, 1)
     assert shown["surface.code_bytes"].detail == "kernel: 300; program: 50"

@@ -1,24 +1,27 @@
-"""How a Linux guest is hardened, as it tells over its shell; it changes no setting and judges no guest.
+"""How a Linux guest is hardened, as it tells over its shell; no setting is changed.
 
-Each answer is kept with the command that got it. What the guest prints is hostile bytes: values are short
-printable ASCII or they are no values, and lines of another form are passed over and counted. What is wanted
-follows the Kernel Self Protection Project's recommended settings for x86-64
-(https://kspp.github.io/Recommended_Settings), as far as Debian's 6.1 and later kernels know them.
+Each answer is kept as evidence. What the guest prints is hostile bytes: values are short printable ASCII or
+they are no values, and lines of another form are passed over. What is wanted follows the Kernel Self
+Protection Project's recommended settings for x86-64 (https://kspp.github.io/Recommended_Settings), as far as
+Debian's 6.1 and later kernels know them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from guestbench.errors import ShellError
+from guestbench.families.surface.seen import Seen, name_some
 from guestbench.guest.shell import Shell
-from guestbench.images.contents.hardening import OPTIONS, Wanted
+from guestbench.images.contents.hardening import ABSENT, OPTIONS, Wanted
 from guestbench.model import Frozen, Unknown
 
 COMMAND_S = 60.0
-SET, UNSET, ABSENT = "y", "n", "absent"
+UNSET = "n"
 LEAST_LINES = 100
 """A kernel's configuration has thousands of lines; a file with fewer is something else."""
+METRICS = ("surface.hardening_met", "surface.hardening_unmet", "surface.cpu_flaws", "surface.lsms")
 
 JUDGED = tuple(option for option in OPTIONS if option.wanted)
 SYSCTLS = (
@@ -52,31 +55,25 @@ SYSCTLS = (
 )
 
 _names = "|".join(name for option in JUDGED for name in (option.name, option.older) if name)
-CONFIG = (
-    'config() { cat "/boot/config-$(uname -r)" 2>/dev/null || zcat /proc/config.gz 2>/dev/null; }; '
-    # The number of lines says that this was a configuration; only what is asked for is sent: 5 KB of 250.
-    'echo "lines: $(config | grep -c CONFIG_)"; '
-    f"config | grep -E '^(CONFIG_({_names})=|# CONFIG_({_names}) is not set)'"
-)
-VULNERABILITIES = "cd /sys/devices/system/cpu/vulnerabilities && grep -H . *"
-SYSCTL = "cd /proc/sys && grep -Hs . " + " ".join(each.name.replace(".", "/") for each in SYSCTLS)
-LSMS = "cat /sys/kernel/security/lsm"
-LOCKDOWN = "cat /sys/kernel/security/lockdown"
-SECCOMP = "cat /proc/sys/kernel/seccomp/actions_avail"
-
 COMMANDS = {
-    "kernel-config": CONFIG,
-    "vulnerabilities": VULNERABILITIES,
-    "sysctl": SYSCTL,
-    "lsm": LSMS,
-    "lockdown": LOCKDOWN,
-    "seccomp": SECCOMP,
+    "kernel-config": (
+        'config() { cat "/boot/config-$(uname -r)" 2>/dev/null || zcat /proc/config.gz 2>/dev/null; }; '
+        # The number of lines says that this was a configuration; only what is asked for is sent: 5 KB of 250.
+        'echo "lines: $(config | grep -c CONFIG_)"; '
+        f"config | grep -E '^(CONFIG_({_names})=|# CONFIG_({_names}) is not set)'"
+    ),
+    "vulnerabilities": "cd /sys/devices/system/cpu/vulnerabilities && grep -H . *",
+    "sysctl": "cd /proc/sys && grep -Hs . " + " ".join(each.name.replace(".", "/") for each in SYSCTLS),
+    "lsm": "cat /sys/kernel/security/lsm",
+    # Evidence only: the level of lockdown, and the actions that filters of system calls can take.
+    "lockdown": "cat /sys/kernel/security/lockdown",
+    "seccomp": "cat /proc/sys/kernel/seccomp/actions_avail",
 }
 """What is run, by the name under which its output is kept."""
 
 
 class Setting(Frozen):
-    """A setting, what it was found to be, what is wanted, and whether that is so.
+    """A setting, what it was found to be, and whether that is as wanted.
 
     A kernel option is `y`, `m`, `n` (not set), a value, or `absent`: this kernel does not know it, or what it
     needs is off. The protection is missing either way, so `met` says what holds.
@@ -84,9 +81,7 @@ class Setting(Frozen):
 
     name: str
     found: str | Unknown
-    wanted: tuple[str, ...]
     met: bool | Unknown
-    why: str
 
 
 class Flaw(Frozen):
@@ -96,57 +91,53 @@ class Flaw(Frozen):
     state: str
 
 
-class Evidence(Frozen):
-    """A command that was run in the guest: its exit status, and the lines that were no answer."""
-
-    name: str
-    command: str
-    status: int | Unknown
-    skipped: int = 0
-
-
-class Hardening(Frozen):
-    """What a Linux guest says of its own defences; `raw` holds its answers by the name of their evidence.
-
-    `lockdown` is `none`, `integrity` or `confidentiality`; `seccomp` are the actions that filters can take.
-    """
-
-    options: tuple[Setting, ...] | Unknown
-    sysctls: tuple[Setting, ...] | Unknown
-    vulnerabilities: tuple[Flaw, ...] | Unknown
-    lsms: tuple[str, ...] | Unknown
-    lockdown: str | Unknown
-    seccomp: tuple[str, ...] | Unknown
-    evidence: tuple[Evidence, ...]
-    raw: dict[str, bytes] = {}
-
-
-def ask_hardening(shell: Shell) -> Hardening:
-    """Run every command; one that fails makes its value unknown, and the others are run all the same."""
-    raw: dict[str, bytes] = {}
-    evidence: list[Evidence] = []
+def ask_hardening(shell: Shell) -> Seen:
+    """Run every command; one that fails makes its figures unknown, and the others are run all the same."""
+    seen = Seen()
     answers: dict[str, bytes | Unknown] = {}
     for name, command in COMMANDS.items():
         try:
-            answer = shell.run(command, timeout_s=COMMAND_S)
+            answers[name] = said = shell.run(command, timeout_s=COMMAND_S).stdout
+            seen.keep({f"hardening-{name}": said})
         except ShellError as error:
             answers[name] = Unknown(reason=error.message)
-            evidence.append(Evidence(name=name, command=command, status=Unknown(reason=error.message)))
-            continue
-        raw[f"{name}.txt"] = answer.stdout
-        answers[name] = answer.stdout
-        skipped = count_skipped(name, answer.stdout)
-        evidence.append(Evidence(name=name, command=command, status=answer.status, skipped=skipped))
-    return Hardening(
-        options=parse_config(answers["kernel-config"]),
-        sysctls=parse_sysctls(answers["sysctl"]),
-        vulnerabilities=parse_vulnerabilities(answers["vulnerabilities"]),
-        lsms=parse_words(answers["lsm"], b",", "the guest names no security modules"),
-        lockdown=parse_lockdown(answers["lockdown"]),
-        seccomp=parse_words(answers["seccomp"], b" ", "the guest names no seccomp actions"),
-        evidence=tuple(evidence),
-        raw=raw,
+    seen.take(
+        count_settings("options", parse_config(answers["kernel-config"]), "hardening-kernel-config"),
+        count_settings("sysctls", parse_sysctls(answers["sysctl"]), "hardening-sysctl"),
+        count_flaws(parse_vulnerabilities(answers["vulnerabilities"])),
     )
+    modules = parse_modules(answers["lsm"])
+    count, names = (modules, "") if isinstance(modules, Unknown) else (len(modules), name_some(modules))
+    seen.add("surface.lsms", count, "hardening-lsm", detail=names)
+    return seen
+
+
+# --- the figures --------------------------------------------------------------------------------------
+
+
+def count_settings(kind: str, settings: Sequence[Setting] | Unknown, evidence: str) -> Seen:
+    """How many settings are as recommended, and which are not; one that is not known counts as neither."""
+    seen = Seen()
+    labels = {"kind": kind}
+    for metric, wanted in (("surface.hardening_met", True), ("surface.hardening_unmet", False)):
+        if isinstance(settings, Unknown):
+            seen.add(metric, settings, labels=labels)
+            continue
+        names = [setting.name for setting in settings if setting.met is wanted]
+        seen.add(metric, len(names), evidence, detail="" if wanted else name_some(names), labels=labels)
+    return seen
+
+
+def count_flaws(flaws: Sequence[Flaw] | Unknown) -> Seen:
+    """How many of the CPU's flaws the kernel has no remedy for."""
+    seen = Seen()
+    if isinstance(flaws, Unknown):
+        seen.add("surface.cpu_flaws", flaws)
+        return seen
+    names = [flaw.name for flaw in flaws if flaw.state.startswith("Vulnerable")]
+    detail = f"{name_some(names)}; of {len(flaws)}" if names else f"of {len(flaws)}"
+    seen.add("surface.cpu_flaws", len(names), "hardening-vulnerabilities", detail=detail)
+    return seen
 
 
 # --- the answers --------------------------------------------------------------------------------------
@@ -157,19 +148,6 @@ _LINES = re.compile(rb"lines: ([0-9]{1,7})")
 _SYSCTL = re.compile(rb"([a-z0-9_/]{1,80}):(-?[0-9]{1,20})")
 _FLAW = re.compile(rb"([a-z0-9_]{1,40}):([\x20-\x7e]{1,200})")
 _WORD = re.compile(rb"[a-z0-9_]{1,40}")
-_FORMS = {
-    "kernel-config": (_OPTION, _NOT_SET, _LINES),
-    "vulnerabilities": (_FLAW,),
-    "sysctl": (_SYSCTL,),
-}
-
-
-def count_skipped(name: str, text: bytes) -> int:
-    """How many lines of an answer have no form that is read."""
-    forms = _FORMS.get(name)
-    if forms is None:
-        return 0
-    return sum(1 for line in text.splitlines() if not any(form.fullmatch(line) for form in forms))
 
 
 def parse_config(answer: bytes | Unknown) -> tuple[Setting, ...] | Unknown:
@@ -187,15 +165,14 @@ def parse_config(answer: bytes | Unknown) -> tuple[Setting, ...] | Unknown:
             lines = int(match[1])
     if lines < LEAST_LINES:
         return Unknown(reason="the guest has neither /boot/config-RELEASE nor /proc/config.gz")
+    states = [(option, option.state_in(found)) for option in JUDGED]
     return tuple(
         Setting(
             name=f"CONFIG_{option.name}",
-            found=(value := option.state_in(found)),
-            wanted=option.wanted,
-            met=value in option.wanted or (value == ABSENT and UNSET in option.wanted),
-            why=option.why,
+            found=state,
+            met=state in option.wanted or (state == ABSENT and UNSET in option.wanted),
         )
-        for option in JUDGED
+        for option, state in states
     )
 
 
@@ -214,9 +191,7 @@ def parse_sysctls(answer: bytes | Unknown) -> tuple[Setting, ...] | Unknown:
         Setting(
             name=each.name,
             found=found.get(each.name, missing),
-            wanted=each.wanted,
             met=found[each.name] in each.wanted if each.name in found else missing,
-            why=each.why,
         )
         for each in SYSCTLS
     )
@@ -234,19 +209,11 @@ def parse_vulnerabilities(answer: bytes | Unknown) -> tuple[Flaw, ...] | Unknown
     return found or Unknown(reason="the guest has no /sys/devices/system/cpu/vulnerabilities")
 
 
-def parse_words(answer: bytes | Unknown, between: bytes, otherwise: str) -> tuple[str, ...] | Unknown:
-    """The words of an answer of one line; `otherwise` says why there are none."""
+def parse_modules(answer: bytes | Unknown) -> tuple[str, ...] | Unknown:
+    """The security modules in force."""
     if isinstance(answer, Unknown):
         return answer
-    words = answer.strip().split(between)
+    words = answer.strip().split(b",")
     if not all(_WORD.fullmatch(word) for word in words):
-        return Unknown(reason=otherwise)
+        return Unknown(reason="the guest names no security modules")
     return tuple(word.decode() for word in words)
-
-
-def parse_lockdown(answer: bytes | Unknown) -> str | Unknown:
-    """The level of lockdown, which the kernel shows in brackets among those there are."""
-    if isinstance(answer, Unknown):
-        return answer
-    match = re.fullmatch(rb"(?:[a-z]+ )*\[([a-z]{1,20})\](?: [a-z]+)*\n?", answer)
-    return match[1].decode() if match else Unknown(reason="the guest shows no level of lockdown")
