@@ -8,13 +8,13 @@ import msgspec
 from factories import make_run
 from memory_factories import make_memory_run, with_series
 
+from guestbench.analysis.findings import analyse
 from guestbench.definition.experiments import load_experiment
 from guestbench.model import (
     Header,
     Record,
 )
 from guestbench.report.contents import Contents, compose
-from guestbench.report.findings import analyse
 from guestbench.report.html import render_html
 from guestbench.report.markdown import render_markdown
 from guestbench.report.terminal import render_lines
@@ -26,7 +26,7 @@ replace = msgspec.structs.replace
 
 def contents_of(header: Header, records: Sequence[Record]) -> Contents:
     """What the reports of a run say."""
-    return compose(header, records, analyse(header, records))
+    return compose(analyse(header, records))
 
 
 def markdown_of(header: Header, records: Sequence[Record]) -> str:

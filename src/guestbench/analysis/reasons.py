@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-from guestbench.analysis.summary import BUSY_SHARE, find_metric
+from guestbench.analysis.findings import Findings
+from guestbench.analysis.summary import BUSY_SHARE
 from guestbench.families import list_families
-from guestbench.model import Header, Ok, Record, Summary
+from guestbench.model import Ok, Record
 from guestbench.page.blocks import Code, Text
 from guestbench.page.figures import name_figure
 from guestbench.page.numbers import show_share
@@ -19,25 +20,23 @@ def find_reason(records: Iterable[Record], system: str, metric: str, labels: Map
     return next(filter(None, (*(record.find_gap(metric, labels) for record in mine), *failed)), "")
 
 
-def find_work_warnings(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> tuple[Text, ...]:
+def find_work_warnings(found: Findings) -> tuple[Text, ...]:
     """What is to be known of trials with given work: of the host, and of each figure that is compared."""
     families = [each for each in list_families() if any(purpose.works for purpose in each.purposes)]
+    names = {each.name for each in families}
     working = {purpose.name for each in families for purpose in each.purposes if purpose.works}
-    found = dict.fromkeys(_find_busy(records, working))
-    for summary in summaries:
-        metric = find_metric(header, summary.metric)
-        if metric.compared and metric.family in {each.name for each in families}:
+    warnings: dict[Text, None] = dict.fromkeys(_find_busy(found.find_trials(working)))
+    for summary in found.summaries:
+        metric = found.metric(summary.metric)
+        if metric.compared and metric.family in names:
             figure = name_figure(metric.title, summary.labels)
-            found |= dict.fromkeys(
-                (Code(summary.system), f", {figure}: {warning}") for warning in summary.warnings
-            )
-    return tuple(found)
+            for warning in summary.warnings:
+                warnings[Code(summary.system), f", {figure}: {warning}"] = None
+    return tuple(warnings)
 
 
-def _find_busy(records: Sequence[Record], purposes: set[str]) -> Iterator[Text]:
-    shares = [record.conditions.cpu_others for record in records if record.trial.purpose in purposes]
+def _find_busy(records: list[Record]) -> Iterator[Text]:
+    shares = [record.conditions.cpu_others for record in records]
     over = [share for share in shares if share > BUSY_SHARE]
     if over:
         yield (

@@ -11,6 +11,7 @@ import click
 from guestbench.cli.talk import say
 
 if TYPE_CHECKING:
+    from guestbench.analysis.findings import Findings
     from guestbench.model import Header, Record
 
 
@@ -35,28 +36,26 @@ def command(folder: Path, as_json: bool, stack: Path | None) -> None:
     missing = count_missing(header, records)
     if missing:
         say(f"note: {missing} of {len(header.trials)} trials have not been made")
+    found = write(folder, header, records, as_json)
     if stack is not None:
         from guestbench.report.stack import update_stack
 
-        update_stack(stack, header, records)
-    write(folder, header, records, as_json)
+        update_stack(stack, found)
 
 
-def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
-    """Write the reports of a run into its folder, and print its summary or `results.json`."""
-    from guestbench.analysis.summary import add_derived
+def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> Findings:
+    """Write the reports of a run into its folder, print its summary or `results.json`, and return it."""
+    from guestbench.analysis.findings import analyse
     from guestbench.report import write_reports
     from guestbench.report.contents import compose
-    from guestbench.report.findings import analyse
     from guestbench.report.terminal import render_lines
 
-    derived = add_derived(header, records)
-    findings = analyse(header, derived)
-    contents = compose(header, derived, findings)
-    paths = write_reports(folder, header, derived, findings, contents.page)
+    contents = compose(analyse(header, records))
+    paths = write_reports(folder, contents)
     if as_json:
         click.echo(paths["results.json"].read_bytes(), nl=False)
     else:
         click.echo(render_lines(contents.summary, compact=True))
         click.echo(str(paths["comparison_results.md"]))
         click.echo(str(paths["report.html"]))
+    return contents.found

@@ -7,6 +7,8 @@ whatever renders it, so that no text of a guest, an image or a definition can ta
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import compress
+from textwrap import dedent
 
 import msgspec
 
@@ -63,6 +65,25 @@ class Paragraph(msgspec.Struct, frozen=True):
     lines: tuple[Text, ...]
 
 
+def say(words: str) -> Paragraph:
+    """A paragraph of our own words, a sentence a line; a line that is indented goes on with the one before.
+
+    What stands between backticks is code.
+    """
+    lines: list[str] = []
+    for line in dedent(words).strip("\n").rstrip().split("\n"):
+        if line.startswith(" "):
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return Paragraph(tuple(_mark_code(line) for line in lines))
+
+
+def _mark_code(line: str) -> Text:
+    parts = line.split("`")
+    return tuple(Code(part) if number % 2 else part for number, part in enumerate(parts) if part)
+
+
 Item = Text | Paragraph
 
 
@@ -96,15 +117,11 @@ class Table(msgspec.Struct, frozen=True):
     def without_empty_columns(self) -> Table:
         """The table without the columns in which no row has a value."""
         kept = [
-            column
+            column < self.words or any(row[column] != NOTHING for row in self.rows)
             for column in range(len(self.head))
-            if column < self.words or any(row[column] != NOTHING for row in self.rows)
         ]
-        return Table(
-            tuple(self.head[column] for column in kept),
-            tuple(tuple(row[column] for column in kept) for row in self.rows),
-            self.words,
-        )
+        head, *rows = (tuple(compress(row, kept)) for row in (self.head, *self.rows))
+        return Table(head, tuple(rows), self.words)
 
     def find_numeric(self) -> tuple[bool, ...]:
         """For each column whether it is one of numbers: no cell in it is a word after all."""
@@ -128,7 +145,20 @@ def is_empty(block: Block) -> bool:
             return not block.plots
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True):
+class Column(msgspec.Struct, frozen=True):
+    """A column of the table that comes first, by the systems' names; what has no cell has no value.
+
+    Some are for the page alone, where there is room, some for the terminal alone. `notes` say what it shows.
+    """
+
+    title: str
+    cells: dict[str, str]
+    page: bool = True
+    terminal: bool = True
+    notes: tuple[Text, ...] = ()
+
+
+class Section(msgspec.Struct, frozen=True):
     """A heading and what stands below it.
 
     `id` is the section's own on its page, and what links lead to. `metrics` names those that it shows: all
@@ -142,7 +172,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ()
 
 
-class Page(msgspec.Struct, frozen=True, kw_only=True):
+class Page(msgspec.Struct, frozen=True):
     """A whole report: its title, what comes first, and its sections."""
 
     title: Text

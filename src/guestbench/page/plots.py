@@ -123,10 +123,15 @@ class Look(StrEnum):
     PART = "part"
     INTERVAL = "interval"
     CLAIM = "claim"
+    WHISKER = "whisker"
+    LINK = "link"
+    """A line that only says what belongs together."""
+    MEDIAN = "median"
+    """A line across the row."""
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """A stretch of the axis; `title` is shown where it is pointed at."""
+    """A stretch of the axis, or one value of it; `title` is shown where it is pointed at."""
 
     low: float
     high: float
@@ -153,20 +158,6 @@ class Dots(msgspec.Struct, frozen=True):
     kind: int
 
 
-class Whisker(msgspec.Struct, frozen=True):
-    """A line along the axis; dotted, it only says what belongs together."""
-
-    low: float
-    high: float
-    dotted: bool = False
-
-
-class Median(msgspec.Struct, frozen=True):
-    """A line across the row."""
-
-    at: float
-
-
 class Steps(msgspec.Struct, frozen=True):
     """A line through points of a row, each a value and how high it is from 0 to 1, between lines at both."""
 
@@ -174,7 +165,7 @@ class Steps(msgspec.Struct, frozen=True):
     kind: int
 
 
-Mark = Bar | Point | Dots | Whisker | Median | Steps
+Mark = Bar | Point | Dots | Steps
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -199,7 +190,7 @@ Legend = tuple[tuple[Bar | Point | Course, str], ...]
 """What looks how; a `Course` stands for the look of a curve."""
 
 
-class Rows(msgspec.Struct, frozen=True, kw_only=True):
+class Rows(msgspec.Struct, frozen=True):
     """A plot of rows over one axis; `description` says in words what it shows.
 
     `about` is a value that all others are held against, between the ends of what makes no difference to it.
@@ -209,11 +200,11 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     axis: Axis
     rows: tuple[Row, ...]
-    about: tuple[float, float, float] | None = None
     legend: Legend = ()
+    about: tuple[float, float, float] | None = None
 
 
-class Curves(msgspec.Struct, frozen=True, kw_only=True):
+class Curves(msgspec.Struct, frozen=True):
     """A plot of courses; the axis upwards is labelled beside the title."""
 
     title: str
@@ -224,7 +215,7 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True):
     legend: Legend = ()
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
+class Figure(msgspec.Struct, frozen=True):
     """Plots that belong together, with their title, and what is to be said of them below."""
 
     title: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from math import isinf
 
-from guestbench.analysis.summary import CONFIDENCE, find_metric
-from guestbench.model import Comparison, Header, Interval, Judgement, Method, Ruling, Verdict
-from guestbench.page.blocks import Block, Code, Paragraph, Section, Table
+from guestbench.analysis.findings import Findings
+from guestbench.analysis.summary import CONFIDENCE
+from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
+from guestbench.page.blocks import Block, Code, Paragraph, Section, Table, say
 from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
 from guestbench.page.plots import (
@@ -19,7 +20,6 @@ from guestbench.page.plots import (
     Point,
     Row,
     Rows,
-    Whisker,
     choose_axis,
 )
 
@@ -34,72 +34,58 @@ LOW_ROW = 3
 """Pixels of the height of a row of the plot of ratios, of which there are many."""
 
 
-def find_sections(
-    header: Header, comparisons: Sequence[Comparison], judgements: Sequence[Judgement]
-) -> Iterator[Section]:
+def find_sections(found: Findings) -> Iterator[Section]:
     """Both sections, where there is something in them."""
-    if judgements:
-        about = Paragraph(
-            (
-                "Written into the experiment before anything was measured.",
-                "A claim is confirmed if all of the interval lies within it, refuted if none of it does; a "
-                "figure that does not scatter decides by itself.",
-            )
-        )
-        yield Section(
-            id="claims",
-            title="What was expected, and what was found",
-            blocks=(about, claim_table(header, judgements)),
-        )
-    if comparisons:
-        yield Section(
-            id="comparison",
-            title=("Compared with ", Code(header.experiment.baseline)),
-            blocks=tuple(_compare(header, comparisons, judgements)),
-        )
+    if found.judgements:
+        about = say("""
+            Written into the experiment before anything was measured.
+            A claim is confirmed if all of the interval lies within it, refuted if none of it does; a figure
+              that does not scatter decides by itself.
+        """)
+        title = "What was expected, and what was found"
+        yield Section("claims", title, (about, claim_table(found)))
+    if found.comparisons:
+        baseline = Code(found.header.experiment.baseline)
+        yield Section("comparison", ("Compared with ", baseline), tuple(_compare(found)))
 
 
-def _compare(
-    header: Header, comparisons: Sequence[Comparison], judgements: Sequence[Judgement]
-) -> Iterator[Block]:
+def _compare(found: Findings) -> Iterator[Block]:
     # Statistics take half a second to load.
     from guestbench.analysis.compare import LEAST_EFFECT
 
-    effect = f"{LEAST_EFFECT:.0%}"
-    yield draw_ratios(header, comparisons, judgements, LEAST_EFFECT)
-    yield ratio_table(header, comparisons, effect)
-    yield Paragraph(
-        (
-            (
-                "A ratio is the system's figure over that of ",
-                Code(header.experiment.baseline),
-                ": of geometric means, within blocks where both have values of the same blocks; its interval "
-                f"covers the true ratio with {CONFIDENCE:.0%}.",
-            ),
-            "p is of an exact permutation test, adjusted for all tests of this table (Holm). Cliff's delta "
-            "says how often one is above the other, from -1 to 1.",
-            'A verdict is "smaller" or "larger" only if the interval excludes equality, the ratio is at '
-            f"least {effect} away from it, and the test, where there are values enough for one, agrees; "
-            '"by the interval alone" says that there are not.',
-            "Work that cannot be shown to be the same is not compared.",
-        )
+    baseline, effect = Code(found.header.experiment.baseline), f"{LEAST_EFFECT:.0%}"
+    yield draw_ratios(found, LEAST_EFFECT)
+    yield ratio_table(found, effect)
+    ratio = (
+        *("A ratio is the system's figure over that of ", baseline),
+        ": of geometric means, within blocks where both have values of the same blocks; its interval covers "
+        f"the true ratio with {CONFIDENCE:.0%}.",
     )
+    others = say(f"""
+        p is of an exact permutation test, adjusted for all tests of this table (Holm). Cliff's delta says how
+          often one is above the other, from -1 to 1.
+        A verdict is "smaller" or "larger" only if the interval excludes equality, the ratio is at least
+          {effect} away from it, and the test, where there are values enough for one, agrees; "by the interval
+          alone" says that there are not.
+        Work that cannot be shown to be the same is not compared.
+    """)
+    yield Paragraph((ratio, *others.lines))
 
 
 # --- claims -----------------------------------------------------------------------------------------------
 
 
-def claim_table(header: Header, judgements: Sequence[Judgement]) -> Table:
+def claim_table(found: Findings) -> Table:
     """Every claim with what was claimed, what was found, and what follows."""
     rows = tuple(
-        (each.claim.text, Code(each.system), _claimed(header, each), _found(header, each), _rule(each))
-        for each in judgements
+        (each.claim.text, Code(each.system), _claimed(found, each), _tell_found(found, each), _rule(each))
+        for each in found.judgements
     )
     return Table(("What was expected", "Of", "Claimed", "Found", "Verdict"), rows, 2)
 
 
-def _claimed(header: Header, each: Judgement) -> str:
-    least, most = (_show(header, each, value, exactly=True) for value in (each.claim.least, each.claim.most))
+def _claimed(found: Findings, each: Judgement) -> str:
+    least, most = (_show(found, each, value, exactly=True) for value in (each.claim.least, each.claim.most))
     if each.claim.least is None:
         claimed = f"at most {most}"
     elif each.claim.most is None:
@@ -109,17 +95,17 @@ def _claimed(header: Header, each: Judgement) -> str:
     return f"{claimed} times" if each.claim.against else claimed
 
 
-def _found(header: Header, each: Judgement) -> str:
-    shown = _show(header, each, each.value)
+def _tell_found(found: Findings, each: Judgement) -> str:
+    shown = _show(found, each, each.value)
     if each.value is not None and each.claim.against:
         shown += " times"
-    return _with_interval(shown, each.interval, lambda value: _show(header, each, value))
+    return _with_interval(shown, each.interval, lambda value: _show(found, each, value))
 
 
-def _show(header: Header, each: Judgement, value: float | None, *, exactly: bool = False) -> str:
+def _show(found: Findings, each: Judgement, value: float | None, *, exactly: bool = False) -> str:
     if each.claim.against:
         return show_exact(value) if exactly else show_ratio(value)
-    return show_amount(value, find_metric(header, each.claim.metric).unit)
+    return show_amount(value, found.metric(each.claim.metric).unit)
 
 
 def _rule(each: Judgement) -> str:
@@ -134,11 +120,11 @@ def _rule(each: Judgement) -> str:
 # --- ratios -----------------------------------------------------------------------------------------------
 
 
-def ratio_table(header: Header, comparisons: Sequence[Comparison], effect: str) -> Table:
+def ratio_table(found: Findings, effect: str) -> Table:
     """Every comparison with the baseline: ratio, difference, how sure both are, and the verdict."""
     rows = []
-    for each in comparisons:
-        metric = find_metric(header, each.metric)
+    for each in found.comparisons:
+        metric = found.metric(each.metric)
         rows.append(
             (
                 name_figure(metric.title, each.labels),
@@ -180,20 +166,18 @@ Claimed = tuple[float, float]
 """The least and the most of a ratio that was claimed; an open end is 0 or infinite."""
 
 
-def draw_ratios(
-    header: Header, comparisons: Sequence[Comparison], judgements: Sequence[Judgement], effect: float
-) -> Figure:
+def draw_ratios(found: Findings, effect: float) -> Figure:
     """Every ratio to the baseline with its interval, grouped by figure, with what was claimed of it."""
-    baseline = header.experiment.baseline
-    shown = [each for each in comparisons if each.ratio is not None and each.ratio > 0]
+    baseline = found.header.experiment.baseline
+    shown = [each for each in found.comparisons if each.ratio is not None and each.ratio > 0]
     if not shown:
-        return Figure(title=f"Ratios to {baseline}")
+        return Figure(f"Ratios to {baseline}")
     rows: list[Row] = []
     words = [f"Ratios to {baseline}, grouped by figure."]
-    claims = [_find_claimed(each, judgements) for each in shown]
+    claims = [_find_claimed(each, found.judgements) for each in shown]
     group = ("", "")
     for each, claim in zip(shown, claims, strict=True):
-        figure = (find_metric(header, each.metric).title, show_labels(each.labels))
+        figure = (found.metric(each.metric).title, show_labels(each.labels))
         if figure != group:
             group = figure
             rows.append(Row(*figure))
@@ -203,20 +187,15 @@ def draw_ratios(
     legend: list[tuple[Bar | Point, str]] = [(look, verdict.value) for verdict, look in LOOKS.items()]
     if any(claims):
         legend.append((Bar(0, 1, look=Look.CLAIM), "claimed"))
-    plot = Rows(
-        title="Ratios to the baseline",
-        description=" ".join(words).rstrip(";") + ".",
-        axis=_choose_axis(shown, [claim for claim in claims if claim]),
-        rows=tuple(rows),
-        about=(1 / (1 + effect), 1, 1 + effect),
-        legend=tuple(legend),
-    )
+    axis, about = _choose_axis(shown, [claim for claim in claims if claim]), (1 / (1 + effect), 1, 1 + effect)
+    description = " ".join(words).rstrip(";") + "."
+    plot = Rows("Ratios to the baseline", description, axis, tuple(rows), tuple(legend), about)
     note = (
         f"Each ratio is the system's figure over that of {baseline}, with its interval. "
         "Left of the line at 1 it is smaller, right of it larger; the band around that line is of ratios too "
         "near to 1 to matter. Of an interval that reaches beyond the plot only a part is drawn."
     )
-    return Figure(title=f"Ratios to {baseline}", note=note, plots=(plot,))
+    return Figure(f"Ratios to {baseline}", note, (plot,))
 
 
 def _find_claimed(each: Comparison, judgements: Sequence[Judgement]) -> Claimed | None:
@@ -251,7 +230,7 @@ def _to_row(each: Comparison, claim: Claimed | None) -> Row:
     if claim:
         marks.append(Bar(*claim, title=_tell_claim(claim), look=Look.CLAIM))
     if each.ratio_ci:
-        marks.append(Whisker(each.ratio_ci.low, each.ratio_ci.high))
+        marks.append(Bar(each.ratio_ci.low, each.ratio_ci.high, look=Look.WHISKER))
     look = LOOKS[each.verdict]
     marks.append(
         Point(look.kind, each.ratio or 0.0, _tell_ratio(each), hollow=look.hollow, colour=look.colour)

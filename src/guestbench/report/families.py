@@ -3,12 +3,11 @@
 Figures that no section of their family shows, be it because it has no such module, are put into a plain table
 and into lines of the terminal's summary, so that nothing that was measured is left out.
 
-A `section` module may have these functions, each of which yields what it is called for: `sections(header,
-records, summaries)`; `headline(header, summaries)`, columns in place of those that the metrics ask for;
-`summary_lines(header, records, summaries)`, titles and texts for the terminal; `opening(header, records)`,
-sentences of the page's first paragraph; `method(header)`, items on how trials were planned;
-`conditions(header, records)` and `order(records)`, blocks on what the host did meanwhile and on the order of
-trials; and `trial_columns()`, titles and metrics for the table of every trial.
+A `section` module may have these functions, each of which is given `Findings` and yields what it is called
+for: `sections`; `headline`, columns in place of those that the metrics ask for; `summary_lines`, titles and
+texts for the terminal; `opening`, sentences of the page's first paragraph; `method`, items on how trials were
+planned; `conditions` and `order`, blocks on what the host did meanwhile and on the order of trials; and
+`trial_columns`, titles and metrics for the table of every trial, which is given nothing.
 """
 
 from __future__ import annotations
@@ -18,45 +17,75 @@ from typing import Any
 
 import msgspec
 
+from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_reason
-from guestbench.analysis.summary import find_summary, summarise
+from guestbench.analysis.summary import summarise
 from guestbench.families import AXIS, list_families
-from guestbench.model import Header, Metric, Record, Summary
-from guestbench.page.blocks import Bullets, Notice, Section
+from guestbench.model import LabelSet, Metric, Summary
+from guestbench.page.blocks import Bullets, Column, Notice, Section
 from guestbench.page.figures import by_system, name_figure, show_amount, show_summary, tell_metrics
-from guestbench.page.headline import Column
 from guestbench.page.numbers import NOTHING, first_sentence
 
-Key = tuple[Metric, tuple[tuple[str, str], ...]]
+Key = tuple[Metric, LabelSet]
 """A figure: a metric with labels."""
 Figures = dict[Key, dict[str, Summary]]
 """Summaries by the systems' names."""
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class Said(msgspec.Struct, frozen=True):
     """What all families say: their sections of the page, and their lines of the terminal's summary."""
 
     sections: tuple[Section, ...]
     lines: tuple[tuple[str, str], ...]
 
 
-def hear_all(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Said:
+def hear_all(found: Findings) -> Said:
     """The sections and lines of all families, and behind each one's what is in none of its sections."""
     sections: list[Section] = []
     lines: list[tuple[str, str]] = []
     notices: set[Notice] = set()
-    purposes = {family.name: {each.name for each in family.purposes} for family in list_families()}
-    for name, title in _name_families(header).items():
-        own: tuple[Section, ...] = _ask(name, "sections", header, records, summaries)
-        left = _find_left(header, records, summaries, name, own)
+    for name, title in _name_families(found).items():
+        own: tuple[Section, ...] = _ask(name, "sections", found)
+        left = _find_left(found, name, own)
         sections += (_drop_repeated(section, notices) for section in own)
         if left:
-            title = f"{title}: other figures" if own else title
-            mine = [record for record in records if record.trial.purpose in purposes.get(name, ())]
-            sections.append(_tabulate(f"figures-of-{name}", title, header, mine, left))
-        lines += _ask(name, "summary_lines", header, records, summaries)
-        lines += _tell(left)
-    return Said(sections=tuple(sections), lines=tuple(lines))
+            sections.append(_tabulate(name, f"{title}: other figures" if own else title, found, left))
+        lines += (*_ask(name, "summary_lines", found), *_tell(left))
+    return Said(tuple(sections), tuple(lines))
+
+
+def ask_all(hook: str, *arguments: object) -> tuple[Any, ...]:
+    """What the families that have a function of this name in their section say, in their order."""
+    return tuple(said for family in list_families() for said in _ask(family.name, hook, *arguments))
+
+
+def find_columns(found: Findings) -> tuple[Column, ...]:
+    """The columns of the headline: those of each family's section, or those that its metrics ask for."""
+    columns: list[Column] = []
+    for name in _name_families(found):
+        own: tuple[Column, ...] = _ask(name, "headline", found)
+        asked = (each for each in found.header.metrics if each.family == name and each.headline)
+        columns += own or (_to_column(found, metric) for metric in asked)
+    return tuple(columns)
+
+
+def _to_column(found: Findings, metric: Metric) -> Column:
+    summaries = found.find_all(metric.name, metric.shown_labels)
+    cells = {each.system: show_amount(each.median, metric.unit) for each in summaries}
+    note = f"{metric.headline.partition(',')[0]}: {first_sentence(metric.help)}."
+    return Column(metric.headline, cells, notes=(note,))
+
+
+def _name_families(found: Findings) -> dict[str, str]:
+    """Names and titles of the families that there are, and then of those that only the run knows."""
+    known = {family.name: family.title for family in list_families()}
+    return known | {each.family: each.family for each in found.header.metrics if each.family not in known}
+
+
+def _ask(family: str, hook: str, *arguments: object) -> tuple[Any, ...]:
+    section = AXIS.find_part(family, "section") if family in AXIS.names() else None
+    function = getattr(section, hook, None)
+    return tuple(function(*arguments)) if function else ()
 
 
 def _drop_repeated(section: Section, notices: set[Notice]) -> Section:
@@ -66,98 +95,53 @@ def _drop_repeated(section: Section, notices: set[Notice]) -> Section:
     return msgspec.structs.replace(section, blocks=blocks)
 
 
-def ask_all(hook: str, *arguments: object) -> tuple[Any, ...]:
-    """What the families that have a function of this name in their section say, in their order."""
-    return tuple(said for family in list_families() for said in _ask(family.name, hook, *arguments))
-
-
-def find_columns(header: Header, summaries: Sequence[Summary]) -> tuple[Column, ...]:
-    """The columns of the headline: those of each family's section, or those that its metrics ask for."""
-    columns: list[Column] = []
-    for name in _name_families(header):
-        own: tuple[Column, ...] = _ask(name, "headline", header, summaries)
-        columns += own or (
-            _to_column(header, metric, summaries)
-            for metric in header.metrics
-            if metric.family == name and metric.headline
-        )
-    return tuple(columns)
-
-
-def _to_column(header: Header, metric: Metric, summaries: Sequence[Summary]) -> Column:
-    labels = dict(metric.shown_labels)
-    found = (find_summary(summaries, system.name, metric.name, labels) for system in header.systems)
-    return Column(
-        title=metric.headline,
-        cells={each.system: show_amount(each.median, metric.unit) for each in found if each},
-        notes=(f"{metric.headline.partition(',')[0]}: {first_sentence(metric.help)}.",),
-    )
-
-
-def _name_families(header: Header) -> dict[str, str]:
-    """Names and titles of the families that there are, and then of those that only the run knows."""
-    known = {family.name: family.title for family in list_families()}
-    return known | {m.family: m.family for m in header.metrics if m.family not in known}
-
-
-def _ask(family: str, hook: str, *arguments: object) -> tuple[Any, ...]:
-    section = AXIS.find_part(family, "section") if family in AXIS.names() else None
-    function = getattr(section, hook, None)
-    return tuple(function(*arguments)) if function else ()
-
-
 # --- what is in no section --------------------------------------------------------------------------------
 
 
-def _find_left(
-    header: Header,
-    records: Sequence[Record],
-    summaries: Sequence[Summary],
-    family: str,
-    sections: Sequence[Section],
-) -> Figures:
+def _find_left(found: Findings, family: str, sections: Sequence[Section]) -> Figures:
     """The figures of a family that have values and that its sections do not show."""
     shown = {metric for section in sections for metric in section.metrics}
-    wanted = {m.name: m for m in header.metrics if m.family == family and m.name not in shown}
-    counted = [each for each in summaries if each.metric in wanted and each.n]
+    wanted = {each.name: each for each in found.header.metrics if each.family == family}
+    wanted = {name: each for name, each in wanted.items() if name not in shown}
+    counted = [each for each in found.summaries if each.metric in wanted and each.n]
     missing = wanted.keys() - {each.metric for each in counted}
-    sampled = {s.metric for r in records for s in r.samples if s.metric in missing} if missing else set()
-    if sampled:
+    if missing and any(sample.metric in missing for record in found.records for sample in record.samples):
         # Of trials that do not enter the statistics, which are all that has these.
-        purposes = tuple(dict.fromkeys(record.trial.purpose for record in records))
-        others = summarise(header, records, purposes)
-        counted += (each for each in others if each.metric in sampled and each.n)
-    found: Figures = {}
+        purposes = tuple(dict.fromkeys(record.trial.purpose for record in found.records))
+        others = summarise(found.header, found.records, purposes)
+        counted += (each for each in others if each.metric in missing and each.n)
+    left: Figures = {}
     for metric in wanted.values():
         for each in counted:
             if each.metric == metric.name:
-                found.setdefault((metric, tuple(each.labels.items())), {})[each.system] = each
-    return found
+                left.setdefault((metric, tuple(each.labels.items())), {})[each.system] = each
+    return left
 
 
-def _tabulate(name: str, title: str, header: Header, records: Sequence[Record], figures: Figures) -> Section:
+def _tabulate(name: str, title: str, found: Findings, figures: Figures) -> Section:
     """A table of figures for each group of metrics, one column a system, and what the metrics are."""
-    systems = [system.name for system in header.systems]
+    purposes = [each.name for family in list_families() if family.name == name for each in family.purposes]
+    trials = found.find_trials(purposes)
     metrics = dict.fromkeys(metric for metric, _ in figures)
 
     def show(key: Key, system: str) -> str:
         metric, labels = key
         if system in figures[key]:
             return show_summary(figures[key][system], metric.unit)
-        reason = find_reason(records, system, metric.name, dict(labels))
+        reason = find_reason(trials, system, metric.name, dict(labels))
         return f"n/a: {reason}" if reason else NOTHING
 
     tables = [
         by_system(
             (group.capitalize() or "Figure",),
-            systems,
+            found.names,
             [key for key in figures if key[0].group == group],
             lambda key: (name_figure(key[0].title, dict(key[1])),),
             show,
         )
         for group in dict.fromkeys(metric.group for metric in metrics)
     ]
-    return Section(id=name, title=title, blocks=(*tables, Bullets(tell_metrics(metrics))))
+    return Section(f"figures-of-{name}", title, (*tables, Bullets(tell_metrics(metrics))))
 
 
 def _tell(figures: Figures) -> Iterator[tuple[str, str]]:

@@ -4,71 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import FailureGroup, find_failures, find_notices
-from guestbench.analysis.summary import find_summary
-from guestbench.families import list_families
-from guestbench.model import GuestFamily, Header, Record, Summary
-from guestbench.page.blocks import Block, Bullets, Cells, Code, Item, Notice, Paragraph, Table, Text, join
+from guestbench.families import list_purposes
+from guestbench.model import GuestFamily, Header
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Cells,
+    Code,
+    Column,
+    Item,
+    Notice,
+    Paragraph,
+    Table,
+    Text,
+    join,
+    say,
+)
 from guestbench.page.figures import show_amount, show_outcome
-from guestbench.page.headline import Column
 from guestbench.page.numbers import NOTHING, show_seconds
 from guestbench.report.families import ask_all, find_columns
 
 
-def open_page(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Block]:
+def open_page(found: Findings) -> Iterator[Block]:
     """The blocks before the first section."""
-    spans = tuple(_tell_spans(header, summaries))
-    about = _tell_systems(header), _tell_host(header), *ask_all("opening", header, records)
-    emulated = (
-        "The CPU was emulated (TCG), so all times are longer than with hardware virtualization, and need not "
-        "be so by the same factor for every system."
-    )
-    slow = (emulated,) if header.is_emulated else ()
+    header = found.header
+    spans = tuple(_tell_spans(found))
+    about = _tell_systems(header), _tell_host(header), *ask_all("opening", found)
+    emulated = say("""
+        The CPU was emulated (TCG), so all times are longer than with hardware virtualization, and need not be
+          so by the same factor for every system.
+    """).lines
+    slow = emulated if header.is_emulated else ()
     yield Paragraph(about if spans else (*about, *slow))
     yield Bullets(spans)
     yield Paragraph(slow if spans else ())
     yield Notice("Left out:", tuple((Code(each.system), f": {each.reason}") for each in header.absent))
-    yield Notice("About this run:", find_notices(header, records))
-    yield Notice("Failed trials:", tuple(map(_describe_failure, find_failures(header, records))))
-    columns = [column for column in find_columns(header, summaries) if column.page]
-    table = tabulate(header, columns, ("System", *(column.title for column in columns)))
-    if len(table.head) > 1:
-        yield table
+    yield Notice("About this run:", find_notices(header, found.records))
+    yield Notice("Failed trials:", tuple(map(_describe_failure, find_failures(found.header, found.records))))
+    columns = [column for column in find_columns(found) if column.page]
+    yield _tabulate(found, columns, ("System", *(column.title for column in columns)))
     notes = dict.fromkeys(note for column in columns for note in column.notes)
     yield Bullets((*notes, '"–" means that there is no such value.'))
-    yield Notice("Read with care:", tuple(_find_warnings(header, summaries)))
+    yield Notice("Read with care:", tuple(_find_warnings(found)))
 
 
-def summarise_run(
-    header: Header,
-    records: Sequence[Record],
-    summaries: Sequence[Summary],
-    lines: Sequence[tuple[str, str]],
-) -> Iterator[Block]:
+def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator[Block]:
     """What a terminal shows at the end of a run: the headline, lines of the families, and what went wrong."""
-    columns = [column for column in find_columns(header, summaries) if column.terminal]
-    table = tabulate(header, columns, ("system", *(_begin_small(column.title) for column in columns)))
-    if len(table.head) > 1:
-        yield table
-    elif not header.guests:
-        yield Paragraph(("systems: none",))
+    columns = [column for column in find_columns(found) if column.terminal]
+    yield _tabulate(found, columns, ("system", *(_begin_small(column.title) for column in columns)))
+    yield Paragraph(() if found.names else ("systems: none",))
     yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
     failed = (
         f"failed: {group.system}: {len(group.records)} of {group.of} {group.purpose} trials "
         f"{show_outcome(group.outcome)}: {group.outcome.reason}"
-        for group in find_failures(header, records)
+        for group in find_failures(found.header, found.records)
     )
-    left_out = (f"left out: {each.system}: {each.reason}" for each in header.absent)
+    left_out = (f"left out: {each.system}: {each.reason}" for each in found.header.absent)
     yield Bullets((*failed, *left_out))
 
 
-def tabulate(header: Header, columns: Sequence[Column], head: tuple[str, ...]) -> Table:
-    """The headline, one row a system, without columns that are empty."""
+def _tabulate(found: Findings, columns: Sequence[Column], head: Cells) -> Table:
+    """The headline, one row a system, without columns that are empty; nothing if all are."""
     rows: tuple[Cells, ...] = tuple(
-        (Code(system.name), *(column.cells.get(system.name, NOTHING) for column in columns))
-        for system in header.systems
+        (Code(name), *(column.cells.get(name, NOTHING) for column in columns)) for name in found.names
     )
-    return Table(head, rows).without_empty_columns()
+    table = Table(head, rows).without_empty_columns()
+    return table if len(table.head) > 1 else Table(head, ())
 
 
 def _begin_small(title: str) -> str:
@@ -88,19 +91,20 @@ def _tell_host(header: Header) -> Text:
     return about, Code(header.accel.used.value), "."
 
 
-def _tell_spans(header: Header, summaries: Sequence[Summary]) -> Iterator[Text]:
+def _tell_spans(found: Findings) -> Iterator[Text]:
     """How far the systems lie apart, floors left out; for two systems or more.
 
     What trials are made for comes first.
     """
-    main = {purpose.main for family in list_families() for purpose in family.purposes}
-    names = [system.name for system in header.systems if system.family is not GuestFamily.FLOOR]
-    for metric in sorted(header.metrics, key=lambda metric: metric.name not in main):
-        if not metric.span:
-            continue
-        labels = dict(metric.shown_labels)
-        found = (find_summary(summaries, name, metric.name, labels) for name in names)
-        have = [(each.median, each.system) for each in found if each and each.median is not None]
+    main = {purpose.main for purpose in list_purposes(found.header)}
+    floors = {each.name for each in found.header.systems if each.family is GuestFamily.FLOOR}
+    for metric in sorted(found.header.metrics, key=lambda metric: metric.name not in main):
+        summaries = found.find_all(metric.name, metric.shown_labels) if metric.span else ()
+        have = [
+            (each.median, each.system)
+            for each in summaries
+            if each.median is not None and each.system not in floors
+        ]
         if len(have) > 1:
             (low, low_system), (high, high_system) = min(have, key=_size), max(have, key=_size)
             if low_system != high_system:
@@ -117,13 +121,13 @@ def _size(found: tuple[float, str]) -> float:
     return found[0]
 
 
-def _find_warnings(header: Header, summaries: Sequence[Summary]) -> Iterator[Text]:
+def _find_warnings(found: Findings) -> Iterator[Text]:
     """Warnings of the figures that the headline shows, each with its system."""
-    shown = [metric.name for metric in header.metrics if metric.headline]
-    for system in header.systems:
-        found = (find_summary(summaries, system.name, metric) for metric in shown)
-        for warning in dict.fromkeys(warning for each in found if each for warning in each.warnings):
-            yield Code(system.name), f": {warning}"
+    shown = [metric.name for metric in found.header.metrics if metric.headline]
+    for name in found.names:
+        summaries = (found.find(name, metric) for metric in shown)
+        for warning in dict.fromkeys(warning for each in summaries if each for warning in each.warnings):
+            yield Code(name), f": {warning}"
 
 
 def _describe_failure(group: FailureGroup) -> Item:

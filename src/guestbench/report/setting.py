@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
+from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import find_mismatches
 from guestbench.model import Boot, Guest, Header, Image, Kernel, MemoryPolicy, Net, Record, Role
-from guestbench.page.blocks import Block, Bullets, Cells, Code, Listing, Paragraph, Section, Table, Text
+from guestbench.page.blocks import Block, Bullets, Cells, Code, Listing, Paragraph, Section, Table, Text, say
 from guestbench.page.figures import outcome_name
 from guestbench.page.numbers import NOTHING, show_bytes_exactly, show_exact, show_seconds, show_share
 from guestbench.report.command_lines import describe_command_lines
@@ -17,32 +18,20 @@ FINE_S = 1e-9
 """A spread so small that single values are written with all the decimals there are."""
 
 
-def describe_setting(header: Header, records: Sequence[Record]) -> Iterator[Section]:
+def describe_setting(found: Findings) -> Iterator[Section]:
     """The sections behind the results."""
-    yield Section(
-        id="host-and-conditions",
-        title="Host and conditions",
-        blocks=(host_table(header), *ask_all("conditions", header, records)),
-    )
-    lines = describe_command_lines(header, records)
-    yield Section(
-        id="how-it-was-measured",
-        title="How it was measured",
-        blocks=(
-            platform_table(header),
-            Bullets(tuple(_tell_method(header, records))),
-            *ask_all("order", records),
-        ),
-        parts=(Section(id="command-lines", title="Command lines", blocks=lines),) if lines else (),
-    )
-    yield Section(
-        id="fairness",
-        title="Fairness: what the systems do not share",
-        blocks=tuple(_describe_fairness(header)),
-        parts=(Section(id="image-files", title="Image files", blocks=tuple(_describe_images(header))),),
-    )
-    yield Section(id="how-to-repeat-it", title="How to repeat it", blocks=tuple(_tell_how_to_repeat(header)))
-    yield Section(id="every-trial", title="Every trial", blocks=(trial_table(records),))
+    header = found.header
+    host = host_table(header), *ask_all("conditions", found)
+    yield Section("host-and-conditions", "Host and conditions", host)
+    lines = describe_command_lines(header, found.records)
+    parts = (Section("command-lines", "Command lines", lines),) if lines else ()
+    method = platform_table(header), Bullets(tuple(_tell_method(found))), *ask_all("order", found)
+    yield Section("how-it-was-measured", "How it was measured", method, parts)
+    images = Section("image-files", "Image files", tuple(_describe_images(header)))
+    fairness = tuple(_describe_fairness(header))
+    yield Section("fairness", "Fairness: what the systems do not share", fairness, (images,))
+    yield Section("how-to-repeat-it", "How to repeat it", tuple(_tell_how_to_repeat(header)))
+    yield Section("every-trial", "Every trial", (trial_table(found.records),))
 
 
 # --- host and platform ------------------------------------------------------------------------------------
@@ -98,19 +87,19 @@ def platform_table(header: Header) -> Table:
     return Table(("Platform, the same for all", ""), rows, 2)
 
 
-def _tell_method(header: Header, records: Sequence[Record]) -> Iterator[Text]:
-    yield "Every trial is a new QEMU, started by a new process that does nothing else."
-    yield (
-        "Bytes of the serial console are stamped with the host's monotonic clock when they arrive, and "
-        "markers are found in the bytes, not in lines."
-    )
-    yield from ask_all("method", header)
+def _tell_method(found: Findings) -> Iterator[Text]:
+    yield from say("""
+        Every trial is a new QEMU, started by a new process that does nothing else.
+        Bytes of the serial console are stamped with the host's monotonic clock when they arrive, and markers
+          are found in the bytes, not in lines.
+    """).lines
+    yield from ask_all("method", found)
     yield "No image was changed: what a guest wrote to its disk was thrown away after each boot."
-    if records and not find_mismatches(header, records):
-        yield (
-            "Every record carries the identity of this host, the version of the tool and the digests of the "
-            "images given here."
-        )
+    if found.records and not find_mismatches(found.header, found.records):
+        yield from say("""
+            Every record carries the identity of this host, the version of the tool and the digests of the
+              images given here.
+        """).lines
 
 
 # --- systems ----------------------------------------------------------------------------------------------
@@ -118,12 +107,10 @@ def _tell_method(header: Header, records: Sequence[Record]) -> Iterator[Text]:
 
 def _describe_fairness(header: Header) -> Iterator[Block]:
     yield fairness_table(header)
-    yield Paragraph(
-        (
-            "A ready marker is what the system itself prints; what it has done by then is not the same for "
-            "every system.",
-        )
-    )
+    yield say("""
+        A ready marker is what the system itself prints; what it has done by then is not the same for every
+          system.
+    """)
     for system in header.systems:
         if system.help:
             yield Paragraph(((Code(system.name), f": {' '.join(system.help.split())}"),))
@@ -168,12 +155,10 @@ def _tell_boot(boot: Boot) -> str:
 def _describe_images(header: Header) -> Iterator[Block]:
     yield digest_table(header)
     if any(guest.images != guest.pristine for guest in header.guests):
-        yield Paragraph(
-            (
-                "A disk that was settled is booted as an overlay on the image as provisioned; the sizes in "
-                "this report are of the image as provisioned.",
-            )
-        )
+        yield say("""
+            A disk that was settled is booted as an overlay on the image as provisioned; the sizes in this
+              report are of the image as provisioned.
+        """)
 
 
 def digest_table(header: Header) -> Table:
@@ -206,17 +191,11 @@ def _find_images(guest: Guest) -> Iterable[tuple[str, dict[Role, Image]]]:
 
 def _tell_how_to_repeat(header: Header) -> Iterator[Block]:
     seed = header.experiment.seed
-    made = f"Made by guestbench {header.tool}, begun {header.created}, run "
-    order = (Code(f"seed = {seed}"), " in the experiment file gives the same order of boots.")
-    same = " beside this file hold the same measurements for programs."
+    made = (f"Made by guestbench {header.tool}, begun {header.created}, run ", Code(header.run), ".")
+    order = say(f"`seed = {seed}` in the experiment file gives the same order of boots.")
+    same = say("`results.json` and `results.csv` beside this file hold the same measurements for programs.")
     yield Listing((shlex.join(("guestbench", *header.command)),), "sh")
-    yield Paragraph(
-        (
-            (made, Code(header.run), "."),
-            *([order] if seed is not None else []),
-            (Code("results.json"), " and ", Code("results.csv"), same),
-        )
-    )
+    yield Paragraph((made, *(order.lines if seed is not None else ()), *same.lines))
 
 
 def trial_table(records: Sequence[Record]) -> Table:

@@ -11,13 +11,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from guestbench.analysis.summary import find_summary, summarise
+from guestbench.analysis.findings import Findings
 from guestbench.errors import UsageError
 from guestbench.families.boot import READY
 from guestbench.families.boot.findings import LayerCost, find_layers
-from guestbench.families.memory import LEAST, TOUCHED
-from guestbench.families.memory.section import IDLE
-from guestbench.model import GuestFamily, Header, Record, Summary
+from guestbench.families.memory import IDLE, LEAST, TOUCHED
+from guestbench.model import GuestFamily
 from guestbench.page.blocks import Code, Paragraph, Section, Table
 from guestbench.page.figures import show_amount
 from guestbench.page.numbers import NOTHING, show_bytes, show_kib, show_mean
@@ -27,7 +26,7 @@ BEGIN = "<!-- guestbench: begin of measured figures; guestbench report writes th
 END = "<!-- guestbench: end of measured figures -->"
 
 
-def update_stack(path: Path, header: Header, records: Sequence[Record]) -> None:
+def update_stack(path: Path, found: Findings) -> None:
     """Replace what stands between the markers of `path` by the figures of a run.
 
     Raises:
@@ -45,7 +44,7 @@ def update_stack(path: Path, header: Header, records: Sequence[Record]) -> None:
             f"{path} does not have one line {BEGIN!r} and one line {END!r} after it",
             f"grep -n 'guestbench:' {shown}",
         )
-    block = render_stack(header, records)
+    block = render_stack(found)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(f"{text[: begin + len(BEGIN)]}\n\n{block}\n{text[end:]}", "utf-8")
@@ -55,66 +54,56 @@ def update_stack(path: Path, header: Header, records: Sequence[Record]) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}", f"ls -ld {shown}") from None
 
 
-def render_stack(header: Header, records: Sequence[Record]) -> str:
+def render_stack(found: Findings) -> str:
     """The block: what all systems share, then each system's layers from the application down."""
-    host, summaries = header.host, summarise(header, records)
+    header, host = found.header, found.header.host
     about = (
         f"Measured on {host.cpu_model}, {host.cpus} logical CPUs, with guestbench {header.tool}, run ",
         Code(header.run),
         ". Times are means ± SD of the boots that passed the layer.",
     )
-    sections = (_share(header, summaries), *_list_systems(header, records, summaries))
+    sections = (_describe_shared(found), *_describe_systems(found))
     parts = (render_blocks((Paragraph((about,)),)), *(render_section(each, 3) for each in sections))
     return "\n\n".join(parts) + "\n"
 
 
-def _share(header: Header, summaries: Sequence[Summary]) -> Section:
-    host, platform = header.host, header.platform
+def _describe_shared(found: Findings) -> Section:
+    header, host, platform = found.header, found.header.host, found.header.platform
     floors = [system.name for system in header.systems if system.family is GuestFamily.FLOOR]
+    floor = _show_ready(found, floors[0]) if floors else NOTHING
+    machine = f"The machine and its devices; CPU by {header.accel.used.value}."
     rows = (
         (
             "Firmware (SeaBIOS)",
             "Finds the devices, and the kernel or the disk.",
-            f"{_show_ready(summaries, floors[0]) if floors else NOTHING}, with QEMU's start",
+            f"{floor}, with QEMU's start",
         ),
-        (
-            f"QEMU {host.qemu_version}",
-            f"The machine and its devices; CPU by {header.accel.used.value}.",
-            "in the above",
-        ),
+        (f"QEMU {host.qemu_version}", machine, "in the above"),
         (f"Linux {host.kernel}", "The host's kernel.", NOTHING),
         (host.cpu_model, "The hardware.", NOTHING),
     )
-    machine = ("The machine is ", Code(platform.machine))
-    about = (*machine, f" with {platform.memory_mib} MiB and {platform.cpus} CPU.")
-    table = Table(("Layer", "What it does", "Boot"), rows, 2)
-    return Section(id="shared", title="Shared by all", blocks=(table, Paragraph((about,))))
+    size = f" with {platform.memory_mib} MiB and {platform.cpus} CPU."
+    about = Paragraph((("The machine is ", Code(platform.machine), size),))
+    return Section("shared", "Shared by all", (Table(("Layer", "What it does", "Boot"), rows, 2), about))
 
 
-def _list_systems(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> Iterator[Section]:
-    layers = find_layers(header, records)
-    for system in header.systems:
+def _describe_systems(found: Findings) -> Iterator[Section]:
+    layers = find_layers(found.header, found.records)
+    for system in found.header.systems:
         costs = layers.get(system.name)
         if costs:
-            ready = _show_ready(summaries, system.name)
-            least = find_summary(summaries, system.name, LEAST)
-            touched = find_summary(summaries, system.name, TOUCHED, IDLE)
+            least, touched = found.find(system.name, LEAST), found.find(system.name, TOUCHED, IDLE)
             whole = (
-                f"From the exec of QEMU to ready: {ready}. "
+                f"From the exec of QEMU to ready: {_show_ready(found, system.name)}. "
                 f"Least RAM: {show_amount(least.median if least else None, 'MiB')}; "
                 f"RAM touched when idle: {show_kib(touched.median if touched else None)}."
             )
-            yield Section(
-                id=system.name,
-                title=(f"{system.title} (", Code(system.name), ")"),
-                blocks=(_tabulate(costs), Paragraph((whole,))),
-            )
+            title = (f"{system.title} (", Code(system.name), ")")
+            yield Section(system.name, title, (_tabulate(costs), Paragraph((whole,))))
 
 
-def _show_ready(summaries: Sequence[Summary], system: str) -> str:
-    ready = find_summary(summaries, system, READY)
+def _show_ready(found: Findings, system: str) -> str:
+    ready = found.find(system, READY)
     return show_mean(ready.mean, ready.sd) if ready else NOTHING
 
 

@@ -22,11 +22,9 @@ from guestbench.page.plots import (
     Legend,
     Look,
     Mark,
-    Median,
     Point,
     Rows,
     Steps,
-    Whisker,
     shorten,
 )
 from guestbench.report.tags import EMPTY, Html, tag
@@ -150,17 +148,16 @@ def _draw_mark(mark: Mark, axis: Axis, top: float, height: float) -> Html:
             return _bar(axis, mark.low, mark.high, top - 2, height + 4, f"band f{mark.kind % KINDS}")
         case Bar(look=Look.CLAIM):
             return _bar(axis, mark.low, mark.high, middle - 6, 12, "claim", mark.title)
+        case Bar(look=Look.WHISKER | Look.LINK):
+            return _line(_x(axis, mark.low), middle, _x(axis, mark.high), middle, mark.look)
+        case Bar(look=Look.MEDIAN):
+            return _line(_x(axis, mark.low), top - 4, _x(axis, mark.high), top + height + 4, mark.look)
         case Bar():
             return _bar(axis, mark.low, mark.high, top, height, f"p{mark.kind % FILLS}", mark.title)
         case Point():
             return _marker(mark, _x(axis, mark.at), round(top + height * (1 - mark.up), 1))
         case Dots():
             return _draw_dots(mark, axis, top, height)
-        case Whisker():
-            look = "link" if mark.dotted else "whisker"
-            return _line(_x(axis, mark.low), middle, _x(axis, mark.high), middle, look)
-        case Median():
-            return _line(_x(axis, mark.at), top - 4, _x(axis, mark.at), top + height + 4, "median")
         case Steps():
             points = [(axis.share(at), up) for at, up in mark.points]
             return Html(

@@ -17,7 +17,7 @@ from factories import (
 from hostile_run import HOSTILE, check_safe, make_hostile_run, section
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_pages import markdown_of
+from report_pages import contents_of, markdown_of
 
 from golden import check_golden
 from guestbench.errors import StoreError
@@ -163,11 +163,11 @@ def test_command_lines_are_told_apart_option_by_option() -> None:
 def test_reports_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     """A full disk or a kill would leave half a report, or a file of rubbish beside it."""
     header, records = make_run()
-    first = write_reports(tmp_path, header, records)
+    first = write_reports(tmp_path, contents_of(header, records))
     assert set(first) == {MARKDOWN_NAME, HTML_NAME, JSON_NAME, CSV_NAME, SCRIPT_NAME}
     before = {path: path.read_bytes() for path in first.values()}
-    assert write_reports(tmp_path, header, records) == first
+    assert write_reports(tmp_path, contents_of(header, records)) == first
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     with pytest.raises(StoreError) as caught:
-        write_reports(tmp_path / "missing", header, records)
+        write_reports(tmp_path / "missing", contents_of(header, records))
     assert str(tmp_path / "missing") in caught.value.message

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from factories import make_run
 
+from guestbench.analysis.findings import analyse
 from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families.boot.findings import find_layers
@@ -52,7 +53,7 @@ def test_a_layer_costs_what_lies_between_its_milestones() -> None:
 
 def test_the_application_stands_at_the_top() -> None:
     """A stack would be shown upside down, or its text break the table."""
-    block = render_stack(*make_layered_run())
+    block = render_stack(analyse(*make_layered_run()))
     assert block.index("user space") < block.index("GRUB") < len(block)
     assert "<b>" not in block and "Example CPU" in block and "1.01 GB" in block
     assert "### Shared by all" in block
@@ -62,11 +63,11 @@ def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> Non
     """The author's own text would be lost, or figures pile up."""
     path = tmp_path / "STACK.md"
     path.write_text(f"before\n{BEGIN}\nold figures\n{END}\nafter\n")
-    update_stack(path, *make_layered_run())
+    update_stack(path, analyse(*make_layered_run()))
     once = path.read_text()
     assert once.startswith(f"before\n{BEGIN}\n") and once.endswith(f"{END}\nafter\n")
     assert "old figures" not in once and "user space" in once
-    update_stack(path, *make_layered_run())
+    update_stack(path, analyse(*make_layered_run()))
     assert path.read_text() == once
     assert [each.name for each in tmp_path.iterdir()] == ["STACK.md"]
 
@@ -86,7 +87,7 @@ def test_damaged_markers_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "STACK.md"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
-        update_stack(path, *make_layered_run())
+        update_stack(path, analyse(*make_layered_run()))
     assert "does not have one line" in caught.value.message
     assert caught.value.hint == f"grep -n 'guestbench:' {path}"
     assert path.read_text() == text
@@ -95,7 +96,7 @@ def test_damaged_markers_are_refused(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A misspelt path would end in a traceback, or make a file."""
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        update_stack(tmp_path / "none.md", *make_layered_run())
+        update_stack(tmp_path / "none.md", analyse(*make_layered_run()))
     assert not list(tmp_path.iterdir())
 
 

@@ -29,6 +29,7 @@ from work_factories import (
 )
 
 from golden import check_golden
+from guestbench.analysis.findings import analyse
 from guestbench.analysis.summary import summarise
 from guestbench.families.net.section import net_table
 from guestbench.families.work.findings import (
@@ -294,7 +295,7 @@ def test_tools_that_are_not_there_are_told() -> None:
 def test_the_network_has_a_cell_for_every_system_that_was_asked() -> None:
     """A service that an image does not offer would be an empty cell."""
     header, records = make_work_run()
-    table = net_table(header, records, summarise(header, records))
+    table = net_table(analyse(header, records))
     rows = [[to_plain(cell) for cell in row] for row in table.rows]
     cells = {row[0]: dict(zip(("debian", "linux-app", "mirage"), row[1:], strict=True)) for row in rows}
     assert cells["Network ready"]["debian"].startswith("n/a: its image answers nobody")

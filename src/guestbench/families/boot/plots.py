@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from guestbench.analysis.summary import find_summary
+from guestbench.analysis.findings import Findings
 from guestbench.families.boot import READY
 from guestbench.families.boot.findings import READY_MARK, Step
-from guestbench.model import Header, Summary
+from guestbench.model import Summary
 from guestbench.page.numbers import show_mean, show_seconds, show_share
 from guestbench.page.plots import (
     FAR_APART,
@@ -18,7 +18,6 @@ from guestbench.page.plots import (
     Legend,
     Look,
     Mark,
-    Median,
     Row,
     Rows,
     choose_axis,
@@ -30,36 +29,32 @@ Way = Sequence[tuple[str, float]]
 """Milestones and the times at which they were reached."""
 
 
-def draw_boots(header: Header, summaries: Sequence[Summary]) -> Figure:
+def draw_boots(found: Findings) -> Figure:
     """Every boot as a dot, with the median and its interval."""
-    found = [find_summary(summaries, system.name, READY) for system in header.systems]
-    kinds = {system.name: number for number, system in enumerate(header.systems)}
-    rows = [summary for summary in found if summary and summary.values]
+    title = "Every boot"
+    rows = [summary for summary in found.find_all(READY) if summary.values]
     if not rows:
-        return Figure(title="Every boot")
+        return Figure(title)
     values = [value for row in rows for value in row.values]
     log = min(values) > 0 and max(values) > FAR_APART * min(values)
+    axis = choose_axis(values, f"Boot time, s{' (logarithmic)' if log else ''}", log=log)
     told = "; ".join(f"{row.system}: {_tell_boots(row)}" for row in rows)
-    plot = Rows(
-        title="Every boot",
-        description=f"Every boot time, with median and interval. {told}.",
-        axis=choose_axis(values, f"Boot time, s{' (logarithmic)' if log else ''}", log=log),
-        rows=tuple(_to_row(row, kinds[row.system]) for row in rows),
-    )
+    description = f"Every boot time, with median and interval. {told}."
+    drawn = tuple(_to_row(row, found.names.index(row.system)) for row in rows)
     note = (
         "Every dot is a boot: within a row the first is at the top and the last at the bottom. "
         "The line is the median, the band its interval."
     )
-    return Figure(title="Every boot", note=note, plots=(plot,))
+    return Figure(title, note, (Rows(title, description, axis, drawn),))
 
 
 def _to_row(row: Summary, kind: int) -> Row:
-    failed = f", {row.failed} failed" if row.failed else ""
     marks: list[Mark] = [Dots(row.values, kind)]
     if row.median_ci:
         marks.insert(0, Bar(row.median_ci.low, row.median_ci.high, kind, look=Look.INTERVAL))
     if row.median is not None:
-        marks.append(Median(row.median))
+        marks.append(Bar(row.median, row.median, look=Look.MEDIAN))
+    failed = f", {row.failed} failed" if row.failed else ""
     return Row(row.system, f"{show_mean(row.mean, row.sd)}{failed}", tuple(marks))
 
 
@@ -71,26 +66,26 @@ def _tell_boots(row: Summary) -> str:
     return shown + (f", {row.failed} failed" if row.failed else "")
 
 
-def draw_milestones(header: Header, steps: Sequence[Step]) -> Figure:
+def draw_milestones(names: Sequence[str], steps: Sequence[Step]) -> Figure:
     """Each system's boot as a bar of its milestones: all on one scale, and each over the whole width."""
-    ways = {system.name: _find_way(steps, system.name) for system in header.systems}
+    title = "Boot timeline"
+    ways = {name: _find_way(steps, name) for name in names}
     ways = {name: way for name, way in ways.items() if way and way[-1][1] > 0}
     if not ways:
-        return Figure(title="Boot timeline")
+        return Figure(title)
     kinds = {mark: number for number, mark in enumerate(_order(ways))}
     ends = {name: way[-1][1] for name, way in ways.items()}
     axis = choose_axis([0, *ends.values()], "Time since QEMU was started, s", zero=True)
-    title, about = "Boot timeline", "Mean time of each milestone."
     legend = tuple((Bar(0, 1, kind), mark) for mark, kind in kinds.items())
-    plots = [_draw_bars(title, about, ways, kinds, axis, ends, legend)]
+    plots = [_draw_bars(title, "Mean time of each milestone.", ways, kinds, axis, ends, legend)]
     note = "Each part of a bar ends at the mean time of its milestone. "
     if max(ends.values()) > FAR_APART * min(ends.values()):
         note += "The upper bars have one scale; each lower one shows how its own boot is divided. "
         shares = {name: [(mark, at / ends[name]) for mark, at in way] for name, way in ways.items()}
-        title, about = "Boot timeline, each to its own scale", "How each boot is divided."
-        plots.append(_draw_bars(title, about, shares, kinds, shares_of("the system's own boot"), ends))
+        own, about = f"{title}, each to its own scale", "How each boot is divided."
+        plots.append(_draw_bars(own, about, shares, kinds, shares_of("the system's own boot"), ends))
     note += "Milestones that only some of the boots reached are left out."
-    return Figure(title="Boot timeline", note=note, plots=tuple(plots))
+    return Figure(title, note, tuple(plots))
 
 
 def _find_way(steps: Sequence[Step], system: str) -> Way:
@@ -129,6 +124,4 @@ def _draw_bars(
         )
         rows.append(Row(name, show_seconds(ends[name]), marks))
         told.append(f"{name}: {', '.join(f'{mark}{at_word}{show(at)}' for mark, at in way)}")
-    return Rows(
-        title=title, description=f"{about} {'; '.join(told)}.", axis=axis, rows=tuple(rows), legend=legend
-    )
+    return Rows(title, f"{about} {'; '.join(told)}.", axis, tuple(rows), legend)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from guestbench.analysis.summary import (
-    CONFIDENCE,
-    find_metric,
-    find_summary,
-    smallest_sample,
-    summarise,
-    variation,
-)
+from guestbench.analysis.findings import Findings
+from guestbench.analysis.summary import CONFIDENCE, find_summary, smallest_sample, summarise, variation
 from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, MARK, READY
-from guestbench.families.boot.findings import Step, milestone_steps, summarise_conditions
+from guestbench.families.boot.findings import milestone_steps, summarise_conditions
 from guestbench.families.boot.plots import draw_boots, draw_milestones
-from guestbench.model import Header, Ok, Record, Summary, System
-from guestbench.page.blocks import Block, Bullets, Code, Paragraph, Section, Table, Text, join
+from guestbench.model import Ok, Summary
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Cells,
+    Code,
+    Column,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    join,
+    say,
+)
 from guestbench.page.figures import show_interval, show_median, show_quartiles
-from guestbench.page.headline import Column
 from guestbench.page.numbers import (
     NOTHING,
     choose_finer,
@@ -30,181 +35,96 @@ from guestbench.page.numbers import (
     show_share,
 )
 
+FIRST = "first-boot"
 
-def headline(header: Header, summaries: Sequence[Summary]) -> Iterator[Column]:
+
+def headline(found: Findings) -> Iterator[Column]:
     """The mean and the median boot time, what of it is above the floor, and how many boots got ready."""
 
-    def cells(show: Callable[[Summary], str], metric: str = READY) -> dict[str, str]:
-        found = {system.name: find_summary(summaries, system.name, metric) for system in header.systems}
-        return {name: show(summary) for name, summary in found.items() if summary}
+    def show_all(show: Callable[[Summary], str], metric: str = READY) -> dict[str, str]:
+        return {summary.system: show(summary) for summary in found.find_all(metric)}
 
-    if not any(metric.name == READY for metric in header.metrics):
+    if not any(metric.name == READY for metric in found.header.metrics):
         return
-    notes = (
-        f"Boot time: {first_sentence(find_metric(header, READY).help)}.",
-        "SD is the standard deviation; the interval covers the true median with at least "
-        f"{CONFIDENCE:.0%} and takes {smallest_sample()} values to exist.",
-    )
-    mean = cells(lambda each: show_mean(each.mean, each.sd))
-    above = cells(lambda each: show_seconds(each.median, each.sd), ABOVE_FLOOR)
-    ready = cells(lambda each: f"{each.n} of {each.n + each.failed}")
-    yield Column(title="Boot time, mean ± SD", cells=mean, notes=notes)
-    yield Column(title="Median (interval)", cells=cells(show_median), terminal=False)
-    yield Column(title="Above the floor, median", cells=above)
-    yield Column(title="Boots that got ready", cells=ready, terminal=False)
-    yield Column(title="n", cells=cells(lambda each: str(each.n)), page=False)
-    yield Column(title="failed", cells=cells(lambda each: str(each.failed)), page=False)
+    spread = say(f"""
+        SD is the standard deviation; the interval covers the true median with at least {CONFIDENCE:.0%} and
+          takes {smallest_sample()} values to exist.
+    """)
+    notes = (f"Boot time: {first_sentence(found.metric(READY).help)}.", *spread.lines)
+    above = show_all(lambda each: show_seconds(each.median, each.sd), ABOVE_FLOOR)
+    ready = show_all(lambda each: f"{each.n} of {each.n + each.failed}")
+    yield Column("Boot time, mean ± SD", show_all(lambda each: show_mean(each.mean, each.sd)), notes=notes)
+    yield Column("Median (interval)", show_all(show_median), terminal=False)
+    yield Column("Above the floor, median", above)
+    yield Column("Boots that got ready", ready, terminal=False)
+    yield Column("n", show_all(lambda each: str(each.n)), page=False)
+    yield Column("failed", show_all(lambda each: str(each.failed)), page=False)
 
 
-def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
+def sections(found: Findings) -> Iterator[Section]:
     """Boot times with their parts, if any boot was made."""
-    times = describe_times(header, summaries, READY)
-    parts = tuple(_find_parts(header, records, summaries))
+    times = describe_times(found, READY)
+    parts = tuple(_find_parts(found))
     if times.rows or parts:
-        yield Section(
-            id="boot-time",
-            title="Boot time",
-            blocks=tuple(_describe_boots(header, summaries, times)) if times.rows else (),
-            parts=parts,
-            metrics=(READY, MARK, CPU, ABOVE_FLOOR),
-        )
+        blocks = tuple(_describe_boots(found, times)) if times.rows else ()
+        yield Section("boot-time", "Boot time", blocks, parts, (READY, MARK, CPU, ABOVE_FLOOR))
 
 
-def _describe_boots(header: Header, summaries: Sequence[Summary], times: Table) -> Iterator[Block]:
-    yield draw_boots(header, summaries)
+def _describe_boots(found: Findings, times: Table) -> Iterator[Block]:
+    yield draw_boots(found)
     yield times
-    yield Paragraph(
-        (
-            "n counts the boots that got ready; only they are described.",
-            "SD is the sample standard deviation, CV the SD as a share of the mean.",
-            "The interval of the median is made of two of the values themselves and assumes no distribution; "
-            "its coverage is exact as long as boots do not influence one another.",
-            "Warm-ups and first boots are not among these values.",
-        )
-    )
-    yield Paragraph(("Every value, in the order measured:",))
-    yield Bullets(tuple(_list_values(header, summaries)))
+    yield say("""
+        n counts the boots that got ready; only they are described.
+        SD is the sample standard deviation, CV the SD as a share of the mean.
+        The interval of the median is made of two of the values themselves and assumes no distribution; its
+          coverage is exact as long as boots do not influence one another.
+        Warm-ups and first boots are not among these values.
+    """)
+    yield say("Every value, in the order measured:")
+    yield Bullets(tuple(_list_values(each) for each in found.find_all(READY) if each.values))
 
 
-def _find_parts(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
-    steps = milestone_steps(header, records)
-    if steps:
-        yield Section(id="milestones", title="Milestones", blocks=tuple(_describe_milestones(header, steps)))
-    above = describe_times(header, summaries, ABOVE_FLOOR)
+def _list_values(summary: Summary) -> Text:
+    scale = choose_finer(summary.mean, summary.sd)
+    shown = " · ".join(scale.show(value) for value in summary.values)
+    return Code(summary.system), f" ({scale.unit}): {shown}"
+
+
+def _find_parts(found: Findings) -> Iterator[Section]:
+    milestones = tuple(_describe_milestones(found))
+    if milestones:
+        yield Section("milestones", "Milestones", milestones)
+    above = describe_times(found, ABOVE_FLOOR)
     if above.rows:
-        about = Paragraph(
-            (
-                "The floor is a guest of a few instructions that says it is ready and halts.",
-                "What it takes is the cost of QEMU and its firmware.",
-                "These values are derived: each boot time less the floor's median in this run.",
-                "The floor's median is taken as exact; its own spread is in the table of boot times.",
-            )
-        )
-        yield Section(id="time-above-the-floor", title="Time above the floor", blocks=(about, above))
-    first = first_boots(header, summarise(header, records, ("first-boot",)), summaries)
+        about = say("""
+            The floor is a guest of a few instructions that says it is ready and halts.
+            What it takes is the cost of QEMU and its firmware.
+            These values are derived: each boot time less the floor's median in this run.
+            The floor's median is taken as exact; its own spread is in the table of boot times.
+        """)
+        yield Section("time-above-the-floor", "Time above the floor", (about, above))
+    first = first_boots(found)
     if first.rows:
-        about = Paragraph(
-            (
-                "The first boot of a new image does work that later ones do not, such as making a machine id "
-                "and growing the file system.",
-                "It was measured apart and is in no other table.",
-            )
-        )
-        yield Section(id="first-boots", title="First boots", blocks=(about, first))
-    cpu = describe_times(header, summaries, CPU)
+        about = say("""
+            The first boot of a new image does work that later ones do not, such as making a machine id and
+              growing the file system.
+            It was measured apart and is in no other table.
+        """)
+        yield Section("first-boots", "First boots", (about, first))
+    cpu = describe_times(found, CPU)
     if cpu.rows:
-        about = Paragraph((find_metric(header, CPU).help,))
-        yield Section(id="cpu-time-to-ready", title="CPU time to ready", blocks=(about, cpu))
+        about = Paragraph((found.metric(CPU).help,))
+        yield Section("cpu-time-to-ready", "CPU time to ready", (about, cpu))
 
 
-# --- what the other sections have of boots ----------------------------------------------------------------
-
-
-def opening(header: Header, records: Sequence[Record]) -> Iterator[Text]:
-    """How many of the planned boots got ready."""
-    planned = sum(trial.purpose == BOOT for trial in header.trials)
-    boots = [record for record in records if record.trial.purpose == BOOT]
-    ready = sum(isinstance(record.outcome, Ok) for record in boots)
-    failed = f", {len(boots) - ready} failed" if ready < len(boots) else ""
-    unmade = f", {planned - len(boots)} were not made" if len(boots) < planned else ""
-    if planned:
-        yield f"Of {planned} planned boots, {ready} got ready{failed}{unmade}."
-
-
-def conditions(header: Header, records: Sequence[Record]) -> Iterator[Block]:
-    """What else the host did during the counted boots."""
-    rows = tuple(
-        (
-            Code(each.system),
-            str(each.n),
-            f"{each.load_low:.2f} to {each.load_high:.2f}",
-            show_share(each.others_median),
-            show_share(each.others_high),
-            show_share(each.steal_high),
-        )
-        for each in summarise_conditions(header, records)
-    )
-    if rows:
-        head = ("System", "Boots", "Load (1 min)", "Others' CPU, median", "Others' CPU, most", "Steal, most")
-        yield Paragraph(
-            (
-                "During the counted boots, failed ones included; shares are of the time of all the host's "
-                "CPUs:",
-            )
-        )
-        yield Table(head, rows)
-        yield Paragraph(
-            (
-                '"Others" are all processes but the trial\'s own; "steal" is time a hypervisor below gave to '
-                "other machines.",
-            )
-        )
-
-
-def method(header: Header) -> Iterator[Text]:
-    """How often each system was to be booted, and in which order."""
-    blocks = len({trial.block for trial in header.trials if trial.purpose == BOOT})
-    if blocks:
-        wanted = header.experiment
-        do = "does" if wanted.warmups == 1 else "do"
-        times, warmups = count_things(wanted.cycles, "time"), count_things(wanted.warmups, "warm-up")
-        seed = wanted.seed if wanted.seed is not None else "(none recorded)"
-        yield f"Each system was to be booted {times}, after {warmups} that {do} not count."
-        yield (
-            f"Boots were planned in {count_things(blocks, 'block')}, each booting every system once, in an "
-            f"order shuffled by seed {seed}."
-        )
-
-
-def order(records: Sequence[Record]) -> Iterator[Block]:
-    """The blocks in the order they were run, each with its systems in the order they were booted."""
-    blocks: dict[int, list[Code]] = {}
-    for record in records:
-        if record.trial.purpose == BOOT:
-            blocks.setdefault(record.trial.block, []).append(Code(record.trial.system))
-    if blocks:
-        yield Paragraph(("The order as run:",))
-        rows = tuple((str(block), join(names)) for block, names in blocks.items())
-        yield Table(("Block", "Order"), rows, 2)
-
-
-def trial_columns() -> Iterator[tuple[str, str]]:
-    """What the table of every trial has of boots."""
-    yield from (("Boot time", READY), ("CPU time", CPU))
-
-
-# --- tables -----------------------------------------------------------------------------------------------
-
-
-def describe_times(header: Header, summaries: Sequence[Summary], metric: str) -> Table:
+def describe_times(found: Findings, metric: str) -> Table:
     """The full description of a time metric, one row a system that has it."""
     head = ("System", "n", "Failed", "Mean", "SD", "CV", "Median", "Interval of the median", "Its coverage")
-    found = (find_summary(summaries, system.name, metric) for system in header.systems)
-    rows = tuple(_describe(summary) for summary in found if summary)
+    rows = tuple(_describe(summary) for summary in found.find_all(metric))
     return Table((*head, "Quartiles", "Minimum", "Maximum"), rows).without_empty_columns()
 
 
-def _describe(summary: Summary) -> tuple[Text, ...]:
+def _describe(summary: Summary) -> Cells:
     scale = choose_scale(summary.mean, summary.sd)
     interval = summary.median_ci
     return (
@@ -224,60 +144,46 @@ def _describe(summary: Summary) -> tuple[Text, ...]:
     )
 
 
-def _list_values(header: Header, summaries: Sequence[Summary]) -> Iterator[Text]:
-    """One item a system: its values in the order measured, with their unit."""
-    for system in header.systems:
-        summary = find_summary(summaries, system.name, READY)
-        if summary and summary.values:
-            scale = choose_finer(summary.mean, summary.sd)
-            shown = " · ".join(scale.show(value) for value in summary.values)
-            yield Code(system.name), f" ({scale.unit}): {shown}"
-
-
-def _describe_milestones(header: Header, steps: Sequence[Step]) -> Iterator[Block]:
-    yield draw_milestones(header, steps)
-    yield Paragraph(
-        (
-            "Times are means ± SD over the boots that reached the milestone.",
-            "A step is the mean of each boot's own difference, so that a milestone which some boots missed "
-            "does not distort it.",
-        )
-    )
-    for system in header.systems:
-        table = milestone_table(system, [step for step in steps if step.system == system.name])
-        if table.rows:
-            yield Paragraph(((Code(system.name), ":"),))
-            yield table
-
-
-def milestone_table(system: System, steps: Sequence[Step]) -> Table:
-    """One row a milestone of `system`: the text that says so, when it was reached, how long the step took."""
-    patterns = {milestone.name: milestone.pattern for milestone in system.milestones}
-    patterns.setdefault("ready", system.ready)
-    rows = tuple(
-        (
-            step.mark,
-            Code(patterns[step.mark]) if step.mark in patterns else NOTHING,
-            str(step.n),
-            show_mean(step.mean, step.sd),
-            show_mean(step.step_mean, step.step_sd),
-        )
-        for step in steps
-    )
+def _describe_milestones(found: Findings) -> Iterator[Block]:
+    steps = milestone_steps(found.header, found.records)
+    if not steps:
+        return
+    yield draw_milestones(found.names, steps)
+    yield say("""
+        Times are means ± SD over the boots that reached the milestone.
+        A step is the mean of each boot's own difference, so that a milestone which some boots missed does not
+          distort it.
+    """)
     head = ("Milestone", "Text on the serial console", "n", "Time since exec", "Step since the one before")
-    return Table(head, rows, 2)
+    for system in found.header.systems:
+        patterns = {"ready": system.ready, **{each.name: each.pattern for each in system.milestones}}
+        rows: tuple[Cells, ...] = tuple(
+            (
+                step.mark,
+                Code(patterns[step.mark]) if step.mark in patterns else NOTHING,
+                str(step.n),
+                show_mean(step.mean, step.sd),
+                show_mean(step.step_mean, step.step_sd),
+            )
+            for step in steps
+            if step.system == system.name
+        )
+        if rows:
+            yield Paragraph(((Code(system.name), ":"),))
+            yield Table(head, rows, 2)
 
 
-def first_boots(header: Header, first: Sequence[Summary], later: Sequence[Summary]) -> Table:
+def first_boots(found: Findings) -> Table:
     """First boots after the image was made, beside the median of the counted boots."""
+    first = summarise(found.header, found.records, (FIRST,))
     rows = []
-    for system in header.systems:
-        ready, cpu = (find_summary(first, system.name, metric) for metric in (READY, CPU))
-        counted = find_summary(later, system.name, READY)
+    for name in found.names:
+        ready, cpu = (find_summary(first, name, metric) for metric in (READY, CPU))
+        counted = found.find(name, READY)
         if ready is not None:
             rows.append(
                 (
-                    Code(system.name),
+                    Code(name),
                     str(ready.n),
                     str(ready.failed),
                     show_mean(ready.mean, ready.sd),
@@ -287,3 +193,73 @@ def first_boots(header: Header, first: Sequence[Summary], later: Sequence[Summar
             )
     head = ("System", "n", "Failed", "First boot", "Median of the counted boots")
     return Table((*head, "CPU time of the first boot"), tuple(rows))
+
+
+# --- what other sections have of boots --------------------------------------------------------------------
+
+
+def opening(found: Findings) -> Iterator[Text]:
+    """How many of the planned boots got ready."""
+    planned = sum(trial.purpose == BOOT for trial in found.header.trials)
+    boots = found.find_trials((BOOT,))
+    ready = sum(isinstance(record.outcome, Ok) for record in boots)
+    failed = f", {len(boots) - ready} failed" if ready < len(boots) else ""
+    unmade = f", {planned - len(boots)} were not made" if len(boots) < planned else ""
+    if planned:
+        yield f"Of {planned} planned boots, {ready} got ready{failed}{unmade}."
+
+
+def conditions(found: Findings) -> Iterator[Block]:
+    """What else the host did during the counted boots."""
+    rows = tuple(
+        (
+            Code(each.system),
+            str(each.n),
+            f"{each.load_low:.2f} to {each.load_high:.2f}",
+            show_share(each.others_median),
+            show_share(each.others_high),
+            show_share(each.steal_high),
+        )
+        for each in summarise_conditions(found.header, found.records)
+    )
+    if rows:
+        head = ("System", "Boots", "Load (1 min)", "Others' CPU, median", "Others' CPU, most", "Steal, most")
+        yield say("""
+            During the counted boots, failed ones included; shares are of the time of all the host's CPUs:
+        """)
+        yield Table(head, rows)
+        yield say("""
+            "Others" are all processes but the trial's own; "steal" is time a hypervisor below gave to other
+              machines.
+        """)
+
+
+def method(found: Findings) -> tuple[Text, ...]:
+    """How often each system was to be booted, and in which order."""
+    wanted = found.header.experiment
+    blocks = len({trial.block for trial in found.header.trials if trial.purpose == BOOT})
+    if not blocks:
+        return ()
+    warmups = f"{count_things(wanted.warmups, 'warm-up')} that {'does' if wanted.warmups == 1 else 'do'}"
+    seed = wanted.seed if wanted.seed is not None else "(none recorded)"
+    return say(f"""
+        Each system was to be booted {count_things(wanted.cycles, "time")}, after {warmups} not count.
+        Boots were planned in {count_things(blocks, "block")}, each booting every system once, in an order
+          shuffled by seed {seed}.
+    """).lines
+
+
+def order(found: Findings) -> Iterator[Block]:
+    """The blocks in the order they were run, each with its systems in the order they were booted."""
+    blocks: dict[int, list[Code]] = {}
+    for record in found.find_trials((BOOT,)):
+        blocks.setdefault(record.trial.block, []).append(Code(record.trial.system))
+    if blocks:
+        yield say("The order as run:")
+        rows = tuple((str(block), join(names)) for block, names in blocks.items())
+        yield Table(("Block", "Order"), rows, 2)
+
+
+def trial_columns() -> tuple[tuple[str, str], ...]:
+    """What the table of every trial has of boots."""
+    return ("Boot time", READY), ("CPU time", CPU)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from guestbench.analysis.findings import Findings
 from guestbench.families.memory import TOUCHED, VMM
 from guestbench.families.memory.findings import Evidence, find_evidence, find_least
 from guestbench.families.memory.search import Minimum
-from guestbench.model import Header, Record, Series
+from guestbench.model import Series
 from guestbench.page.numbers import NOTHING, show_kib, show_seconds
 from guestbench.page.plots import (
     FAR_APART,
@@ -23,48 +24,44 @@ from guestbench.page.plots import (
     choose_axis,
 )
 
-PANELS = ((TOUCHED, "Guest RAM touched"), (VMM, "The VMM's own memory"))
+PANELS = {TOUCHED: "Guest RAM touched", VMM: "The VMM's own memory"}
 ROOM = 1.06
 """The values of the upward axis stand at the right end of a plot of curves."""
-SHARE_ROW = 30
+SHARE_ROW = 32
 """Pixels between no boot passed and all boots passed."""
 PASSED, MIXED, FAILED = Point(0, 0), Point(3, 0, hollow=True), Point(6, 0, colour=1)
 
 
-def draw_over_time(header: Header, records: Sequence[Record]) -> Figure:
+def draw_over_time(found: Findings) -> Figure:
     """Each boot that counts memory as a curve: what of the guest's RAM was touched, and the VMM's own."""
-    title = "Memory over time"
-    kinds = {system.name: number for number, system in enumerate(header.systems)}
-    found = {name: _find_series(records, kinds, metric) for metric, name in PANELS}
-    seen = dict.fromkeys(system for courses in found.values() for system, _ in courses)
-    legend = tuple((Course(kinds[name]), name) for name in seen)
+    drawn = {title: _find_series(found, metric) for metric, title in PANELS.items()}
+    seen = dict.fromkeys(system for courses in drawn.values() for system, _ in courses)
+    legend = tuple((Course(found.names.index(name)), name) for name in seen)
     plots: list[Curves] = []
-    for name, courses in found.items():
+    for title, courses in drawn.items():
         if courses:
-            plots.append(_draw_courses(courses, kinds, name, () if plots else legend))
+            plots.append(_draw_courses(found.names, courses, title, () if plots else legend))
     note = (
         "One curve for each boot that counts memory, with its marker where counting ended. Work begins at "
         "different times for different systems. RAM that was touched never shrinks."
     )
-    return Figure(title=title, note=note, plots=tuple(plots))
+    return Figure("Memory over time", note, tuple(plots))
 
 
-def _find_series(
-    records: Sequence[Record], kinds: Mapping[str, int], metric: str
-) -> list[tuple[str, Series]]:
+def _find_series(found: Findings, metric: str) -> list[tuple[str, Series]]:
     return [
         (record.trial.system, series)
-        for record in records
+        for record in found.records
         for series in record.series
         if series.metric == metric
-        and record.trial.system in kinds
+        and record.trial.system in found.names
         and len(series.t_ns) == len(series.values) > 1
         and not series.labels
     ]
 
 
 def _draw_courses(
-    found: Sequence[tuple[str, Series]], kinds: Mapping[str, int], title: str, legend: Legend
+    names: Sequence[str], found: Sequence[tuple[str, Series]], title: str, legend: Legend
 ) -> Curves:
     values = [value for _, series in found for value in series.values if value > 0]
     most = [float(max(series.values)) for _, series in found]
@@ -73,57 +70,42 @@ def _draw_courses(
     for system, series in found:
         times = [t_ns / 1e9 for t_ns in series.t_ns]
         last = f"{system}: {show_kib(series.values[-1])} after {show_seconds(times[-1])}"
-        courses.append(Course(kinds[system], tuple(zip(times, series.values, strict=True)), last))
+        courses.append(Course(names.index(system), tuple(zip(times, series.values, strict=True)), last))
         told.append(f"{system}: at most {show_kib(max(series.values))} in {show_seconds(times[-1])}")
-    return Curves(
-        title=title,
-        description=f"Memory over time of every boot that counts it. {'; '.join(told)}.",
-        across=choose_axis(
-            [0, *(course.points[-1][0] * ROOM for course in courses)],
-            "Time since QEMU was started, s",
-            zero=True,
-        ),
-        upwards=choose_axis(
-            values if log else [0, *most],
-            "MiB, logarithmic" if log else "MiB",
-            log=log,
-            zero=not log,
-            factor=1024.0,
-        ),
-        courses=tuple(courses),
-        legend=legend,
-    )
+    ends = [course.points[-1][0] * ROOM for course in courses]
+    across = choose_axis([0, *ends], "Time since QEMU was started, s", zero=True)
+    if log:
+        upwards = choose_axis(values, "MiB, logarithmic", log=True, factor=1024.0)
+    else:
+        upwards = choose_axis([0, *most], "MiB", zero=True, factor=1024.0)
+    description = f"Memory over time of every boot that counts it. {'; '.join(told)}."
+    return Curves(title, description, across, upwards, tuple(courses), legend)
 
 
-def draw_least(header: Header, records: Sequence[Record]) -> Figure:
+def draw_least(found: Findings) -> Figure:
     """For each system the share of boots that passed, over the memory sizes that were tried."""
     title = "Share of boots that passed, by memory size"
-    found = {system.name: find_evidence(records, system.name) for system in header.systems}
-    found = {name: tried for name, tried in found.items() if tried}
-    if not found:
-        return Figure(title=title)
-    sizes = [each.memory_mib for tried in found.values() for each in tried]
+    evidence = {name: tried for name in found.names if (tried := find_evidence(found.records, name))}
+    if not evidence:
+        return Figure(title)
+    sizes = [each.memory_mib for tried in evidence.values() for each in tried]
     told = "; ".join(
         f"{name}: {', '.join(f'{each.memory_mib} MiB {each.passed} of {each.boots}' for each in tried)}"
-        for name, tried in found.items()
+        for name, tried in evidence.items()
     )
+    rows = []
+    for name, tried in evidence.items():
+        least = show_least(find_least(found.header, found.records, name))
+        rows.append(Row(name, f"least RAM: {least}", tuple(_mark_success(tried)), SHARE_ROW))
     plot = Rows(
-        title="Least RAM to boot",
-        description=f"Boots that got ready and stayed well, by memory size. {told}.",
-        axis=choose_axis(sizes, "Memory given to the guest, MiB (logarithmic)", log=True),
-        rows=tuple(
-            Row(
-                name,
-                f"least RAM: {show_least(find_least(header, records, name))}",
-                tuple(_mark_success(tried)),
-                SHARE_ROW,
-            )
-            for name, tried in found.items()
-        ),
-        legend=((PASSED, "every boot passed"), (MIXED, "some passed"), (FAILED, "none passed")),
+        "Least RAM to boot",
+        f"Boots that got ready and stayed well, by memory size. {told}.",
+        choose_axis(sizes, "Memory given to the guest, MiB (logarithmic)", log=True),
+        tuple(rows),
+        ((PASSED, "every boot passed"), (MIXED, "some passed"), (FAILED, "none passed")),
     )
     note = "Each row goes from no boot passed (lower line) to all boots passed (upper line)."
-    return Figure(title=title, note=note, plots=(plot,))
+    return Figure(title, note, (plot,))
 
 
 def show_least(least: Minimum | None) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from guestbench.analysis.findings import Findings
 from guestbench.families.surface.findings import BASE, UNDIVIDED, Cell, Row, find_rows
-from guestbench.model import Header, Provenance, Record, Summary
-from guestbench.page.blocks import Block, Bullets, Code, Paragraph, Section, Table, Text, join
+from guestbench.model import Provenance
+from guestbench.page.blocks import Block, Bullets, Code, Section, Table, Text, join, say
 from guestbench.page.figures import by_system, tell_metrics
 from guestbench.page.numbers import UNKNOWN, show_bytes, show_exact
 
@@ -37,54 +38,45 @@ SEED_ROWS = (
 """The rows of the table that the seed experiment filled in by hand."""
 
 
-def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
+def sections(found: Findings) -> Iterator[Section]:
     """The figures, if there are any: those of the seed experiment, then all of them in groups."""
-    rows = find_rows(header, records)
-    groups = {group: [row for row in rows if row.metric.group == group] for group in GROUPS}
-    shown = [row for chosen in groups.values() for row in chosen]
-    if not shown:
-        return
-    names = [system.name for system in header.systems]
-    metrics = dict.fromkeys(row.metric for row in rows if row in shown)
+    rows = [row for row in find_rows(found.header, found.records) if row.metric.group in GROUPS]
     parts = [
-        Section(id=f"surface-{group}", title=GROUPS[group], blocks=tuple(_describe(names, chosen)))
-        for group, chosen in groups.items()
-        if chosen
+        Section(f"surface-{group}", title, tuple(_describe(found.names, chosen)))
+        for group, title in GROUPS.items()
+        if (chosen := [row for row in rows if row.metric.group == group])
     ]
+    if not parts:
+        return
+    metrics = dict.fromkeys(row.metric for row in rows)
     end = (
-        Paragraph(("The files of evidence lie beside this file, in:",)),
-        Bullets(tuple(_find_folders(names, rows))),
-        Paragraph(("What the figures are:",)),
+        say("The files of evidence lie beside this file, in:"),
+        Bullets(tuple(_find_folders(found.names, rows))),
+        say("What the figures are:"),
         Bullets(tell_metrics(metrics)),
     )
     parts[-1] = msgspec.structs.replace(parts[-1], blocks=(*parts[-1].blocks, *end))
-    about = Paragraph(
-        (
-            "Every figure was measured on the very image that was booted unless its cell says otherwise: "
-            '"derived" from what was measured, or "declared" with a reason below the table.',
-            '"n/a" and "unknown" cells say why. There is no single score: the figures do not add up to one.',
-        )
-    )
-    yield Section(
-        id="attack-surface",
-        title="Attack surface",
-        blocks=(about, seed_table(header, rows)),
-        parts=tuple(parts),
-        # Of the bases there is what differs between them.
-        metrics=(BASE, *(metric.name for metric in metrics)),
-    )
+    about = say("""
+        Every figure was measured on the very image that was booted unless its cell says otherwise: "derived"
+          from what was measured, or "declared" with a reason below the table.
+        "n/a" and "unknown" cells say why. There is no single score: the figures do not add up to one.
+    """)
+    # Of the bases of kernels there is what differs between them.
+    shown = (BASE, *(metric.name for metric in metrics))
+    blocks = about, seed_table(found.names, rows)
+    yield Section("attack-surface", "Attack surface", blocks, tuple(parts), shown)
 
 
-def seed_table(header: Header, rows: Sequence[Row]) -> Table:
+def seed_table(names: Sequence[str], rows: Sequence[Row]) -> Table:
     """The rows that the seed experiment asks for, one column a system."""
     by_metric = {row.metric.name: row for row in rows if not row.labels}
-    found = [(title, by_metric[metric]) for title, metric in SEED_ROWS if metric in by_metric]
+    found = {title: by_metric[metric] for title, metric in SEED_ROWS if metric in by_metric}
     return by_system(
         ("Figure",),
-        [system.name for system in header.systems],
+        names,
         found,
-        lambda each: (each[0],),
-        lambda each, name: show_cell(each[1], each[1].cells[name]),
+        lambda title: (title,),
+        lambda title, name: show_cell(found[title], found[title].cells[name]),
     )
 
 
@@ -104,12 +96,8 @@ def _describe(names: Sequence[str], rows: Sequence[Row]) -> Iterator[Block]:
             long = len(cell.detail) > SHORT or cell.provenance is Provenance.DECLARED
             if cell.value is not None and cell.detail and long:
                 details.setdefault((name, cell.detail), []).append(_title(row))
-    yield Bullets(
-        tuple(
-            (Code(name), f", {', '.join(titles)}: ", Code(detail))
-            for (name, detail), titles in details.items()
-        )
-    )
+    items = ((Code(name), f", {', '.join(rows)}: ", Code(detail)) for (name, detail), rows in details.items())
+    yield Bullets(tuple(items))
 
 
 def show_cell(row: Row, cell: Cell) -> str:

@@ -4,111 +4,94 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_work_warnings
-from guestbench.analysis.summary import find_metric
 from guestbench.families import memory
 from guestbench.families.work import TIME, Settings
 from guestbench.families.work.findings import Check, WorkCell, WorkRow, find_checks, find_work
-from guestbench.model import BootWork, Header, ImageWork, Record, ShellWork, Summary, System, find_settings
-from guestbench.page.blocks import Block, Bullets, Code, Notice, Paragraph, Section, Table, Text
+from guestbench.model import BootWork, Header, ImageWork, ShellWork, System, find_settings
+from guestbench.page.blocks import Block, Bullets, Cells, Code, Notice, Paragraph, Section, Table, say
 from guestbench.page.figures import by_system, name_figure, show_summary, tell_metrics
 from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_rate, show_seconds
 
 
-def sections(header: Header, records: Sequence[Record], summaries: Sequence[Summary]) -> Iterator[Section]:
+def sections(found: Findings) -> Iterator[Section]:
     """Work with its parts, if any was done or known tools were asked for."""
-    rows = find_work(header, records, summaries)
-    checks = find_checks(header, summaries)
-    parts = (*(_find_parts(header, rows) if rows else ()), *_describe_checks(header, checks))
+    rows = find_work(found.header, found.records, found.summaries)
+    checks = find_checks(found.header, found.summaries)
+    parts = (*_find_parts(found.header, rows), *_describe_checks(found, checks))
     if rows or parts:
+        blocks = tuple(_describe(found, rows)) if rows else ()
         shown = (*(row.work.workload.metric for row in rows), TIME, *(each.theirs.metric for each in checks))
-        yield Section(
-            id="work",
-            title="Work",
-            blocks=tuple(_describe(header, records, summaries, rows)) if rows else (),
-            parts=parts,
-            metrics=shown,
-        )
+        yield Section("work", "Work", blocks, parts, shown)
 
 
-def summary_lines(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary]
-) -> Iterator[tuple[str, str]]:
+def summary_lines(found: Findings) -> Iterator[tuple[str, str]]:
     """For the terminal: each piece of work that was done, and how fast each system did it."""
-    for row in find_work(header, records, summaries):
-        cells = [f"{name} {_show_rate(row, cell)}" for name, cell in row.cells.items() if cell.rate]
+    for row in find_work(found.header, found.records, found.summaries):
+        cells = [f"{name} {_show_rate(row, name)}" for name, cell in row.cells.items() if cell.rate]
         if cells:
             yield _title(row), "; ".join((*cells, *(["NOT EQUIVALENT"] if row.differs else [])))
 
 
-def _describe(
-    header: Header, records: Sequence[Record], summaries: Sequence[Summary], rows: Sequence[WorkRow]
-) -> Iterator[Block]:
-    times = count_things(find_settings(header.experiment.settings, "work", Settings).cycles, "time")
+def _describe(found: Findings, rows: Sequence[WorkRow]) -> Iterator[Block]:
+    tables, systems = found.header.experiment.settings, found.header.systems
+    times = count_things(find_settings(tables, "work", Settings).cycles, "time")
     names = dict.fromkeys((*(row.work.workload.metric for row in rows), TIME))
-    yield work_table(header, rows)
-    yield Paragraph(
-        (
-            f"Means ± SD; each system did each piece of work {times} in blocks, in an order shuffled by the "
-            "run's seed.",
-            "A piece of work is timed by the host's clock, from the console's line that begins it to the "
-            "line that ends it; booting is no part of it.",
-            '"Was it the same?" is answered by what the programs print themselves: the digest of their '
-            "sources, all parameters, how much they did, and a digest of the result.",
-        )
-    )
-    yield Notice("Read with care:", find_work_warnings(header, records, summaries))
-    yield Paragraph(("How each system was given its work:",))
-    yield Bullets(tuple((Code(system.name), f": {_tell_start(system)}") for system in header.systems))
-    if any(isinstance(system.work, ShellWork) for system in header.systems):
-        yield Paragraph(tuple(_tell_resuming(header)))
-    yield Paragraph(("What the figures are:",))
-    yield Bullets(tell_metrics(metric for name in names for metric in header.metrics if metric.name == name))
-
-
-def _tell_resuming(header: Header) -> Iterator[str]:
-    settle = f"{find_settings(header.experiment.settings, 'memory', memory.Settings).settle_s:g}"
-    yield (
-        f"A guest with a shell is at work after its boot has settled for {settle} s, from a snapshot of that "
-        "state."
-    )
-    yield (
-        "Its trials go on from one and the same state, so their spread is less than that of fresh boots "
-        "would be."
-    )
-    if header.is_emulated:
-        yield (
-            "Under emulation the speed of a tight loop depends on where the emulator happens to put the "
-            "translated code, which is the same in every trial from one snapshot."
-        )
-        yield "So a difference between two systems in one row of the memory workload need not be theirs."
+    yield work_table(found.header, rows)
+    yield say(f"""
+        Means ± SD; each system did each piece of work {times} in blocks, in an order shuffled by the run's
+          seed.
+        A piece of work is timed by the host's clock, from the console's line that begins it to the line that
+          ends it; booting is no part of it.
+        "Was it the same?" is answered by what the programs print themselves: the digest of their sources, all
+          parameters, how much they did, and a digest of the result.
+    """)
+    yield Notice("Read with care:", find_work_warnings(found))
+    yield say("How each system was given its work:")
+    yield Bullets(tuple((Code(system.name), f": {_tell_start(system)}") for system in systems))
+    if any(isinstance(system.work, ShellWork) for system in systems):
+        settle = find_settings(tables, "memory", memory.Settings).settle_s
+        resumed = say(f"""
+            A guest with a shell is at work after its boot has settled for {settle:g} s, from a snapshot of
+              that state.
+            Its trials go on from one and the same state, so their spread is less than that of fresh boots
+              would be.
+        """)
+        emulated = say("""
+            Under emulation the speed of a tight loop depends on where the emulator happens to put the
+              translated code, which is the same in every trial from one snapshot.
+            So a difference between two systems in one row of the memory workload need not be theirs.
+        """)
+        yield Paragraph((*resumed.lines, *(emulated.lines if found.header.is_emulated else ())))
+    yield say("What the figures are:")
+    metrics = {metric.name: metric for metric in found.header.metrics}
+    yield Bullets(tell_metrics(metrics[name] for name in names if name in metrics))
 
 
 def _find_parts(header: Header, rows: Sequence[WorkRow]) -> Iterator[Section]:
     clocks, programs = clock_table(header, rows), program_table(rows)
     if clocks.rows:
-        about = Paragraph(("The guest's own clock is shown to compare and used for nothing.",))
-        yield Section(id="the-two-clocks", title="The two clocks", blocks=(clocks, about))
+        about = say("The guest's own clock is shown to compare and used for nothing.")
+        yield Section("the-two-clocks", "The two clocks", (clocks, about))
     if programs.rows:
-        about = Paragraph(
-            (
-                "Every program is static, was compiled once on this host, and was first run on the host "
-                "itself: a guest that does not print the same result has failed.",
-            )
-        )
-        yield Section(id="the-programs", title="The programs", blocks=(programs, about))
+        about = say("""
+            Every program is static, was compiled once on this host, and was first run on the host itself: a
+              guest that does not print the same result has failed.
+        """)
+        yield Section("the-programs", "The programs", (programs, about))
 
 
-def _describe_checks(header: Header, checks: Sequence[Check]) -> Iterator[Section]:
-    missing = header.kit.no_tools if header.kit else ""
-    if checks or missing:
-        about = (
-            "The tools are those of Debian, run in the same guests from a disk of their own; their figures "
-            "are by their own clocks."
-        )
-        told = (Paragraph((f"Not run: {missing}",)),)
-        blocks = told if missing else (check_table(header, checks), Paragraph((about,)))
-        yield Section(id="known-tools", title="Known tools beside our own work", blocks=blocks)
+def _describe_checks(found: Findings, checks: Sequence[Check]) -> Iterator[Section]:
+    kit, title = found.header.kit, "Known tools beside our own work"
+    about = say("""
+        The tools are those of Debian, run in the same guests from a disk of their own; their figures are by
+          their own clocks.
+    """)
+    if kit and kit.no_tools:
+        yield Section("known-tools", title, (Paragraph((f"Not run: {kit.no_tools}",)),))
+    elif checks:
+        yield Section("known-tools", title, (check_table(found, checks), about))
 
 
 # --- tables -----------------------------------------------------------------------------------------------
@@ -121,7 +104,7 @@ def work_table(header: Header, rows: Sequence[WorkRow]) -> Table:
         _find_columns(header, rows),
         rows,
         lambda row: (_title(row), _judge(row)),
-        lambda row, name: _show_rate(row, row.cells[name]),
+        _show_rate,
     )
 
 
@@ -138,7 +121,7 @@ def clock_table(header: Header, rows: Sequence[WorkRow]) -> Table:
 
 def program_table(rows: Sequence[WorkRow]) -> Table:
     """The programs: what they were made of, and the digest of the file that Linux guests run."""
-    lines: dict[str, tuple[Text, ...]] = {}
+    lines: dict[str, Cells] = {}
     for row in rows:
         program, expected = row.work.program, row.work.expected
         if program is None or not expected:
@@ -155,11 +138,11 @@ def program_table(rows: Sequence[WorkRow]) -> Table:
     return Table(head, tuple(lines.values()), 4)
 
 
-def check_table(header: Header, checks: Sequence[Check]) -> Table:
+def check_table(found: Findings, checks: Sequence[Check]) -> Table:
     """Known tools beside our own work: their figures, and ours over theirs."""
     rows = []
     for check in checks:
-        metric = find_metric(header, check.theirs.metric)
+        metric = found.metric(check.theirs.metric)
         unit = metric.unit.removesuffix("/s")
         theirs, ours = (
             show_rate(each.mean, each.sd, unit) if each else NOTHING for each in (check.theirs, check.ours)
@@ -191,7 +174,8 @@ def _judge(row: WorkRow) -> str:
     return "nothing to compare: fewer than two systems did it"
 
 
-def _show_rate(row: WorkRow, cell: WorkCell) -> str:
+def _show_rate(row: WorkRow, name: str) -> str:
+    cell = row.cells[name]
     if cell.rate is None:
         return f"n/a: {cell.reason}" if cell.reason else UNKNOWN
     return show_summary(cell.rate, f"{row.work.workload.unit}/s")

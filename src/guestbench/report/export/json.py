@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from guestbench.analysis.summary import add_derived
+from guestbench.analysis.findings import Findings, analyse
 from guestbench.model import (
     Absent,
     AccelChoice,
@@ -32,10 +33,11 @@ from guestbench.model import (
     Summary,
     WorkReport,
 )
-from guestbench.report.findings import Findings, analyse
 
 JSON_VERSION = 5
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
+
+T = TypeVar("T", bound=Frozen)
 
 
 class TidySample(Frozen):
@@ -55,7 +57,7 @@ class TidySample(Frozen):
     evidence: str
 
 
-class TrialResult(Frozen):
+class MadeTrial(Frozen):
     """What is known of one trial besides its samples; times of `marks` are in ns since the exec."""
 
     trial: str
@@ -102,69 +104,44 @@ class Results(Frozen):
     absent: tuple[Absent, ...]
     kit: Kit | None
     metrics: tuple[Metric, ...]
-    trials: tuple[TrialResult, ...]
+    trials: tuple[MadeTrial, ...]
     samples: tuple[TidySample, ...]
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]
     judgements: tuple[Judgement, ...]
 
 
-def render(header: Header, records: Sequence[Record], findings: Findings | None = None) -> bytes:
-    """results.json: a `Results`, indented, keys of maps sorted, with a newline at the end.
+def render(header: Header, records: Sequence[Record]) -> bytes:
+    """results.json: a `Results`, indented, keys of maps sorted, with a newline at the end."""
+    return render_findings(analyse(header, records))
 
-    `findings` are those of these records, where the caller has them already.
-    """
-    derived = add_derived(header, records)
-    found = findings or analyse(header, derived)
-    results = Results(
-        version=JSON_VERSION,
-        run=header.run,
-        created=header.created,
-        tool=header.tool,
-        command=header.command,
-        experiment=header.experiment,
-        host=header.host,
-        load_1m=header.load_1m,
-        memory_policy=header.memory_policy,
-        platform=header.platform,
-        accel=header.accel,
-        systems=header.guests,
-        absent=header.absent,
-        kit=header.kit,
-        metrics=header.metrics,
-        trials=tuple(_trial(header, record) for record in derived),
-        samples=tuple(_find_samples(header, derived)),
-        summaries=found.summaries,
-        comparisons=found.comparisons,
-        judgements=found.judgements,
+
+def render_findings(found: Findings) -> bytes:
+    """The same of a run that was analysed already."""
+    header = found.header
+    trials = tuple(
+        _fill(
+            MadeTrial,
+            *(record.trial, record),
+            trial=record.trial.id,
+            memory_mib=record.trial.memory_mib or header.platform.memory_mib,
+        )
+        for record in found.records
     )
+    samples = tuple(_find_samples(header, found.records))
+    own = {"version": JSON_VERSION, "systems": header.guests, "trials": trials, "samples": samples}
+    results = _fill(Results, found, header, **own)
     return msgspec.json.format(msgspec.json.encode(results, order="deterministic"), indent=2) + b"\n"
 
 
-def _trial(header: Header, record: Record) -> TrialResult:
-    trial = record.trial
-    return TrialResult(
-        trial=trial.id,
-        system=trial.system,
-        purpose=trial.purpose,
-        block=trial.block,
-        cycle=trial.cycle,
-        outcome=record.outcome,
-        started=record.started,
-        wall_ns=record.wall_ns,
-        host=record.host,
-        tool=record.tool,
-        conditions=record.conditions,
-        marks=record.marks,
-        argv=record.argv,
-        images=record.images,
-        artifacts=record.artifacts,
-        memory_mib=trial.memory_mib or header.platform.memory_mib,
-        series=record.series,
-        gaps=record.gaps,
-        workload=trial.workload,
-        work=record.work,
-    )
+def _fill(kind: type[T], *sources: object, **own: object) -> T:
+    """A value of this type: each field is its own, or that of the first source that has one of its name."""
+    fields = {
+        name: next(getattr(source, name) for source in sources if hasattr(source, name))
+        for name in kind.__struct_fields__
+        if name not in own
+    }
+    return kind(**fields, **own)
 
 
 def _find_samples(header: Header, records: Sequence[Record]) -> Iterator[TidySample]:

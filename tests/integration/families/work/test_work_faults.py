@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from report_pages import contents_of
 
 from guestbench.errors import ImageError
 from guestbench.families import find_metrics
@@ -191,7 +192,7 @@ def test_a_program_that_goes_wrong_is_an_outcome(folder: Path, system: str, mode
 def test_the_report_of_such_a_run_gives_the_reasons(folder: Path) -> None:
     """A reader would see an empty cell where a guest failed, and not know that it had."""
     header, records = read_store(folder)
-    report = write_reports(folder, header, records)["comparison_results.md"].read_text()
+    report = write_reports(folder, contents_of(header, records))["comparison_results.md"].read_text()
     for told in ("the guest's kernel for want of memory", "Attempted to kill init!", "took more than 15 s"):
         assert told in report
     assert len(records) == len(header.trials) == 2 * len(MODES)

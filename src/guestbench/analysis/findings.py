@@ -1,0 +1,64 @@
+"""A run and what analysis makes of it, found once for all that is said of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from guestbench.analysis.summary import add_derived, find_metric, find_summary, summarise
+from guestbench.model import Comparison, Header, Judgement, LabelSet, Metric, Record, Summary
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """A run with its summaries of the counted trials, comparisons with the baseline, and judged claims.
+
+    `records` have what is derived of several.
+    """
+
+    header: Header
+    records: tuple[Record, ...]
+    summaries: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the systems, in the run's order."""
+        return [system.name for system in self.header.systems]
+
+    def metric(self, name: str) -> Metric:
+        """The row of a metric."""
+        return find_metric(self.header, name)
+
+    def find(self, system: str, metric: str, labels: LabelSet = ()) -> Summary | None:
+        """The summary of a system's figure, or None."""
+        return find_summary(self.summaries, system, metric, dict(labels))
+
+    def find_all(self, metric: str, labels: LabelSet = ()) -> list[Summary]:
+        """The summaries of a figure, of all systems that have it."""
+        return [found for name in self.names if (found := self.find(name, metric, labels))]
+
+    def find_trials(self, purposes: Iterable[str], system: str = "") -> list[Record]:
+        """The records of these purposes, of one system if it is named."""
+        wanted = {*purposes}
+        return [
+            record
+            for record in self.records
+            if record.trial.purpose in wanted and system in ("", record.trial.system)
+        ]
+
+
+def analyse(header: Header, records: Sequence[Record]) -> Findings:
+    """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
+    derived = add_derived(header, records)
+    found = Findings(header=header, records=derived, summaries=summarise(header, derived))
+    if not header.experiment.baseline and not header.experiment.claims:
+        # Statistics take half a second to load.
+        return found
+    from guestbench.analysis.claims import judge_claims
+    from guestbench.analysis.compare import compare_run
+
+    return msgspec.structs.replace(
+        found, comparisons=compare_run(header, derived), judgements=judge_claims(header, derived)
+    )
