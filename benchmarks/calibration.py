@@ -24,8 +24,18 @@ from pathlib import Path
 from statistics import median
 
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import watch_boot
-from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System, TrialResult
+from guestbench.guest.watch import Booted, watch_boot
+from guestbench.model import (
+    Accel,
+    GuestFamily,
+    Image,
+    Kernel,
+    Net,
+    Ok,
+    Platform,
+    Role,
+    System,
+)
 from guestbench.provision.recipes.library_os import compile_kernel
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start
@@ -61,7 +71,7 @@ def boot(
     *,
     platform: Platform = PLATFORM,
     needs: frozenset[Need] = frozenset(),
-) -> Iterator[tuple[Machine, TrialResult, SerialLog]]:
+) -> Iterator[tuple[Machine, Booted, SerialLog]]:
     """Boot `kernel` and watch it to whatever end; the machine is there until the context is left."""
     stat = kernel.stat()
     image = Image(path=str(kernel), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256="")
@@ -77,7 +87,7 @@ def boot(
         yield machine, watch_boot(machine, system, log), log
 
 
-def must_be_ready(result: TrialResult, log: SerialLog) -> None:
+def must_be_ready(result: Booted, log: SerialLog) -> None:
     """Raises ValueError unless the guest got ready."""
     if not isinstance(result.outcome, Ok):
         raise ValueError(f"{result.outcome}; it printed {bytes(log.data[-1000:])!r}")
@@ -91,7 +101,7 @@ def measure_ready_s(kernel: Path, milliseconds: int, folder: Path, platform: Pla
         log,
     ):
         must_be_ready(result, log)
-    return next(sample.value for sample in result.samples if sample.metric == "boot.ready")
+    return next(mark.t_ns / 1e9 for mark in result.marks if mark.name == "ready")
 
 
 def measure_touched_kib(kernel: Path, mebibytes: int, folder: Path, platform: Platform = PLATFORM) -> int:

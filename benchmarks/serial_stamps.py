@@ -19,8 +19,8 @@ from statistics import median
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import READY, watch_boot
-from guestbench.model import Accel, Guest, Platform
+from guestbench.guest.watch import watch_boot
+from guestbench.model import READY, Accel, Guest, Platform
 from guestbench.vmm import LaunchSpec
 from guestbench.vmm.qemu.machine import start
 

@@ -25,11 +25,11 @@ from pathlib import Path
 from memory_phase import span_s
 
 from guestbench.analysis.summary import find_metric, summarise
+from guestbench.families import find_purpose
 from guestbench.families.work.findings import find_checks
 from guestbench.host import process
 from guestbench.model import Ok
 from guestbench.run.store import read_store
-from guestbench.run.trials import WORKING
 
 BOUND_S = 360.0
 
@@ -37,8 +37,8 @@ BOUND_S = 360.0
 def report(folder: Path) -> None:
     """Print the figures of the run in `folder`."""
     header, records = read_store(folder)
-    phase = [record for record in records if record.trial.purpose in WORKING]
-    planned = [trial for trial in header.trials if trial.purpose in WORKING]
+    phase = [record for record in records if find_purpose(record.trial.purpose).works]
+    planned = [trial for trial in header.trials if find_purpose(trial.purpose).works]
     if not phase:
         print(f"{folder}: no trial of work")
         return

@@ -8,7 +8,7 @@ import msgspec
 from factories import HOSTILE_REASON, make_guest, make_header, make_record, make_system, make_trials
 
 from guestbench.families import find_metrics
-from guestbench.families.memory.probe import AT_WORK
+from guestbench.families.memory.states import AT_WORK
 from guestbench.model import (
     Command,
     Crashed,

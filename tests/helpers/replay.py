@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from guestbench.families import find_metrics
+import msgspec
+
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     FORMAT_VERSION,
@@ -26,7 +27,7 @@ from guestbench.model import (
     Role,
     System,
 )
-from guestbench.run.plan import plan_trials
+from guestbench.run.prepare import complete
 from guestbench.vmm import Chunk
 
 FAKE = Platform(vmm="fake", accel=Accel.TCG)
@@ -88,19 +89,20 @@ def make_guest(system: System, recording: Path) -> Guest:
 
 def make_header(guests: tuple[Guest, ...], experiment: Experiment, seed: int = 7) -> Header:
     """The header of a run of `guests` on the fake VMM."""
-    return Header(
+    header = Header(
         version=FORMAT_VERSION,
         run="20260101-000000-test",
         created="2026-01-01T00:00:00+00:00",
         tool="0.1.0",
         command=("run",),
-        experiment=experiment,
+        experiment=msgspec.structs.replace(experiment, seed=seed),
         guests=guests,
         absent=(),
         platform=FAKE,
         accel=AccelChoice(requested=Accel.TCG, used=Accel.TCG, reason="asked for"),
         host=HOST,
         load_1m=0.1,
-        metrics=find_metrics(experiment.metrics),
-        trials=plan_trials(experiment, guests, FAKE, seed),
+        metrics=(),
+        trials=(),
     )
+    return complete(header)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from guestbench.families import AXIS, list_families
+from guestbench.families import find_hook, list_families
 from guestbench.model import Header, Key, Provenance, Record
 
 
@@ -70,6 +70,6 @@ def _find_hooks(name: str, header: Header | None = None) -> Iterator[Callable[..
     """The functions of this name, of those families that the run measures if one is given."""
     for family in list_families():
         if header is None or family.name in header.experiment.metrics:
-            hook = getattr(AXIS.find_part(family.name, "findings"), name, None)
+            hook = find_hook(family.name, "findings", name)
             if hook is not None:
                 yield hook

@@ -15,6 +15,7 @@ from typing import Any
 
 from guestbench.definition.decode import Choice, Meanings, Rule, Shape, quote, suggest
 from guestbench.families import list_families
+from guestbench.model import FIRST_BYTE, READY
 from guestbench.model.kinds import Kind
 from guestbench.registry import VMMS
 
@@ -25,7 +26,7 @@ MILESTONE_NAME = re.compile(r"[^\s;=,|]+( [^\s;=,|]+)*")
 DEBIAN_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 """Debian Policy Manual, section 5.6.1."""
 
-RESERVED_MILESTONES = frozenset({"first byte", "ready"})
+RESERVED_MILESTONES = frozenset({FIRST_BYTE, READY})
 """Marks that every boot has; a system's own milestones cannot take their names."""
 
 ALGORITHMS = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")))

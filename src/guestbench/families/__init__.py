@@ -1,8 +1,21 @@
 """The families of metrics, one folder each; other packages add theirs by an entry point.
 
 A family is a package whose `__init__` has `FAMILY` and imports nothing heavy, with the rows of its metrics in
-`metrics.toml` beside it. What it does is in modules of it that are imported when they are needed: `plan`,
-`probe`, `findings`, `section`.
+`metrics.toml` beside it; it may have `list_metrics(kit)` where they depend on the work that a run gives to
+guests. What it does is in modules of it that are imported when they are needed, and in functions there that
+are found by name:
+
+`plan.plan(header)` yields each `Batch` of trials that it wants of a run; the header tells all but these.
+`plan.follow_up(header, records, slots)` returns the trials `Wanted` next, where that depends on those made.
+`plan.find_needs(header)` returns its `Needs` of a kit, or None; without it its trials get none.
+`plan.find_start(header, trial)` returns the `Start` from which a trial can go on, or None.
+`plan.brief(header, trial, records)` returns a struct that the probe gets to know as `job.brief`, or None.
+`plan.describe(record)` says in a few words what came of a trial.
+`probe.equip(job, spec)` returns the `LaunchSpec` with what the machine must offer or be given for a trial.
+`probe.measure(job, machine, log)` makes a trial on a machine that was just started: a `TrialResult`.
+`probe.measure_files(job, scratch)` makes one of a purpose that boots nothing.
+
+Of these, a family must have `plan`, and `measure` or `measure_files`.
 """
 
 from __future__ import annotations
@@ -10,9 +23,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from guestbench.errors import UsageError
 from guestbench.model import Family, Header, Kit, Metric, Purpose
 from guestbench.registry import Axis
 
@@ -78,6 +93,25 @@ def list_purposes(header: Header | None = None) -> tuple[Purpose, ...]:
     found = [purpose for family in list_families() for purpose in family.purposes]
     names = {purpose.name for purpose in found}
     return (*found, *(each for each in (header.purposes if header else ()) if each.name not in names))
+
+
+def find_hook(family: str, part: str, name: str) -> Any:
+    """The function of that name in a module of the family; None where there is none."""
+    return getattr(AXIS.find_part(family, part), name, None)
+
+
+def find_family(purpose: str) -> Family:
+    """The family whose trials have that purpose.
+
+    Raises:
+        UsageError: no family that is there has such trials.
+    """
+    for family in list_families():
+        if any(each.name == purpose for each in family.purposes):
+            return family
+    raise UsageError(
+        f"no family of metrics is there that makes trials of {purpose!r}", "guestbench run --help"
+    )
 
 
 def find_purpose(name: str) -> Purpose:

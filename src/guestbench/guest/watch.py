@@ -1,11 +1,9 @@
-"""Boot time: from the exec of the VMM to the byte that completes the ready marker; it never starts a VM.
+"""Watches a guest boot: from the exec of the VMM to the byte that completes the ready marker.
 
 A mark carries the time at which the chunk with the marker's last byte arrived.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from guestbench.guest.console import (
     End,
@@ -15,18 +13,40 @@ from guestbench.guest.console import (
     watch,
 )
 from guestbench.guest.serial import SerialLog
-from guestbench.model import Crashed, Mark, Ok, Outcome, Sample, System, TimedOut, TrialResult
+from guestbench.model import (
+    FIRST_BYTE,
+    READY,
+    Crashed,
+    Frozen,
+    Mark,
+    Ok,
+    Outcome,
+    System,
+    TimedOut,
+    TrialResult,
+)
 from guestbench.vmm import Machine, Meanwhile
 
-FIRST_BYTE = "first byte"
-READY = "ready"
 EXIT_S = 2.0
 """How long a VMM may take to exit once it has closed the console."""
 
 
+class Booted(Frozen):
+    """How a boot went; `cpu_ns` is the CPU time that the VMM had used when the guest was ready."""
+
+    outcome: Outcome
+    marks: tuple[Mark, ...]
+    cpu_ns: int | None = None
+
+    @property
+    def lost(self) -> TrialResult | None:
+        """The result of a trial that cannot be made, because the guest did not get ready; None if it did."""
+        return None if isinstance(self.outcome, Ok) else TrialResult(outcome=self.outcome, marks=self.marks)
+
+
 def watch_boot(
     machine: Machine, system: System, log: SerialLog, meanwhile: Meanwhile | None = None
-) -> TrialResult:
+) -> Booted:
     """Read the serial console until the guest is ready, lost, or out of time. All bytes go into `log`."""
     texts = {milestone.name: milestone.pattern.encode() for milestone in system.milestones}
     watched = watch(
@@ -41,9 +61,7 @@ def watch_boot(
     marks = watched.marks
     if log.first_ns is not None:
         marks = (Mark(name=FIRST_BYTE, t_ns=log.first_ns), *marks)
-    outcome = _judge(machine, system, log, watched)
-    samples = _to_samples(marks, watched.cpu_ns) if isinstance(outcome, Ok) else ()
-    return TrialResult(outcome=outcome, marks=marks, samples=samples)
+    return Booted(outcome=_judge(machine, system, log, watched), marks=marks, cpu_ns=watched.cpu_ns)
 
 
 def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -> Outcome:
@@ -60,14 +78,6 @@ def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -
         case End.LATE:
             reason = f"no {system.ready!r} within {system.timeout_s:g} s; {last_words(log)}"
             return TimedOut(reason=reason)
-
-
-def _to_samples(marks: Sequence[Mark], cpu_ns: int | None) -> tuple[Sample, ...]:
-    samples = [Sample(metric="boot.ready", value=m.t_ns / 1e9) for m in marks if m.name == READY]
-    samples += [Sample(metric="boot.mark", value=m.t_ns / 1e9, labels={"mark": m.name}) for m in marks]
-    if cpu_ns is not None:
-        samples.append(Sample(metric="boot.cpu", value=cpu_ns / 1e9))
-    return tuple(samples)
 
 
 def _exited(machine: Machine, log: SerialLog) -> Crashed:

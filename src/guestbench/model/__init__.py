@@ -27,8 +27,11 @@ from guestbench.model.family import (
     Family,
     Purpose,
 )
+from guestbench.model.plan import GIVEN_WORK, Batch, Needs, Start, Wanted
 from guestbench.model.record import (
+    FIRST_BYTE,
     FORMAT_VERSION,
+    READY,
     Better,
     Conditions,
     Crashed,
@@ -54,7 +57,6 @@ from guestbench.model.record import (
 from guestbench.model.run import (
     Absent,
     AccelChoice,
-    Expectation,
     Header,
     Host,
     Job,
@@ -100,16 +102,20 @@ from guestbench.model.work import (
 )
 
 __all__ = [
+    "FIRST_BYTE",
     "FORMAT_VERSION",
     "GIB",
+    "GIVEN_WORK",
     "KIB",
     "MIB",
+    "READY",
     "REPLAYING_VMM",
     "SERVER",
     "TOOL_DRIVERS",
     "Absent",
     "Accel",
     "AccelChoice",
+    "Batch",
     "Better",
     "Boot",
     "BootWork",
@@ -120,7 +126,6 @@ __all__ = [
     "Crashed",
     "Disk",
     "DiskFormat",
-    "Expectation",
     "Experiment",
     "FailurePattern",
     "Family",
@@ -151,6 +156,7 @@ __all__ = [
     "Method",
     "Metric",
     "Milestone",
+    "Needs",
     "Net",
     "Ok",
     "Origin",
@@ -170,6 +176,7 @@ __all__ = [
     "Series",
     "Service",
     "ShellWork",
+    "Start",
     "Summary",
     "System",
     "Tables",
@@ -179,6 +186,7 @@ __all__ = [
     "Unknown",
     "Unsupported",
     "Verdict",
+    "Wanted",
     "Work",
     "WorkReport",
     "Workload",

@@ -14,10 +14,14 @@ class Purpose(Frozen):
     not as settled. `works`: the guest is given work, and results are kept apart by workload. `search`: it
     asks a question to which a failure is an answer, and of its samples only what is derived of several is a
     value. `facts`: its values are shown and claims are judged by them, but no statistics are made of them.
-    `main` is the metric that stands without a value where every such trial of a system failed.
+    `main` is the metric that stands without a value where every such trial of a system failed. `title` is
+    what such a trial is called while it is made, its name where that is empty; `like` is the name of a
+    purpose whose trials take about as long.
     """
 
     name: str
+    title: str = ""
+    like: str = ""
     counted: bool = True
     timed: bool = True
     boots: bool = True

@@ -98,6 +98,10 @@ class Trial(Frozen):
     workload: str = ""
 
 
+FIRST_BYTE, READY = "first byte", "ready"
+"""The marks that every boot has which comes so far, beside the milestones of its system."""
+
+
 class Mark(Frozen):
     """A milestone reached, in nanoseconds of `clock` since the exec of the VMM."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from guestbench.model.base import Frozen
 from guestbench.model.experiment import (
     Accel,
@@ -92,17 +94,9 @@ class Header(Frozen, tag_field="kind", tag="header"):
         """Whether the guests' instructions were emulated rather than run by the CPU."""
         return self.accel.used is Accel.TCG
 
-
-class Expectation(Frozen):
-    """How a guest behaves with the platform's memory, which is what a smaller size must not change.
-
-    `ready_s` is the longest it took to get ready, `work_ends` whether its own work came to its end, and
-    `work_s` how long that took after ready at most.
-    """
-
-    ready_s: float
-    work_ends: bool = False
-    work_s: float = 0.0
+    def find_guest(self, system: str) -> Guest:
+        """The guest of that system. Raises KeyError if the run has none."""
+        return {guest.system.name: guest for guest in self.guests}[system]
 
 
 class Resume(Frozen):
@@ -115,18 +109,25 @@ class Resume(Frozen):
 class Job(Frozen):
     """What a worker process reads on its standard input: one trial and all it needs.
 
-    `folder` is the run folder; `parent_pid` the process without which the worker must not go on.
-    `expected` is there for trials that ask whether a memory size is enough, `resume` for those that need no
-    boot of their own, `kit` for those that give the guest work.
+    `folder` is the run folder; `parent_pid` the process without which the worker must not go on. `brief` is
+    what the family has to say of the trial from those before it, `resume` is there for trials that need no
+    boot of their own, `kit` for those of families that give guests work.
     """
 
     trial: Trial
+    family: str
+    purpose: Purpose
     guest: Guest
     platform: Platform
     host: str
     folder: str
     parent_pid: int
     settings: Tables = {}
-    expected: Expectation | None = None
+    brief: dict[str, Any] = {}
     resume: Resume | None = None
     kit: Kit | None = None
+
+    @property
+    def system(self) -> System:
+        """The system that is measured."""
+        return self.guest.system

@@ -88,6 +88,12 @@ class Kit(Frozen):
     checks: tuple[str, ...] = ()
     no_tools: str = ""
 
+    @property
+    def files(self) -> tuple[Image, ...]:
+        """All files of it that guests can be given."""
+        programs = (work.program for work in self.works)
+        return tuple(filter(None, (self.disk, self.server, self.tools_disk, *programs)))
+
     def find(self, name: str) -> KitWork | None:
         """The workload of that name, or None."""
         return next((work for work in self.works if work.workload.name == name), None)

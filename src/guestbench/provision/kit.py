@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from guestbench.definition.workloads import load_workload
 from guestbench.errors import HostError, ToolFailed, ToolMissing
-from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.guest.contract import find_reports
 from guestbench.host import process
-from guestbench.model import (
-    SERVER,
-    Image,
-    Kit,
-    KitWork,
-    Say,
-    Workload,
-    WorkReport,
-)
+from guestbench.model import SERVER, Image, Kit, KitWork, Needs, Say, Workload, WorkReport
 from guestbench.provision import cache, ext4
 from guestbench.provision.digest import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
@@ -37,15 +28,15 @@ DISK_NAME = "kit.ext4"
 INITRD_NAME = "initrd.gz"
 
 
-def prepare_kit(names: Sequence[str], say: Say, *, tools: bool = False) -> Kit:
-    """The kit for these workloads, from the cache where it is there; `tools` adds tools for cross-checks.
+def prepare_kit(needs: Needs, say: Say) -> Kit:
+    """The kit that has all that is needed, from the cache where it is there.
 
     A program that cannot be built here is told as missing, with the reason; only the C program must be there.
 
     Raises:
         HostError: gcc or mke2fs is missing or fails; or the cache cannot be written.
     """
-    workloads = [load_workload(name) for name in names]
+    workloads = [load_workload(name) for name in needs.workloads]
     programs: dict[str, Image] = {}
     missing: dict[str, str] = {}
     for name in dict.fromkeys((SERVER, *(workload.program for workload in workloads))):
@@ -57,7 +48,7 @@ def prepare_kit(names: Sequence[str], say: Say, *, tools: bool = False) -> Kit:
             missing[name] = f"there is no program for it: {error.message} (mended by: {error.hint})"
     works = tuple(_prepare_work(workload, programs, missing) for workload in workloads)
     kit = Kit(works=works, disk=_make_disk(programs, say), server=programs[SERVER])
-    return _add_tools(kit, say) if tools else kit
+    return _add_tools(kit, needs.checks, say) if needs.tools else kit
 
 
 def _prepare_work(workload: Workload, programs: dict[str, Image], missing: dict[str, str]) -> KitWork:
@@ -99,7 +90,7 @@ def _make_disk(programs: Mapping[str, Image], say: Say) -> Image:
     return read_image(cache.make(plan, say).folder / DISK_NAME)
 
 
-def _add_tools(kit: Kit, say: Say) -> Kit:
+def _add_tools(kit: Kit, checks: tuple[str, ...], say: Say) -> Kit:
     from guestbench.provision.tools_tree import prepare_tools
 
     try:
@@ -110,7 +101,7 @@ def _add_tools(kit: Kit, say: Say) -> Kit:
         kit,
         tools_disk=read_image(tools.image),
         host_tools={name: tools.host_argv(name) for name in ("iperf3", "wrk")},
-        checks=TOOL_NAMES,
+        checks=checks,
     )
 
 

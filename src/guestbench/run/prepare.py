@@ -10,7 +10,7 @@ import os
 import secrets
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,7 @@ from guestbench.errors import (
     StoreError,
     UsageError,
 )
-from guestbench.families import find_metrics, list_families, work
+from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.model import (
@@ -42,9 +42,9 @@ from guestbench.model import (
     Header,
     Job,
     Kit,
+    Needs,
     Outcome,
     Platform,
-    ProgramLoad,
     Role,
     Say,
     System,
@@ -107,10 +107,9 @@ def prepare(request: Request, say: Say) -> Header:
     accel = choose_accel(wanted, witnesses, _boot_once(this_host.digest), say)
     platform = msgspec.structs.replace(wanted, accel=accel.used)
     guests = tuple(provision.settle(guest, platform, say) for guest in guests)
-    kit = _prepare_kit(experiment, guests, say)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
     now = datetime.now(UTC)
-    return Header(
+    header = Header(
         version=FORMAT_VERSION,
         run=f"{now:%Y%m%d-%H%M%S}-{experiment.name}",
         created=now.isoformat(timespec="seconds"),
@@ -124,29 +123,35 @@ def prepare(request: Request, say: Say) -> Header:
         host=this_host,
         load_1m=host.read_load(),
         memory_policy=host.read_memory_policy(),
-        metrics=find_metrics(experiment.metrics, kit),
-        trials=plan_trials(experiment, guests, platform, seed, kit),
-        kit=kit,
-        purposes=tuple(
-            purpose
-            for family in list_families()
-            if family.name in experiment.metrics
-            for purpose in family.purposes
-        ),
+        metrics=(),
+        trials=(),
+    )
+    return complete(msgspec.structs.replace(header, kit=_prepare_kit(header, say)))
+
+
+def complete(header: Header) -> Header:
+    """The header of a run of which all else is known, with its metrics, its trials and what they are for."""
+    families = [family for family in list_families() if family.name in header.experiment.metrics]
+    return msgspec.structs.replace(
+        header,
+        metrics=find_metrics(header.experiment.metrics, header.kit),
+        purposes=tuple(purpose for family in families for purpose in family.purposes),
+        trials=plan_trials(header),
     )
 
 
-def _prepare_kit(experiment: Experiment, guests: Sequence[Guest], say: Say) -> Kit | None:
-    """What the guests' work needs; None where none of them is to work."""
-    families = {"work", "net"} & set(experiment.metrics)
-    works = families and any(guest.system.work for guest in guests)
-    counts = "memory" in experiment.metrics
-    loads = counts and any(isinstance(guest.system.load, ProgramLoad) for guest in guests)
-    if not works and not loads:
+def _prepare_kit(header: Header, say: Say) -> Kit | None:
+    """What the families need to give guests work; None where none of them does."""
+    hooks = [find_hook(family, "plan", "find_needs") for family in header.experiment.metrics]
+    found: list[Needs] = [needs for hook in hooks if hook and (needs := hook(header)) is not None]
+    if not found:
         return None
-    settings = find_settings(experiment.settings, "work", work.Settings)
-    names = settings.workloads if "work" in families else ()
-    return provision.prepare_kit(names, say, tools=settings.cross_checks)
+    needs = Needs(
+        workloads=tuple(dict.fromkeys(name for needs in found for name in needs.workloads)),
+        checks=tuple(dict.fromkeys(name for needs in found for name in needs.checks)),
+        tools=any(needs.tools or needs.checks for needs in found),
+    )
+    return provision.prepare_kit(needs, say)
 
 
 def adjust(experiment: Experiment, request: Request) -> Experiment:
@@ -256,12 +261,12 @@ def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -
 
 
 def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
-    def boot(guest: Guest, platform: Platform) -> Outcome:
+    def try_boot(guest: Guest, platform: Platform) -> Outcome:
         name = guest.system.name
         trial = Trial(
             id=f"try-{platform.accel}-{name}",
             system=name,
-            purpose="warmup",
+            purpose=boot.WARMUP.name,
             block=0,
             cycle=1,
             definition="",
@@ -269,6 +274,8 @@ def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
         with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
             job = Job(
                 trial=trial,
+                family=boot.FAMILY.name,
+                purpose=boot.WARMUP,
                 guest=guest,
                 platform=platform,
                 host=host_digest,
@@ -277,7 +284,7 @@ def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
             )
             return execute_in_worker(job, lambda: None).outcome
 
-    return boot
+    return try_boot
 
 
 def try_kvm() -> tuple[bool, str]:

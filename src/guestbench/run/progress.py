@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
+from guestbench.families import find_family, find_hook, find_purpose
 from guestbench.model import (
     Ok,
     Record,
@@ -45,19 +46,18 @@ class Forecast:
 
 
 def _kind(trial: Trial) -> str:
-    apart = trial.purpose in ("image", "memory", "work", "net", "cross-check")
-    return f"{trial.system}/{trial.purpose if apart else 'boot'}/{trial.workload}"
+    return f"{trial.system}/{find_purpose(trial.purpose).like or trial.purpose}/{trial.workload}"
 
 
 def _is_planned(trial: Trial) -> bool:
     """Whether the trial was known when the run began, so that it counts."""
-    return trial.purpose != "memory-min"
+    return not find_purpose(trial.purpose).search
 
 
 def describe_trial(trial: Trial) -> str:
     """Which trial it is, for a line of progress."""
     size = f" with {trial.memory_mib} MiB" if trial.memory_mib else ""
-    what = "least RAM: boot" if trial.purpose == "memory-min" else trial.purpose
+    what = find_purpose(trial.purpose).title or trial.purpose
     what = f"{what} {trial.workload}" if trial.workload else what
     return f"{trial.system} {what} {trial.cycle}{size}"
 
@@ -75,21 +75,11 @@ def describe_duration(seconds: float) -> str:
 def describe_record(record: Record) -> str:
     """What came of a trial, in one line of printable text."""
     name = describe_trial(record.trial)
-    if record.trial.purpose == "memory-min":
-        return f"{name}: {'enough' if is_good(record) else f'not enough: {record.outcome.reason}'}"
-    if not isinstance(record.outcome, Ok):
+    purpose = find_purpose(record.trial.purpose)
+    if not is_good(record) and not purpose.search:
         return f"{name}: FAILED: {record.outcome.reason}"
-    if record.trial.purpose == "memory":
-        touched = {s.labels["state"]: s.value for s in record.samples if s.metric == "memory.touched"}
-        shown = (f"{state} {kib / 1024:.1f} MiB" for state, kib in touched.items() if state != "load-end")
-        return f"{name}: RAM touched: {', '.join(shown)}"
-    if record.work or record.trial.purpose == "work":
-        times = (f"{w.workload} {w.seconds:.2f} s" for w in record.work if w.seconds is not None)
-        return f"{name}: {', '.join(times) or 'it does no such work'}"
-    if record.trial.purpose in ("net", "cross-check"):
-        return f"{name}: done"
-    ready = next((s.value for s in record.samples if s.metric == "boot.ready"), None)
-    return f"{name}: {'done' if ready is None else f'ready after {ready:.3f} s'}"
+    describe = find_hook(find_family(purpose.name).name, "plan", "describe")
+    return f"{name}: {(describe(record) if describe else '') or 'done'}"
 
 
 def is_good(record: Record) -> bool:

@@ -25,7 +25,7 @@ STORE_NAME = "store.jsonl"
 READABLE = (1, 2, 3, 4, FORMAT_VERSION)
 """Versions that can be read. What versions 2 to 4 added has defaults, so that an older store is one of 4."""
 OLD_TABLES = ("memory", "surface", "work")
-"""Fields of an experiment until version 4: its settings of these families."""
+"""Fields of an experiment until version 4: its settings of these families. Work settled as memory did."""
 Line = TypeVar("Line", Header, Record)
 
 
@@ -160,7 +160,10 @@ def _upgrade(line: bytes) -> bytes:
             return line
         data = msgspec.json.decode(line)
         experiment = data["experiment"]
-        experiment["settings"] = {name: experiment.pop(name) for name in OLD_TABLES if name in experiment}
+        tables = {name: experiment.pop(name) for name in OLD_TABLES if name in experiment}
+        if "work" in tables and "memory" in tables:
+            tables["work"]["settle_s"] = tables["memory"]["settle_s"]
+        experiment["settings"] = tables
     except (msgspec.DecodeError, KeyError, TypeError):
         return line
     return msgspec.json.encode(data)

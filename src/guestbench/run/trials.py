@@ -10,34 +10,16 @@ from typing import Protocol
 
 from guestbench import provision
 from guestbench.errors import TrialError
-from guestbench.families import memory
-from guestbench.families.memory import search
+from guestbench.families import find_family, find_hook, find_purpose
 from guestbench.host import facts as host
-from guestbench.model import (
-    Guest,
-    Header,
-    Image,
-    Job,
-    Platform,
-    Record,
-    Resume,
-    ShellWork,
-    Trial,
-    find_settings,
-)
-from guestbench.run.plan import plan_sizes
+from guestbench.model import Header, Job, Platform, Record, Resume, Start, Trial, to_table
+from guestbench.run.plan import plan_more
 from guestbench.run.pool import Tick, execute_in_workers
 from guestbench.run.store import Store
 from guestbench.vmm import find_vmm
 
 Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
 """Makes trials, at most so many at a time, and yields their records as they end."""
-
-UNTIMED = ("surface-image", "surface-boot")
-"""Trials that can be made side by side: nothing in them is a time, and none asks much of the host."""
-
-WORKING = ("work", "net", "cross-check")
-"""Trials in which a guest is given work."""
 
 VMM_MIB = 640
 """What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
@@ -102,27 +84,17 @@ def make_trials(
 
     slots = count_slots(header.platform)
     missing = [trial for trial in header.trials if trial.id not in finished]
-    for purpose, together in groupby(missing, key=lambda trial: trial.purpose):
-        if purpose in UNTIMED:
-            make(list(together), slots)
-        else:
+    for purpose, together in groupby(missing, key=lambda trial: find_purpose(trial.purpose)):
+        if purpose.timed:
             for trial in together:
                 make([trial], 1)
-    if "memory" in header.experiment.metrics:
-        for guest in header.guests:
-            while trials := _next_sizes(guest, header, records, slots):
+        else:
+            make(list(together), slots)
+    for family in header.experiment.metrics:
+        if follow_up := find_hook(family, "plan", "follow_up"):
+            while trials := plan_more(header, follow_up(header, records, slots), records):
                 make(trials, slots)
     return tuple(records)
-
-
-def _next_sizes(guest: Guest, header: Header, records: Sequence[Record], slots: int) -> tuple[Trial, ...]:
-    """The next round of the search for a guest's least memory; empty when it has ended."""
-    name, start_mib = guest.system.name, header.platform.memory_mib
-    tried = search.to_tried(search.group_boots(records, name))
-    known = search.boots_with_platform(records, name)
-    boots = find_settings(header.experiment.settings, "memory", memory.Settings).boots
-    sizes = search.next_round(tried, start_mib, known=known, boots=boots, slots=slots)
-    return plan_sizes(guest, header.platform, sizes, tried)
 
 
 def count_slots(platform: Platform) -> int:
@@ -134,47 +106,45 @@ def count_slots(platform: Platform) -> int:
 
 def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Record] = ()) -> Job:
     """What a worker of this process needs to make `trial` of a run in the run folder `folder`."""
-    guest = next(guest for guest in header.guests if guest.system.name == trial.system)
-    sought = trial.purpose == "memory-min"
+    family = find_family(trial.purpose).name
+    brief = find_hook(family, "plan", "brief")
+    told = brief(header, trial, records) if brief else None
     return Job(
         trial=trial,
-        guest=guest,
+        family=family,
+        purpose=find_purpose(trial.purpose),
+        guest=header.find_guest(trial.system),
         platform=header.platform,
         host=header.host.digest,
         folder=str(folder),
         parent_pid=os.getpid(),
         settings=header.experiment.settings,
-        expected=search.expect(records, trial.system) if sought else None,
-        resume=_find_state(guest, header, trial),
-        kit=header.kit if trial.purpose in (*WORKING, "memory", "memory-min") else None,
+        brief=to_table(told) if told is not None else {},
+        resume=_find_state(family, header, trial),
+        kit=header.kit if find_hook(family, "plan", "find_needs") else None,
     )
 
 
-def _find_state(guest: Guest, header: Header, trial: Trial) -> Resume | None:
-    """A snapshot for a trial that is made in a guest's shell and times no boot; None for all others.
+def _find_state(family: str, header: Header, trial: Trial) -> Resume | None:
+    """A snapshot for a trial that need not boot its guest; None for all others.
 
     None as well if the guest does not get ready, which the trial will tell.
     """
     if not find_vmm(header.platform.vmm).TRAITS.snapshots:
         return None
-    system, kit = guest.system, header.kit
-    tools: Image | None = None
-    settle_s = find_settings(header.experiment.settings, "memory", memory.Settings).settle_s
-    working = trial.purpose in WORKING
-    if working and isinstance(system.work, ShellWork) and kit is not None:
-        if system.work.disk:
-            tools = kit.tools_disk if trial.purpose == "cross-check" else kit.disk
-        guest = provision.with_drivers(guest)
-    elif trial.purpose != "surface" or system.login is None:
+    find_start = find_hook(family, "plan", "find_start")
+    start: Start | None = find_start(header, trial) if find_start else None
+    if start is None:
         return None
+    guest = header.find_guest(trial.system)
     try:
         snapshot = provision.take_snapshot(
-            guest,
+            provision.with_drivers(guest) if start.tools else guest,
             header.platform,
             header.host.qemu_version,
             lambda _: None,
-            tools=Path(tools.path) if tools else None,
-            settle_s=settle_s if working else 0.0,
+            tools=Path(start.tools.path) if start.tools else None,
+            settle_s=start.settle_s,
         )
     except TrialError:
         return None

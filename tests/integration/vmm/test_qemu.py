@@ -17,9 +17,9 @@ import serial_stamps
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import watch_boot
+from guestbench.guest.watch import Booted, watch_boot
 from guestbench.host import process
-from guestbench.model import Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut, TrialResult
+from guestbench.model import READY, Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut
 from guestbench.run.store import STORE_NAME, read_store
 from guestbench.vmm import LaunchSpec
 from guestbench.vmm.fake import FakeMachine, read_recording
@@ -36,7 +36,7 @@ def floor() -> Guest:
     return serial_stamps.find_floor()
 
 
-def boot(guest: Guest, folder: Path, platform: Platform = TCG, **changes: object) -> TrialResult:
+def boot(guest: Guest, folder: Path, platform: Platform = TCG, **changes: object) -> Booted:
     """Boot a guest, its system changed by `changes`."""
     system: System = msgspec.structs.replace(guest.system, **changes)
     spec = LaunchSpec(boot=system.boot, images=guest.images, platform=platform, folder=folder)
@@ -48,9 +48,10 @@ def test_the_floor_gets_ready(floor: Guest, tmp_path: Path) -> None:
     """The instrument's own zero point would be missing."""
     result = boot(floor, tmp_path)
     assert isinstance(result.outcome, Ok)
-    values = {s.metric: s.value for s in result.samples if not s.labels}
-    assert 0.005 < values["boot.ready"] < 10
-    assert 0.001 < values["boot.cpu"] < 10 * values["boot.ready"]
+    ready_s = next(mark.t_ns / 1e9 for mark in result.marks if mark.name == READY)
+    assert 0.005 < ready_s < 10
+    assert result.cpu_ns is not None
+    assert 0.001 < result.cpu_ns / 1e9 < 10 * ready_s
     times = [mark.t_ns for mark in result.marks]
     assert times == sorted(times)
 

@@ -9,14 +9,14 @@ import pytest
 
 from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import FIRST_BYTE, READY, watch_boot
-from guestbench.model import Crashed, Ok, TimedOut, TrialResult
+from guestbench.guest.watch import Booted, watch_boot
+from guestbench.model import FIRST_BYTE, READY, Crashed, Ok, TimedOut
 from guestbench.vmm.fake import FakeMachine, read_recording
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 
-def replay(system: str, recording: str) -> TrialResult:
+def replay(system: str, recording: str) -> Booted:
     """What a recording gives with the catalogue's definition of a system."""
     chunks, status = read_recording(RECORDINGS / f"{recording}.log")
     return watch_boot(FakeMachine(chunks, status, ("fake",)), load_catalogue()[system], SerialLog())

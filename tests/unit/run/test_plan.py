@@ -6,16 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
-from replay import FAKE, make_guest, make_system, write_recording
+from replay import FAKE, make_guest, make_header, make_system, write_recording
 
 from guestbench.families import list_families, memory, surface
 from guestbench.model import (
     Experiment,
     Guest,
+    Trial,
+    Wanted,
 )
-from guestbench.run.plan import define, plan_sizes, plan_trials
+from guestbench.run.plan import define, plan_more
 
 RECORDING = Path(__file__)
 """Any file: plans do not read it."""
@@ -41,9 +44,14 @@ def make_experiment(cycles: int = 10, **fields: object) -> Experiment:
     )
 
 
+def plan(experiment: Experiment, guests: tuple[Guest, ...], seed: int = 1) -> tuple[Trial, ...]:
+    """The trials of a run of these guests."""
+    return make_header(guests, experiment, seed).trials
+
+
 def test_each_block_boots_every_system_once(tmp_path: Path) -> None:
     """Systems would be compared under different conditions of the host."""
-    trials = plan_trials(make_experiment(), make_guests(tmp_path, ("a", "b", "c")), FAKE, seed=1)
+    trials = plan(make_experiment(), make_guests(tmp_path, ("a", "b", "c")), seed=1)
     boots = [t for t in trials if t.purpose == "boot"]
     for block in range(1, 11):
         assert sorted(t.system for t in boots if t.block == block) == ["a", "b", "c"]
@@ -53,7 +61,7 @@ def test_each_block_boots_every_system_once(tmp_path: Path) -> None:
 def test_blocks_are_shuffled_and_the_seed_repeats_them(tmp_path: Path) -> None:
     """AAAA BBBB order takes drift of the host for a difference; an unrecorded order cannot be repeated."""
     guests = make_guests(tmp_path, ("a", "b", "c"))
-    plans = [plan_trials(make_experiment(), guests, FAKE, seed=seed) for seed in (1, 1, 2)]
+    plans = [plan(make_experiment(), guests, seed=seed) for seed in (1, 1, 2)]
     assert plans[0] == plans[1]
     assert plans[0] != plans[2]
     boots = [t for t in plans[0] if t.purpose == "boot"]
@@ -63,14 +71,14 @@ def test_blocks_are_shuffled_and_the_seed_repeats_them(tmp_path: Path) -> None:
 
 def test_the_order_of_a_seed_never_changes(tmp_path: Path) -> None:
     """A report's seed would give another order with a later version."""
-    trials = plan_trials(make_experiment(cycles=3), make_guests(tmp_path, ("a", "b", "c")), FAKE, seed=42)
+    trials = plan(make_experiment(cycles=3), make_guests(tmp_path, ("a", "b", "c")), seed=42)
     boots = [t.system for t in trials if t.purpose == "boot"]
     assert boots == PINNED_ORDER
 
 
 def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None:
     """A cold first boot would be mixed into the measured ones."""
-    trials = plan_trials(make_experiment(cycles=2, warmups=1), make_guests(tmp_path, ("a",)), FAKE, seed=1)
+    trials = plan(make_experiment(cycles=2, warmups=1), make_guests(tmp_path, ("a",)), seed=1)
     assert [t.purpose for t in trials] == [
         *("image", "warmup", "boot", "boot"),
         *("memory", "memory", "surface-image", "surface"),
@@ -81,9 +89,9 @@ def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None
 def test_only_the_families_asked_for_are_planned(tmp_path: Path) -> None:
     """`--metrics image` would boot guests for nothing."""
     guests = make_guests(tmp_path, ("a",))
-    images = plan_trials(make_experiment(metrics=("image",)), guests, FAKE, seed=1)
+    images = plan(make_experiment(metrics=("image",)), guests, seed=1)
     assert [t.purpose for t in images] == ["image"]
-    boots = plan_trials(make_experiment(metrics=("boot",)), guests, FAKE, seed=1)
+    boots = plan(make_experiment(metrics=("boot",)), guests, seed=1)
     assert Counter(t.purpose for t in boots) == {"warmup": 1, "boot": 10}
 
 
@@ -96,7 +104,7 @@ def test_a_settled_disk_has_its_first_boot_measured_apart(tmp_path: Path) -> Non
         system=msgspec.structs.replace(guest.system, provision=provision),
         origin=msgspec.structs.replace(guest.origin, settled=True),
     )
-    trials = plan_trials(make_experiment(cycles=1), (settled,), FAKE, seed=1)
+    trials = plan(make_experiment(cycles=1), (settled,), seed=1)
     purposes = [t.purpose for t in trials]
     assert purposes[:4] == ["image", "first-boot", "warmup", "boot"]
 
@@ -114,12 +122,19 @@ def test_the_definition_changes_with_image_system_and_platform(tmp_path: Path) -
     assert len(variants) == 4
 
 
+def size(memory_mib: int) -> Wanted:
+    """A boot with a memory size."""
+    return Wanted(purpose="memory-min", system="a", memory_mib=memory_mib)
+
+
 def test_sizes_get_ids_of_their_own_and_count_on(tmp_path: Path) -> None:
     """Two boots with one memory size would overwrite each other's logs."""
     (guest,) = make_guests(tmp_path, ("a",))
-    trials = plan_sizes(guest, FAKE, (64, 64, 32), {64: (True,)})
+    header = make_header((guest,), make_experiment(metrics=("boot",)))
+    made, *_ = plan_more(header, [size(64)], ())
+    trials = plan_more(header, [size(64), size(64), size(32)], [make_record(made)])
     assert [(t.memory_mib, t.cycle) for t in trials] == [(64, 2), (64, 3), (32, 1)]
-    assert len({t.id for t in trials}) == 3
+    assert [t.id for t in trials] == ["memory-min-a-64M-2", "memory-min-a-64M-3", "memory-min-a-32M-1"]
     assert len({t.definition for t in trials}) == 2
     assert all(t.purpose == "memory-min" and t.block == 0 for t in trials)
 
@@ -136,7 +151,7 @@ def test_every_plan_is_complete_and_has_unique_ids(
     """Some trial would be missing or overwrite another one's artifacts."""
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
-    trials = plan_trials(experiment, guests, FAKE, seed)
+    trials = plan(experiment, guests, seed)
     each = 1 + warmups + cycles + memory.Settings().cycles + 2 + surface.Settings().boots
     assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)

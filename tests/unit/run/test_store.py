@@ -115,7 +115,7 @@ def test_a_store_of_version_4_is_read_like_one_of_today(tmp_path: Path) -> None:
     assert find_settings(settings, "memory", memory.Settings) == memory.Settings(
         cycles=1, settle_s=3.5, boots=2
     )
-    assert find_settings(settings, "work", work.Settings) == work.Settings(transfer_mib=8)
+    assert find_settings(settings, "work", work.Settings) == work.Settings(settle_s=3.5, transfer_mib=8)
     least = find_least(header, records, "one")
     assert least is not None and least.least_mib == 1
     assert Counter(type(record.outcome) for record in records) == {Ok: 13, Crashed: 6, Unsupported: 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import make_guest, make_image, make_system
+from factories import make_guest, make_header, make_image, make_system
 from replay import FAKE, write_recording
 from work_factories import (
     CPU,
@@ -27,8 +27,9 @@ from work_factories import (
 
 from guestbench import provision
 from guestbench.errors import TrialError
-from guestbench.families import list_families
+from guestbench.families import find_family, find_hook, find_purpose, list_families
 from guestbench.families.work import check_guest
+from guestbench.families.work.probe import measure as give_work
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     BootWork,
@@ -65,8 +66,9 @@ WORKING = ("work", "net", "cross-check")
 
 def plan(experiment: Experiment | None = None, kit: Kit | None = None, seed: int = 1) -> list[Trial]:
     """The trials of work of the four systems."""
-    guests = guests_of(make_work_systems())
-    trials = plan_trials(experiment or make_experiment(cycles=3), guests, PLATFORM, seed, kit)
+    header = make_header(guests_of(make_work_systems()))
+    experiment = msgspec.structs.replace(experiment or make_experiment(cycles=3), seed=seed)
+    trials = plan_trials(msgspec.structs.replace(header, experiment=experiment, kit=kit))
     return [trial for trial in trials if trial.purpose in WORKING]
 
 
@@ -75,9 +77,19 @@ def job_of(
 ) -> Job:
     """The job of a trial of a system."""
     return Job(
-        trial=trial, guest=make_guest(system), platform=platform, host="", folder=str(folder), parent_pid=0,
-        kit=kit,
+        trial=trial, family=find_family(trial.purpose).name, purpose=find_purpose(trial.purpose),
+        guest=make_guest(system), platform=platform, host="", folder=str(folder), parent_pid=0, kit=kit,
     )  # fmt: skip
+
+
+def equip(job: Job) -> LaunchSpec:
+    """How the machine of a trial is started."""
+    plain = LaunchSpec(
+        boot=job.system.boot, images=job.guest.images, platform=job.platform, folder=Path(job.folder)
+    )
+    hook = find_hook(job.family, "probe", "equip")
+    equipped: LaunchSpec = hook(job, plain) if hook else plain
+    return equipped
 
 
 def trial_of(system: str, purpose: str, workload: str = "") -> Trial:
@@ -257,7 +269,7 @@ def test_a_guest_is_booted_with_its_work_where_that_is_how_it_works(
     system: System, purpose: str, workload: str, cmdline: str
 ) -> None:
     """A guest would boot without its work, or a counted boot with some."""
-    boot, _ = worker._find_boot(job_of(trial_of(system.name, purpose, workload), system, KIT))
+    boot = equip(job_of(trial_of(system.name, purpose, workload), system, KIT)).boot
     assert isinstance(boot, Kernel) and boot.cmdline == cmdline
 
 
@@ -265,7 +277,8 @@ def test_a_guest_that_boots_from_a_disk_is_never_given_a_command_line() -> None:
     """A definition that cannot be would end with a traceback."""
     system = msgspec.structs.replace(APP, boot=Disk())
     job = job_of(trial_of("linux-app", "work", "cpu"), system, KIT)
-    assert worker._find_boot(job) == (Disk(), None)
+    assert equip(job).boot == Disk()
+    assert equip(job).images == job.guest.images
 
 
 @pytest.mark.parametrize(
@@ -285,28 +298,22 @@ def test_only_trials_of_work_over_a_shell_have_a_tools_disk(
     system: System, purpose: str, disk: str | None
 ) -> None:
     """A boot would be measured with a disk that is no part of the guest."""
-    found = worker._find_tools(job_of(trial_of(system.name, purpose), system, KIT))
-    assert (Path(found.path).name if found else None) == disk
-    assert worker._find_tools(job_of(trial_of(system.name, purpose), system, None)) is None
+    found = equip(job_of(trial_of(system.name, purpose), system, KIT)).tools
+    assert (found.name if found else None) == disk
 
 
 @pytest.mark.parametrize(
-    ("purpose", "net", "ports"),
+    ("purpose", "ports"),
     [
-        ("net", Net.USER, (7, 9, 19, 80)),
-        ("cross-check", Net.USER, (5201, 80)),
-        ("net", Net.NONE, ()),
-        ("cross-check", Net.NONE, ()),
-        ("work", Net.USER, ()),
-        ("boot", Net.USER, ()),
+        ("net", (7, 9, 19, 80)),
+        ("cross-check", (5201, 80)),
+        ("work", ()),
+        ("boot", ()),
     ],
 )
-def test_only_trials_of_the_network_have_ports_forwarded(
-    purpose: str, net: Net, ports: tuple[int, ...]
-) -> None:
+def test_only_trials_of_the_network_have_ports_forwarded(purpose: str, ports: tuple[int, ...]) -> None:
     """A boot would have a listening port that others have not, or a network trial none."""
-    job = job_of(trial_of("debian", purpose), DEBIAN, KIT, Platform(net=net))
-    assert worker._find_forwards(job) == ports
+    assert equip(job_of(trial_of("debian", purpose), DEBIAN, KIT)).forwards == ports
 
 
 def test_a_trial_of_work_keeps_what_the_guest_said(tmp_path: Path) -> None:
@@ -317,7 +324,8 @@ def test_a_trial_of_work_keeps_what_the_guest_said(tmp_path: Path) -> None:
     )
     stat = recording.stat()
     image = Image(path=str(recording), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256="")
-    kit = make_kit(make_kit_work(CPU, make_report("cpu", limit="100")))
+    work = msgspec.structs.replace(make_kit_work(CPU, make_report("cpu", limit="100")), program=image)
+    kit = msgspec.structs.replace(make_kit(work), disk=image, server=image)
     job = job_of(trial_of("linux-app", "work", "cpu"), APP, kit, FAKE, tmp_path)
     guest = msgspec.structs.replace(job.guest, images={Role.KERNEL: image}, pristine={Role.KERNEL: image})
     record = worker.run_trial(msgspec.structs.replace(job, guest=guest))
@@ -334,7 +342,7 @@ def test_a_trial_of_work_without_its_kit_is_a_mistake_of_ours() -> None:
     for kit, what in ((None, "without its kit"), (make_kit(), "no workload cpu")):
         job = job_of(trial_of("debian", "work", "cpu"), DEBIAN, kit)
         with pytest.raises(RuntimeError, match=what):
-            worker._give_work(job, machine, log)  # type: ignore[arg-type]
+            give_work(job, machine, log)  # type: ignore[arg-type]
 
 
 # --- QEMU's options -------------------------------------------------------------------------------------
@@ -420,12 +428,13 @@ def test_a_program_takes_the_place_of_the_initial_ramdisk_where_that_is_how_it_c
     system = msgspec.structs.replace(APP, work=way, load=load)
     work = KIT.find("cpu")
     assert work is not None and work.program is not None
-    boot, program = worker._find_boot(job_of(trial_of(system.name, "work", "cpu"), system, KIT))
-    assert isinstance(boot, Kernel)
-    assert boot.cmdline == " ".join(["guestwork", *work.workload.arguments])
-    assert program == work.program
-    boot, program = worker._find_boot(job_of(trial_of(system.name, "memory", "load"), system, KIT))
-    assert isinstance(boot, Kernel) and boot.cmdline == "guestwork memory parts=write:64M:4G"
-    assert program == KIT.server
+    spec = equip(job_of(trial_of(system.name, "work", "cpu"), system, KIT))
+    assert isinstance(spec.boot, Kernel)
+    assert spec.boot.cmdline == " ".join(["guestwork", *work.workload.arguments])
+    assert spec.images[Role.INITRD] == work.program
+    spec = equip(job_of(trial_of(system.name, "memory", "load"), system, KIT))
+    assert isinstance(spec.boot, Kernel) and spec.boot.cmdline == "guestwork memory parts=write:64M:4G"
+    assert spec.images[Role.INITRD] == KIT.server
     for purpose in ("boot", "net", "memory"):
-        assert worker._find_boot(job_of(trial_of(system.name, purpose, ""), system, KIT)) == (APP.boot, None)
+        job = job_of(trial_of(system.name, purpose, ""), system, KIT)
+        assert (equip(job).boot, equip(job).images) == (APP.boot, job.guest.images)

@@ -15,6 +15,7 @@ from guestbench.guest.contract import find_reports
 from guestbench.host import process
 from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source
+from guestbench.model import Needs
 from guestbench.provision import kit, programs
 from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
 
@@ -180,7 +181,7 @@ def test_where_the_library_cannot_be_fetched_the_workload_is_told_missing(
         raise HostError(f"{package} of {suite} cannot be fetched", "apt-get update")
 
     monkeypatch.setattr(programs, "fetch_library", unreachable)
-    (work,) = kit.prepare_kit(("sqlite",), lambda _: None).works
+    (work,) = kit.prepare_kit(Needs(workloads=("sqlite",)), lambda _: None).works
     assert work.program is None
     assert work.missing == (
         "there is no program for it: libsqlite3-dev of bookworm cannot be fetched (mended by: apt-get update)"

@@ -8,14 +8,16 @@ from guestbench.model import Family, Purpose
 BOOT = "boot"
 READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
+WARMUP = Purpose(name="warmup", like=BOOT, counted=False, main=READY)
+
 FAMILY = Family(
     name="boot",
     title="Boot time",
     order=2,
     metrics=read_metrics(__file__),
     purposes=(
-        Purpose(name="first-boot", counted=False, pristine=True, main=READY),
-        Purpose(name="warmup", counted=False, main=READY),
+        Purpose(name="first-boot", like=BOOT, counted=False, pristine=True, main=READY),
+        WARMUP,
         Purpose(name=BOOT, main=READY),
     ),
 )

@@ -31,5 +31,8 @@ FAMILY = Family(
     metrics=read_metrics(__file__),
     printed=("memory.guest_total", "memory.guest_used", "memory.guest_available"),
     settings=Settings,
-    purposes=(Purpose(name="memory"), Purpose(name="memory-min", timed=False, search=True)),
+    purposes=(
+        Purpose(name="memory"),
+        Purpose(name="memory-min", title="least RAM: boot", timed=False, search=True),
+    ),
 )

@@ -8,14 +8,14 @@ import msgspec
 
 from guestbench.errors import ShellError
 from guestbench.families.memory import Settings
-from guestbench.families.memory.probe import explain_end
-from guestbench.families.memory.search import WORK_DONE
+from guestbench.families.memory.search import WORK_DONE, Expectation
+from guestbench.families.memory.states import explain_end
 from guestbench.guest.console import End, watch
 from guestbench.guest.sending import do_little
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
-from guestbench.guest.watch import READY, watch_boot
-from guestbench.model import Crashed, Expectation, Login, Ok, Outcome, OwnWork, System, TimedOut, TrialResult
+from guestbench.guest.watch import Booted, watch_boot
+from guestbench.model import READY, Crashed, Login, Ok, Outcome, OwnWork, System, TimedOut, TrialResult
 from guestbench.vmm import Machine
 
 PATIENCE = 3.0
@@ -64,7 +64,7 @@ def _stays_well(
     log: SerialLog,
     plan: Settings,
     expected: Expectation | None,
-    boot: TrialResult,
+    boot: Booted,
 ) -> Outcome:
     work = system.load if isinstance(system.load, OwnWork) else None
     waits = work is not None and expected is not None and expected.work_ends

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from guestbench.model import (
-    Expectation,
-    Frozen,
-    Incomplete,
-    Ok,
-    Record,
-)
+from guestbench.model import READY, Frozen, Ok, Record
+
+PURPOSE = "memory-min"
+"""What the boots of the search are for."""
 
 COARSE_ABOVE_MIB = 128
 COARSE_MIB = 4
@@ -28,11 +25,20 @@ RANGE_SIZES = 6
 WORK_DONE = "work done"
 """The mark at which a guest has ended its own work."""
 
-WITH_PLATFORM = ("first-boot", "warmup", "boot", "memory", "surface-boot")
-"""Trials that boot a guest with the platform's memory."""
-
 Tried = Mapping[int, Sequence[bool]]
 """For each memory size in MiB: whether each of its boots succeeded."""
+
+
+class Expectation(Frozen):
+    """How a guest behaves with the platform's memory, which is what a smaller size must not change.
+
+    `ready_s` is the longest it took to get ready, `work_ends` whether its own work came to its end, and
+    `work_s` how long that took after ready at most.
+    """
+
+    ready_s: float
+    work_ends: bool = False
+    work_s: float = 0.0
 
 
 class Minimum(Frozen):
@@ -55,7 +61,7 @@ def group_boots(records: Iterable[Record], system: str) -> dict[int, tuple[Recor
     groups: dict[int, list[Record]] = {}
     for record in records:
         trial = record.trial
-        if trial.system == system and trial.purpose == "memory-min" and trial.memory_mib:
+        if trial.system == system and trial.purpose == PURPOSE and trial.memory_mib:
             groups.setdefault(trial.memory_mib, []).append(record)
     return {
         size: tuple(sorted(groups[size], key=lambda record: record.trial.cycle))
@@ -72,8 +78,9 @@ def boots_with_platform(records: Iterable[Record], system: str) -> bool:
     """Whether a record shows that the system gets ready with the platform's memory."""
     return any(
         record.trial.system == system
-        and record.trial.purpose in WITH_PLATFORM
-        and isinstance(record.outcome, Ok | Incomplete)
+        and record.trial.memory_mib is None
+        and record.holds
+        and any(mark.name == READY for mark in record.marks)
         for record in records
     )
 
@@ -82,13 +89,13 @@ def expect(records: Iterable[Record], system: str) -> Expectation | None:
     """How the system behaves with the platform's memory, by its records; None if it never got ready."""
     ready_s, work_s = [], []
     for record in records:
-        if record.trial.system != system or record.trial.purpose == "memory-min":
+        if record.trial.system != system or record.trial.purpose == PURPOSE:
             continue
         times = {mark.name: mark.t_ns / 1e9 for mark in record.marks}
-        if "ready" in times:
-            ready_s.append(times["ready"])
+        if READY in times:
+            ready_s.append(times[READY])
             if WORK_DONE in times:
-                work_s.append(times[WORK_DONE] - times["ready"])
+                work_s.append(times[WORK_DONE] - times[READY])
     if not ready_s:
         return None
     return Expectation(ready_s=max(ready_s), work_ends=bool(work_s), work_s=max(work_s, default=0.0))

@@ -1,194 +1,27 @@
-"""TCP connections to a guest's standard services, through the forwarded ports of its VMM; it starts no VM."""
+"""Network: connects to the TCP services of a guest through the ports that its VMM forwards."""
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
-from collections.abc import Callable
-
 import msgspec
 
-from guestbench.errors import GuestbenchError, ShellError
-from guestbench.families.net import FAMILY, HTTP
-from guestbench.families.net.tcp import (
-    ReadyProbe,
-    TransferError,
-    receive,
-    send,
-    time_echo,
-)
-from guestbench.families.work import Settings, cross_check
-from guestbench.families.work.cross_check import HostProgram
-from guestbench.families.work.measure import bring_program, open_tools
-from guestbench.guest.console import watch
+from guestbench.families import work
+from guestbench.families.net.services import serve
+from guestbench.guest.programs import boot_to_shell, find_kit, with_disk
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import READY, watch_boot
-from guestbench.model import Gap, Image, Incomplete, Mark, Ok, Sample, Service, ShellWork, System, TrialResult
-from guestbench.vmm import Lacking, Machine
-
-SERVICES = tuple(Service)
-ANSWER_S = 60.0
-"""How long a server may take to answer once it was started: the guest's DHCP may not be over."""
-IMAGE_ANSWER_S = 5.0
-"""How long after ready an image may take to answer that serves by itself."""
-TRANSFER_S = 60.0
-NO_CLIENT = "wrk, the client, is brought along only with cross_checks = true"
-WARMUPS = 50
+from guestbench.model import Job, Service, TrialResult, find_settings
+from guestbench.vmm import LaunchSpec, Machine
 
 
-def serve(
-    machine: Machine,
-    system: System,
-    log: SerialLog,
-    plan: Settings,
-    server: Image | None,
-    wrk: tuple[str, ...] = (),
-) -> TrialResult:
-    """Measure the TCP services of a guest, which its image offers by itself, or else `server` in its shell.
-
-    `machine` was started with the services' ports forwarded. `wrk` is the beginning of the command line of
-    the HTTP client, if it is there.
-    """
-    forwards = machine.forwards
-    if isinstance(forwards, Lacking):
-        return TrialResult(outcome=Ok(), gaps=_gaps(forwards.reason))
-    if isinstance(system.work, ShellWork) and server is not None:
-        every = {service: forwards[service.port] for service in SERVICES}
-        result = _serve_from_shell(machine, system, log, plan, server, every)
-        return _add_http(result, machine, log, forwards.get(Service.HTTP.port), wrk)
-    ports = {service: forwards[service.port] for service in SERVICES if service in system.services}
-    if Service.ECHO not in ports:
-        return TrialResult(outcome=Ok(), gaps=_gaps("the system lists no echo service"))
-    begin_ns = time.monotonic_ns() - machine.now_ns()
-    with ReadyProbe(ports[Service.ECHO]) as probe:
-        booted = watch_boot(machine, system, log, probe)
-        if not isinstance(booted.outcome, Ok):
-            return TrialResult(outcome=booted.outcome, marks=booted.marks)
-        _wait(machine, log, lambda: probe.answered_ns is not None, probe, IMAGE_ANSWER_S)
-        answered_ns = probe.answered_ns
-    if answered_ns is None:
-        reason = (
-            f"this image does not answer on port {Service.ECHO.port} within {IMAGE_ANSWER_S:g} s of ready"
-        )
-        return TrialResult(outcome=Ok(), marks=booted.marks, gaps=_gaps(reason))
-    t_ns = answered_ns - begin_ns
-    ready = Sample(metric="net.ready", value=t_ns / 1e9)
-    result = _transfer(ports, plan)
-    marks = (*booted.marks, Mark(name="network ready", t_ns=t_ns))
-    served = TrialResult(
-        outcome=result.outcome,
-        marks=tuple(sorted(marks, key=lambda mark: (mark.t_ns, mark.name == READY))),
-        samples=(ready, *result.samples),
-        gaps=result.gaps,
-    )
-    return _add_http(served, machine, log, ports.get(Service.HTTP), wrk)
+def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
+    """The services' ports are forwarded, and the guest has the disk with the program that serves."""
+    forwards = tuple(service.port for service in Service)
+    return msgspec.structs.replace(with_disk(spec, job, find_kit(job).disk), forwards=forwards)
 
 
-def _add_http(
-    result: TrialResult, machine: Machine, log: SerialLog, port: int | None, wrk: tuple[str, ...]
-) -> TrialResult:
-    """The result with the HTTP requests that the guest answers, if it answers any and there is a client."""
-    if any(gap.metric == HTTP for gap in result.gaps):
-        return result
-    reason = "the system lists no http service" if port is None else "" if wrk else NO_CLIENT
-    if port is not None and wrk:
-        with HostProgram(cross_check.wrk(port), wrk, timeout_s=TRANSFER_S) as client:
-            _wait(machine, log, lambda: client.result is not None, client, TRANSFER_S)
-            found = client.result
-        if isinstance(found, float):
-            sample = Sample(metric=HTTP, value=found)
-            return msgspec.structs.replace(result, samples=(*result.samples, sample))
-        reason = found.reason if found is not None else "wrk did not end"
-    gap = Gap(metric=HTTP, reason=reason)
-    return msgspec.structs.replace(result, gaps=(*result.gaps, gap))
-
-
-def _serve_from_shell(
-    machine: Machine,
-    system: System,
-    log: SerialLog,
-    plan: Settings,
-    server: Image,
-    ports: dict[Service, int],
-) -> TrialResult:
-    late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
-    try:
-        shell = open_tools(machine, system, log)
-        program = bring_program(shell, system, server)
-        shell.run(f"{program} serve </dev/null >/dev/null 2>&1 &")
-    except ShellError as error:
-        return TrialResult(outcome=Incomplete(reason=error.message), gaps=_gaps(error.message))
-    with ReadyProbe(ports[Service.ECHO], attempt_s=0.2) as probe:
-        _wait(machine, log, lambda: probe.answered_ns is not None, probe, ANSWER_S)
-        answered = probe.answered_ns is not None
-    if not answered:
-        reason = f"the server that was started in the guest does not answer within {ANSWER_S:g} s"
-        return TrialResult(outcome=Incomplete(reason=reason), gaps=_gaps(reason))
-    result = _transfer(ports, plan)
-    return TrialResult(outcome=result.outcome, samples=result.samples, gaps=(late, *result.gaps))
-
-
-def _wait(
-    machine: Machine, log: SerialLog, done: Callable[[], bool], step: Callable[[], float], seconds: float
-) -> None:
-    """Read the console, and take steps meanwhile, until `done` or for so many seconds."""
-    end_ns = machine.now_ns() + round(seconds * 1e9)
-    while not done() and machine.now_ns() < end_ns and machine.exit_status() is None:
-        deadline_ns = machine.now_ns() + 50_000_000
-        watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns, meanwhile=step)
-
-
-def _transfer(ports: dict[Service, int], plan: Settings) -> TrialResult:
-    """All transfers with those services that there are; what fails is told, and stops no other."""
-    size_bytes = plan.transfer_mib << 20
-    samples: list[Sample] = []
-    gaps: list[Gap] = []
-
-    def echo() -> None:
-        times = time_echo(ports[Service.ECHO], requests=plan.requests, warmups=WARMUPS, timeout_s=TRANSFER_S)
-        for quantile in (0.5, 0.99):
-            labels = {"quantile": f"{quantile:g}"}
-            samples.append(Sample(metric="net.echo", value=find_quantile(times, quantile), labels=labels))
-
-    def goodput_in() -> None:
-        rate = send(ports[Service.DISCARD], size_bytes, timeout_s=TRANSFER_S).rate
-        samples.append(Sample(metric="net.goodput_in", value=rate))
-
-    def goodput_out() -> None:
-        rate = receive(ports[Service.CHARGEN], size_bytes, timeout_s=TRANSFER_S).rate
-        samples.append(Sample(metric="net.goodput_out", value=rate))
-
-    steps = (
-        ("net.echo", Service.ECHO, echo),
-        ("net.goodput_in", Service.DISCARD, goodput_in),
-        ("net.goodput_out", Service.CHARGEN, goodput_out),
-    )
-    failed = []
-    for metric, service, step in steps:
-        if service not in ports:
-            gaps.append(Gap(metric=metric, reason=f"the system lists no {service.value} service"))
-            continue
-        try:
-            step()
-        except (TransferError, GuestbenchError) as error:
-            failed.append(f"{service.value}: {error.message}")
-            gaps.append(Gap(metric=metric, reason=error.message))
-    outcome = Incomplete(reason="; ".join(failed)) if failed else Ok()
-    return TrialResult(outcome=outcome, samples=tuple(samples), gaps=tuple(gaps))
-
-
-def find_quantile(values: tuple[float, ...], quantile: float) -> float:
-    """The least of the values that at least the share `quantile` of them does not exceed.
-
-    The median of an even number of values is the mean of the two in the middle.
-    """
-    if quantile == 0.5:
-        return statistics.median(values)
-    ordered = sorted(values)
-    # Rounded first: a product of such numbers may come out a little above a whole one.
-    return ordered[max(1, math.ceil(round(quantile * len(ordered), 6))) - 1]
-
-
-def _gaps(reason: str) -> tuple[Gap, ...]:
-    return tuple(Gap(metric=metric.name, reason=reason) for metric in FAMILY.metrics)
+def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
+    """Measure the guest's services."""
+    kit = find_kit(job)
+    if lost := boot_to_shell(job, machine, log):
+        return lost
+    settings = find_settings(job.settings, work.FAMILY.name, work.Settings)
+    return serve(machine, job.system, log, settings, kit.server, kit.host_tools.get("wrk", ()))

@@ -24,6 +24,6 @@ FAMILY = Family(
     purposes=(
         Purpose(name="surface-image", counted=False, timed=False, boots=False, pristine=True, facts=True),
         Purpose(name="surface", counted=False, facts=True),
-        Purpose(name="surface-boot", counted=False, timed=False),
+        Purpose(name="surface-boot", like="boot", counted=False, timed=False),
     ),
 )

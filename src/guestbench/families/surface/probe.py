@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from guestbench.errors import ShellError
 from guestbench.families.surface.host.figures import find_host_side
 from guestbench.families.surface.linux import hardening, inventory
@@ -20,6 +22,7 @@ from guestbench.model import (
     Guest,
     GuestFamily,
     Incomplete,
+    Job,
     Login,
     Mark,
     Ok,
@@ -28,13 +31,33 @@ from guestbench.model import (
     System,
     TrialResult,
 )
-from guestbench.vmm import Lacking, Machine
+from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 
+RUNNING = "surface"
+"""The purpose of trials that probe a running guest."""
 SHELL_S = 120.0
 SHELL_METRICS = ("surface.stack_guard", *inventory.METRICS, *hardening.METRICS)
 
 
-def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) -> TrialResult:
+def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
+    """The machine can be looked at; where a running guest is probed, we are the end of its network link."""
+    link = {Need.LINK} if job.trial.purpose == RUNNING else set()
+    return msgspec.structs.replace(spec, needs=frozenset({Need.INTROSPECTION, *link}))
+
+
+def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
+    """Probe a guest, or boot it to see where its kernel's code is."""
+    if job.trial.purpose == RUNNING:
+        return measure_running(machine, job.system, log, resumed=job.resume is not None)
+    return measure_boot(machine, job.system, log)
+
+
+def measure_files(job: Job, scratch: Path) -> TrialResult:
+    """Look into the images."""
+    return measure_images(job.guest, scratch)
+
+
+def measure_running(machine: Machine, system: System, log: SerialLog, *, resumed: bool) -> TrialResult:
     """Probe a guest that was started to be looked at, and on a link of its own if it has a network.
 
     One that was `resumed` is ready; another is booted first. A guest that fails is an outcome.
@@ -43,9 +66,9 @@ def measure(machine: Machine, system: System, log: SerialLog, *, resumed: bool) 
     marks: tuple[Mark, ...] = ()
     if not resumed:
         boot = watch_boot(machine, system, log, host)
+        if boot.lost:
+            return boot.lost
         marks = boot.marks
-        if not isinstance(boot.outcome, Ok):
-            return TrialResult(outcome=boot.outcome, marks=marks)
     seen = Seen()
     seen.take(
         find_protection(machine.introspection, with_stack=system.login is None),

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from guestbench.families import read_metrics
 from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Workload
-from guestbench.model.kinds import DISTINCT, WorkloadName, within
+from guestbench.model.kinds import DISTINCT, Seconds, WorkloadName, within
 
 TIME = "work.time"
 
@@ -17,6 +17,9 @@ class Settings(Frozen):
     """How work is measured: in shuffled blocks, on each system that can do it."""
 
     cycles: Annotated[int, within(1, 1000, "How often each workload is done.")] = 3
+    settle_s: Annotated[
+        Seconds, Meta(description="How long after ready a guest with a shell goes to work.")
+    ] = 10.0
     workloads: Annotated[
         tuple[WorkloadName, ...], DISTINCT, Meta(description="What is done; see guestbench workloads.")
     ] = ("cpu", "memory", "merkle", "irmin")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from guestbench.errors import ShellError
 from guestbench.families.work import cross_check, to_metric
 from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
-from guestbench.families.work.measure import TOOLS, open_tools
+from guestbench.guest.programs import TOOLS, open_tools
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell
 from guestbench.model import (

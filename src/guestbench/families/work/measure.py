@@ -7,8 +7,6 @@ clock.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from guestbench.errors import ShellError
 from guestbench.families.work.result import incomplete, judge, judge_image, to_samples
 from guestbench.guest.console import (
@@ -21,38 +19,25 @@ from guestbench.guest.console import (
 )
 from guestbench.guest.contract import find_reports, find_unlabelled
 from guestbench.guest.idle import IDLE_SHARE
-from guestbench.guest.sending import send_program
+from guestbench.guest.programs import bring_program, open_tools
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.shell import Answer, Shell, open_shell
+from guestbench.guest.shell import Answer, Shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
-    TOOL_DRIVERS,
     Crashed,
     Gap,
-    Image,
     ImageWork,
     Kit,
     KitWork,
     Mark,
     Ok,
     Outcome,
-    ShellWork,
     System,
     TimedOut,
     TrialResult,
 )
-from guestbench.vmm import TOOLS_SERIAL, Machine
+from guestbench.vmm import Machine
 
-SHELL_S = 120.0
-TOOLS = "/run/guestbench"
-"""Where the tools disk is mounted in a guest."""
-MOUNT = f"""for module in $(cat /{TOOL_DRIVERS} 2>/dev/null); do insmod $module 2>/dev/null; done
-found=
-for file in /sys/block/*/serial; do
-    [ "$(cat $file 2>/dev/null)" = {TOOLS_SERIAL} ] && found=${{file%/serial}}
-done
-[ -n "$found" ] || {{ echo "no disk has the serial number {TOOLS_SERIAL}" >&2; exit 3; }}
-mkdir -p {TOOLS} && mount -t ext4 -o ro /dev/${{found##*/}} {TOOLS}"""
 OUT_OF_MEMORY = "dmesg | grep -a 'Out of memory: Killed process' | tail -n 1"
 KILLED = 128 + 9
 EXIT_S = 1.0
@@ -95,38 +80,6 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
     return TrialResult(
         outcome=outcome, marks=tuple(marks), samples=to_samples(kit, reports), work=reports, raw=_keep(answer)
     )
-
-
-def open_tools(machine: Machine, system: System, log: SerialLog) -> Shell:
-    """A shell in the guest, with the tools disk mounted on `TOOLS` if it has one.
-
-    Raises:
-        ShellError: there is no shell, or no such disk.
-    """
-    login = system.login
-    if login is None:
-        raise ShellError("the system has no login on its console", f"guestbench systems show {system.name}")
-    shell = open_shell(machine, login, log, timeout_s=SHELL_S)
-    if not (isinstance(system.work, ShellWork) and system.work.disk):
-        return shell
-    answer = shell.run(MOUNT)
-    if answer.status != 0:
-        raise ShellError(
-            f"the tools disk cannot be mounted in the guest: {quote(answer.stderr) or 'no reason given'}",
-            "guestbench doctor",
-        )
-    return shell
-
-
-def bring_program(shell: Shell, system: System, program: Image) -> str:
-    """Where in the guest the program lies: on the tools disk, or where it is sent to.
-
-    Raises:
-        ShellError: the guest did not take it.
-    """
-    if isinstance(system.work, ShellWork) and not system.work.disk:
-        return send_program(shell, Path(program.path))
-    return f"{TOOLS}/{Path(program.path).name}"
 
 
 def _explain(shell: Shell, answer: Answer) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_work_warnings
-from guestbench.families import memory
 from guestbench.families.work import TIME, Settings
 from guestbench.families.work.findings import Check, WorkCell, WorkRow, find_checks, find_work
 from guestbench.model import BootWork, Header, ImageWork, ShellWork, System, find_settings
@@ -51,7 +50,7 @@ def _describe(found: Findings, rows: Sequence[WorkRow]) -> Iterator[Block]:
     yield say("How each system was given its work:")
     yield Bullets(tuple((Code(system.name), f": {_tell_start(system)}") for system in systems))
     if any(isinstance(system.work, ShellWork) for system in systems):
-        settle = find_settings(tables, "memory", memory.Settings).settle_s
+        settle = find_settings(tables, "work", Settings).settle_s
         resumed = say(f"""
             A guest with a shell is at work after its boot has settled for {settle:g} s, from a snapshot of
               that state.

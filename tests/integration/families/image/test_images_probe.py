@@ -60,7 +60,7 @@ def disk(tmp_path: Path) -> Path:
 def values(guest: Guest, scratch: Path) -> dict[str, int | float]:
     """The samples by metric and role; nothing may be left in `scratch`."""
     scratch.mkdir(exist_ok=True)
-    found = {"/".join((s.metric, *s.labels.values())): s.value for s in image.measure(guest, scratch)}
+    found = {"/".join((s.metric, *s.labels.values())): s.value for s in image.measure_images(guest, scratch)}
     assert not list(scratch.iterdir())
     return found
 

@@ -15,7 +15,7 @@ from small_guests import GUEST, SAY_READY, SYSTEM
 from guestbench import provision
 from guestbench.cli.systems.exec import execute
 from guestbench.definition.systems import load_system
-from guestbench.families.surface.probe import measure
+from guestbench.families.surface.probe import measure_running
 from guestbench.guest.serial import SerialLog
 from guestbench.host import process
 from guestbench.images.inspection import Inspection
@@ -131,7 +131,7 @@ def test_a_guest_that_misbehaves_shows_exactly_that(tmp_path: Path) -> None:
         needs=frozenset({Need.INTROSPECTION, Need.LINK}),
     )
     with find_vmm(platform.vmm).start(spec) as machine:
-        result = measure(machine, system, SerialLog(), resumed=False)
+        result = measure_running(machine, system, SerialLog(), resumed=False)
     assert isinstance(result.outcome, Ok)
     found = {s.metric.removeprefix("surface."): s for s in result.samples}
     assert found["wx_pages"].value == 1
@@ -161,7 +161,7 @@ def test_a_guest_that_powers_off_is_looked_at_still(tmp_path: Path) -> None:
             if not there:
                 assert machine.pid is not None
                 os.kill(machine.pid, signal.SIGKILL)
-            result = measure(machine, guest.system, SerialLog(), resumed=not there)
+            result = measure_running(machine, guest.system, SerialLog(), resumed=not there)
         assert isinstance(result.outcome, Ok)
         seen = {sample.metric for sample in result.samples}
         missing = {gap.metric for gap in result.gaps}

@@ -21,7 +21,7 @@ from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host.facts import find_qemu_version
-from guestbench.model import Accel, Platform, Service
+from guestbench.model import Accel, Needs, Platform, Service
 from guestbench.provision.kit import prepare_kit
 from guestbench.provision.tools_tree import Tools, prepare_tools
 from guestbench.vmm import Lacking, Machine, find_vmm
@@ -108,7 +108,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
         tools=tools.image,
         forwards=(checks.IPERF3_PORT, Service.ECHO.port, Service.DISCARD.port, Service.CHARGEN.port),
     )
-    server = prepare_kit((), lambda _: None).server
+    server = prepare_kit(Needs(), lambda _: None).server
     assert server is not None
     log = SerialLog()
     with find_vmm(PLATFORM.vmm).start(spec) as machine:

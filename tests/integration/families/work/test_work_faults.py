@@ -15,7 +15,6 @@ import pytest
 from report_pages import contents_of
 
 from guestbench.errors import ImageError
-from guestbench.families import find_metrics
 from guestbench.host import process
 from guestbench.model import (
     BootWork,
@@ -37,8 +36,7 @@ from guestbench.model import (
 from guestbench.provision import cpio, ext4
 from guestbench.provision.kit import run_on_host
 from guestbench.report import write_reports
-from guestbench.run.plan import plan_trials
-from guestbench.run.prepare import Request, prepare
+from guestbench.run.prepare import Request, complete, prepare
 from guestbench.run.store import create_store, read_store
 from guestbench.run.trials import SilentProgress, make_job, make_trials
 from guestbench.run.worker import run_trial
@@ -64,9 +62,8 @@ name = "faults"
 title = "Work that goes wrong"
 systems = ["linux-minimal", "linux-app"]
 metrics = ["work"]
-[memory]
-settle_s = 1
 [work]
+settle_s = 1
 cycles = 1
 workloads = ["cpu"]
 [platform]
@@ -133,13 +130,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Header]:
     guests = tuple(teach(guest, kit, folder) for guest in found.guests)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        yield msgspec.structs.replace(
-            found,
-            guests=guests,
-            kit=kit,
-            metrics=find_metrics(found.experiment.metrics, kit),
-            trials=plan_trials(found.experiment, guests, found.platform, 1, kit),
-        )
+        yield complete(msgspec.structs.replace(found, guests=guests, kit=kit))
 
 
 @pytest.fixture(scope="module")

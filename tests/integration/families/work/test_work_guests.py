@@ -11,14 +11,7 @@ from replay import write_recording
 
 from guestbench.definition.workloads import load_workload
 from guestbench.host import process
-from guestbench.model import (
-    Header,
-    Ok,
-    Record,
-    Role,
-    WorkReport,
-    Wrong,
-)
+from guestbench.model import Header, Needs, Ok, Record, Role, WorkReport, Wrong
 from guestbench.provision.kit import prepare_kit, run_on_host
 from guestbench.run.store import read_store
 
@@ -210,7 +203,7 @@ def test_images_that_work_by_themselves_are_held_against_the_host(
     Its console is replayed: no such image can be built in a test.
     """
     monkeypatch.chdir(tmp_path)
-    (work,) = prepare_kit(("merkle",), lambda _: None).works
+    (work,) = prepare_kit(Needs(workloads=("merkle",)), lambda _: None).works
     assert work.program is not None
     said = process.run([work.program.path]).stdout
     at = said.index(b"\n", said.index(b"[work begin ")) + 1
@@ -236,7 +229,7 @@ def test_images_that_work_by_themselves_are_held_against_the_host(
 def test_the_kit_is_made_once() -> None:
     """Two runs would give their guests different programs, and their figures could not be compared."""
     said: list[str] = []
-    first = prepare_kit(("cpu",), said.append)
+    first = prepare_kit(Needs(workloads=("cpu",)), said.append)
     said.clear()
-    assert prepare_kit(("cpu",), said.append).disk == first.disk
+    assert prepare_kit(Needs(workloads=("cpu",)), said.append).disk == first.disk
     assert said == []

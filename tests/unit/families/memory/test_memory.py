@@ -10,17 +10,17 @@ from replay import make_system
 from guestbench.errors import ShellError
 from guestbench.families.memory import Settings
 from guestbench.families.memory import least as least_memory
-from guestbench.families.memory import probe as memory
+from guestbench.families.memory import states as memory
 from guestbench.families.memory.least import try_boot
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
-from guestbench.families.memory.probe import measure
+from guestbench.families.memory.search import Expectation
+from guestbench.families.memory.states import measure_states
 from guestbench.guest.idle import Counter
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer
 from guestbench.model import (
     Command,
     Crashed,
-    Expectation,
     Incomplete,
     Login,
     MemoryReport,
@@ -83,7 +83,7 @@ class Counted(FakeMachine):
 
 def counted(machine: FakeMachine, system: System) -> TrialResult:
     """Measure a machine."""
-    return measure(machine, system, SerialLog(), PLAN)
+    return measure_states(machine, system, SerialLog(), PLAN)
 
 
 def values(result: TrialResult, metric: str = "memory.touched") -> dict[str, float]:

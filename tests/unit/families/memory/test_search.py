@@ -208,11 +208,14 @@ def test_what_is_expected_of_a_guest_is_what_it_did_with_all_its_memory() -> Non
 
 def test_only_a_boot_that_got_ready_shows_that_the_platform_suffices() -> None:
     """The search would begin below a size with which the guest never booted."""
-    assert boots_with_platform([make_record(make_trial("memory"), outcome=Ok())], "a")
-    assert boots_with_platform([make_record(make_trial("memory"), outcome=Incomplete(reason=""))], "a")
+    ready = marks(ready=2.0)
+    assert boots_with_platform([make_record(make_trial("memory"), outcome=Ok(), marks=ready)], "a")
+    incomplete = Incomplete(reason="")
+    assert boots_with_platform([make_record(make_trial("memory"), outcome=incomplete, marks=ready)], "a")
     for record in (
-        make_record(make_trial("memory"), outcome=Crashed(reason="")),
-        make_record(make_trial("memory-min", 256)),
+        make_record(make_trial("memory"), outcome=Crashed(reason=""), marks=ready),
+        make_record(make_trial("memory-min", 256), marks=ready),
+        make_record(make_trial("memory"), marks=marks(first_byte=1.0)),
         make_record(make_trial("image")),
         make_record(make_trial("surface-image")),
     ):

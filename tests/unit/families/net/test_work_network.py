@@ -27,9 +27,9 @@ from tcp_servers import (
 from work_factories import make_kit
 
 from guestbench.families.net import FAMILY
-from guestbench.families.net import probe as network
-from guestbench.families.work import Settings, measure
-from guestbench.guest import shell_protocol
+from guestbench.families.net import services as network
+from guestbench.families.work import Settings
+from guestbench.guest import programs, shell_protocol
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     Image,
@@ -228,8 +228,8 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     monkeypatch.setattr(shell_protocol, "FOLDERS", (str(outputs),))
-    monkeypatch.setattr(measure, "TOOLS", str(folder))
-    monkeypatch.setattr(measure, "MOUNT", "true")
+    monkeypatch.setattr(programs, "TOOLS", str(folder))
+    monkeypatch.setattr(programs, "MOUNT", "true")
     yield folder
 
 
@@ -271,7 +271,7 @@ def test_a_server_that_never_answers_is_told(tools: Path) -> None:
 
 def test_a_guest_without_the_tools_disk_is_told(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason would be that the server does not answer."""
-    monkeypatch.setattr(measure, "MOUNT", "echo no such disk >&2; exit 3")
+    monkeypatch.setattr(programs, "MOUNT", "echo no such disk >&2; exit 3")
     result = serve_from_shell(tools, "sleep 20", WELL)
     assert isinstance(result.outcome, Incomplete)
     assert "tools disk cannot be mounted in the guest: no such disk" in result.outcome.reason

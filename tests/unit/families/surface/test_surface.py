@@ -24,7 +24,7 @@ from guestbench.families.surface.network.udp_scan import UdpPorts
 from guestbench.families.surface.paging import figures as paging_figures
 from guestbench.families.surface.paging.page_tables import Floor as StackFloor
 from guestbench.families.surface.paging.page_tables import Stack
-from guestbench.families.surface.probe import measure, measure_boot, measure_images
+from guestbench.families.surface.probe import measure_boot, measure_images, measure_running
 from guestbench.families.surface.seen import Seen
 from guestbench.guest.serial import SerialLog
 from guestbench.images.inspection import known, unknown
@@ -160,7 +160,7 @@ def quiet_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def probe(system: System, *, resumed: bool = False) -> TrialResult:
     """Probe a machine."""
-    return measure(FakeMachine((), None, ("fake",)), system, SerialLog(), resumed=resumed)
+    return measure_running(FakeMachine((), None, ("fake",)), system, SerialLog(), resumed=resumed)
 
 
 @pytest.mark.usefixtures("quiet_parts")

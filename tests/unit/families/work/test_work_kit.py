@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import make_guest, make_system
+from factories import make_guest, make_header, make_system
 from work_factories import (
     CPU,
     MERKLE,
@@ -38,7 +38,7 @@ from guestbench.families import find_metrics
 from guestbench.families.net import FAMILY as NET
 from guestbench.families.work import Settings
 from guestbench.host import process
-from guestbench.model import Image, Kernel, Kit, ProgramLoad, Role, ShellWork, Workload, find_settings
+from guestbench.model import Image, Kernel, Kit, Needs, ProgramLoad, Role, ShellWork, Workload, find_settings
 from guestbench.provision import kit as kits
 from guestbench.provision import programs
 from guestbench.provision.digest import read_image
@@ -93,7 +93,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(names: tuple[str, ...]) -> tuple[Kit, list[str]]:
     """A kit, and what was said while it was made."""
     said: list[str] = []
-    return kits.prepare_kit(names, said.append), said
+    return kits.prepare_kit(Needs(workloads=names), said.append), said
 
 
 @pytest.mark.usefixtures("brief")
@@ -160,7 +160,7 @@ def test_a_host_without_gcc_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     """The error would be about a file that is not there."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="gcc is not installed") as caught:
-        kits.prepare_kit((), lambda _: None)
+        kits.prepare_kit(Needs(), lambda _: None)
     assert caught.value.hint == "apt-get install gcc"
 
 
@@ -250,16 +250,16 @@ def test_drivers_are_added_to_an_initial_ramdisk_once(tmp_path: Path) -> None:
 
 # --- what a run prepares --------------------------------------------------------------------------------
 
-Asked = list[tuple[tuple[str, ...], bool]]
+Asked = list[Needs]
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """The kits that are asked for: workloads, and whether with tools."""
+    """The kits that are asked for."""
     found: Asked = []
 
-    def prepare_kit(names: tuple[str, ...], _: object, *, tools: bool) -> Kit:
-        found.append((tuple(names), tools))
+    def prepare_kit(needs: Needs, _: object) -> Kit:
+        found.append(needs)
         return make_kit()
 
     monkeypatch.setattr(provision, "prepare_kit", prepare_kit)
@@ -288,8 +288,10 @@ def test_a_kit_is_made_only_where_guests_are_given_work(
     found = next(each for each in make_work_systems() if each.name == system)
     if load_:
         found = msgspec.structs.replace(found, load=ProgramLoad(arguments=("memory",)))
-    kit = prepare._prepare_kit(experiment, [make_guest(found)], lambda _: None)
-    assert asked == ([] if names is None else [(names, False)])
+    header = make_header([make_guest(found)])
+    header = msgspec.structs.replace(header, experiment=experiment)
+    kit = prepare._prepare_kit(header, lambda _: None)
+    assert asked == ([] if names is None else [Needs(workloads=names)])
     assert (kit is None) == (names is None)
 
 

@@ -24,10 +24,10 @@ from work_factories import (
     make_report,
 )
 
-from guestbench.families.work import TIME, check_guest, measure
+from guestbench.families.work import TIME, check_guest
 from guestbench.families.work.measure import work_at_boot, work_in_shell, work_of_image
 from guestbench.families.work.result import judge, judge_image, to_samples
-from guestbench.guest import shell_protocol, shell_question
+from guestbench.guest import programs, shell_protocol, shell_question
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     BootWork,
@@ -71,8 +71,8 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
     tools.mkdir()
     outputs.mkdir()
     monkeypatch.setattr(shell_protocol, "FOLDERS", (str(outputs),))
-    monkeypatch.setattr(measure, "TOOLS", str(tools))
-    monkeypatch.setattr(measure, "MOUNT", "true")
+    monkeypatch.setattr(programs, "TOOLS", str(tools))
+    monkeypatch.setattr(programs, "MOUNT", "true")
 
     def work(
         script: str,
@@ -137,7 +137,7 @@ def test_what_was_printed_before_the_program_began_is_not_its_work(
     guest: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Work that a guest did at its boot would be taken for that of the trial."""
-    monkeypatch.setattr(measure, "MOUNT", f"{say(CPU_LINES)} >/dev/tty")
+    monkeypatch.setattr(programs, "MOUNT", f"{say(CPU_LINES)} >/dev/tty")
     result = guest("exit 3")
     check(result, Crashed, "cpu did not begin its work; ended with status 3")
     assert result.work == ()
@@ -222,9 +222,9 @@ def test_what_a_program_complains_of_is_kept(guest: Work) -> None:
 
 def test_a_missing_tools_disk_is_told(guest: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest without the disk would fail with a message about a missing program."""
-    script = measure.MOUNT
+    script = programs.MOUNT
     assert script == "true"
-    monkeypatch.setattr(measure, "MOUNT", "echo 'no disk has the serial number guestbench' >&2; exit 3")
+    monkeypatch.setattr(programs, "MOUNT", "echo 'no disk has the serial number guestbench' >&2; exit 3")
     check(guest("true"), Crashed, "the tools disk cannot be mounted in the guest: no disk has the serial")
 
 
@@ -237,8 +237,8 @@ def test_a_guest_without_a_login_or_a_program_is_told(guest: Work) -> None:
 
 def test_the_mount_script_names_the_disk_it_looks_for() -> None:
     """The script would mount the disk that the guest has booted from."""
-    assert "= guestbench ]" in measure.MOUNT and "-o ro" in measure.MOUNT
-    assert "mkdir -p /run/guestbench && mount -t ext4" in measure.MOUNT
+    assert "= guestbench ]" in programs.MOUNT and "-o ro" in programs.MOUNT
+    assert "mkdir -p /run/guestbench && mount -t ext4" in programs.MOUNT
 
 
 # --- known tools ----------------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""The trials of boot time: first boots, warm-ups, and shuffled blocks that boot every guest once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guestbench.families.boot import READY
+from guestbench.model import Batch, Header, Record, Wanted
+
+
+def plan(header: Header) -> Iterator[Batch]:
+    """First boots where there is such a thing; then the boots that do not count, and those that do."""
+    experiment, names = header.experiment, [guest.system.name for guest in header.guests]
+    settled = [g.system.name for g in header.guests if g.origin.settled and g.system.provision.settle]
+    yield Batch(trials=tuple(Wanted(purpose="first-boot", system=name) for name in settled))
+    for purpose, rounds in (("warmup", experiment.warmups), ("boot", experiment.cycles)):
+        yield Batch(
+            trials=tuple(Wanted(purpose=purpose, system=name) for name in names),
+            rounds=rounds,
+            shuffle=purpose,
+            blocks=purpose == "boot",
+        )
+
+
+def describe(record: Record) -> str:
+    """When the guest got ready."""
+    ready = (sample.value for sample in record.samples if sample.metric == READY)
+    return next((f"ready after {value:.3f} s" for value in ready), "")

@@ -1,0 +1,12 @@
+"""The trials of image size: each guest's files are measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guestbench.model import Batch, Header, Wanted
+
+
+def plan(header: Header) -> Iterator[Batch]:
+    """One trial for each guest."""
+    yield Batch(trials=tuple(Wanted(purpose="image", system=guest.system.name) for guest in header.guests))

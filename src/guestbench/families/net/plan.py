@@ -1,0 +1,56 @@
+"""The trials of the network: each guest that can serve does so once in every block of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guestbench.families import work
+from guestbench.guest.programs import start_in_shell
+from guestbench.model import (
+    GIVEN_WORK,
+    Batch,
+    Guest,
+    Header,
+    Needs,
+    ShellWork,
+    Start,
+    Trial,
+    Wanted,
+    find_settings,
+)
+
+
+def plan(header: Header) -> Iterator[Batch]:
+    """One trial in each block for every guest that serves, or in whose shell a server can be started."""
+    if header.kit is not None:
+        names = [guest.system.name for guest in header.guests if _serves(guest)]
+        yield Batch(
+            trials=tuple(Wanted(purpose="net", system=name) for name in names),
+            rounds=_find_settings(header).cycles,
+            shuffle=GIVEN_WORK,
+            blocks=True,
+        )
+
+
+def _serves(guest: Guest) -> bool:
+    system = guest.system
+    return system.work is not None and (isinstance(system.work, ShellWork) or bool(system.services))
+
+
+def find_needs(header: Header) -> Needs | None:
+    """The program that serves, and with cross-checks the client of HTTP."""
+    if not any(guest.system.work for guest in header.guests):
+        return None
+    return Needs(tools=_find_settings(header).cross_checks)
+
+
+def find_start(header: Header, trial: Trial) -> Start | None:
+    """A guest with a shell serves after its boot has settled."""
+    if header.kit is None:
+        return None
+    guest = header.find_guest(trial.system)
+    return start_in_shell(guest, header.kit.disk, _find_settings(header).settle_s)
+
+
+def _find_settings(header: Header) -> work.Settings:
+    return find_settings(header.experiment.settings, work.FAMILY.name, work.Settings)

@@ -1,0 +1,74 @@
+"""The trials of work: in shuffled blocks, each guest does once all that it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guestbench.families.work import Settings
+from guestbench.families.work.check_guest import TOOL_NAMES
+from guestbench.guest.programs import start_in_shell
+from guestbench.model import (
+    GIVEN_WORK,
+    Batch,
+    Guest,
+    Header,
+    ImageWork,
+    Kit,
+    Needs,
+    Record,
+    ShellWork,
+    Start,
+    Trial,
+    Wanted,
+    find_settings,
+)
+
+
+def plan(header: Header) -> Iterator[Batch]:
+    """Blocks of the workloads of the run, with known tools where a guest can run them."""
+    if header.kit is not None:
+        wanted = tuple(each for guest in header.guests for each in _list_work(guest, header.kit))
+        yield Batch(trials=wanted, rounds=_find_settings(header).cycles, shuffle=GIVEN_WORK, blocks=True)
+
+
+def _list_work(guest: Guest, kit: Kit) -> Iterator[Wanted]:
+    """Every trial in which this guest works, once each."""
+    system = guest.system
+    if isinstance(system.work, ImageWork):
+        yield Wanted(purpose="work", system=system.name)
+    elif system.work is not None:
+        for work in kit.works:
+            if work.program is not None and work.workload.name in system.workloads:
+                yield Wanted(purpose="work", system=system.name, workload=work.workload.name)
+    if isinstance(system.work, ShellWork) and system.work.disk and kit.tools_disk:
+        for tool in kit.checks:
+            yield Wanted(purpose="cross-check", system=system.name, workload=tool)
+
+
+def find_needs(header: Header) -> Needs | None:
+    """The programs of the workloads, if any guest works."""
+    if not any(guest.system.work for guest in header.guests):
+        return None
+    settings = _find_settings(header)
+    return Needs(workloads=settings.workloads, checks=TOOL_NAMES if settings.cross_checks else ())
+
+
+def find_start(header: Header, trial: Trial) -> Start | None:
+    """A guest with a shell is at work after its boot has settled."""
+    if header.kit is None:
+        return None
+    checks = trial.purpose == "cross-check"
+    disk = header.kit.tools_disk if checks else header.kit.disk
+    return start_in_shell(header.find_guest(trial.system), disk, _find_settings(header).settle_s)
+
+
+def describe(record: Record) -> str:
+    """How long each piece of work took."""
+    if record.trial.purpose != "work":
+        return ""
+    times = (f"{each.workload} {each.seconds:.2f} s" for each in record.work if each.seconds is not None)
+    return ", ".join(times) or "it does no such work"
+
+
+def _find_settings(header: Header) -> Settings:
+    return find_settings(header.experiment.settings, "work", Settings)
