@@ -117,7 +117,9 @@ def show_text(text: Text, *, in_table: bool = False) -> str:
             # Joined first: two parts together may be what one alone is not.
             plain += span
             continue
-        parts.append(_escape_within(visible(plain)) if parts else _escape_start(visible(plain).lstrip(" ")))
+        parts.append(
+            _escape_within(visible(plain)) if any(parts) else _escape_start(visible(plain).lstrip(" "))
+        )
         plain = ""
         if isinstance(span, Code):
             parts.append(_show_code(visible(span.text), in_table))
