@@ -27,6 +27,7 @@ from guestbench.families.surface.paging.page_tables import Stack
 from guestbench.families.surface.probe import measure_boot, measure_images, measure_running
 from guestbench.families.surface.seen import Seen
 from guestbench.guest.serial import SerialLog
+from guestbench.guest.watch import Booted
 from guestbench.images.inspection import known, unknown
 from guestbench.model import (
     Crashed,
@@ -154,7 +155,7 @@ def quiet_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network shows nothing; guests get ready at once."""
     nothing = describe_ports(PortScan(reason="the guest has no network"))
     monkeypatch.setattr(surface, "find_ports", lambda *_: nothing)
-    ready = TrialResult(outcome=Ok(), marks=(), samples=())
+    ready = Booted(outcome=Ok(), marks=())
     monkeypatch.setattr(surface, "watch_boot", lambda *_, **__: ready)
 
 
@@ -202,7 +203,7 @@ def test_a_refused_login_keeps_what_was_seen_from_outside(monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("quiet_parts")
 def test_a_guest_that_does_not_boot_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest that panics would be probed, or end the run."""
-    lost = TrialResult(outcome=Crashed(reason="kernel panic"), marks=(), samples=())
+    lost = Booted(outcome=Crashed(reason="kernel panic"), marks=())
     monkeypatch.setattr(surface, "watch_boot", lambda *_, **__: lost)
     assert probe(UNIKERNEL).outcome == Crashed(reason="kernel panic")
     assert measure_boot(MACHINE, UNIKERNEL, SerialLog()).outcome == Crashed(reason="kernel panic")
