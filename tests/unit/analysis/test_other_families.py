@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from factories import make_guest, make_header, make_record, make_system
-from other_package import installed
+from tea_family import make_brews, tea_installed
 
 import guestbench.analysis
 from guestbench.analysis.claims import judge_claims
@@ -22,8 +22,6 @@ from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families import find_metrics, list_families, list_purposes
 from guestbench.model import (
     Better,
-    Claim,
-    Crashed,
     Header,
     Kit,
     Metric,
@@ -38,77 +36,12 @@ from guestbench.run.store import STORE_NAME, read_store
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 replace = msgspec.structs.replace
 
-FAMILY = """
-from guestbench.model import Better, Family, Metric, Purpose
-
-
-def row(name, unit, **more):
-    return Metric(name=name, title=name, family="tea", unit=unit, better=Better.LOWER, help="Tea.", **more)
-
-
-FAMILY = Family(
-    name="tea",
-    title="Tea",
-    metrics=(row("tea.boiling", "s", compared=True), row("tea.leaves", "leaves", exact=True)),
-    purposes=(Purpose(name="brew", main="tea.boiling"),),
-)
-"""
-FINDINGS = """
-from guestbench.model import Sample
-
-
-def derive(header, records):
-    for place, record in enumerate(records):
-        if record.trial.purpose == "brew" and record.holds:
-            yield place, Sample(metric="tea.leaves", value=7)
-
-
-def notices(header, records):
-    yield "The water was hard."
-
-
-def settings(header):
-    yield "water", header.run
-
-
-def unlike(header, records):
-    return {("tea.boiling", "cold")}
-"""
-
 
 @pytest.fixture
 def _tea(tmp_path: Path) -> Iterator[None]:
     """A package that adds a family of two metrics, of which systems are compared in one."""
-    entry_points = "[guestbench.families]\ntea = teahouse.tea\n"
-    modules = {"tea/__init__.py": FAMILY, "tea/findings.py": FINDINGS}
-    with installed(tmp_path / "site", "teahouse", entry_points, modules):
+    with tea_installed(tmp_path / "site"):
         yield
-
-
-def make_brews(factor: float = 1.0, run: str = "old") -> tuple[Header, tuple[Record, ...]]:
-    """Ten brews of each system; one boils four times as fast as the baseline, one never, one other water."""
-    names = {"kettle": 1.0, "pot": 4.0, "broken": 0.0, "cold": 9.0}
-    trials = [
-        Trial(id=f"{name}-{n}", system=name, purpose="brew", block=n, cycle=n, definition="")
-        for n in range(1, 11)
-        for name in names
-    ]
-    header = make_header([make_guest(make_system(name)) for name in names], trials)
-    claims = (
-        Claim(text="fast", metric="tea.boiling", system="kettle", against="pot", least=3),
-        Claim(text="strong", metric="tea.leaves", system="kettle", least=8),
-    )
-    experiment = replace(header.experiment, metrics=("tea",), baseline="pot", claims=claims)
-    purposes = tuple(each for each in list_purposes() if each.name == "brew")
-    rows = find_metrics(("tea",))
-    header = replace(header, run=run, experiment=experiment, metrics=rows, purposes=purposes)
-    return header, tuple(_brew(trial, names[trial.system] * factor) for trial in trials)
-
-
-def _brew(trial: Trial, seconds: float) -> Record:
-    if not seconds:
-        return make_record(trial, outcome=Crashed(reason="it leaks"))
-    return make_record(trial, [Sample(metric="tea.boiling", value=seconds * (1 + trial.cycle % 3 / 100))])
 
 
 @pytest.mark.usefixtures("_tea")
@@ -168,8 +101,7 @@ def test_runs_are_compared_in_metrics_of_another_package() -> None:
 
 def test_a_run_is_analysed_where_its_family_is_not_installed(tmp_path: Path) -> None:
     """Whoever was sent a run could not make its report without the package that measured it."""
-    modules = {"tea/__init__.py": FAMILY}
-    with installed(tmp_path / "site", "teahouse", "[guestbench.families]\ntea = teahouse.tea\n", modules):
+    with tea_installed(tmp_path / "site", findings=False):
         header, records = make_brews()
         there = summarise(header, records), compare_run(header, records), judge_claims(header, records)
     assert "tea" not in {family.name for family in list_families()}

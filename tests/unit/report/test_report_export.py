@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+import os
 import re
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -15,15 +17,18 @@ import pytest
 from factories import boot_samples, make_guest, make_header, make_record, make_run, make_system, make_trials
 from hypothesis import given
 from hypothesis import strategies as st
+from other_package import installed
 from prometheus_client import parser as prometheus
 from prometheus_client.metrics_core import Metric as MetricRead
 from prometheus_client.openmetrics import parser as openmetrics
 from work_factories import make_work_run
 
+import guestbench
 from golden import check_golden
 from guestbench.analysis.compare import compare_run
 from guestbench.analysis.summary import add_derived, summarise
 from guestbench.cli import run_cli
+from guestbench.host import process
 from guestbench.model import (
     Better,
     Claim,
@@ -35,13 +40,14 @@ from guestbench.model import (
     Sample,
 )
 from guestbench.report.export import csv as csv_export
-from guestbench.report.export import github_action_benchmark, hyperfine, list_formats, schema
+from guestbench.report.export import github_action_benchmark, hyperfine, list_formats, load_format, schema
 from guestbench.report.export import json as json_export
 from guestbench.report.export import openmetrics as openmetrics_export
 from guestbench.report.export.csv import COLUMNS, guard, show_labels
 from guestbench.report.export.json import Results
 from guestbench.run.store import STORE_NAME
 
+SOURCE = Path(guestbench.__file__).parents[1]
 HOSTILE = '</script>"\x1b[31m\n# EOF\n\u202ex{="\\'
 
 
@@ -307,6 +313,26 @@ def test_every_format_is_printed_and_written(
     printed = capfdbinary.readouterr().out
     assert run_cli(["export", "run", "--format", kind, "-o", "file"]) == 0
     assert (folder / "file").read_bytes() == printed != b""
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_format_of_another_package_is_one_of_ours(
+    tmp_path: Path,
+) -> None:
+    """Whoever needs another format would have to change the tool."""
+    source = (
+        "def render(header, records):\n    return f'{header.run} {len(records)}\\n'.encode()\n\n\n"
+        "def tell_lost(records):\n    return 'nearly all of it'\n"
+    )
+    entry_points = "[guestbench.exports]\none_line = shouting.one_line\n"
+    with installed(tmp_path / "site", "shouting", entry_points, {"one_line.py": source}):
+        assert list_formats()[-1] == "one-line"
+        assert set(load_format("one-line").__dict__) >= {"render", "tell_lost"}
+        line = ["-m", "guestbench", "export", "run", "--format", "one-line"]
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path / "site", SOURCE)))}
+        ran = process.run([sys.executable, *line], env=environment)
+    assert ran.stdout == b"20240117-101500-seed 50\n"
+    assert ran.stderr.decode().strip() == "note: nearly all of it"
 
 
 @pytest.mark.parametrize(
