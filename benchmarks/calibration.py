@@ -25,17 +25,7 @@ from statistics import median
 
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_boot
-from guestbench.model import (
-    Accel,
-    GuestFamily,
-    Image,
-    Kernel,
-    Net,
-    Ok,
-    Platform,
-    Role,
-    System,
-)
+from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System
 from guestbench.provision.recipes.library_os import compile_kernel
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start

@@ -23,12 +23,7 @@ from typing import NamedTuple
 
 from guestbench.host import process
 from guestbench.provision.libraries import SUITE, fetch_source
-from guestbench.provision.recipes.library_os import (
-    KERNEL_SOURCES,
-    NETWORK,
-    STACK_PACKAGE,
-    STACK_SOURCES,
-)
+from guestbench.provision.recipes.library_os import KERNEL_SOURCES, NETWORK, STACK_PACKAGE, STACK_SOURCES
 
 KERNEL = KERNEL_SOURCES
 HARNESSES = Path(__file__).parents[1] / "tests" / "fuzz"

@@ -10,16 +10,7 @@ from factories import make_guest, make_header, make_record, make_system, make_tr
 from guestbench.analysis.diff import RunDiff, diff_runs
 from guestbench.analysis.gate import parse_gate
 from guestbench.families import find_metrics
-from guestbench.model import (
-    Better,
-    Crashed,
-    GuestFamily,
-    Header,
-    Kit,
-    Metric,
-    Record,
-    Sample,
-)
+from guestbench.model import Better, Crashed, GuestFamily, Header, Kit, Metric, Record, Sample
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
 RATE = Metric(

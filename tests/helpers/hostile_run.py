@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from factories import (
-    HOSTILE_REASON,
-    make_run,
-    with_outcome,
-)
+from factories import HOSTILE_REASON, make_run, with_outcome
 from markdown_it import MarkdownIt
 
-from guestbench.model import (
-    Absent,
-    Header,
-    Record,
-    Sample,
-    TimedOut,
-)
+from guestbench.model import Absent, Header, Record, Sample, TimedOut
 
 replace = msgspec.structs.replace
 

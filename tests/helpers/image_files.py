@@ -6,14 +6,7 @@ import struct
 import uuid
 from dataclasses import dataclass
 
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    GuestFamily,
-    Kernel,
-    Provision,
-    System,
-)
+from guestbench.model import Disk, DiskFormat, GuestFamily, Kernel, Provision, System
 
 MULTIBOOT_MAGIC = 0x1BADB002
 SECTOR = 512

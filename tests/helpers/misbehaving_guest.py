@@ -5,13 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from guestbench.host import process
-from guestbench.model import (
-    GuestFamily,
-    Image,
-    Kernel,
-    Role,
-    System,
-)
+from guestbench.model import GuestFamily, Image, Kernel, Role, System
 
 SOURCES = Path(__file__).parents[1] / "integration" / "guests"
 OPEN_PORT = 4242

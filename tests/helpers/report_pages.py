@@ -10,10 +10,7 @@ from memory_factories import make_memory_run, with_series
 
 from guestbench.analysis.analyse import analyse
 from guestbench.definition.experiments import load_experiment
-from guestbench.model import (
-    Header,
-    Record,
-)
+from guestbench.model import Header, Record
 from guestbench.report.contents import Contents, compose
 from guestbench.report.html import render_html
 from guestbench.report.markdown import render_markdown

@@ -8,17 +8,7 @@ import msgspec
 from factories import HOSTILE_REASON, make_guest, make_header, make_record, make_system
 
 from guestbench.families import find_metrics
-from guestbench.model import (
-    Crashed,
-    Gap,
-    GuestFamily,
-    Header,
-    Outcome,
-    Provenance,
-    Record,
-    Sample,
-    Trial,
-)
+from guestbench.model import Crashed, Gap, GuestFamily, Header, Outcome, Provenance, Record, Sample, Trial
 
 WHY = "one program with its kernel: there is no such thing in it"
 

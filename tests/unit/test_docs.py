@@ -17,16 +17,7 @@ from guestbench.definition.systems import load_system
 from guestbench.definition.workloads import load_workload
 from guestbench.families import list_families, work
 from guestbench.guest.contract import find_reports
-from guestbench.model import (
-    Frozen,
-    ImageWork,
-    Kernel,
-    Load,
-    Provision,
-    Service,
-    Work,
-    Workload,
-)
+from guestbench.model import Frozen, ImageWork, Kernel, Load, Provision, Service, Work, Workload
 from guestbench.registry import RECIPES
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

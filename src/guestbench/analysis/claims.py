@@ -12,17 +12,7 @@ from guestbench.analysis.compare import compare, replace
 from guestbench.analysis.samples import Sampled, Samples, collect
 from guestbench.analysis.summary import add_derived, find_metric, sort_records
 from guestbench.families import list_purposes
-from guestbench.model import (
-    Claim,
-    GuestFamily,
-    Header,
-    Interval,
-    Judgement,
-    Key,
-    Record,
-    Ruling,
-    to_key,
-)
+from guestbench.model import Claim, GuestFamily, Header, Interval, Judgement, Key, Record, Ruling, to_key
 
 
 def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, ...]:

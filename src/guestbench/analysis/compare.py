@@ -22,16 +22,7 @@ from guestbench.analysis import inference
 from guestbench.analysis.hooks import ask_unlike
 from guestbench.analysis.samples import Sampled, collect, find_pairs
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
-from guestbench.model import (
-    Comparison,
-    GuestFamily,
-    Header,
-    Interval,
-    Key,
-    Method,
-    Record,
-    Verdict,
-)
+from guestbench.model import Comparison, GuestFamily, Header, Interval, Key, Method, Record, Verdict
 
 LEAST_EFFECT = 0.03
 """A ratio within 3% of 1 is no difference that anyone should act on, unless the user says otherwise."""

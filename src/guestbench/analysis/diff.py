@@ -11,13 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from guestbench.analysis.compare import (
-    LEAST_EFFECT,
-    Pair,
-    compare,
-    geometric_mean,
-    settle,
-)
+from guestbench.analysis.compare import LEAST_EFFECT, Pair, compare, geometric_mean, settle
 from guestbench.analysis.diff_setting import (
     Failed,
     Mismatch,
@@ -32,16 +26,7 @@ from guestbench.analysis.hooks import ask_changed
 from guestbench.analysis.samples import collect
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.errors import UsageError
-from guestbench.model import (
-    Better,
-    Comparison,
-    Frozen,
-    GuestFamily,
-    Header,
-    Key,
-    Record,
-    to_key,
-)
+from guestbench.model import Better, Comparison, Frozen, GuestFamily, Header, Key, Record, to_key
 
 Run = tuple[Header, Sequence[Record]]
 

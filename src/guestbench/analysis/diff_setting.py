@@ -7,14 +7,7 @@ from collections.abc import Iterator, Sequence
 from guestbench.analysis import quality
 from guestbench.analysis.hooks import ask_settings
 from guestbench.analysis.quality import count_missing, find_failures
-from guestbench.model import (
-    REPLAYING_VMM,
-    Frozen,
-    Guest,
-    Header,
-    Outcome,
-    Record,
-)
+from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Outcome, Record
 
 
 class RunFacts(Frozen):

@@ -6,15 +6,7 @@ from collections.abc import Sequence
 
 from guestbench.analysis.hooks import ask_notices, ask_unfinished
 from guestbench.families import list_purposes
-from guestbench.model import (
-    REPLAYING_VMM,
-    Frozen,
-    Guest,
-    Header,
-    Ok,
-    Outcome,
-    Record,
-)
+from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Ok, Outcome, Record
 
 
 class FailureGroup(Frozen):

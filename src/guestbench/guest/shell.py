@@ -17,14 +17,7 @@ from guestbench.guest import shell_protocol as protocol
 from guestbench.guest.console import quote
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell_protocol import Checksum, Encoding
-from guestbench.guest.shell_question import (
-    HINT,
-    LEAST_S,
-    SCREEN_BYTES,
-    SILENCE_S,
-    Console,
-    Question,
-)
+from guestbench.guest.shell_question import HINT, LEAST_S, SCREEN_BYTES, SILENCE_S, Console, Question
 from guestbench.model import Frozen, Login
 from guestbench.vmm import Machine, Meanwhile
 

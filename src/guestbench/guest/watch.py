@@ -5,13 +5,7 @@ A mark carries the time at which the chunk with the marker's last byte arrived.
 
 from __future__ import annotations
 
-from guestbench.guest.console import (
-    End,
-    Watched,
-    explain_failure,
-    last_words,
-    watch,
-)
+from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     FIRST_BYTE,

@@ -16,21 +16,8 @@ from guestbench.images.formats.disk import SECTOR, add_suffix, find_format, run_
 from guestbench.images.formats.initramfs import looks_like_archive
 from guestbench.images.formats.partitions import ESP, ROOTS, find_gpt, find_mbr_ends
 from guestbench.images.formats.unpack import LZ4_FRAME
-from guestbench.images.source import (
-    IncompleteImage,
-    Source,
-    open_source,
-    quoted,
-    truncated,
-    unusable,
-)
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    GuestFamily,
-    Role,
-    System,
-)
+from guestbench.images.source import IncompleteImage, Source, open_source, quoted, truncated, unusable
+from guestbench.model import Disk, DiskFormat, GuestFamily, Role, System
 from guestbench.text import visible
 
 BOOT_SIGNATURE = b"\x55\xaa"

@@ -18,11 +18,7 @@ from guestbench.images.contents import files as contents
 from guestbench.images.contents import linux
 from guestbench.images.contents.linux import find_kernel
 from guestbench.images.contents.packages import find_packages
-from guestbench.images.contents.programs import (
-    count_in_programs,
-    describe_elf,
-    read_symbols,
-)
+from guestbench.images.contents.programs import count_in_programs, describe_elf, read_symbols
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.initramfs import looks_like_archive, open_initramfs
 from guestbench.images.formats.kernel import find_linux_header, open_vmlinux
@@ -40,13 +36,7 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.source import (
-    Source,
-    open_source,
-    quoted,
-    reason_of,
-    unusable,
-)
+from guestbench.images.source import Source, open_source, quoted, reason_of, unusable
 from guestbench.images.tree import Tree, looks_like_root
 from guestbench.model import DiskFormat
 from guestbench.text import visible

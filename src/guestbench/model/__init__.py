@@ -5,13 +5,7 @@ Every type decodes strictly: an unknown field is an error, never ignored.
 """
 
 from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
-from guestbench.model.comparison import (
-    Comparison,
-    Judgement,
-    Method,
-    Ruling,
-    Verdict,
-)
+from guestbench.model.comparison import Comparison, Judgement, Method, Ruling, Verdict
 from guestbench.model.experiment import (
     REPLAYING_VMM,
     Accel,
@@ -23,10 +17,7 @@ from guestbench.model.experiment import (
     find_settings,
     to_table,
 )
-from guestbench.model.family import (
-    Family,
-    Purpose,
-)
+from guestbench.model.family import Family, Purpose
 from guestbench.model.plan import GIVEN_WORK, Batch, Needs, Start, Wanted
 from guestbench.model.record import (
     FIRST_BYTE,
@@ -54,15 +45,7 @@ from guestbench.model.record import (
     Wrong,
     to_key,
 )
-from guestbench.model.run import (
-    Absent,
-    AccelChoice,
-    Header,
-    Host,
-    Job,
-    MemoryPolicy,
-    Resume,
-)
+from guestbench.model.run import Absent, AccelChoice, Header, Host, Job, MemoryPolicy, Resume
 from guestbench.model.summary import Interval, Summary
 from guestbench.model.system import (
     Boot,
@@ -92,106 +75,4 @@ from guestbench.model.system import (
     System,
     Work,
 )
-from guestbench.model.work import (
-    SERVER,
-    TOOL_DRIVERS,
-    Kit,
-    KitWork,
-    Workload,
-    WorkReport,
-)
-
-__all__ = [
-    "FIRST_BYTE",
-    "FORMAT_VERSION",
-    "GIB",
-    "GIVEN_WORK",
-    "KIB",
-    "MIB",
-    "READY",
-    "REPLAYING_VMM",
-    "SERVER",
-    "TOOL_DRIVERS",
-    "Absent",
-    "Accel",
-    "AccelChoice",
-    "Batch",
-    "Better",
-    "Boot",
-    "BootWork",
-    "Claim",
-    "Command",
-    "Comparison",
-    "Conditions",
-    "Crashed",
-    "Disk",
-    "DiskFormat",
-    "Experiment",
-    "FailurePattern",
-    "Family",
-    "Fetch",
-    "Frozen",
-    "Gap",
-    "Guest",
-    "GuestFamily",
-    "Header",
-    "Host",
-    "Image",
-    "ImageWork",
-    "Incomplete",
-    "Interval",
-    "Job",
-    "Judgement",
-    "Kernel",
-    "Key",
-    "Kit",
-    "KitWork",
-    "LabelSet",
-    "Layer",
-    "Load",
-    "Login",
-    "Mark",
-    "MemoryPolicy",
-    "MemoryReport",
-    "Method",
-    "Metric",
-    "Milestone",
-    "Needs",
-    "Net",
-    "Ok",
-    "Origin",
-    "Outcome",
-    "OwnWork",
-    "Platform",
-    "ProgramLoad",
-    "Provenance",
-    "Provision",
-    "Purpose",
-    "Record",
-    "Resume",
-    "Role",
-    "Ruling",
-    "Sample",
-    "Say",
-    "Series",
-    "Service",
-    "ShellWork",
-    "Start",
-    "Summary",
-    "System",
-    "Tables",
-    "TimedOut",
-    "Trial",
-    "TrialResult",
-    "Unknown",
-    "Unsupported",
-    "Verdict",
-    "Wanted",
-    "Work",
-    "WorkReport",
-    "Workload",
-    "Wrong",
-    "find_settings",
-    "to_key",
-    "to_table",
-]
+from guestbench.model.work import SERVER, TOOL_DRIVERS, Kit, KitWork, Workload, WorkReport

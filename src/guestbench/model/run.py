@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from guestbench.model.base import Frozen
-from guestbench.model.experiment import (
-    Accel,
-    Experiment,
-    Platform,
-    Tables,
-)
+from guestbench.model.experiment import Accel, Experiment, Platform, Tables
 from guestbench.model.family import Purpose
 from guestbench.model.record import Metric, Trial
 from guestbench.model.system import Guest, Image, Role, System

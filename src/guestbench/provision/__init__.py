@@ -12,37 +12,14 @@ import msgspec
 
 from guestbench.errors import ImageError
 from guestbench.images.check import check_bootable
-from guestbench.model import (
-    Guest,
-    Role,
-    Say,
-    ShellWork,
-    System,
-)
+from guestbench.model import Guest, Role, Say, ShellWork, System
 from guestbench.provision import cache
 from guestbench.provision.download import read_sums
 from guestbench.provision.first_boot import settle
 from guestbench.provision.kit import add_drivers, prepare_kit
-from guestbench.provision.locate import (
-    find_guest,
-    find_owner,
-    missing,
-    share_disk,
-)
+from guestbench.provision.locate import find_guest, find_owner, missing, share_disk
 from guestbench.provision.snapshot import take_snapshot
 from guestbench.provision.system_images import official_source, plan_build, plan_fetch, plan_taking
-
-__all__ = [
-    "build",
-    "check",
-    "fetch",
-    "locate",
-    "prepare",
-    "prepare_kit",
-    "settle",
-    "take_snapshot",
-    "with_drivers",
-]
 
 
 def locate(

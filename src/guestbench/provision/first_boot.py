@@ -17,17 +17,7 @@ from guestbench.guest.idle import IDLE_SHARE
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    Guest,
-    Image,
-    Kernel,
-    Ok,
-    Platform,
-    Role,
-    Say,
-)
+from guestbench.model import Disk, DiskFormat, Guest, Image, Kernel, Ok, Platform, Role, Say
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need, find_vmm

@@ -11,15 +11,7 @@ import msgspec
 from guestbench.definition.systems import SYSTEMS
 from guestbench.errors import ImageError
 from guestbench.images.formats.disk import find_format
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    Guest,
-    Kernel,
-    Origin,
-    Role,
-    System,
-)
+from guestbench.model import Disk, DiskFormat, Guest, Kernel, Origin, Role, System
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.system_images import (

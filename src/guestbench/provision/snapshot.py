@@ -18,16 +18,7 @@ from guestbench.errors import HostError, TrialError
 from guestbench.guest.console import watch
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
-from guestbench.model import (
-    Frozen,
-    Guest,
-    Image,
-    Ok,
-    Platform,
-    Role,
-    Say,
-    System,
-)
+from guestbench.model import Frozen, Guest, Image, Ok, Platform, Role, Say, System
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.first_boot import create_layer, disk_format

@@ -11,17 +11,7 @@ from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Ve
 from guestbench.page.blocks import Block, Code, Paragraph, Section, Table, say
 from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
-from guestbench.page.plots import (
-    Axis,
-    Bar,
-    Figure,
-    Look,
-    Mark,
-    Point,
-    Row,
-    Rows,
-    choose_axis,
-)
+from guestbench.page.plots import Axis, Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis
 
 METHODS = {Method.BLOCKS: "blocks", Method.SAMPLES: "samples", Method.EXACT: "exact", Method.NONE: NOTHING}
 LOOKS = {

@@ -14,12 +14,7 @@ from guestbench.analysis.diff import Change, RunDiff
 from guestbench.analysis.diff_setting import Failed, find_mismatches
 from guestbench.analysis.gate import Decision, GateState, Lost
 from guestbench.errors import UsageError
-from guestbench.model import (
-    Better,
-    Header,
-    Method,
-    Verdict,
-)
+from guestbench.model import Better, Header, Method, Verdict
 from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Strong, Table, Text
 from guestbench.page.figures import show_amount, show_interval, show_outcome, show_p, write_key
 from guestbench.page.numbers import NOTHING

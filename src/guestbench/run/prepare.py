@@ -21,13 +21,7 @@ from guestbench import __version__, provision
 from guestbench.definition.experiments import load_experiment
 from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
 from guestbench.definition.systems import Catalogue, find_system, load_catalogue, system_folder
-from guestbench.errors import (
-    GuestbenchError,
-    HostError,
-    ImageError,
-    StoreError,
-    UsageError,
-)
+from guestbench.errors import GuestbenchError, HostError, ImageError, StoreError, UsageError
 from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle

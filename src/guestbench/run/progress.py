@@ -12,11 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
 from guestbench.families import find_family, find_hook, find_purpose
-from guestbench.model import (
-    Ok,
-    Record,
-    Trial,
-)
+from guestbench.model import Ok, Record, Trial
 from guestbench.run.trials import Progress
 
 if TYPE_CHECKING:

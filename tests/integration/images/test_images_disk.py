@@ -15,13 +15,7 @@ from guestbench.images.check import check_bootable
 from guestbench.images.formats import disk, partitions
 from guestbench.images.formats.partitions import Partition, open_partition
 from guestbench.images.source import open_source
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    GuestFamily,
-    Role,
-    System,
-)
+from guestbench.model import Disk, DiskFormat, GuestFamily, Role, System
 
 MIB = 1 << 20
 ROOT_AT, OTHER_AT = 4 * MIB, 20 * MIB

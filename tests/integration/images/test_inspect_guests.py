@@ -16,20 +16,10 @@ from guestbench.host import process
 from guestbench.host.facts import find_qemu_version
 from guestbench.images.formats.disk import convert_to_raw
 from guestbench.images.formats.partitions import find_root
-from guestbench.images.inspection import (
-    Elf,
-    FileSystem,
-    Inspection,
-    Kind,
-)
+from guestbench.images.inspection import Elf, FileSystem, Inspection, Kind
 from guestbench.images.inspector import inspect_image
 from guestbench.images.source import open_source
-from guestbench.model import (
-    Accel,
-    Guest,
-    Platform,
-    Role,
-)
+from guestbench.model import Accel, Guest, Platform, Role
 from guestbench.report.sbom import render_sbom
 from guestbench.vmm import find_vmm
 

@@ -18,12 +18,7 @@ from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.model import (
-    Accel,
-    Guest,
-    Ok,
-    Platform,
-)
+from guestbench.model import Accel, Guest, Ok, Platform
 from guestbench.provision import cache
 from guestbench.provision.packages import PrivateApt
 from guestbench.provision.recipes.debian_initramfs import BUSYBOX_PACKAGE

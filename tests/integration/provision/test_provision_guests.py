@@ -16,13 +16,7 @@ from guestbench.host import process
 from guestbench.images.formats.disk import convert_to_raw
 from guestbench.images.formats.partitions import find_root, open_partition
 from guestbench.images.source import open_source
-from guestbench.model import (
-    Accel,
-    Guest,
-    Ok,
-    Platform,
-    Role,
-)
+from guestbench.model import Accel, Guest, Ok, Platform, Role
 from guestbench.provision import cache
 from guestbench.provision.system_images import plan_build
 from guestbench.vmm import LaunchSpec, Machine, find_vmm

@@ -22,11 +22,7 @@ from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source
 from guestbench.model import Accel, Platform
 from guestbench.provision import ext4
-from guestbench.provision.tools_tree import (
-    TOOLS,
-    Tools,
-    prepare_tools,
-)
+from guestbench.provision.tools_tree import TOOLS, Tools, prepare_tools
 from guestbench.vmm import Lacking, find_vmm
 
 MIB = 1 << 20

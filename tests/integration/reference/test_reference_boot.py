@@ -13,17 +13,7 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.model import (
-    Accel,
-    GuestFamily,
-    Image,
-    Kernel,
-    Net,
-    Ok,
-    Platform,
-    Role,
-    System,
-)
+from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System
 from guestbench.provision.programs import build_program
 from guestbench.vmm import Lacking, LaunchSpec, Need
 from guestbench.vmm.qemu.machine import start

@@ -15,14 +15,7 @@ from hostile_run import check_safe
 
 from guestbench.definition.systems import load_catalogue
 from guestbench.host import process
-from guestbench.model import (
-    Crashed,
-    Ok,
-    Outcome,
-    Platform,
-    System,
-    TimedOut,
-)
+from guestbench.model import Crashed, Ok, Outcome, Platform, System, TimedOut
 
 pytestmark = pytest.mark.qemu
 

@@ -16,12 +16,7 @@ from guestbench.errors import TrialError, UsageError
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host.facts import find_qemu_version
-from guestbench.model import (
-    Accel,
-    Guest,
-    Platform,
-    Role,
-)
+from guestbench.model import Accel, Guest, Platform, Role
 from guestbench.provision.snapshot import Snapshot
 from guestbench.vmm import Machine, find_vmm
 

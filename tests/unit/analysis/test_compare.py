@@ -10,25 +10,9 @@ from factories import boot_samples, make_guest, make_header, make_record, make_s
 from report_pages import markdown_of
 
 from guestbench.analysis.claims import judge_claims
-from guestbench.analysis.compare import (
-    Pair,
-    compare,
-    compare_run,
-    settle,
-)
+from guestbench.analysis.compare import Pair, compare, compare_run, settle
 from guestbench.analysis.samples import Sampled
-from guestbench.model import (
-    Claim,
-    Crashed,
-    Gap,
-    GuestFamily,
-    Header,
-    Method,
-    Record,
-    Ruling,
-    Sample,
-    Verdict,
-)
+from guestbench.model import Claim, Crashed, Gap, GuestFamily, Header, Method, Record, Ruling, Sample, Verdict
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
 

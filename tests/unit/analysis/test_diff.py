@@ -18,16 +18,7 @@ from guestbench.analysis.diff import RunDiff, diff_runs
 from guestbench.analysis.diff_setting import find_mismatches
 from guestbench.analysis.gate import GateState, parse_gate
 from guestbench.analysis.samples import Sampled
-from guestbench.model import (
-    Accel,
-    Crashed,
-    Kit,
-    KitWork,
-    Role,
-    Verdict,
-    Workload,
-    WorkReport,
-)
+from guestbench.model import Accel, Crashed, Kit, KitWork, Role, Verdict, Workload, WorkReport
 from guestbench.report.diff import DiffDocument, describe_diff, render_json
 from guestbench.report.markdown import render_blocks
 from guestbench.report.terminal import render_lines

@@ -20,17 +20,7 @@ from guestbench.analysis.gate import parse_gate
 from guestbench.analysis.quality import find_notices
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families import find_metrics, list_families, list_purposes
-from guestbench.model import (
-    Better,
-    Header,
-    Kit,
-    Metric,
-    Provenance,
-    Record,
-    Sample,
-    Trial,
-    Verdict,
-)
+from guestbench.model import Better, Header, Kit, Metric, Provenance, Record, Sample, Trial, Verdict
 from guestbench.run.store import STORE_NAME, read_store
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"

@@ -23,23 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guestbench.analysis.quality import find_failures, find_notices
-from guestbench.analysis.summary import (
-    find_summary,
-    median_interval,
-    smallest_sample,
-    summarise,
-    variation,
-)
+from guestbench.analysis.summary import find_summary, median_interval, smallest_sample, summarise, variation
 from guestbench.families.boot import READY
 from guestbench.families.boot.findings import milestone_steps
-from guestbench.model import (
-    Conditions,
-    Crashed,
-    Platform,
-    Role,
-    Sample,
-    TimedOut,
-)
+from guestbench.model import Conditions, Crashed, Platform, Role, Sample, TimedOut
 
 times = st.floats(min_value=1e-4, max_value=1e4)
 samples_of_times = st.lists(times, min_size=1, max_size=40)

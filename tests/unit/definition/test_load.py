@@ -5,24 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from definition_files import (
-    EXPERIMENT,
-    SYSTEM,
-    problems_of_experiment,
-    write_experiment,
-    write_system,
-)
+from definition_files import EXPERIMENT, SYSTEM, problems_of_experiment, write_experiment, write_system
 
 from guestbench.definition.experiments import list_experiments, load_experiment
 from guestbench.definition.systems import find_system, load_catalogue, system_folder
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families import list_families
-from guestbench.model import (
-    Accel,
-    GuestFamily,
-    Kernel,
-    Net,
-)
+from guestbench.model import Accel, GuestFamily, Kernel, Net
 
 # --- what comes with the package ----------------------------------------------------------------------
 

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from guestbench.definition.decode import find_mistakes
 from guestbench.definition.rules import system_meanings
-from guestbench.model import (
-    System,
-)
+from guestbench.model import System
 
 
 @pytest.mark.parametrize(

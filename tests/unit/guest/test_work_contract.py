@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from replay import write_recording
 from work_factories import DIGEST, GCC, OCAML, SOURCE, begin_line, end_line
 
-from guestbench.guest.contract import (
-    LARGEST,
-    MOST_REPORTS,
-    find_reports,
-    find_unlabelled,
-)
+from guestbench.guest.contract import LARGEST, MOST_REPORTS, find_reports, find_unlabelled
 from guestbench.guest.serial import COALESCE_NS, SerialLog
 from guestbench.model import ImageWork, WorkReport
 from guestbench.vmm import Chunk

@@ -27,15 +27,7 @@ from image_files import (
 
 from guestbench.errors import ImageError
 from guestbench.images.check import check_bootable
-from guestbench.model import (
-    Disk,
-    Fetch,
-    GuestFamily,
-    Kernel,
-    Provision,
-    Role,
-    System,
-)
+from guestbench.model import Disk, Fetch, GuestFamily, Kernel, Provision, Role, System
 
 LINUX_ROOT, BIOS_BOOT = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "21686148-6449-6E6F-744E-656564454649"
 ESP, ARM64_ROOT = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"

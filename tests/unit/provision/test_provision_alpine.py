@@ -15,18 +15,9 @@ from cpio_archive import unpack
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
-from guestbench.errors import (
-    GuestbenchError,
-    HostError,
-    ImageError,
-    UsageError,
-)
+from guestbench.errors import GuestbenchError, HostError, ImageError, UsageError
 from guestbench.model import Guest, Role
-from guestbench.provision import (
-    cache,
-    cpio,
-    tarball,
-)
+from guestbench.provision import cache, cpio, tarball
 from guestbench.provision.recipes.alpine_initramfs import put_on_top
 from guestbench.run.prepare import Request
 from guestbench.run.prepare import prepare as prepare_run

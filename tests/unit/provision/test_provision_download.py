@@ -15,13 +15,7 @@ import pytest
 
 from guestbench import provision
 from guestbench.errors import HostError, ImageError, UsageError
-from guestbench.model import (
-    Disk,
-    Fetch,
-    GuestFamily,
-    Provision,
-    System,
-)
+from guestbench.model import Disk, Fetch, GuestFamily, Provision, System
 from guestbench.provision import cache, connect, download
 
 NAME = "disk-amd64.qcow2"

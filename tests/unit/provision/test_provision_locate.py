@@ -10,18 +10,7 @@ import pytest
 
 from guestbench import provision
 from guestbench.errors import ImageError, UsageError
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    Fetch,
-    Guest,
-    GuestFamily,
-    Kernel,
-    Provision,
-    Role,
-    Say,
-    System,
-)
+from guestbench.model import Disk, DiskFormat, Fetch, Guest, GuestFamily, Kernel, Provision, Role, Say, System
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
 from guestbench.provision.system_images import plan_build, plan_fetch, plan_taking

@@ -11,12 +11,7 @@ import pytest
 
 from guestbench import provision
 from guestbench.definition.systems import SYSTEMS, load_catalogue
-from guestbench.errors import (
-    HostError,
-    ImageError,
-    ToolFailed,
-    ToolMissing,
-)
+from guestbench.errors import HostError, ImageError, ToolFailed, ToolMissing
 from guestbench.model import Role
 from guestbench.provision.programs import build_program, program_sources, source_digest
 from guestbench.provision.recipes import Site

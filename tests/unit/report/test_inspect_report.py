@@ -16,13 +16,7 @@ from image_files import elf64
 from guestbench.cli import run_cli
 from guestbench.errors import ImageError
 from guestbench.host import process
-from guestbench.images.inspection import (
-    Distribution,
-    Inspection,
-    Kind,
-    Package,
-    unknown,
-)
+from guestbench.images.inspection import Distribution, Inspection, Kind, Package, unknown
 from guestbench.images.inspector import inspect_image
 from guestbench.provision.cpio import directory, pack, regular_file
 from guestbench.report.inspection import LISTED, describe_inspection

@@ -29,16 +29,7 @@ from guestbench.analysis.compare import compare_run
 from guestbench.analysis.summary import add_derived, summarise
 from guestbench.cli import run_cli
 from guestbench.host import process
-from guestbench.model import (
-    Better,
-    Claim,
-    Header,
-    Metric,
-    Ok,
-    Record,
-    Ruling,
-    Sample,
-)
+from guestbench.model import Better, Claim, Header, Metric, Ok, Record, Ruling, Sample
 from guestbench.report.export import csv as csv_export
 from guestbench.report.export import github_action_benchmark, hyperfine, list_formats, load_format, schema
 from guestbench.report.export import json as json_export

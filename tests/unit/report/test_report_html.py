@@ -20,12 +20,7 @@ from memory_factories import make_memory_run
 from report_pages import compared_run, contents_of, html_of, markdown_of, memory_run
 
 from golden import check_golden
-from guestbench.model import (
-    Header,
-    Record,
-    Sample,
-    TimedOut,
-)
+from guestbench.model import Header, Record, Sample, TimedOut
 from guestbench.page.blocks import Page, Section, Table
 from guestbench.page.plots import MOST_TICKS, Figure, choose_axis
 from guestbench.page.sorting import sort_key

@@ -7,13 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import (
-    SEED,
-    make_header,
-    make_partial_run,
-    make_run,
-    with_outcome,
-)
+from factories import SEED, make_header, make_partial_run, make_run, with_outcome
 from hostile_run import HOSTILE, check_safe, make_hostile_run, section
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,19 +15,9 @@ from report_pages import contents_of, markdown_of
 
 from golden import check_golden
 from guestbench.errors import StoreError
-from guestbench.model import (
-    Crashed,
-    Provenance,
-)
+from guestbench.model import Crashed, Provenance
 from guestbench.page.command_line import split_options
-from guestbench.report import (
-    CSV_NAME,
-    HTML_NAME,
-    JSON_NAME,
-    MARKDOWN_NAME,
-    SCRIPT_NAME,
-    write_reports,
-)
+from guestbench.report import CSV_NAME, HTML_NAME, JSON_NAME, MARKDOWN_NAME, SCRIPT_NAME, write_reports
 from guestbench.report.command_lines import find_command_lines
 
 replace = msgspec.structs.replace

@@ -21,12 +21,7 @@ from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.families.memory.plots import show_least
 from guestbench.families.memory.section import extra_options, format_free
 from guestbench.host import process
-from guestbench.model import (
-    Header,
-    MemoryPolicy,
-    Provenance,
-    Record,
-)
+from guestbench.model import Header, MemoryPolicy, Provenance, Record
 from guestbench.page.numbers import show_kib
 from guestbench.report.export import csv as csv_export
 from guestbench.report.export import json as json_export

@@ -13,12 +13,7 @@ from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families.boot.findings import find_layers
 from guestbench.model import Header, Layer, Record
-from guestbench.report.stack import (
-    BEGIN,
-    END,
-    render_stack,
-    update_stack,
-)
+from guestbench.report.stack import BEGIN, END, render_stack, update_stack
 
 ROOT = Path(__file__).parents[3]
 LAYERS = (

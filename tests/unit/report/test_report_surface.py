@@ -16,12 +16,7 @@ from surface_factories import WHY, make_surface_run
 
 from golden import check_golden
 from guestbench.analysis.summary import add_derived
-from guestbench.families.surface.findings import (
-    UNDIVIDED,
-    Row,
-    count_varying_bits,
-    find_rows,
-)
+from guestbench.families.surface.findings import UNDIVIDED, Row, count_varying_bits, find_rows
 from guestbench.families.surface.section import seed_table, show_cell
 from guestbench.model import Provenance
 from guestbench.report.export import csv as csv_export

@@ -32,19 +32,8 @@ from golden import check_golden
 from guestbench.analysis.analyse import analyse
 from guestbench.analysis.summary import summarise
 from guestbench.families.net.section import net_table
-from guestbench.families.work.findings import (
-    WorkRow,
-    find_checks,
-    find_work,
-    judge_equality,
-)
-from guestbench.model import (
-    Header,
-    KitWork,
-    Record,
-    Sample,
-    WorkReport,
-)
+from guestbench.families.work.findings import WorkRow, find_checks, find_work, judge_equality
+from guestbench.model import Header, KitWork, Record, Sample, WorkReport
 from guestbench.page.blocks import to_plain
 from guestbench.page.figures import show_parameter
 from guestbench.page.numbers import show_rate

@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 
 from guestbench.families import list_families, memory, surface
-from guestbench.model import (
-    Experiment,
-    Guest,
-    Trial,
-    Wanted,
-)
+from guestbench.model import Experiment, Guest, Trial, Wanted
 from guestbench.run.plan import define, plan_more
 
 RECORDING = Path(__file__)

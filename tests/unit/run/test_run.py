@@ -13,12 +13,7 @@ from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench import provision
 from guestbench.analysis.hooks import ask_unfinished
-from guestbench.errors import (
-    GuestbenchError,
-    HostError,
-    ImageError,
-    TrialError,
-)
+from guestbench.errors import GuestbenchError, HostError, ImageError, TrialError
 from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.host.accel import choose_accel
 from guestbench.model import (
@@ -38,20 +33,9 @@ from guestbench.model import (
 )
 from guestbench.run import prepare
 from guestbench.run.pool import execute_in_worker, execute_in_workers
-from guestbench.run.progress import (
-    Forecast,
-    PlainProgress,
-    describe_duration,
-    describe_record,
-)
+from guestbench.run.progress import Forecast, PlainProgress, describe_duration, describe_record
 from guestbench.run.store import create_store, read_store, reopen_store
-from guestbench.run.trials import (
-    Execute,
-    SilentProgress,
-    count_slots,
-    make_job,
-    make_trials,
-)
+from guestbench.run.trials import Execute, SilentProgress, count_slots, make_job, make_trials
 from guestbench.run.worker import run_trial
 
 BOOTS = ("boot",)

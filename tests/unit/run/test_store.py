@@ -14,22 +14,9 @@ from replay import make_guest, make_header, make_system, write_recording
 from guestbench.errors import StoreError
 from guestbench.families import memory, work
 from guestbench.families.memory.findings import find_least
-from guestbench.model import (
-    Crashed,
-    Experiment,
-    Header,
-    Ok,
-    Record,
-    Unsupported,
-    find_settings,
-)
+from guestbench.model import Crashed, Experiment, Header, Ok, Record, Unsupported, find_settings
 from guestbench.run.prepare import check_resumable
-from guestbench.run.store import (
-    STORE_NAME,
-    create_store,
-    read_store,
-    reopen_store,
-)
+from guestbench.run.store import STORE_NAME, create_store, read_store, reopen_store
 from guestbench.run.trials import SilentProgress, make_trials
 from guestbench.run.worker import run_trial
 

@@ -14,13 +14,7 @@ from guestbench.errors import ShellError
 from guestbench.families.memory import Settings
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import WORK_DONE
-from guestbench.guest.console import (
-    End,
-    Watched,
-    explain_failure,
-    last_words,
-    watch,
-)
+from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
 from guestbench.guest.idle import IDLE_SHARE, Counter
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog

@@ -11,13 +11,7 @@ import msgspec
 
 from guestbench.errors import GuestbenchError, ShellError
 from guestbench.families.net import FAMILY, HTTP
-from guestbench.families.net.tcp import (
-    ReadyProbe,
-    TransferError,
-    receive,
-    send,
-    time_echo,
-)
+from guestbench.families.net.tcp import ReadyProbe, TransferError, receive, send, time_echo
 from guestbench.families.work import Settings, cross_check
 from guestbench.families.work.cross_check import HostProgram
 from guestbench.guest.console import watch

@@ -5,17 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from guestbench.model import (
-    Frozen,
-    Header,
-    Key,
-    LabelSet,
-    Metric,
-    Provenance,
-    Record,
-    Sample,
-    to_key,
-)
+from guestbench.model import Frozen, Header, Key, LabelSet, Metric, Provenance, Record, Sample, to_key
 
 BASE, BASE_BITS = "surface.text_base", "surface.text_bits"
 SHOWN = ("surface", "surface-image")

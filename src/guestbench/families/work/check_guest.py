@@ -14,19 +14,7 @@ from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.guest.programs import TOOLS, open_tools
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell
-from guestbench.model import (
-    GIB,
-    KIB,
-    MIB,
-    Crashed,
-    Incomplete,
-    Kit,
-    Ok,
-    Sample,
-    Service,
-    System,
-    TrialResult,
-)
+from guestbench.model import GIB, KIB, MIB, Crashed, Incomplete, Kit, Ok, Sample, Service, System, TrialResult
 from guestbench.vmm import Lacking, Machine
 
 TOOL_S = 120.0

@@ -9,14 +9,7 @@ from __future__ import annotations
 
 from guestbench.errors import ShellError
 from guestbench.families.work.result import incomplete, judge, judge_image, to_samples
-from guestbench.guest.console import (
-    End,
-    Watched,
-    explain_failure,
-    last_words,
-    quote,
-    watch,
-)
+from guestbench.guest.console import End, Watched, explain_failure, last_words, quote, watch
 from guestbench.guest.contract import find_reports, find_unlabelled
 from guestbench.guest.idle import IDLE_SHARE
 from guestbench.guest.programs import bring_program, open_tools

@@ -6,17 +6,7 @@ from collections.abc import Sequence
 
 from guestbench.families.work import TIME
 from guestbench.guest.console import quote
-from guestbench.model import (
-    Crashed,
-    Incomplete,
-    Kit,
-    KitWork,
-    Ok,
-    Outcome,
-    Sample,
-    WorkReport,
-    Wrong,
-)
+from guestbench.model import Crashed, Incomplete, Kit, KitWork, Ok, Outcome, Sample, WorkReport, Wrong
 
 
 def to_samples(kit: Kit, reports: Sequence[WorkReport]) -> tuple[Sample, ...]:

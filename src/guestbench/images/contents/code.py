@@ -12,13 +12,7 @@ from collections.abc import Sequence
 
 from guestbench.images.contents.known import TEXTS
 from guestbench.images.formats.elf import PT_GNU_RELRO, PT_GNU_STACK, ElfImage, Symbols
-from guestbench.images.inspection import (
-    Count,
-    Known,
-    Signature,
-    known,
-    unknown,
-)
+from guestbench.images.inspection import Count, Known, Signature, known, unknown
 from guestbench.images.source import Source
 from guestbench.images.tree import show
 

@@ -22,12 +22,7 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.tree import (
-    Entry,
-    Tree,
-    show,
-    show_path,
-)
+from guestbench.images.tree import Entry, Tree, show, show_path
 
 T = TypeVar("T")
 

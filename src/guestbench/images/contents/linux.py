@@ -12,13 +12,7 @@ from collections.abc import Sequence
 
 from guestbench.images.contents.hardening import OPTIONS
 from guestbench.images.formats.kernel import MAX_KERNEL_BYTES, SEARCHED_BYTES, find_linux_header
-from guestbench.images.inspection import (
-    KernelConfig,
-    Known,
-    Option,
-    known,
-    unknown,
-)
+from guestbench.images.inspection import KernelConfig, Known, Option, known, unknown
 from guestbench.images.source import Source
 from guestbench.images.tree import Entry, Tree, show
 

@@ -14,15 +14,7 @@ from guestbench.images.contents.gadgets import MAX_RETURNS, count_gadgets
 from guestbench.images.contents.linux import find_kernel
 from guestbench.images.formats import elf
 from guestbench.images.formats.kernel import open_vmlinux
-from guestbench.images.inspection import (
-    CodeFile,
-    Elf,
-    Gadgets,
-    Known,
-    SegmentFound,
-    known,
-    unknown,
-)
+from guestbench.images.inspection import CodeFile, Elf, Gadgets, Known, SegmentFound, known, unknown
 from guestbench.images.source import Source, hold, open_source, reason_of
 from guestbench.images.tree import Entry, Tree, show_path
 from guestbench.text import visible

@@ -13,12 +13,7 @@ from pathlib import Path
 
 from guestbench.images.formats.unpack import find_compression, unpack
 from guestbench.images.source import Source, open_source, unusable
-from guestbench.images.tree import (
-    MAX_ENTRIES,
-    MAX_PATH_BYTES,
-    Entry,
-    Tree,
-)
+from guestbench.images.tree import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree
 
 MAX_UNPACKED_BYTES = 2 << 30
 MAX_NAME_BYTES = 256 << 20

@@ -10,11 +10,7 @@ import struct
 from array import array
 from sys import byteorder
 
-from guestbench.images.source import (
-    Source,
-    truncated,
-    unusable,
-)
+from guestbench.images.source import Source, truncated, unusable
 from guestbench.model import Frozen
 from guestbench.text import visible
 

@@ -11,12 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from guestbench.analysis.summary import find_metric, summarise
-from guestbench.model import (
-    Better,
-    Header,
-    Record,
-    Summary,
-)
+from guestbench.model import Better, Header, Record, Summary
 from guestbench.page.figures import write_key
 
 

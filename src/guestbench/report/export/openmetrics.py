@@ -13,13 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, summarise
 from guestbench.families import list_purposes
-from guestbench.model import (
-    Header,
-    Metric,
-    Ok,
-    Record,
-    Summary,
-)
+from guestbench.model import Header, Metric, Ok, Record, Summary
 from guestbench.text import visible
 
 PREFIX = "guestbench_"

@@ -8,17 +8,7 @@ import pytest
 
 from guestbench.families.image import probe as image
 from guestbench.host import process
-from guestbench.model import (
-    Disk,
-    DiskFormat,
-    Guest,
-    GuestFamily,
-    Image,
-    Kernel,
-    Origin,
-    Role,
-    System,
-)
+from guestbench.model import Disk, DiskFormat, Guest, GuestFamily, Image, Kernel, Origin, Role, System
 
 MIB = 1 << 20
 ROOT_AT = 4 * MIB

@@ -28,15 +28,7 @@ from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host.facts import find_qemu_version
-from guestbench.model import (
-    Accel,
-    Guest,
-    Image,
-    Ok,
-    Platform,
-    System,
-    Unknown,
-)
+from guestbench.model import Accel, Guest, Image, Ok, Platform, System, Unknown
 from guestbench.model import Role as ImageRole
 from guestbench.model.machine import DeviceRole, Mode
 from guestbench.vmm import Introspection, Lacking, LaunchSpec, Machine, Need, find_vmm

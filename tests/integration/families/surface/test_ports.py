@@ -14,27 +14,13 @@ import pytest
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
 from guestbench.families.surface.network.link_host import LinkHost
-from guestbench.families.surface.network.ports import (
-    NO_IPV6,
-    NO_NETWORK,
-    SILENT,
-    PortScan,
-    scan,
-)
+from guestbench.families.surface.network.ports import NO_IPV6, NO_NETWORK, SILENT, PortScan, scan
 from guestbench.families.surface.network.tcp_scan import TcpPorts
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.host.facts import find_qemu_version
-from guestbench.model import (
-    Accel,
-    Image,
-    Net,
-    Ok,
-    Platform,
-    Role,
-    System,
-)
+from guestbench.model import Accel, Image, Net, Ok, Platform, Role, System
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start
 

@@ -19,13 +19,7 @@ from guestbench.families.surface.probe import measure_running
 from guestbench.guest.serial import SerialLog
 from guestbench.host import process
 from guestbench.images.inspection import Inspection
-from guestbench.model import (
-    Accel,
-    Ok,
-    Platform,
-    Provenance,
-    Record,
-)
+from guestbench.model import Accel, Ok, Platform, Provenance, Record
 from guestbench.run.store import read_store
 from guestbench.vmm import LaunchSpec, Need, find_vmm
 

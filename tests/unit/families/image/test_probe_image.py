@@ -12,17 +12,7 @@ from guestbench.errors import ImageError
 from guestbench.families.image import FAMILY
 from guestbench.families.image import probe as image
 from guestbench.host import process
-from guestbench.model import (
-    Guest,
-    GuestFamily,
-    Image,
-    Kernel,
-    Origin,
-    Provenance,
-    Role,
-    Sample,
-    System,
-)
+from guestbench.model import Guest, GuestFamily, Image, Kernel, Origin, Provenance, Role, Sample, System
 
 
 def guest_of(guest_system: System, files: dict[Role, Path]) -> Guest:

@@ -20,15 +20,7 @@ from guestbench.families.memory.search import (
     next_round,
     to_tried,
 )
-from guestbench.model import (
-    Crashed,
-    Incomplete,
-    Mark,
-    Ok,
-    Record,
-    TimedOut,
-    Trial,
-)
+from guestbench.model import Crashed, Incomplete, Mark, Ok, Record, TimedOut, Trial
 
 BOOTS = 3
 Guest = Callable[[int], bool]

@@ -15,15 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import make_system
 from shell_guest import start_guest, wait_for_login
-from tcp_servers import (
-    Serve,
-    chargen_from,
-    discard,
-    echo,
-    serving,
-    silence,
-    wrong_echo,
-)
+from tcp_servers import Serve, chargen_from, discard, echo, serving, silence, wrong_echo
 from work_factories import make_kit
 
 from guestbench.families.net import FAMILY

@@ -27,13 +27,7 @@ from guestbench.cli.talk import as_typed
 from guestbench.definition.decode import find_mistakes
 from guestbench.definition.rules import meanings
 from guestbench.definition.workloads import WORKLOADS, list_workloads, load_workload
-from guestbench.errors import (
-    DefinitionError,
-    HostError,
-    ToolFailed,
-    ToolMissing,
-    UsageError,
-)
+from guestbench.errors import DefinitionError, HostError, ToolFailed, ToolMissing, UsageError
 from guestbench.families import find_metrics
 from guestbench.families.net import FAMILY as NET
 from guestbench.families.work import Settings

@@ -16,14 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from guestbench.families.surface.network.link_host import Arrival
-from guestbench.families.surface.network.packets import (
-    Arp,
-    Icmp,
-    Neighbour,
-    Protocol,
-    Tcp,
-    TcpFlag,
-)
+from guestbench.families.surface.network.packets import Arp, Icmp, Neighbour, Protocol, Tcp, TcpFlag
 from guestbench.families.surface.network.scan_target import LOST_S, Target
 from guestbench.model import Frozen
 

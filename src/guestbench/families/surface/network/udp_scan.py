@@ -10,12 +10,7 @@ import time
 from collections.abc import Sequence
 
 from guestbench.families.surface.network.link_host import Arrival
-from guestbench.families.surface.network.packets import (
-    PORT_UNREACHABLE,
-    Icmp,
-    Protocol,
-    Udp,
-)
+from guestbench.families.surface.network.packets import PORT_UNREACHABLE, Icmp, Protocol, Udp
 from guestbench.families.surface.network.scan_target import Target
 from guestbench.families.surface.network.udp_questions import GROUPS, PORTS, make_question
 from guestbench.model import Frozen

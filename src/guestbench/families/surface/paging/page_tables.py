@@ -15,12 +15,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from guestbench.errors import HostError
-from guestbench.families.surface.paging.page_walk import (
-    PAGE,
-    Mapping,
-    Unwalkable,
-    Walk,
-)
+from guestbench.families.surface.paging.page_walk import PAGE, Mapping, Unwalkable, Walk
 from guestbench.model import Frozen, Provenance, Unknown
 from guestbench.model.machine import Listing, Mode, Registers
 from guestbench.vmm import Introspection
