@@ -85,7 +85,7 @@ def test_floor_has_no_paging_and_drives_nothing(tmp_path: Path) -> None:
         held = read_confinement(machine.pid, machine.sandbox)
         assert is_running(machine)
     assert tables.mode is Mode.NONE
-    assert tables.rights.writable_executable_kib == PLATFORM.memory_mib * 1024
+    assert tables.rights.writable_executable == PLATFORM.memory_mib * 256
     assert tables.null_mapped
     assert not isinstance(virtio, Unknown)
     assert [each.driven for each in virtio] == [False]

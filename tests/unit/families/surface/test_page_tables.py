@@ -74,7 +74,7 @@ def test_guest_without_paging_can_write_and_execute_all_of_its_memory() -> None:
     """A guest without any protection would be reported as one with no writable and executable pages."""
     tables = tables_of(load_recording("floor"))
     assert tables.mode is Mode.NONE
-    assert tables.rights.writable_executable_kib == 512 * KIB
+    assert tables.rights.writable_executable == 512 * KIB // 4
     assert tables.rights.provenance is Provenance.DERIVED
     assert tables.rights.writable_executable_share == 1
     assert tables.null_mapped
@@ -222,7 +222,7 @@ def test_large_pages_count_as_what_they_cover() -> None:
     }
     rights = tables_of(made_guest(memory)).rights
     assert (rights.mapped, rights.large, rights.entries) == (262144 + 512, 262144 + 512, 2)
-    assert rights.writable_executable_kib == MIB
+    assert rights.writable_executable == MIB // 4
 
 
 def test_five_levels_and_addresses_of_the_kernel() -> None:

@@ -59,11 +59,6 @@ class Rights(Frozen):
     provenance: Provenance = Provenance.MEASURED
 
     @property
-    def writable_executable_kib(self) -> int:
-        """The same in KiB."""
-        return self.writable_executable * PAGE // 1024
-
-    @property
     def writable_executable_share(self) -> float:
         """Of what is mapped, how much can be written and executed, from 0 to 1; 0 if nothing is mapped."""
         return self.writable_executable / self.mapped if self.mapped else 0.0
