@@ -106,6 +106,11 @@ def write_key(metric: str, labels: Mapping[str, str]) -> str:
     return f"{metric}{{{inside}}}" if inside else metric
 
 
+def tabulate(rows: Iterable[T], columns: Mapping[str, Callable[[T], Text]], words: int = 1) -> Table:
+    """A table of columns by their titles, each with what makes its cell of a row; `words` hold words."""
+    return Table(tuple(columns), tuple(tuple(show(row) for show in columns.values()) for row in rows), words)
+
+
 def by_system(
     head: Sequence[str],
     systems: Iterable[str],
@@ -115,11 +120,8 @@ def by_system(
 ) -> Table:
     """A table of one column a system: `words` begin each row, and `show` makes its cell for a system."""
     names = tuple(systems)
-    return Table(
-        (*head, *map(Code, names)),
-        tuple((*words(row), *(show(row, name) for name in names)) for row in rows),
-        len(head),
-    )
+    cells = tuple((*words(row), *(show(row, name) for name in names)) for row in rows)
+    return Table((*head, *map(Code, names)), cells, len(head))
 
 
 def outcome_name(outcome: Outcome) -> str:

@@ -9,7 +9,7 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
 from guestbench.page.blocks import Block, Code, Paragraph, Section, Table, say
-from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p
+from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p, tabulate
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
 from guestbench.page.plots import Axis, Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis
 
@@ -67,11 +67,17 @@ def _compare(found: Findings) -> Iterator[Block]:
 
 def claim_table(found: Findings) -> Table:
     """Every claim with what was claimed, what was found, and what follows."""
-    rows = tuple(
-        (each.claim.text, Code(each.system), _claimed(found, each), _tell_found(found, each), _rule(each))
-        for each in found.judgements
+    return tabulate(
+        found.judgements,
+        {
+            "What was expected": lambda each: each.claim.text,
+            "Of": lambda each: Code(each.system),
+            "Claimed": lambda each: _claimed(found, each),
+            "Found": lambda each: _tell_found(found, each),
+            "Verdict": _rule,
+        },
+        words=2,
     )
-    return Table(("What was expected", "Of", "Claimed", "Found", "Verdict"), rows, 2)
 
 
 def _claimed(found: Findings, each: Judgement) -> str:
@@ -112,25 +118,28 @@ def _rule(each: Judgement) -> str:
 
 def ratio_table(found: Findings, effect: str) -> Table:
     """Every comparison with the baseline: ratio, difference, how sure both are, and the verdict."""
-    rows = []
-    for each in found.comparisons:
-        metric = found.metric(each.metric)
-        rows.append(
-            (
-                name_figure(metric.title, each.labels),
-                Code(each.system),
-                _with_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio),
-                show_interval(each.ratio_bca, show_ratio),
-                show_amount(each.difference, metric.unit),
-                show_p(each.p_holm),
-                f"{each.delta:+.2f}" if each.delta is not None else NOTHING,
-                METHODS[each.method],
-                _failed(each),
-                _tell_verdict(each, effect),
-            )
-        )
-    head = ("Figure", "System", "Ratio (interval)", "BCa interval", "Difference", "p, adjusted")
-    return Table((*head, "Cliff's delta", "By", "Failed", "Verdict"), tuple(rows), 2).without_empty_columns()
+    return tabulate(
+        found.comparisons,
+        {
+            "Figure": lambda each: name_figure(found.metric(each.metric).title, each.labels),
+            "System": lambda each: Code(each.system),
+            "Ratio (interval)": lambda each: _with_interval(
+                show_ratio(each.ratio), each.ratio_ci, show_ratio
+            ),
+            "BCa interval": lambda each: show_interval(each.ratio_bca, show_ratio),
+            "Difference": lambda each: show_amount(each.difference, found.metric(each.metric).unit),
+            "p, adjusted": lambda each: show_p(each.p_holm),
+            "Cliff's delta": lambda each: f"{each.delta:+.2f}" if each.delta is not None else NOTHING,
+            "By": lambda each: METHODS[each.method],
+            "Failed": _failed,
+            "Verdict": lambda each: _tell_verdict(each, effect),
+        },
+        words=2,
+    ).without_empty_columns()
+
+
+def _show_ratio(each: Comparison) -> str:
+    return _with_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio)
 
 
 def _with_interval(shown: str, interval: Interval | None, show: Callable[[float | None], str]) -> str:
@@ -229,8 +238,7 @@ def _to_row(each: Comparison, claim: Claimed | None) -> Row:
 
 
 def _tell_ratio(each: Comparison) -> str:
-    shown = _with_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio)
-    return f"{each.system}: {shown}, {each.verdict.value}"
+    return f"{each.system}: {_show_ratio(each)}, {each.verdict.value}"
 
 
 def _tell_claim(claim: Claimed) -> str:

@@ -9,7 +9,7 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import find_mismatches
 from guestbench.model import Boot, Guest, Header, Image, Kernel, MemoryPolicy, Net, Record, Role
 from guestbench.page.blocks import Block, Bullets, Cells, Code, Listing, Paragraph, Section, Table, Text, say
-from guestbench.page.figures import outcome_name
+from guestbench.page.figures import outcome_name, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes_exactly, show_exact, show_seconds, show_share
 from guestbench.report.command_lines import describe_command_lines
 from guestbench.report.families import ask_all
@@ -127,21 +127,20 @@ def _describe_fairness(header: Header) -> Iterator[Block]:
 
 def fairness_table(header: Header) -> Table:
     """What the systems' set-ups do not have in common."""
-    rows = tuple(
-        (
-            Code(guest.system.name),
-            guest.system.title,
-            guest.system.family.value,
-            _tell_boot(guest.system.boot),
-            Code(guest.system.ready),
-            f"{guest.origin.kind}: {guest.origin.detail}",
-            "yes" if guest.origin.settled else "no",
-            f"{guest.system.timeout_s:g} s",
-        )
-        for guest in header.guests
+    return tabulate(
+        header.guests,
+        {
+            "System": lambda guest: Code(guest.system.name),
+            "What it is": lambda guest: guest.system.title,
+            "Family": lambda guest: guest.system.family.value,
+            "Boots from": lambda guest: _tell_boot(guest.system.boot),
+            "Ready when it prints": lambda guest: Code(guest.system.ready),
+            "Image is": lambda guest: f"{guest.origin.kind}: {guest.origin.detail}",
+            "Booted once before": lambda guest: "yes" if guest.origin.settled else "no",
+            "Time limit": lambda guest: f"{guest.system.timeout_s:g} s",
+        },
+        words=8,
     )
-    head = ("System", "What it is", "Family", "Boots from", "Ready when it prints", "Image is")
-    return Table((*head, "Booted once before", "Time limit"), rows, 8)
 
 
 def _tell_boot(boot: Boot) -> str:

@@ -18,7 +18,7 @@ from guestbench.families.boot.findings import LayerCost, find_layers
 from guestbench.families.memory import IDLE, LEAST, TOUCHED
 from guestbench.model import GuestFamily
 from guestbench.page.blocks import Code, Paragraph, Section, Table
-from guestbench.page.figures import show_amount
+from guestbench.page.figures import show_amount, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes, show_kib, show_mean
 from guestbench.report.markdown import render_blocks, render_section
 
@@ -108,13 +108,13 @@ def _show_ready(found: Findings, system: str) -> str:
 
 
 def _tabulate(costs: Sequence[LayerCost]) -> Table:
-    rows = tuple(
-        (
-            cost.layer.name,
-            cost.layer.help,
-            show_mean(cost.mean, cost.sd) if cost.mean is not None else NOTHING,
-            show_bytes(cost.size_bytes),
-        )
-        for cost in reversed(costs)
+    return tabulate(
+        reversed(costs),
+        {
+            "Layer": lambda cost: cost.layer.name,
+            "What it does": lambda cost: cost.layer.help,
+            "Boot": lambda cost: show_mean(cost.mean, cost.sd),
+            "Size in the image": lambda cost: show_bytes(cost.size_bytes),
+        },
+        words=2,
     )
-    return Table(("Layer", "What it does", "Boot", "Size in the image"), rows, 2)

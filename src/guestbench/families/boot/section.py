@@ -23,7 +23,7 @@ from guestbench.page.blocks import (
     join,
     say,
 )
-from guestbench.page.figures import show_interval, show_median, show_quartiles
+from guestbench.page.figures import show_interval, show_median, show_quartiles, tabulate
 from guestbench.page.numbers import (
     NOTHING,
     choose_finer,
@@ -211,23 +211,22 @@ def opening(found: Findings) -> Iterator[Text]:
 
 def conditions(found: Findings) -> Iterator[Block]:
     """What else the host did during the counted boots."""
-    rows = tuple(
-        (
-            Code(each.system),
-            str(each.n),
-            f"{each.load_low:.2f} to {each.load_high:.2f}",
-            show_share(each.others_median),
-            show_share(each.others_high),
-            show_share(each.steal_high),
-        )
-        for each in summarise_conditions(found.header, found.records)
+    table = tabulate(
+        summarise_conditions(found.header, found.records),
+        {
+            "System": lambda each: Code(each.system),
+            "Boots": lambda each: str(each.n),
+            "Load (1 min)": lambda each: f"{each.load_low:.2f} to {each.load_high:.2f}",
+            "Others' CPU, median": lambda each: show_share(each.others_median),
+            "Others' CPU, most": lambda each: show_share(each.others_high),
+            "Steal, most": lambda each: show_share(each.steal_high),
+        },
     )
-    if rows:
-        head = ("System", "Boots", "Load (1 min)", "Others' CPU, median", "Others' CPU, most", "Steal, most")
+    if table.rows:
         yield say("""
             During the counted boots, failed ones included; shares are of the time of all the host's CPUs:
         """)
-        yield Table(head, rows)
+        yield table
         yield say("""
             "Others" are all processes but the trial's own; "steal" is time a hypervisor below gave to other
               machines.
