@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from guestbench.model import Series
 from guestbench.vmm import Footprint, Lacking, Machine
 
 FIRST_STEP_S = 0.02
@@ -25,11 +24,14 @@ class Count(NamedTuple):
 
 
 class Counter:
-    """Counts a machine's memory again and again while something else waits (see `vmm.Meanwhile`)."""
+    """Counts a machine's memory again and again while something else waits (see `vmm.Meanwhile`).
+
+    `counts` are all so far, in the order of their times.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._counts: list[Count] = []
+        self.counts: list[Count] = []
         self._phase_ns = machine.now_ns()
         self._first = 0
 
@@ -39,7 +41,7 @@ class Counter:
         step_ns = round(
             min(LAST_STEP_S, max(FIRST_STEP_S, (now_ns - self._phase_ns) / 1e9 * STEP_SHARE)) * 1e9
         )
-        last_ns = self._counts[-1].t_ns if self._counts else now_ns - step_ns
+        last_ns = self.counts[-1].t_ns if self.counts else now_ns - step_ns
         if now_ns - last_ns >= step_ns:
             self.count()
             last_ns = now_ns
@@ -52,17 +54,17 @@ class Counter:
         if footprint is None:
             return None
         count = Count(self._machine.now_ns(), footprint, self._machine.cpu_ns() or 0)
-        self._counts.append(count)
+        self.counts.append(count)
         return count
 
     def begin_phase(self) -> None:
         """From now on steps are short again, and `find_peak` looks no further back."""
         self._phase_ns = self._machine.now_ns()
-        self._first = len(self._counts)
+        self._first = len(self.counts)
 
     def find_peak(self) -> Footprint | None:
         """The most of each kind of memory since the phase began."""
-        seen = [count.footprint for count in self._counts[self._first :]]
+        seen = [count.footprint for count in self.counts[self._first :]]
         if not seen:
             return None
         return Footprint(
@@ -71,24 +73,8 @@ class Counter:
 
     def cpu_share(self, seconds: float) -> float:
         """CPU time per second over about the last so many seconds; 0 where too little is known."""
-        last = self._counts[-1]
-        before = [count for count in self._counts if count.t_ns <= last.t_ns - seconds * 1e9]
+        last = self.counts[-1]
+        before = [count for count in self.counts if count.t_ns <= last.t_ns - seconds * 1e9]
         if not before:
             return 0.0
         return (last.cpu_ns - before[-1].cpu_ns) / (last.t_ns - before[-1].t_ns)
-
-    def to_series(self) -> tuple[Series, ...]:
-        """Everything counted, over time."""
-        times = tuple(count.t_ns for count in self._counts)
-        return (
-            Series(
-                metric="memory.touched",
-                t_ns=times,
-                values=tuple(count.footprint.guest_kib for count in self._counts),
-            ),
-            Series(
-                metric="memory.vmm",
-                t_ns=times,
-                values=tuple(count.footprint.vmm_kib for count in self._counts),
-            ),
-        )

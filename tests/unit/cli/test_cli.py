@@ -273,12 +273,17 @@ def test_completion_of_a_command_imports_no_command(monkeypatch: pytest.MonkeyPa
     assert {each for each in loaded if each.startswith("guestbench")} == HELP_LOADS
 
 
-def test_a_worker_is_light() -> None:
-    """Every trial would pay for modules that only the parent needs."""
-    names = "guestbench.run.worker, guestbench.vmm.qemu.machine, guestbench.guest.watch"
-    code = f"import sys, {names}; print(*sys.modules)"
+@pytest.mark.parametrize("family", [family.name for family in list_families()])
+def test_a_worker_is_light(family: str) -> None:
+    """Every trial would pay for modules that only the parent needs, or that find other packages."""
+    code = f"""
+import sys, guestbench.run.worker, guestbench.vmm.qemu.machine
+from guestbench.families import find_hook
+find_hook({family!r}, "probe", "measure")
+print(*sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not (HEAVY - {"guestbench.run.trials"} | {"click"}) & set(done.stdout.split())
+    parents = {f"guestbench.{each}" for each in ("run.trials", "definition", "provision", "analysis", "page")}
+    assert not (HEAVY | parents | {"click", "jinja2", "importlib.metadata"}) & set(done.stdout.split())
 
 
 def test_hints_call_guestbench_as_the_user_did(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,15 @@ balloon driver, or a line that it prints. Neither can stand for the other, so bo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from guestbench.errors import ShellError
-from guestbench.families.memory import Settings
+from guestbench.families.memory import TOUCHED, VMM, Settings
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
-from guestbench.guest.idle import IDLE_SHARE, Counter
+from guestbench.guest.idle import IDLE_SHARE, Count, Counter
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
@@ -32,6 +33,7 @@ from guestbench.model import (
     OwnWork,
     ProgramLoad,
     Sample,
+    Series,
     System,
     TrialResult,
     Unsupported,
@@ -107,7 +109,7 @@ class _MemoryTrial:
             outcome=outcome,
             marks=tuple(self.marks),
             samples=tuple(self.samples),
-            series=self.counter.to_series(),
+            series=tuple(_to_series(self.counter.counts)),
             gaps=tuple(self.gaps),
             raw=self.raw,
         )
@@ -296,14 +298,11 @@ class _MemoryTrial:
             self._miss(state, "the VMM had gone")
             return
         labels = {"state": state}
-        self.samples.append(Sample(metric="memory.touched", value=footprint.guest_kib, labels=labels))
-        self.samples.append(Sample(metric="memory.vmm", value=footprint.vmm_kib, labels=labels))
+        self.samples.append(Sample(metric=TOUCHED, value=footprint.guest_kib, labels=labels))
+        self.samples.append(Sample(metric=VMM, value=footprint.vmm_kib, labels=labels))
 
     def _miss(self, state: str, reason: str) -> None:
-        self.gaps += [
-            Gap(metric=metric, reason=reason, labels={"state": state})
-            for metric in ("memory.touched", "memory.vmm")
-        ]
+        self.gaps += [Gap(metric=metric, reason=reason, labels={"state": state}) for metric in (TOUCHED, VMM)]
 
     def _miss_guest(self, reason: str) -> None:
         self.gaps += [Gap(metric=metric, reason=reason) for metric in GUEST_METRICS]
@@ -320,6 +319,15 @@ class _MemoryTrial:
             for stat, kib in sorted(stats.items())
             if stat.endswith(("-memory", "-caches"))
         ]
+
+
+def _to_series(counts: Sequence[Count]) -> Iterator[Series]:
+    """Everything counted, over time."""
+    times = tuple(count.t_ns for count in counts)
+    touched = tuple(count.footprint.guest_kib for count in counts)
+    own = tuple(count.footprint.vmm_kib for count in counts)
+    for metric, values in ((TOUCHED, touched), (VMM, own)):
+        yield Series(metric=metric, t_ns=times, values=values)
 
 
 def explain_end(machine: Machine, system: System, log: SerialLog, watched: Watched) -> Outcome | None:
