@@ -1,6 +1,6 @@
 """How long `guestbench diff` takes for two large runs; the bound is 2 s.
 
-    PYTHONPATH=tests/unit .venv/bin/python benchmarks/diff_speed.py [RECORDS] [ROUNDS]
+    PYTHONPATH=tests/helpers .venv/bin/python benchmarks/diff_speed.py [RECORDS] [ROUNDS]
 
 Both runs are made up: four systems booted in turns until there are RECORDS records (10,000 unless told), with
 chance of its own in each. Of ROUNDS rounds (3 unless told) the best time is printed, because what else the

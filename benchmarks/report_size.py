@@ -1,6 +1,6 @@
 """How long `guestbench report` takes for a large run, and how much memory; the bounds are 3 s and 500 MB.
 
-    PYTHONPATH=tests/unit .venv/bin/python benchmarks/report_size.py [RECORDS] [ROUNDS]
+    PYTHONPATH=tests/helpers .venv/bin/python benchmarks/report_size.py [RECORDS] [ROUNDS]
 
 The run is made up: four systems booted in turns until there are RECORDS records (10,000 unless told),
 compared with one of them and held against the claims of the default experiment. Of ROUNDS rounds (3 unless
