@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from guestbench.definition.systems import SYSTEMS, load_catalogue
+from guestbench.definition.workloads import list_workloads, load_workload
+from guestbench.families import list_families
 from guestbench.host import process
 from guestbench.registry import VMMS
 from guestbench.vmm import find_vmm
@@ -27,6 +29,27 @@ FUNCTION_LINES = 60
 
 STARTERS = re.compile(r"(exec|spawn|posix_spawn|popen|system|fork)\w*")
 """Functions of module os that start a process or become one."""
+
+SAY_A_METRIC = {
+    "cli/diff.py": "shows how a gate is written",
+    "analysis/gate.py": "shows how a gate is written",
+}
+SAY_QEMU = {
+    "model/experiment.py": "has the VMM of an experiment that names none",
+    "images/": "reads the formats of QEMU's disks, and knows which kernels its loaders take",
+    "provision/": "makes disks with qemu-img, and a unikernel for QEMU",
+    "report/": "tells which QEMU this host has, and what a system is to it",
+    **dict.fromkeys(
+        (
+            *("families/boot/plots.py", "families/boot/section.py", "families/memory/findings.py"),
+            *("families/memory/plots.py", "families/memory/section.py"),
+        ),
+        "tells readers of the VMM that they know what its time and memory are",
+    ),
+    "analysis/diff_setting.py": "tells which QEMU two hosts have",
+    "run/prepare.py": "tells which QEMU a host had",
+}
+"""Folders and files that may, each with its reason."""
 
 UNWANTED = {
     "an unfinished part": re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b"),
@@ -143,6 +166,46 @@ def test_project_names_no_machine_and_no_registry() -> None:
         if pattern.search(line)
     ]
     assert not found
+
+
+def strings_of(file: Path) -> Iterator[tuple[int, str]]:
+    """All text of a module's code with its line, what documents the code left out."""
+    tree = ast.parse(file.read_text())
+    documents = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in documents:
+            yield each.lineno, each.value
+
+
+def places_of(wanted: re.Pattern[str], homes: Iterable[str], exempt: Mapping[str, str]) -> list[str]:
+    """Where code says `wanted`, outside of the folders that are its home and of those exempt."""
+    return [
+        f"{name_of(file)}:{line}: {text}"
+        for file in MODULES
+        if not str(file.relative_to(PACKAGE)).startswith((*homes, *exempt))
+        for line, text in strings_of(file)
+        if wanted.search(text)
+    ]
+
+
+def test_metrics_are_named_by_their_family_alone() -> None:
+    """A metric could be shown, compared or left out by its name, and another package's never."""
+    names = {row.name for family in list_families() for row in family.metrics}
+    names |= {load_workload(name).metric for name in list_workloads()}
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    assert not places_of(pattern, ["families/"], SAY_A_METRIC)
+
+
+def test_qemu_is_known_to_its_own_folder_alone() -> None:
+    """A second VMM would be measured, or told of, as if it were QEMU."""
+    pattern = re.compile("qemu", re.IGNORECASE)
+    assert not places_of(pattern, ["vmm/qemu/", "host/"], SAY_QEMU)
+
+
+@pytest.mark.parametrize("exempt", ["SAY_A_METRIC", "SAY_QEMU"])
+def test_exceptions_are_of_files_there_are(exempt: str) -> None:
+    """An exception would outlive its reason."""
+    assert all((PACKAGE / each).exists() for each in globals()[exempt])
 
 
 # --- the folders --------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--accel",
     type=click.Choice([accel.value for accel in Accel]),
-    help="QEMU's accelerator [default: the experiment's].",
+    help="Accelerator of the VMs [default: the experiment's].",
 )
 @click.option(
     "--set",
