@@ -10,7 +10,7 @@ import click
 from guestbench.cli.output import write_file
 from guestbench.cli.talk import say
 from guestbench.errors import UsageError
-from guestbench.report.export import list_formats, load_format
+from guestbench.report.export import AXIS
 
 
 @click.command("export")
@@ -19,7 +19,7 @@ from guestbench.report.export import list_formats, load_format
     "--format",
     "kind",
     required=True,
-    type=click.Choice(list_formats()),
+    type=click.Choice(AXIS.names()),
     help="What to write.",
 )
 @click.option(
@@ -35,7 +35,7 @@ def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
     """Print the run in DIR in a format that other programs read."""
     from guestbench.run.store import read_store
 
-    wanted = load_format(kind)
+    wanted = AXIS.load(kind)
     if bigger and not hasattr(wanted, "render_bigger"):
         again = shlex.join(["guestbench", "export", str(folder), "--format", kind])
         raise UsageError(

@@ -20,7 +20,7 @@ import msgspec
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_reason
 from guestbench.analysis.summary import summarise
-from guestbench.families import AXIS, list_families
+from guestbench.families import AXIS, find_hook, list_families
 from guestbench.model import LabelSet, Metric, Summary
 from guestbench.page.blocks import Bullets, Column, Notice, Section
 from guestbench.page.figures import by_system, name_figure, show_amount, show_summary, tell_metrics
@@ -83,8 +83,7 @@ def _name_families(found: Findings) -> dict[str, str]:
 
 
 def _ask(family: str, hook: str, *arguments: object) -> tuple[Any, ...]:
-    section = AXIS.find_part(family, "section") if family in AXIS.names() else None
-    function = getattr(section, hook, None)
+    function = find_hook(family, "section", hook) if family in AXIS.names() else None
     return tuple(function(*arguments)) if function else ()
 
 
