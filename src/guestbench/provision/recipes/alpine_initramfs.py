@@ -20,7 +20,7 @@ import msgspec
 from guestbench.errors import ImageError
 from guestbench.images.formats.initramfs import open_initramfs
 from guestbench.images.formats.unpack import find_compression, unpack
-from guestbench.images.source import open_source, unusable
+from guestbench.images.source import hold, open_source, unusable
 from guestbench.images.tree import MAX_SYMLINKS, Entry, Tree
 from guestbench.model import MIB, Fetch, Role, Say
 from guestbench.model.kinds import FileNames, SourceFolder
@@ -141,44 +141,37 @@ def read_modules(ramdisk: Path, names: tuple[str, ...], archive: Path, work: Pat
     Raises:
         ImageError: the ramdisk is damaged, or has no such module.
     """
-    with open_source(ramdisk) as source:
-        source.path = archive
-        with open_initramfs(source, work) as (tree, _):
-            there, built_in = _find_modules(tree, archive, work)
-            try:
-                return initramfs.order_modules(
-                    there, [name for name in names if name.replace("-", "_") not in built_in]
-                )
-            except KeyError as missing:
-                raise ImageError(
-                    f"{INITRAMFS} in {archive} has no kernel module {missing.args[0]}",
-                    "guestbench systems list",
-                ) from None
+    with open_source(ramdisk, shown=archive) as source, open_initramfs(source, work) as (tree, _):
+        there, built_in = _find_modules(tree, archive)
+        wanted = [name for name in names if name.replace("-", "_") not in built_in]
+        try:
+            return initramfs.order_modules(there, wanted)
+        except KeyError as missing:
+            raise ImageError(
+                f"{INITRAMFS} in {archive} has no kernel module {missing.args[0]}", "guestbench systems list"
+            ) from None
 
 
-def _find_modules(tree: Tree, archive: Path, work: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
+def _find_modules(tree: Tree, archive: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
     there: dict[str, Callable[[], bytes]] = {}
     built_in: set[str] = set()
     for entry in tree:
         path = entry.path.decode("utf-8", "replace")
         if entry.is_regular and (found := _MODULE.fullmatch(path)):
-            there[found[1]] = partial(_read_module, tree, entry, archive, work)
+            there[found[1]] = partial(_read_module, tree, entry, archive)
         elif entry.is_regular and _BUILT_IN.fullmatch(path):
             listing = tree.read(entry, MAX_LIST_BYTES).decode("utf-8", "replace")
             built_in |= {posixpath.basename(line).split(".")[0].replace("-", "_") for line in listing.split()}
     return there, built_in
 
 
-def _read_module(tree: Tree, entry: Entry, archive: Path, work: Path) -> bytes:
+def _read_module(tree: Tree, entry: Entry, archive: Path) -> bytes:
     """A kernel module as insmod takes it: Alpine's busybox has none that unpacks."""
     module = tree.read(entry, MAX_MODULE_BYTES)
     if find_compression(module[:8]) is None:
         return module
-    packed = work / "module"
-    packed.write_bytes(module)
     unpacked = io.BytesIO()
-    with open_source(packed) as source:
-        source.path = archive
+    with hold(module, archive) as source:
         unpack(source, 0, len(module), unpacked, MAX_MODULE_BYTES)
     return unpacked.getvalue()
 
