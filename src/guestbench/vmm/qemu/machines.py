@@ -17,7 +17,7 @@ class MachineType(NamedTuple):
     """
 
     name: str
-    versions: str
+    versions: str = ""
     options: tuple[str, ...] = ()
     bus: str = "pci"
     tells_time: bool = True
@@ -30,7 +30,6 @@ TYPES = (
     MachineType("pc", r"pc-i440fx-[\d.]+"),
     MachineType(
         "microvm",
-        r"",
         options=("acpi=on", "ioapic2=on", "pic=on", "pit=on", "rtc=on"),
         bus="device",
         tells_time=False,
@@ -46,7 +45,7 @@ def find_machine(machine: str) -> MachineType:
     """
     name = machine.partition(",")[0]
     for each in TYPES:
-        if name == each.name or re.fullmatch(each.versions, name):
+        if name == each.name or (each.versions and re.fullmatch(each.versions, name)):
             return each
     known = ", ".join(each.name for each in TYPES)
     raise UsageError(f"unknown machine {name!r}; QEMU's that are known here: {known}", "guestbench --help")

@@ -1,0 +1,101 @@
+"""QEMU's command line for its machine types: what each has, and what Linux has to be told on it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from guestbench.errors import UsageError
+from guestbench.model import Accel, DiskFormat, Image, Kernel, Net, Platform, Role
+from guestbench.vmm import LaunchSpec, Need
+from guestbench.vmm.qemu import check, tsc
+from guestbench.vmm.qemu.command import build_argv, build_interactive_argv
+
+MICROVM = Platform(machine="microvm", accel=Accel.TCG)
+ALL = frozenset(Need)
+
+
+def make_spec(folder: Path, platform: Platform, kernel: bytes = b"", **fields: object) -> LaunchSpec:
+    """How a guest with this kernel and a disk is started."""
+    path = folder / "kernel"
+    path.write_bytes(kernel)
+    image = Image(path=str(path), size_bytes=len(kernel), mtime_ns=0, sha256="")
+    images = {Role.KERNEL: image, Role.DISK: msgspec.structs.replace(image, path="/d,1")}
+    defaults = {"boot": Kernel(cmdline="quiet"), "images": images, "platform": platform, "folder": folder}
+    return LaunchSpec(**(defaults | fields))  # type: ignore[arg-type]
+
+
+def linux() -> bytes:
+    """The beginning of a Linux kernel."""
+    return bytes(0x202) + b"HdrS" + bytes(64)
+
+
+def option(argv: tuple[str, ...], name: str) -> list[str]:
+    """The values of an option."""
+    return [value for each, value in pairwise(argv) if each == name]
+
+
+def test_devices_are_those_of_the_machines_bus(tmp_path: Path) -> None:
+    """A machine without PCI would be refused, or its guest have no network, disk or balloon."""
+    disk = Kernel(disk=DiskFormat.QCOW2)
+    for platform, ending in ((Platform(), "pci"), (MICROVM, "device")):
+        spec = make_spec(tmp_path, platform, boot=disk, tools=Path("/tools"), needs=ALL)
+        devices = option(build_argv(spec), "-device")
+        kinds = {device.partition(",")[0] for device in devices}
+        assert {f"virtio-{name}-{ending}" for name in ("net", "balloon", "blk")} == kinds
+    drives = option(build_argv(make_spec(tmp_path, MICROVM, boot=disk)), "-drive")
+    assert drives == ["file=/d,,1,if=none,id=disk,format=qcow2,snapshot=on"]
+    drives = option(build_argv(make_spec(tmp_path, Platform(), boot=disk)), "-drive")
+    assert drives == ["file=/d,,1,if=virtio,format=qcow2,snapshot=on"]
+
+
+def test_the_machines_own_options_come_before_the_users(tmp_path: Path) -> None:
+    """A user could not turn anything of the machine off, or the guest's memory could not be counted."""
+    platform = msgspec.structs.replace(MICROVM, machine="microvm,rtc=off")
+    (machine,) = option(build_argv(make_spec(tmp_path, platform, needs=ALL)), "-machine")
+    assert machine.startswith("microvm,acpi=on,")
+    assert machine.index("rtc=on") < machine.index("rtc=off") < machine.index("memory-backend=ram")
+    assert option(build_argv(make_spec(tmp_path, Platform())), "-machine") == ["q35"]
+
+
+def test_linux_is_told_the_time_where_it_cannot_measure_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy host Linux would hang on microvm, two boots of three."""
+    monkeypatch.setattr(tsc, "measure_tsc_khz", lambda: 2_596_100)
+    told = "quiet tsc_early_khz=2596100 tsc=reliable"
+    assert option(build_argv(make_spec(tmp_path, MICROVM, linux())), "-append") == [told]
+    assert option(build_interactive_argv(make_spec(tmp_path, MICROVM, linux())), "-append") == [told]
+    kvm = msgspec.structs.replace(MICROVM, accel=Accel.KVM)
+    for platform, kernel in ((Platform(), linux()), (kvm, linux()), (MICROVM, b"\x7fELF")):
+        assert option(build_argv(make_spec(tmp_path, platform, kernel)), "-append") == ["quiet"]
+    monkeypatch.setattr(tsc, "measure_tsc_khz", lambda: None)
+    assert option(build_argv(make_spec(tmp_path, MICROVM, linux())), "-append") == ["quiet"]
+
+
+def test_the_counter_of_this_host_is_measured_twice_alike() -> None:
+    """Linux would run its clocks too fast or too slow."""
+    frequencies = [tsc.measure_tsc_khz() for _ in range(3)]
+    if None in frequencies:
+        pytest.skip("this host has no such counter")
+    low, high = min(filter(None, frequencies)), max(filter(None, frequencies))
+    assert 100_000 < low <= high < 1.001 * low
+
+
+def test_machines_and_their_versions_are_known() -> None:
+    """A mistake in a machine's name would show in each trial, as a QEMU that does not start."""
+    for name in ("q35", "pc", "microvm", "pc-q35-7.2", "pc-i440fx-7.2", "q35,hpet=off"):
+        check(Platform(machine=name))
+    for name in ("q53", "pc-q35-", "microvm-7.2", ""):
+        with pytest.raises(UsageError, match="q35, pc, microvm"):
+            check(Platform(machine=name))
+
+
+def test_nothing_is_added_for_what_is_not_needed(tmp_path: Path) -> None:
+    """Timed boots would carry devices and a monitor that only other trials need."""
+    argv = build_argv(make_spec(tmp_path, Platform(net=Net.NONE)))
+    assert not {"-device", "-object", "-no-shutdown", "-icount", "-mon", "-netdev"} & set(argv)
+    assert "-no-shutdown" in build_argv(make_spec(tmp_path, Platform(), needs=frozenset({Need.MEMORY})))
