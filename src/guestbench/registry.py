@@ -25,7 +25,7 @@ class Axis:
     def names(self) -> tuple[str, ...]:
         """The names of all, ours first, each in alphabetical order."""
         ours = _list_modules(self.package)
-        return (*ours, *(name for name in sorted(_list_entries(self.group)) if name not in ours))
+        return (*ours, *(name for name in sorted(list_entries(self.group)) if name not in ours))
 
     def locate(self, name: str) -> str:
         """The full name of the module that is the thing of that name.
@@ -36,7 +36,7 @@ class Axis:
         ours = _list_modules(self.package)
         if name in ours:
             return ours[name]
-        entries = _list_entries(self.group)
+        entries = list_entries(self.group)
         if name not in entries:
             raise UsageError(
                 f"there is no {name!r} among {self.group}; there are: {', '.join(self.names())}",
@@ -71,7 +71,8 @@ def _list_modules(package: str) -> dict[str, str]:
 
 
 @cache
-def _list_entries(group: str) -> dict[str, str]:
+def list_entries(group: str) -> dict[str, str]:
+    """What other packages declare for a group of entry points, by name."""
     # Slow to import, and needed only where a name is not one of ours or all are asked for.
     from importlib.metadata import entry_points
 

@@ -22,11 +22,11 @@ def installed(site: Path, name: str, entry_points: str, modules: Mapping[str, st
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source)
     sys.path.insert(0, str(site))
-    registry._list_entries.cache_clear()
+    registry.list_entries.cache_clear()
     try:
         yield
     finally:
         sys.path.remove(str(site))
-        registry._list_entries.cache_clear()
+        registry.list_entries.cache_clear()
         for module in [each for each in sys.modules if each.partition(".")[0] == name]:
             del sys.modules[module]

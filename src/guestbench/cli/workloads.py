@@ -44,7 +44,7 @@ def list_entries() -> list[Entry]:
     able: dict[str, list[str]] = {}
     for name in catalogue:
         with contextlib.suppress(GuestbenchError):
-            for workload in catalogue[name].workloads:
+            for workload in filter(catalogue[name].does, list_workloads()):
                 able.setdefault(workload, []).append(name)
     entries = []
     for name in list_workloads():

@@ -258,6 +258,11 @@ class System(Frozen):
     services: Annotated[tuple[Service, ...], DISTINCT] = ()
     provision: Provision = Provision()
 
+    def does(self, workload: str) -> bool:
+        """Whether it can be given that work: any with a disk of tools in a shell, else what it names."""
+        tools = isinstance(self.work, ShellWork) and self.work.disk
+        return self.work is not None and (tools or workload in self.workloads)
+
 
 class Image(Frozen):
     """A file that a guest boots from, as found before the first trial."""

@@ -62,13 +62,17 @@ def run_on_host(program: Image, workload: Workload) -> tuple[WorkReport, ...]:
     """What the program reports when this host itself runs it.
 
     Raises:
-        HostError: it fails, or reports nothing.
+        HostError: it fails, reports nothing, or reports work of another name, which would be taken for that.
     """
     done = process.run([program.path, *workload.arguments], timeout_s=NATIVE_S)
     reports = find_reports(done.stdout, lambda _: 0)
     if not reports or any(report.end_ns is None for report in reports):
         command = shlex.join([program.path, *workload.arguments])
         raise HostError(f"workload {workload.name}: its program reports no work on this host", command)
+    other = next((report.workload for report in reports if report.workload != workload.name), "")
+    if other:
+        command = shlex.join([program.path, *workload.arguments])
+        raise HostError(f"workload {workload.name}: its program reports work of another, {other!r}", command)
     return reports
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from guestbench.definition.systems import load_catalogue
-from guestbench.definition.workloads import WORKLOADS
+from guestbench.definition.workloads import WORKLOADS, find_own_source
 from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import SERVER, Image, Say
@@ -31,6 +31,8 @@ C_FLAGS = (
     *("-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-march=x86-64"),
     *("-fno-pie", "-no-pie", "-Wl,--build-id=none", "-Wall", "-Wextra"),
 )
+OWN_FLAGS = ("-std=gnu11", "-O2", "-static", "-fno-pie", "-no-pie", "-march=x86-64", "-Wl,--build-id=none")
+"""For a program of another package, which may use the C library."""
 OCAML_FLAGS = ("-ccopt", "-static")
 OCAML_PARTS = ("bench.ml", "merkle_store.ml", "linux.ml", "main.ml")
 """The parts of the OCaml program in the order in which they depend on one another."""
@@ -60,7 +62,7 @@ def describe_build(name: str) -> object:
         SERVER: (C_FLAGS, ("gcc", "ld")),
         MERKLE: (OCAML_FLAGS, ("ocamlopt", "gcc", "ld")),
         SQLITE: ((*SQLITE_FLAGS, *SQLITE_LINKED), ("gcc", "ld")),
-    }.get(name, ((), ()))
+    }.get(name, (OWN_FLAGS, ("gcc", "ld")) if find_own_source(name) else ((), ()))
     return [name, flags, find_versions(*tools)]
 
 
@@ -71,9 +73,13 @@ def build_program(name: str, say: Say) -> Image:
         HostError: this host cannot build it: its compiler is missing or fails, or it has to be built first.
     """
     kinds = {SERVER: _plan_server, MERKLE: _plan_merkle, SQLITE: _plan_sqlite}
-    if name not in kinds:
+    if name in kinds:
+        plan = kinds[name](say)
+    elif source := find_own_source(name):
+        plan = _plan_own(name, source)
+    else:
         return _find_left(name)
-    return read_image(cache.make(kinds[name](say), say).folder / name)
+    return read_image(cache.make(plan, say).folder / name)
 
 
 def _plan(
@@ -100,6 +106,14 @@ def _plan_server(say: Say) -> cache.Plan:
     argv = ["gcc", *C_FLAGS, *_defines(compiler, C_FLAGS, sources), "-s", "-o", SERVER]
     files = [path for path in sources.values() if path.suffix != ".h"]
     return _plan(SERVER, compiler, sources, lambda work: process.run([*argv, *files], cwd=work))
+
+
+def _plan_own(name: str, source: Path) -> cache.Plan:
+    """A program of another package: one file in C, which finds what it says of itself in its macros."""
+    compiler, sources = _find_gcc(), {source.name: source}
+    argv: list[str | Path] = ["gcc", *OWN_FLAGS, *_defines(compiler, OWN_FLAGS, sources)]
+    argv += ["-s", "-o", name, source]
+    return _plan(name, compiler, sources, lambda work: process.run(argv, cwd=work))
 
 
 def _find_gcc() -> str:

@@ -16,7 +16,7 @@ from replay import write_recording
 
 from guestbench.run.store import read_store
 
-PACKAGE = Path(__file__).parents[3] / "examples" / "own-family" / "chatter"
+PACKAGE = Path(__file__).parents[3] / "examples" / "package" / "chatter"
 ENTRY_POINT = "[guestbench.families]\nchatter = chatter\n"
 EXPERIMENT = """
 name = "mine"

@@ -112,7 +112,7 @@ def _find_cell(
 def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:
     """Why a system has no value of a workload."""
     workload = work.workload
-    if system.work is None or workload.name not in system.workloads:
+    if not system.does(workload.name):
         return "its definition does not list this work"
     mine = [r for r in records if r.trial.system == system.name and r.trial.workload in ("", workload.name)]
     failed = [record.outcome.reason for record in mine if not record.holds]

@@ -38,7 +38,7 @@ def _list_work(guest: Guest, kit: Kit) -> Iterator[Wanted]:
         yield Wanted(purpose="work", system=system.name)
     elif system.work is not None:
         for work in kit.works:
-            if work.program is not None and work.workload.name in system.workloads:
+            if work.program is not None and system.does(work.workload.name):
                 yield Wanted(purpose="work", system=system.name, workload=work.workload.name)
     if isinstance(system.work, ShellWork) and system.work.disk and kit.tools_disk:
         for tool in kit.checks:

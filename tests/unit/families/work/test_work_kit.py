@@ -197,6 +197,10 @@ def script(folder: Path, text: str) -> Image:
     [
         ("echo done", ("workload cpu", "reports no work")),
         (f"cat <<'.'\n{begin_line('cpu')}.", ("workload cpu", "reports no work")),
+        (
+            f"cat <<'.'\n{begin_line('sqlite')}{end_line('sqlite')}.",
+            ("workload cpu", "work of another, 'sqlite'"),
+        ),
         ("echo 'error: no such workload' >&2; exit 2", ("error: no such workload",)),
     ],
 )
