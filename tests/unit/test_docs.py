@@ -9,24 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 from documents import ROOT, blocks, parse
 
+from guestbench import families
 from guestbench.definition.experiments import load_experiment
 from guestbench.definition.systems import load_system
 from guestbench.definition.workloads import load_workload
 from guestbench.families import list_families, work
 from guestbench.guest.contract import find_reports
-from guestbench.model import Frozen, ImageWork, Kernel, Load, Provision, Service, Work, Workload
+from guestbench.model import Frozen, ImageWork, Kernel, Load, Metric, Provision, Service, Work, Workload
 from guestbench.registry import RECIPES
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-EXTENDING = ROOT / "docs" / "extending.md"
+DOCS = ROOT / "docs"
 
 
 def example(name: str) -> str:
-    """The one file of `docs/extending.md` whose first line is a comment with this name."""
-    (found,) = [block for block in blocks(EXTENDING, "toml") if block.startswith(f"# {name}\n")]
+    """The one file in the documents whose first line is a comment with this name."""
+    shown = [block for file in DOCS.glob("*.md") for block in blocks(file, "toml")]
+    (found,) = [block for block in shown if block.startswith(f"# {name}\n")]
     return found
 
 
@@ -112,7 +115,7 @@ def test_example_workload_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.
 
 def test_example_of_the_contract_is_read() -> None:
     """A program that prints what the document shows would be credited with no work."""
-    (text,) = [block for block in blocks(EXTENDING, "text") if block.startswith("[work begin")]
+    (text,) = [block for block in blocks(DOCS / "workloads.md", "text") if block.startswith("[work begin")]
     console = f"a line of the kernel's\r\n{text}".replace("\n[work end", "\nprogress\n[work end").encode()
     (report,) = find_reports(console, lambda index: index)
     begin, end = (console.index(b"]", console.index(start)) for start in (b"[work begin", b"[work end"))
@@ -143,13 +146,13 @@ def test_lock_command_in_the_guide_is_the_one_make_runs() -> None:
     """Whoever renews the lock by hand would get another one than `make lock`."""
     recipe = re.search(r"(?ms)^lock:\n\t(.*?)\n\n", (ROOT / "Makefile").read_text())
     assert recipe
-    documented = next(block for block in blocks(EXTENDING, "sh") if block.startswith("uv "))
+    documented = next(block for block in blocks(ROOT / "CONTRIBUTING.md", "sh") if block.startswith("uv "))
     assert recipe[1].replace("\\\n", " ").split() == documented.replace("\\\n", " ").split()
 
 
 def test_documented_provision_keys_exist() -> None:
     """A documented key of system.toml would be refused as unknown."""
-    table = re.findall(r"(?m)^\| `\[?(?:provision\.)?(\w+)[^`]*` \|", EXTENDING.read_text())
+    table = re.findall(r"(?m)^\| `\[?(?:provision\.)?(\w+)[^`]*` \|", (DOCS / "guests.md").read_text())
     assert set(table) == set(Provision.__struct_fields__)
 
 
@@ -160,7 +163,7 @@ def test_documented_provision_keys_exist() -> None:
 )
 def test_documented_kinds_have_all_their_keys(kinds: Sequence[type[Frozen]]) -> None:
     """A kind of build, load or work, or one of its keys, would be unknown to the reader or to the tool."""
-    rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', EXTENDING.read_text())
+    rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', (DOCS / "guests.md").read_text())
     documented = {kind: set(re.findall(r"`(\w+)`", keys)) for kind, keys in rows}
     assert len(documented) == len(rows)
     for kind in kinds:
@@ -169,7 +172,7 @@ def test_documented_kinds_have_all_their_keys(kinds: Sequence[type[Frozen]]) -> 
 
 def test_documented_services_have_their_ports() -> None:
     """An image would serve at a port where nobody asks."""
-    rows = re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", EXTENDING.read_text())
+    rows = re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", (DOCS / "guests.md").read_text())
     assert {name: int(port) for port, name in rows} == {each.value: each.port for each in Service}
 
 
@@ -177,3 +180,18 @@ def test_documented_families_are_those_there_are() -> None:
     """A family would be measured that the reader was not told of, or promised and not there."""
     table = (ROOT / "README.md").read_text().split("| family |")[1].split("\n\n")[0]
     assert re.findall(r"(?m)^\| (\w+) \|", table) == [family.name for family in list_families()]
+
+
+def test_example_of_a_metric_is_a_row() -> None:
+    """Whoever copies the documented row would be told that it is none."""
+    (row,) = tomllib.loads(example("chatter/metrics.toml"))["metrics"]
+    labels = {"compared_labels": [sorted(each.items()) for each in row["compared_labels"]]}
+    assert msgspec.convert({"family": "chatter", **row, **labels}, Metric).compared
+
+
+def test_documented_hooks_of_families_are_those_that_are_called() -> None:
+    """Whoever writes a family would write a function that nobody calls, or miss one."""
+    table = (DOCS / "extending.md").read_text().split("| module |")[1].split("\n\n")[0]
+    told = set(re.findall(r"`(\w+)\(", table))
+    known = set(re.findall(r"`(?:plan|probe)\.(\w+)\(", families.__doc__ or ""))
+    assert known <= told
