@@ -100,6 +100,21 @@ def find_hook(family: str, part: str, name: str) -> Any:
     return getattr(AXIS.find_part(family, part), name, None)
 
 
+def load_hook(family: str, part: str, name: str) -> Any:
+    """A function that a family must have.
+
+    Raises:
+        UsageError: it does not.
+    """
+    hook = find_hook(family, part, name)
+    if hook is None:
+        raise UsageError(
+            f"the family of metrics {family} has no function {name} in its module {part}",
+            "guestbench run --help  # which families there are",
+        )
+    return hook
+
+
 def find_family(purpose: str) -> Family:
     """The family whose trials have that purpose.
 

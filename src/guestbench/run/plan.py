@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from guestbench.families import find_hook, list_families
+from guestbench.families import list_families, load_hook
 from guestbench.model import Batch, Guest, Header, Platform, Record, Trial, Wanted
 
 
@@ -42,7 +42,7 @@ def plan_trials(header: Header) -> tuple[Trial, ...]:
 def _list_batches(header: Header) -> Iterator[Batch]:
     for family in list_families():
         if family.name in header.experiment.metrics:
-            yield from find_hook(family.name, "plan", "plan")(header)
+            yield from load_hook(family.name, "plan", "plan")(header)
 
 
 def _mix(batches: Iterator[Batch]) -> list[list[Batch]]:

@@ -17,7 +17,7 @@ import msgspec
 
 from guestbench import __version__
 from guestbench.errors import GuestbenchError, ImageError, StoreError
-from guestbench.families import find_hook
+from guestbench.families import find_hook, load_hook
 from guestbench.guest.serial import LOG_NAME, TIMING_NAME, SerialLog
 from guestbench.host import facts as host
 from guestbench.host.process import die_with_parent
@@ -61,7 +61,7 @@ def run_trial(job: Job) -> Record:
             result, argv = _boot(job, images, folder)
             artifacts = {"serial": LOG_NAME, "timing": TIMING_NAME}
         else:
-            result = find_hook(job.family, "probe", "measure_files")(job, folder)
+            result = load_hook(job.family, "probe", "measure_files")(job, folder)
         for file, content in result.raw.items():
             (folder / file).write_bytes(content)
             artifacts[file.partition(".")[0]] = file
@@ -121,7 +121,7 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> tuple[TrialResul
         spec = equip(job, spec)
     log = SerialLog()
     with find_vmm(platform.vmm).start(spec) as machine:
-        result = find_hook(job.family, "probe", "measure")(job, machine, log)
+        result = load_hook(job.family, "probe", "measure")(job, machine, log)
         status = machine.exit_status()
         argv = machine.argv
     log.write(folder, status)

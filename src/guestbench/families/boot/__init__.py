@@ -5,7 +5,7 @@ from __future__ import annotations
 from guestbench.families import read_metrics
 from guestbench.model import Family, Purpose
 
-BOOT = "boot"
+FIRST, BOOT = "first-boot", "boot"
 READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
 WARMUP = Purpose(name="warmup", like=BOOT, counted=False, main=READY)
@@ -16,7 +16,7 @@ FAMILY = Family(
     order=2,
     metrics=read_metrics(__file__),
     purposes=(
-        Purpose(name="first-boot", like=BOOT, counted=False, pristine=True, main=READY),
+        Purpose(name=FIRST, like=BOOT, counted=False, pristine=True, main=READY),
         WARMUP,
         Purpose(name=BOOT, main=READY),
     ),

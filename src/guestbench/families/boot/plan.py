@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guestbench.families.boot import READY
+from guestbench.families.boot import BOOT, FIRST, READY, WARMUP
 from guestbench.model import Batch, Header, Record, Wanted
 
 
@@ -12,13 +12,13 @@ def plan(header: Header) -> Iterator[Batch]:
     """First boots where there is such a thing; then the boots that do not count, and those that do."""
     experiment, names = header.experiment, [guest.system.name for guest in header.guests]
     settled = [g.system.name for g in header.guests if g.origin.settled and g.system.provision.settle]
-    yield Batch(trials=tuple(Wanted(purpose="first-boot", system=name) for name in settled))
-    for purpose, rounds in (("warmup", experiment.warmups), ("boot", experiment.cycles)):
+    yield Batch(trials=tuple(Wanted(purpose=FIRST, system=name) for name in settled))
+    for purpose, rounds in ((WARMUP.name, experiment.warmups), (BOOT, experiment.cycles)):
         yield Batch(
             trials=tuple(Wanted(purpose=purpose, system=name) for name in names),
             rounds=rounds,
             shuffle=purpose,
-            blocks=purpose == "boot",
+            blocks=purpose == BOOT,
         )
 
 

@@ -10,6 +10,7 @@ from guestbench.families import read_metrics
 from guestbench.model import Family, Frozen, Purpose
 from guestbench.model.kinds import Seconds, within
 
+MEMORY, SEARCH = "memory", "memory-min"
 LEAST, TRIED = "memory.min", "memory.tried"
 TOUCHED, VMM, VMM_ABOVE_FLOOR = "memory.touched", "memory.vmm", "memory.vmm_above_floor"
 IDLE, LOAD = (("state", "idle"),), (("state", "load"),)
@@ -32,7 +33,7 @@ FAMILY = Family(
     printed=("memory.guest_total", "memory.guest_used", "memory.guest_available"),
     settings=Settings,
     purposes=(
-        Purpose(name="memory"),
-        Purpose(name="memory-min", title="least RAM: boot", timed=False, search=True),
+        Purpose(name=MEMORY),
+        Purpose(name=SEARCH, title="least RAM: boot", timed=False, search=True),
     ),
 )

@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from guestbench.families.memory import LEAST, VMM, VMM_ABOVE_FLOOR, Settings, search
+from guestbench.families.memory import LEAST, MEMORY, VMM, VMM_ABOVE_FLOOR, Settings, search
 from guestbench.model import Frozen, GuestFamily, Header, Ok, Record, Sample, find_settings
 
 
@@ -96,7 +96,7 @@ def _has(record: Record, system: str, memory_mib: int) -> bool:
 
 def _find_own(record: Record) -> Iterator[Sample]:
     """The VMM's own memory in a boot that counts memory."""
-    if record.trial.purpose == "memory" and record.holds:
+    if record.trial.purpose == MEMORY and record.holds:
         yield from (sample for sample in record.samples if sample.metric == VMM)
 
 

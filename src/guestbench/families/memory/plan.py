@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from guestbench.families.memory import Settings, search
+from guestbench.families.memory import MEMORY, SEARCH, TOUCHED, Settings, search
 from guestbench.model import (
     Batch,
     BootWork,
@@ -27,9 +27,9 @@ def plan(header: Header) -> Iterator[Batch]:
     """So many boots of each guest that count its memory, and of its load where that takes a boot."""
     wanted: list[Wanted] = []
     for guest in header.guests:
-        wanted.append(Wanted(purpose="memory", system=guest.system.name))
+        wanted.append(Wanted(purpose=MEMORY, system=guest.system.name))
         if header.kit is not None and needs_load_boot(guest.system):
-            wanted.append(Wanted(purpose="memory", system=guest.system.name, workload=LOAD))
+            wanted.append(Wanted(purpose=MEMORY, system=guest.system.name, workload=LOAD))
     yield Batch(trials=tuple(wanted), rounds=_find_settings(header).cycles)
 
 
@@ -50,7 +50,7 @@ def follow_up(header: Header, records: Sequence[Record], slots: int) -> tuple[Wa
             slots=slots,
         )
         if sizes:
-            return tuple(Wanted(purpose=search.PURPOSE, system=name, memory_mib=size) for size in sizes)
+            return tuple(Wanted(purpose=SEARCH, system=name, memory_mib=size) for size in sizes)
     return ()
 
 
@@ -61,14 +61,14 @@ def find_needs(header: Header) -> Needs | None:
 
 def brief(header: Header, trial: Trial, records: Sequence[Record]) -> search.Expectation | None:
     """How the guest behaves with the platform's memory, for a boot of the search."""
-    return search.expect(records, trial.system) if trial.purpose == search.PURPOSE else None
+    return search.expect(records, trial.system) if trial.purpose == SEARCH else None
 
 
 def describe(record: Record) -> str:
     """Whether a size was enough, or what was counted."""
-    if record.trial.purpose == search.PURPOSE:
+    if record.trial.purpose == SEARCH:
         return "enough" if isinstance(record.outcome, Ok) else f"not enough: {record.outcome.reason}"
-    touched = {s.labels["state"]: s.value for s in record.samples if s.metric == "memory.touched"}
+    touched = {s.labels["state"]: s.value for s in record.samples if s.metric == TOUCHED}
     shown = (f"{state} {kib / 1024:.1f} MiB" for state, kib in touched.items() if state != "load-end")
     return f"RAM touched: {', '.join(shown)}"
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from guestbench.families.memory import SEARCH
 from guestbench.model import READY, Frozen, Ok, Record
-
-PURPOSE = "memory-min"
-"""What the boots of the search are for."""
 
 COARSE_ABOVE_MIB = 128
 COARSE_MIB = 4
@@ -61,7 +59,7 @@ def group_boots(records: Iterable[Record], system: str) -> dict[int, tuple[Recor
     groups: dict[int, list[Record]] = {}
     for record in records:
         trial = record.trial
-        if trial.system == system and trial.purpose == PURPOSE and trial.memory_mib:
+        if trial.system == system and trial.purpose == SEARCH and trial.memory_mib:
             groups.setdefault(trial.memory_mib, []).append(record)
     return {
         size: tuple(sorted(groups[size], key=lambda record: record.trial.cycle))
@@ -89,7 +87,7 @@ def expect(records: Iterable[Record], system: str) -> Expectation | None:
     """How the system behaves with the platform's memory, by its records; None if it never got ready."""
     ready_s, work_s = [], []
     for record in records:
-        if record.trial.system != system or record.trial.purpose == PURPOSE:
+        if record.trial.system != system or record.trial.purpose == SEARCH:
             continue
         times = {mark.name: mark.t_ns / 1e9 for mark in record.marks}
         if READY in times:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from guestbench.analysis.findings import Findings
-from guestbench.families.memory import IDLE, LEAST, LOAD, TOUCHED, TRIED, VMM, VMM_ABOVE_FLOOR, Settings
+from guestbench.families.memory import (
+    IDLE,
+    LEAST,
+    LOAD,
+    MEMORY,
+    TOUCHED,
+    TRIED,
+    VMM,
+    VMM_ABOVE_FLOOR,
+    Settings,
+)
 from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.families.memory.plots import draw_least, draw_over_time, show_least
 from guestbench.model import LabelSet, Record, System, find_settings
@@ -14,7 +24,6 @@ from guestbench.page.command_line import split_options
 from guestbench.page.figures import by_system
 from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_kib
 
-MEMORY = "memory"
 TOTAL, USED, AVAILABLE = "memory.guest_total", "memory.guest_used", "memory.guest_available"
 FIELD, BALLOON = "memory.guest_meminfo", "memory.balloon"
 READY = (("state", "ready"),)

@@ -8,6 +8,8 @@ from guestbench.families import read_metrics
 from guestbench.model import Family, Frozen, Purpose
 from guestbench.model.kinds import within
 
+IMAGE, RUNNING, BOOT = "surface-image", "surface", "surface-boot"
+
 
 class Settings(Frozen):
     """How the attack surface is measured."""
@@ -22,8 +24,8 @@ FAMILY = Family(
     metrics=read_metrics(__file__),
     settings=Settings,
     purposes=(
-        Purpose(name="surface-image", counted=False, timed=False, boots=False, pristine=True, facts=True),
-        Purpose(name="surface", counted=False, facts=True),
-        Purpose(name="surface-boot", like="boot", counted=False, timed=False),
+        Purpose(name=IMAGE, counted=False, timed=False, boots=False, pristine=True, facts=True),
+        Purpose(name=RUNNING, counted=False, facts=True),
+        Purpose(name=BOOT, like="boot", counted=False, timed=False),
     ),
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from guestbench.families.surface import BOOT, IMAGE, RUNNING
 from guestbench.model import Frozen, Header, Key, LabelSet, Metric, Provenance, Record, Sample, to_key
 
 BASE, BASE_BITS = "surface.text_base", "surface.text_bits"
-SHOWN = ("surface", "surface-image")
+SHOWN = (RUNNING, IMAGE)
 """Where cells come from; what a running guest showed goes before what its image tells."""
 
 UNDIVIDED = "–"
@@ -42,7 +43,7 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
     They are in the order of the run's metrics.
     """
     found: dict[Key, dict[str, Cell]] = {}
-    for purpose in (*SHOWN, "surface-boot"):
+    for purpose in (*SHOWN, BOOT):
         for record in records:
             if record.trial.purpose == purpose and record.holds:
                 for sample in record.samples:
@@ -86,7 +87,7 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: LabelS
     reason = ""
     wanted = BASE if metric == BASE_BITS else metric
     for record in records:
-        if record.trial.system == system and record.trial.purpose in (*SHOWN, "surface-boot"):
+        if record.trial.system == system and record.trial.purpose in (*SHOWN, BOOT):
             if not record.holds:
                 reason = reason or record.outcome.reason
             if gap := record.find_gap(wanted, dict(labels)):
@@ -98,7 +99,7 @@ def derive(_: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]
     """The randomised bits of the kernel's base, for each system's last fresh boot."""
     bases: dict[str, list[tuple[int, int]]] = {}
     for place, record in enumerate(records):
-        if record.trial.purpose == "surface-boot" and record.holds:
+        if record.trial.purpose == BOOT and record.holds:
             found = (int(sample.value) for sample in record.samples if sample.metric == BASE)
             bases.setdefault(record.trial.system, []).extend((place, base) for base in found)
     for values in bases.values():

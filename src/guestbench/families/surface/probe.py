@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import ShellError
+from guestbench.families.surface import RUNNING
 from guestbench.families.surface.host.figures import find_host_side
 from guestbench.families.surface.linux import hardening, inventory
 from guestbench.families.surface.linux.hardening import ask_hardening
@@ -33,8 +34,6 @@ from guestbench.model import (
 )
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 
-RUNNING = "surface"
-"""The purpose of trials that probe a running guest."""
 SHELL_S = 120.0
 SHELL_METRICS = ("surface.stack_guard", *inventory.METRICS, *hardening.METRICS)
 

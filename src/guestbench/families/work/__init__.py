@@ -10,6 +10,7 @@ from guestbench.families import read_metrics
 from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Workload
 from guestbench.model.kinds import DISTINCT, Seconds, WorkloadName, within
 
+WORK, CHECK = "work", "cross-check"
 TIME = "work.time"
 
 
@@ -89,5 +90,5 @@ FAMILY = Family(
     order=5,
     metrics=read_metrics(__file__),
     settings=Settings,
-    purposes=(Purpose(name="work", works=True), Purpose(name="cross-check", works=True)),
+    purposes=(Purpose(name=WORK, works=True), Purpose(name=CHECK, works=True)),
 )

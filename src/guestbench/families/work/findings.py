@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_summary
-from guestbench.families.work import TIME
+from guestbench.families.work import TIME, WORK
 from guestbench.model import (
     BootWork,
     Frozen,
@@ -57,7 +57,7 @@ def find_work(header: Header, records: Sequence[Record], summaries: Sequence[Sum
     """All rows of the run's workloads, in the order of the kit and of their parts."""
     if header.kit is None or "work" not in header.experiment.metrics:
         return ()
-    done = [record for record in records if record.trial.purpose == "work"]
+    done = [record for record in records if record.trial.purpose == WORK]
     rows: list[WorkRow] = []
     for work in header.kit.works:
         for labels in _find_parts(work, done):
@@ -230,7 +230,7 @@ def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tupl
     """The last of each piece of work that each system finished and told of."""
     works = {work.workload.name: work for work in (header.kit.works if header.kit else ())}
     for record in records:
-        for report in record.work if record.trial.purpose == "work" and record.holds else ():
+        for report in record.work if record.trial.purpose == WORK and record.holds else ():
             work = works.get(report.workload)
             if work and report.end_ns is not None and (report.parameters or report.digest):
                 key = to_key(work.workload.metric, _labels(work, report))

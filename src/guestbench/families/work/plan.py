@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guestbench.families.work import Settings
+from guestbench.families.work import CHECK, WORK, Settings
 from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.guest.programs import start_in_shell
 from guestbench.model import (
@@ -35,14 +35,14 @@ def _list_work(guest: Guest, kit: Kit) -> Iterator[Wanted]:
     """Every trial in which this guest works, once each."""
     system = guest.system
     if isinstance(system.work, ImageWork):
-        yield Wanted(purpose="work", system=system.name)
+        yield Wanted(purpose=WORK, system=system.name)
     elif system.work is not None:
         for work in kit.works:
             if work.program is not None and system.does(work.workload.name):
-                yield Wanted(purpose="work", system=system.name, workload=work.workload.name)
+                yield Wanted(purpose=WORK, system=system.name, workload=work.workload.name)
     if isinstance(system.work, ShellWork) and system.work.disk and kit.tools_disk:
         for tool in kit.checks:
-            yield Wanted(purpose="cross-check", system=system.name, workload=tool)
+            yield Wanted(purpose=CHECK, system=system.name, workload=tool)
 
 
 def find_needs(header: Header) -> Needs | None:
@@ -57,14 +57,14 @@ def find_start(header: Header, trial: Trial) -> Start | None:
     """A guest with a shell is at work after its boot has settled."""
     if header.kit is None:
         return None
-    checks = trial.purpose == "cross-check"
+    checks = trial.purpose == CHECK
     disk = header.kit.tools_disk if checks else header.kit.disk
     return start_in_shell(header.find_guest(trial.system), disk, _find_settings(header).settle_s)
 
 
 def describe(record: Record) -> str:
     """How long each piece of work took."""
-    if record.trial.purpose != "work":
+    if record.trial.purpose != WORK:
         return ""
     times = (f"{each.workload} {each.seconds:.2f} s" for each in record.work if each.seconds is not None)
     return ", ".join(times) or "it does no such work"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from guestbench.families.work import check_guest
+from guestbench.families.work import CHECK, check_guest
 from guestbench.families.work.measure import work_at_boot, work_in_shell, work_of_image
 from guestbench.guest.programs import boot_to_shell, boot_with, find_kit, with_disk
 from guestbench.guest.serial import SerialLog
 from guestbench.model import BootWork, ImageWork, Job, TrialResult
 from guestbench.vmm import LaunchSpec, Machine
-
-CHECK = "cross-check"
 
 
 def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
