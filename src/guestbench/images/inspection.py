@@ -41,10 +41,11 @@ class Kind(StrEnum):
     LINUX_KERNEL = "Linux kernel (bzImage)"
 
 
-class PartitionFound(Frozen):
-    """A partition; number 0 is a file system that fills the disk.
+class Partition(Frozen):
+    """A partition; number 0 is a file system that fills a disk without a partition table.
 
-    `purpose` is what its type stands for, `content` what is in it; both are empty where not known.
+    `type` is a GPT type GUID or an MBR type in hexadecimal, as sfdisk prints them, and `purpose` what it
+    stands for. `content` is a file system or what else is in it. Both are empty where they are not known.
     """
 
     number: int
@@ -54,6 +55,11 @@ class PartitionFound(Frozen):
     content: str
     purpose: str = ""
     is_root: bool = False
+
+    @property
+    def is_ext(self) -> bool:
+        """Whether its files can be read: it holds ext2, ext3 or ext4."""
+        return self.content.startswith("ext")
 
 
 # --- a root file system -------------------------------------------------------------------------------
@@ -252,7 +258,7 @@ class Inspection(Frozen):
     kind: Kind
     detail: str
     size_bytes: int
-    partitions: tuple[PartitionFound, ...] | None = None
+    partitions: tuple[Partition, ...] | None = None
     files: Known[FileSystem] | None = None
     elf: Elf | None = None
     kernel: LinuxKernel | None = None

@@ -22,7 +22,7 @@ from guestbench.images.contents.programs import count_in_programs, describe_elf,
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.initramfs import looks_like_archive, open_initramfs
 from guestbench.images.formats.kernel import find_linux_header, open_vmlinux
-from guestbench.images.formats.partitions import Partition, find_partitions, open_partition
+from guestbench.images.formats.partitions import find_partitions, open_partition
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -32,7 +32,7 @@ from guestbench.images.inspection import (
     Kind,
     Known,
     LinuxKernel,
-    PartitionFound,
+    Partition,
     known,
     unknown,
 )
@@ -99,12 +99,13 @@ def _inspect_disk(image: Path, scratch: Path) -> Inspection:
             none = f"no root file system in ext2, ext3 or ext4 can be read (found: {found})"
             files, programs, notes = unknown("; ".join([none, *reasons])), None, ()
     root = next(iter(trees), None)
+    marked = (msgspec.structs.replace(each, is_root=each.number == root) for each in partitions)
     return Inspection(
         file=visible(image.name),
         kind=Kind.DISK,
         detail=f"{info.format}, {info.virtual_bytes} bytes as the guest sees it",
         size_bytes=image.stat().st_size,
-        partitions=tuple(_describe(partition, is_root=partition.number == root) for partition in partitions),
+        partitions=tuple(marked),
         files=files,
         code=programs,
         notes=notes,
@@ -122,18 +123,6 @@ def _open_raw(image: Path, kind: DiskFormat, scratch: Path) -> Iterator[Source]:
     finally:
         if raw != image:
             raw.unlink(missing_ok=True)
-
-
-def _describe(partition: Partition, *, is_root: bool) -> PartitionFound:
-    return PartitionFound(
-        number=partition.number,
-        start_bytes=partition.start_bytes,
-        size_bytes=partition.size_bytes,
-        type=visible(partition.type),
-        content=partition.content,
-        purpose=partition.purpose,
-        is_root=is_root,
-    )
 
 
 def _read_trees(

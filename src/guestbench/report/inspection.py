@@ -18,7 +18,7 @@ from guestbench.images.inspection import (
     KernelConfig,
     Known,
     LinuxKernel,
-    PartitionFound,
+    Partition,
     PasswordState,
     Program,
     User,
@@ -74,7 +74,7 @@ def _list(label: str, fact: Known[tuple[T, ...]], show: Callable[[T], str]) -> P
     return Paragraph(tuple(lines))
 
 
-def _describe_partition(partition: PartitionFound) -> str:
+def _describe_partition(partition: Partition) -> str:
     root = ", root file system" if partition.is_root else ""
     content = partition.content or "unknown content"
     purpose = f", {partition.purpose} partition" if partition.purpose else ""

@@ -13,7 +13,8 @@ from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.check import check_bootable
 from guestbench.images.formats import disk, partitions
-from guestbench.images.formats.partitions import Partition, open_partition
+from guestbench.images.formats.partitions import open_partition
+from guestbench.images.inspection import Partition
 from guestbench.images.source import open_source
 from guestbench.model import Disk, DiskFormat, GuestFamily, Role, System
 

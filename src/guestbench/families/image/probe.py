@@ -17,7 +17,8 @@ from guestbench.host import process
 from guestbench.images.contents.linux import find_newest
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.ext import read_superblock
-from guestbench.images.formats.partitions import Partition, find_partitions, find_root, open_partition
+from guestbench.images.formats.partitions import find_partitions, find_root, open_partition
+from guestbench.images.inspection import Partition
 from guestbench.images.source import Source, open_source
 from guestbench.model import Guest, Job, Kernel, Ok, Provenance, Role, Sample, TrialResult
 

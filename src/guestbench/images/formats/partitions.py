@@ -14,9 +14,10 @@ from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.formats.disk import SECTOR
 from guestbench.images.formats.ext import ExtFilesystem
+from guestbench.images.inspection import Partition
 from guestbench.images.source import Source, truncated, unusable
 from guestbench.images.tree import looks_like_root
-from guestbench.model import Frozen
+from guestbench.text import visible
 
 SFDISK_TIMEOUT_S = 120.0
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
@@ -37,6 +38,7 @@ _PURPOSES = {
     "BC13C2FF-59E6-4262-A352-B275FD6F7172": "Linux boot",
     "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F": "Linux swap",
     "E6D6D379-F507-44C2-A23C-238F2A3DF928": "Linux LVM",
+    **{kind: f"Linux root ({architecture})" for kind, architecture in ROOTS.items()},
     "83": "Linux",
     "82": "Linux swap",
     "8E": "Linux LVM",
@@ -68,32 +70,6 @@ _EXT_MAGIC = b"\x53\xef"
 _HAS_JOURNAL, _EXT4_FEATURES = 0x4, 0x40 | 0x80 | 0x200
 
 
-class Partition(Frozen):
-    """A partition. `number` is 0 for a file system that fills a disk without a partition table.
-
-    `type` is a GPT type GUID or an MBR type in hexadecimal, as sfdisk prints them; `content` is a file system
-    or what else is in it, empty where that is not known.
-    """
-
-    number: int
-    start_bytes: int
-    size_bytes: int
-    type: str
-    content: str
-
-    @property
-    def purpose(self) -> str:
-        """What its type stands for; empty where that is not known."""
-        if self.type in ROOTS:
-            return f"Linux root ({ROOTS[self.type]})"
-        return _PURPOSES.get(self.type, "")
-
-    @property
-    def is_ext(self) -> bool:
-        """Whether its files can be read: it holds ext2, ext3 or ext4."""
-        return self.content.startswith("ext")
-
-
 def find_partitions(disk: Source) -> tuple[Partition, ...]:
     """The partitions of a raw disk, by number; a file system without a partition table is partition 0.
 
@@ -111,6 +87,7 @@ def find_partitions(disk: Source) -> tuple[Partition, ...]:
             start_bytes=start,
             size_bytes=size,
             type=kind,
+            purpose=_PURPOSES.get(kind, ""),
             content=_find_content(disk.read_some(start, min(size, _PROBED_BYTES))),
         )
         for number, start, size, kind in rows or [(0, 0, disk.size_bytes, "")]
@@ -134,7 +111,7 @@ def _read_table(source: Source) -> list[tuple[int, int, int, str]]:
                 int(str(entry["node"]).removeprefix(f"{source.device}p")),
                 int(entry["start"]) * sector,
                 int(entry["size"]) * sector,
-                str(entry["type"]).upper(),
+                visible(str(entry["type"]).upper()),
             )
             for entry in table.get("partitions", ())
         )
