@@ -6,13 +6,14 @@ and else it cannot be told: the service may not like the question.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 
 from guestbench.families.surface.network.link_host import Arrival
 from guestbench.families.surface.network.packets import PORT_UNREACHABLE, Icmp, Protocol, Udp
 from guestbench.families.surface.network.scan_target import Target
-from guestbench.families.surface.network.udp_questions import GROUPS, PORTS, make_question
+from guestbench.families.surface.network.udp_questions import PORTS, SERVICES, make_question
 from guestbench.model import Frozen
 
 OPEN, CLOSED = 1, 2
@@ -87,8 +88,8 @@ class UdpScan:
                 question = make_question(port, self._target.address)
                 datagram = Udp(source_port=_own_port(port), port=port, payload=question)
                 frames.append(self._target.datagram(source, None, datagram))
-                if port in GROUPS:
-                    frames.append(self._target.datagram(source, GROUPS[port], datagram))
+                if group := SERVICES[port].group:
+                    frames.append(self._target.datagram(source, socket.inet_aton(group), datagram))
             if self._target.send(frames):
                 self._sent += len(frames)
             self._listen(GAP_S)
