@@ -285,3 +285,8 @@ def make_experiment(**fields: object) -> Experiment:
 def guests_of(systems: Sequence[System]) -> tuple[Guest, ...]:
     """Guests with image files that are not there."""
     return tuple(map(make_guest, systems))
+
+
+def trial_of(system: str, purpose: str, workload: str = "") -> Trial:
+    """A trial."""
+    return Trial(id="t", system=system, purpose=purpose, block=1, cycle=1, definition="", workload=workload)

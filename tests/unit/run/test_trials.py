@@ -1,0 +1,96 @@
+"""What a worker is given for a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from factories import make_image
+from work_factories import make_work_header, make_work_kit, make_work_systems, trial_of
+
+from guestbench import provision
+from guestbench.errors import TrialError
+from guestbench.families import list_families
+from guestbench.model import Guest, Login, Platform, System
+from guestbench.provision.snapshot import Snapshot
+from guestbench.run import trials as run
+
+WORKING = ("work", "net", "cross-check")
+FLOOR, DEBIAN, APP, MIRAGE = make_work_systems()
+KIT = make_work_kit()
+PURPOSES = [purpose.name for family in list_families() for purpose in family.purposes]
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_only_trials_that_give_work_get_the_kit(purpose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial of work would have no programs, or a timed boot would wait for files it does not need."""
+    monkeypatch.setattr(run, "_find_state", lambda *_: None)
+    header = make_work_header(make_work_systems(), KIT)
+    job = run.make_job(trial_of("debian", purpose, "cpu"), header, Path())
+    needs = {*WORKING, "memory", "memory-min"}
+    assert (job.kit is not None) == (purpose in needs)
+    assert job.settings == header.experiment.settings
+
+
+Asked = list[tuple[str, Path | None, float]]
+
+
+@pytest.fixture
+def snapshots(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """The snapshots that are asked for: system, tools disk, seconds of settling."""
+    asked: Asked = []
+
+    def take(guest: Guest, platform: Platform, *_: object, tools: Path | None, settle_s: float) -> Snapshot:
+        asked.append((guest.system.name, tools, settle_s))
+        return Snapshot(guest=guest, platform=platform, state=Path("/state"))
+
+    monkeypatch.setattr(provision, "take_snapshot", take)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("system", "purpose", "disk", "settle_s"),
+    [
+        (DEBIAN, "work", "kit.ext4", 10.0),
+        (DEBIAN, "net", "kit.ext4", 10.0),
+        (DEBIAN, "cross-check", "tools.ext4", 10.0),
+        (DEBIAN, "boot", None, None),
+        (DEBIAN, "memory", None, None),
+        (DEBIAN, "surface", None, None),
+        (msgspec.structs.replace(DEBIAN, login=Login(user="root")), "surface", "", 0.0),
+        (APP, "work", None, None),
+        (APP, "net", None, None),
+        (MIRAGE, "work", None, None),
+        (FLOOR, "boot", None, None),
+    ],
+)
+def test_only_guests_with_a_shell_go_on_from_a_snapshot(
+    system: System, purpose: str, disk: str | None, settle_s: float | None, snapshots: Asked
+) -> None:
+    """A boot would not be a boot, or each trial of work would boot a guest for a minute."""
+    header = make_work_header([system], KIT)
+    job = run.make_job(trial_of(system.name, purpose), header, Path())
+    assert (job.resume is not None) == (disk is not None)
+    if disk is not None:
+        tools = Path(make_image(disk).path) if disk else None
+        assert snapshots == [(system.name, tools, settle_s)]
+
+
+def test_a_guest_that_gets_no_snapshot_boots_in_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that does not get ready would stop the whole run."""
+
+    def fail(*_: object, **__: object) -> Snapshot:
+        raise TrialError("it did not get ready", "")
+
+    monkeypatch.setattr(provision, "take_snapshot", fail)
+    header = make_work_header(make_work_systems(), KIT)
+    assert run.make_job(trial_of("debian", "work", "cpu"), header, Path()).resume is None
+
+
+def test_no_state_is_kept_of_a_replayed_guest(snapshots: Asked) -> None:
+    """A run on recordings would ask QEMU for a snapshot."""
+    header = make_work_header(make_work_systems(), KIT)
+    header = msgspec.structs.replace(header, platform=Platform(vmm="fake"))
+    assert run.make_job(trial_of("debian", "work", "cpu"), header, Path()).resume is None
+    assert snapshots == []
