@@ -64,7 +64,7 @@ def make_hostile_run(texts: Sequence[str]) -> tuple[Header, tuple[Record, ...]]:
         origin = replace(guest.origin, detail=text, differences=(text,))
         guests.append(replace(guest, system=system, images=images, pristine=images, origin=origin))
     text = texts[0]
-    host = replace(header.host, cpu_model=text, kernel=text, os=text, virtualization=text, qemu_path=text)
+    host = replace(header.host, cpu_model=text, kernel=text, os=text, virtualization=text, vmm_path=text)
     header = replace(
         header,
         guests=tuple(guests),

@@ -40,8 +40,8 @@ HOST = Host(
     kernel="6.1.0",
     os="Debian GNU/Linux 12",
     virtualization="none",
-    qemu_version="7.2.0",
-    qemu_path="/usr/bin/qemu-system-x86_64",
+    vmm_version="7.2.0",
+    vmm_path="/usr/bin/qemu-system-x86_64",
     python="3.11.2",
 )
 

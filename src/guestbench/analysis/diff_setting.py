@@ -88,7 +88,7 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "host", host.digest[:16]
     yield "CPU", host.cpu_model
     yield "kernel of the host", host.kernel
-    yield "QEMU", host.qemu_version
+    yield header.vmm, host.vmm_version
     yield "guestbench", header.tool
     yield "VMM", platform.vmm
     yield "accelerator", header.accel.used.value

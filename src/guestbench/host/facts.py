@@ -54,14 +54,8 @@ DMI_VENDORS = {
 # --- facts that stay as they are ---------------------------------------------------------------------
 
 
-def read_host(root: Path = ROOT) -> Host:
-    """Describe this machine.
-
-    Raises:
-        ToolMissing: QEMU is not installed, or too old.
-        ToolFailed: QEMU cannot say its version.
-    """
-    qemu_version = find_qemu_version()
+def read_host(vmm_version: str, vmm_path: str, root: Path = ROOT) -> Host:
+    """Describe this machine, which has a VMM of that version at that path."""
     facts = {
         "cpu_model": read_cpu_model(root),
         "cpus": read_cpus(root),
@@ -69,13 +63,13 @@ def read_host(root: Path = ROOT) -> Host:
         "kernel": _read_text(root / "proc/sys/kernel/osrelease") or platform.release(),
         "os": read_os(root),
         "virtualization": find_virtualization(root),
-        "qemu_version": qemu_version,
+        "qemu_version": vmm_version,
     }
     return msgspec.convert(
         {
             **facts,
             "digest": digest_facts([*map(str, facts.values()), _read_text(root / "etc/machine-id")]),
-            "qemu_path": str(process.find_tool(QEMU).resolve()),
+            "qemu_path": vmm_path,
             "python": platform.python_version(),
         },
         Host,
@@ -86,7 +80,7 @@ def digest_facts(facts: Iterable[str]) -> str:
     """SHA-256 over the facts that make two machines different ones for a benchmark.
 
     The machine id is among them, hashed with the rest as machine-id(5) asks, so that two machines of one
-    make are told apart; Python and the place where QEMU lies are not, for they do not change a guest's time.
+    make are told apart; Python and the VMM's place are not, for they do not change a guest's time.
     """
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from guestbench.model.base import Frozen
-from guestbench.model.experiment import Accel, Experiment, Platform, Tables
+from guestbench.model.experiment import REPLAYING_VMM, Accel, Experiment, Platform, Tables
 from guestbench.model.family import Purpose
 from guestbench.model.record import Metric, Trial
 from guestbench.model.system import Guest, Image, Role, System
@@ -13,7 +15,10 @@ from guestbench.model.work import Kit
 
 
 class Host(Frozen):
-    """The machine that measured. `digest` identifies it: runs of different digests are never pooled."""
+    """The machine that measured, and its VMM. Runs of different digests are never pooled.
+
+    In stores the VMM's version and program have the names that they had when QEMU was the only one.
+    """
 
     digest: str
     cpu_model: str
@@ -22,8 +27,8 @@ class Host(Frozen):
     kernel: str
     os: str
     virtualization: str
-    qemu_version: str
-    qemu_path: str
+    vmm_version: str = msgspec.field(name="qemu_version")
+    vmm_path: str = msgspec.field(name="qemu_path")
     python: str
 
 
@@ -83,6 +88,12 @@ class Header(Frozen, tag_field="kind", tag="header"):
     def systems(self) -> tuple[System, ...]:
         """The systems of the run, in its order."""
         return tuple(guest.system for guest in self.guests)
+
+    @property
+    def vmm(self) -> str:
+        """What reports call the VMM; what is replayed was recorded with QEMU."""
+        name = self.platform.vmm
+        return "QEMU" if name in ("qemu", REPLAYING_VMM) else name
 
     @property
     def is_emulated(self) -> bool:

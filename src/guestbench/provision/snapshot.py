@@ -48,7 +48,6 @@ class Snapshot(Frozen):
 def take_snapshot(
     guest: Guest,
     platform: Platform,
-    qemu_version: str,
     say: Say,
     *,
     tools: Path | None = None,
@@ -80,8 +79,9 @@ def take_snapshot(
         return cache.Made(files=tuple(files), source=f"{guest.system.name} when it was ready")
 
     digests = {role: image.sha256 for role, image in guest.images.items()}
-    # A state of another machine, or of another QEMU, cannot be resumed.
-    facts = [digests, find_vmm(platform.vmm).describe(spec), qemu_version, settle_s]
+    # A state of another machine, or of another version of the VMM, cannot be resumed.
+    vmm = find_vmm(platform.vmm)
+    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s]
     doing = f"booting {guest.system.name} for a snapshot"
     folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
     images = dict(guest.images)

@@ -87,7 +87,7 @@ def _tell_systems(header: Header) -> Text:
 
 def _tell_host(header: Header) -> Text:
     host = header.host
-    about = f"{host.cpu_model}, {host.cpus} logical CPUs, QEMU {host.qemu_version}, accelerator "
+    about = f"{host.cpu_model}, {host.cpus} logical CPUs, {header.vmm} {host.vmm_version}, accelerator "
     return about, Code(header.accel.used.value), "."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from guestbench.model import Header, Record
 from guestbench.text import visible
@@ -28,11 +29,12 @@ def render_script(header: Header, records: Sequence[Record]) -> str:
         "guestbench": header.tool,
         "begun": header.created,
         "host": f"{host.cpu_model}, {host.cpus} CPUs, {host.memory_mib} MiB, Linux {host.kernel}, {host.os}",
-        "QEMU": f"{host.qemu_version}, accelerator {header.accel.used.value}",
+        header.vmm: f"{host.vmm_version}, accelerator {header.accel.used.value}",
         "seed": str(header.experiment.seed),
     }
     lines = [HEAD, *(f"# {name}: {comment(value)}\n" for name, value in facts.items()), "\n"]
-    lines.append("for tool in guestbench qemu-system-x86_64 sha256sum; do\n")
+    tools = shlex.join(filter(None, ("guestbench", Path(host.vmm_path).name, "sha256sum")))
+    lines.append(f"for tool in {tools}; do\n")
     lines.append(
         '    command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }\n'
     )
@@ -46,7 +48,7 @@ def render_script(header: Header, records: Sequence[Record]) -> str:
     }
     for path, digest in digests.items():
         lines.append(f"echo {shlex.quote(f'{digest}  {path}')} | sha256sum --check --quiet -\n")
-    lines.append("\n# What QEMU was started with, first for each guest and purpose:\n")
+    lines.append(f"\n# What {header.vmm} was started with, first for each guest and purpose:\n")
     seen = set()
     for record in records:
         key = record.trial.system, record.trial.purpose

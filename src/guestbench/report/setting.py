@@ -25,7 +25,7 @@ def describe_setting(found: Findings) -> Iterator[Section]:
     yield Section("host-and-conditions", "Host and conditions", host)
     lines = describe_command_lines(header, found.records)
     parts = (Section("command-lines", "Command lines", lines),) if lines else ()
-    method = platform_table(header), Bullets(tuple(_tell_method(found))), *ask_all("order", found)
+    method = platform_table(found), Bullets(tuple(_tell_method(found))), *ask_all("order", found)
     yield Section("how-it-was-measured", "How it was measured", method, parts)
     images = Section("image-files", "Image files", tuple(_describe_images(header)))
     fairness = tuple(_describe_fairness(header))
@@ -47,7 +47,7 @@ def host_table(header: Header) -> Table:
         ("Kernel", host.kernel),
         ("Operating system", host.os),
         ("Virtualization around it", host.virtualization or "none found"),
-        ("QEMU", (f"{host.qemu_version}, ", Code(host.qemu_path))),
+        (header.vmm, (f"{host.vmm_version}, ", Code(host.vmm_path))),
         ("Python", host.python),
         ("Load (1 min) at the start", f"{header.load_1m:.2f}"),
         ("Identity of this host", Code(host.digest)),
@@ -69,10 +69,10 @@ def _policy_rows(policy: MemoryPolicy | None) -> tuple[Cells, ...]:
     )
 
 
-def platform_table(header: Header) -> Table:
+def platform_table(found: Findings) -> Table:
     """The virtual machine that every system got."""
-    platform, accel = header.platform, header.accel
-    net = {Net.USER: "user networking, virtio-net-pci", Net.NONE: "none"}[platform.net]
+    platform, accel = found.header.platform, found.header.accel
+    net = "none" if platform.net is Net.NONE else f"user networking, {_find_card(found.records)}"
     rows: tuple[Cells, ...] = (
         ("VMM", platform.vmm),
         ("Machine type", Code(platform.machine)),
@@ -87,9 +87,15 @@ def platform_table(header: Header) -> Table:
     return Table(("Platform, the same for all", ""), rows, 2)
 
 
+def _find_card(records: Sequence[Record]) -> str:
+    """The network card that the guests had, by the VMM's own name for it."""
+    words = (word.partition(",")[0] for record in records for word in record.argv)
+    return next((word for word in words if word.startswith("virtio-net-")), "virtio-net-pci")
+
+
 def _tell_method(found: Findings) -> Iterator[Text]:
-    yield from say("""
-        Every trial is a new QEMU, started by a new process that does nothing else.
+    yield from say(f"""
+        Every trial is a new {found.header.vmm}, started by a new process that does nothing else.
         Bytes of the serial console are stamped with the host's monotonic clock when they arrive, and markers
           are found in the bytes, not in lines.
     """).lines
@@ -116,7 +122,7 @@ def _describe_fairness(header: Header) -> Iterator[Block]:
             yield Paragraph(((Code(system.name), f": {' '.join(system.help.split())}"),))
     for system in header.systems:
         if isinstance(system.boot, Kernel) and system.boot.cmdline:
-            gives = ("Kernel command line that QEMU gives to ", Code(system.name), ": ")
+            gives = (f"Kernel command line that {header.vmm} gives to ", Code(system.name), ": ")
             yield Paragraph(((*gives, Code(system.boot.cmdline)),))
     for guest in header.guests:
         if guest.origin.differences:
@@ -133,7 +139,7 @@ def fairness_table(header: Header) -> Table:
             "System": lambda guest: Code(guest.system.name),
             "What it is": lambda guest: guest.system.title,
             "Family": lambda guest: guest.system.family.value,
-            "Boots from": lambda guest: _tell_boot(guest.system.boot),
+            "Boots from": lambda guest: _tell_boot(guest.system.boot, header.vmm),
             "Ready when it prints": lambda guest: Code(guest.system.ready),
             "Image is": lambda guest: f"{guest.origin.kind}: {guest.origin.detail}",
             "Booted once before": lambda guest: "yes" if guest.origin.settled else "no",
@@ -143,12 +149,12 @@ def fairness_table(header: Header) -> Table:
     )
 
 
-def _tell_boot(boot: Boot) -> str:
+def _tell_boot(boot: Boot, vmm: str) -> str:
     if not isinstance(boot, Kernel):
         return f"disk ({boot.format.value}), by firmware and the disk's boot loader"
     parts = ["kernel", *(["initrd"] if boot.initrd else [])]
     disk = f", disk ({boot.disk.value}) as root" if boot.disk else ""
-    return f"{' and '.join(parts)} given to QEMU{disk}; no boot loader"
+    return f"{' and '.join(parts)} given to {vmm}{disk}; no boot loader"
 
 
 def _describe_images(header: Header) -> Iterator[Block]:

@@ -76,9 +76,9 @@ def _describe_shared(found: Findings) -> Section:
         (
             "Firmware (SeaBIOS)",
             "Finds the devices, and the kernel or the disk.",
-            f"{floor}, with QEMU's start",
+            f"{floor}, with {header.vmm}'s start",
         ),
-        (f"QEMU {host.qemu_version}", machine, "in the above"),
+        (f"{header.vmm} {host.vmm_version}", machine, "in the above"),
         (f"Linux {host.kernel}", "The host's kernel.", NOTHING),
         (host.cpu_model, "The hardware.", NOTHING),
     )
@@ -94,7 +94,7 @@ def _describe_systems(found: Findings) -> Iterator[Section]:
         if costs:
             least, touched = found.find(system.name, LEAST), found.find(system.name, TOUCHED, IDLE)
             whole = (
-                f"From the exec of QEMU to ready: {_show_ready(found, system.name)}. "
+                f"From the exec of {found.header.vmm} to ready: {_show_ready(found, system.name)}. "
                 f"Least RAM: {show_amount(least.median if least else None, 'MiB')}; "
                 f"RAM touched when idle: {show_kib(touched.median if touched else None)}."
             )

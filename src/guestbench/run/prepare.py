@@ -91,7 +91,7 @@ def prepare(request: Request, say: Say) -> Header:
     vmm = find_vmm(experiment.platform.vmm)
     vmm.check(experiment.platform)
     candidates = _find_systems(experiment, catalogue, request)
-    this_host = host.read_host()
+    this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
     guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
     witnesses = find_witnesses(guests, catalogue)
@@ -305,9 +305,9 @@ def check_resumable(header: Header, folder: Path) -> None:
     """Refuse to go on with a run whose remaining trials would not be comparable with those it holds.
 
     Raises:
-        StoreError: it began on another host, with another QEMU, or another version of guestbench.
+        StoreError: it began on another host, with another VMM, or another version of guestbench.
     """
-    here = host.read_host()
+    here = host.read_host(*find_vmm(header.platform.vmm).identify())
     again = "guestbench run -o DIR  # measure again, into a new folder"
     if header.version != FORMAT_VERSION:
         raise StoreError(
@@ -320,5 +320,7 @@ def check_resumable(header: Header, folder: Path) -> None:
             f"{shlex.quote(str(folder))} was begun by guestbench {header.tool}; this is {__version__}", again
         )
     if header.host.digest != here.digest:
-        theirs = f"{header.host.cpu_model}, Linux {header.host.kernel}, QEMU {header.host.qemu_version}"
+        theirs = (
+            f"{header.host.cpu_model}, Linux {header.host.kernel}, {header.vmm} {header.host.vmm_version}"
+        )
         raise StoreError(f"{folder} was begun on another host ({theirs})", again)

@@ -141,7 +141,6 @@ def _find_state(family: str, header: Header, trial: Trial) -> Resume | None:
         snapshot = provision.take_snapshot(
             provision.with_drivers(guest) if start.tools else guest,
             header.platform,
-            header.host.qemu_version,
             lambda _: None,
             tools=Path(start.tools.path) if start.tools else None,
             settle_s=start.settle_s,

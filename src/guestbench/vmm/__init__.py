@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from guestbench.model import Boot, Frozen, Image, Platform, Role, Unknown
 from guestbench.registry import VMMS
@@ -276,12 +276,26 @@ class Traits(Frozen):
     accelerates: bool
 
 
+class Identity(NamedTuple):
+    """Which VMM it is: its version in its own words, and its program."""
+
+    version: str
+    path: str
+
+
 class Vmm(Protocol):
     """A VMM's module."""
 
     @property
     def TRAITS(self) -> Traits:  # noqa: N802 - a constant of the module
         """What it is."""
+
+    def identify(self) -> Identity:
+        """Which it is on this host.
+
+        Raises:
+            HostError: it is not installed, or too old, or cannot say its version.
+        """
 
     def check(self, platform: Platform) -> None:
         """Refuse a platform that this VMM does not know.

@@ -18,6 +18,7 @@ from guestbench.vmm import (
     Balloon,
     Chunk,
     GuestMemory,
+    Identity,
     InstructionCounter,
     Introspection,
     Lacking,
@@ -95,6 +96,11 @@ class FakeMachine:
     def complaint(self) -> str:
         """Nothing."""
         return ""
+
+
+def identify() -> Identity:
+    """No VMM of this host."""
+    return Identity(version="as recorded", path="")
 
 
 def check(platform: Platform) -> None:

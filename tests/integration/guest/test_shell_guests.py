@@ -15,7 +15,6 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.errors import ShellError
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, Shell, open_shell
-from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Platform
 from guestbench.vmm import find_vmm
 
@@ -30,7 +29,7 @@ def guest_shell(name: str, folder: Path) -> Iterator[Shell]:
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue[name], {}, catalogue, say=lambda _: None)
     assert guest.system.login is not None
-    snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None)
     with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(folder)) as machine:
         yield open_shell(machine, guest.system.login, SerialLog(), timeout_s=LOGIN_S)
 

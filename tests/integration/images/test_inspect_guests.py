@@ -13,7 +13,6 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.host import process
-from guestbench.host.facts import find_qemu_version
 from guestbench.images.formats.disk import convert_to_raw
 from guestbench.images.formats.partitions import find_root
 from guestbench.images.inspection import Elf, FileSystem, Inspection, Kind
@@ -161,7 +160,7 @@ def test_debian_says_of_itself_what_the_image_says(tmp_path: Path, files: FileSy
     """What is read from the image would not be what the guest that was booted has."""
     guest = prepare("debian-12-nocloud")
     assert guest.system.login is not None
-    snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None)
     with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
         shell = open_shell(machine, guest.system.login, SerialLog(), timeout_s=180)
         packages = shell.run("dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\\n' | grep ^ii")

@@ -17,7 +17,6 @@ from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.host import process
-from guestbench.host.facts import find_qemu_version
 from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source
 from guestbench.model import Accel, Platform
@@ -84,8 +83,7 @@ def debian(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["debian-12-nocloud"], {}, catalogue, say=lambda _: None)
     assert guest.system.login is not None
-    version = find_qemu_version()
-    snapshot = provision.take_snapshot(guest, PLATFORM, version, lambda _: None, tools=tools.image)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, tools=tools.image)
     spec = msgspec.structs.replace(
         snapshot.launch_spec(tmp_path_factory.mktemp("guest")),
         tools=tools.image,

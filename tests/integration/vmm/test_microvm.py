@@ -13,7 +13,6 @@ from guestbench.cli import run_cli
 from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
-from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Ok, Platform, Record, Unknown
 from guestbench.model.machine import MEMORY, DeviceRole, RegionKind
 from guestbench.run.store import read_store
@@ -132,6 +131,6 @@ def test_a_snapshot_goes_on(tmp_path: Path) -> None:
     """Guests with a shell could be given no work on it without a boot for each."""
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue[LINUX], {}, catalogue, say=lambda _: None)
-    snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None)
     with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
         assert machine.exit_status() is None

@@ -15,10 +15,9 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.errors import TrialError, UsageError
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
-from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Guest, Platform, Role
 from guestbench.provision.snapshot import Snapshot
-from guestbench.vmm import Machine, find_vmm
+from guestbench.vmm import Identity, Machine, find_vmm, qemu
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 
@@ -34,7 +33,7 @@ def prepare(name: str) -> Guest:
 def take(guest: Guest, said: list[str] | None = None, platform: Platform = PLATFORM) -> Snapshot:
     """Its snapshot; what is said about making it goes into `said`."""
     talk = said if said is not None else []
-    return provision.take_snapshot(guest, platform, find_qemu_version(), talk.append)
+    return provision.take_snapshot(guest, platform, talk.append)
 
 
 def enter(snapshot: Snapshot, machine: Machine) -> Shell:
@@ -78,11 +77,9 @@ def test_another_machine_gets_another_snapshot(tmp_path: Path, monkeypatch: pyte
     guest = prepare("linux-minimal")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     smaller = msgspec.structs.replace(PLATFORM, memory_mib=128)
-    states = {
-        take(guest).state,
-        take(guest, platform=smaller).state,
-        provision.take_snapshot(guest, PLATFORM, "another QEMU", lambda _: None).state,
-    }
+    states = {take(guest).state, take(guest, platform=smaller).state}
+    monkeypatch.setattr(qemu, "identify", lambda: Identity("another QEMU", "/qemu"))
+    states.add(take(guest).state)
     assert len(states) == 3
 
 

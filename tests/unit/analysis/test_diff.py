@@ -181,7 +181,7 @@ def test_runs_of_different_settings_are_told_apart() -> None:
         header,
         tool="0.2.0",
         accel=replace(header.accel, used=Accel.KVM),
-        host=replace(header.host, digest="0" * 64, qemu_version="9.0.0"),
+        host=replace(header.host, digest="0" * 64, vmm_version="9.0.0"),
         platform=replace(header.platform, memory_mib=1024, machine="pc", cpus=2),
     )
     found = {each.what: (each.old, each.new) for each in find_mismatches(header, other)}

@@ -203,7 +203,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_run(tmp_path / "unsure", make_boots({"uk": [1.4, 0.9, 1.0, 1.3, 0.8]}, "unsure"))
     header, records = make_boots({"uk": TEN}, "elsewhere")
     write_run(
-        tmp_path / "elsewhere", (replace(header, host=replace(header.host, qemu_version="9.0.0")), records)
+        tmp_path / "elsewhere", (replace(header, host=replace(header.host, vmm_version="9.0.0")), records)
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path

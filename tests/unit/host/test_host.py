@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from guestbench.errors import ToolFailed, ToolMissing
 from guestbench.host import facts as host
+from guestbench.vmm.qemu import identify
 
 CPUINFO = """\
 processor\t: 0
@@ -50,11 +51,11 @@ def cpu_times(total: float, busy: float, steal: float = 0.0) -> host.CpuTimes:
 @pytest.mark.qemu
 def test_this_host_describes_itself_the_same_twice() -> None:
     """A run could not be resumed, for the host would seem to be another one."""
-    first, second = host.read_host(), host.read_host()
+    first, second = (host.read_host(*identify()) for _ in range(2))
     assert first == second
     assert len(first.digest) == 64
-    assert first.qemu_version
-    assert Path(first.qemu_path).is_absolute()
+    assert first.vmm_version
+    assert Path(first.vmm_path).is_absolute()
     assert first.cpus >= 1
     assert first.memory_mib > 0
 

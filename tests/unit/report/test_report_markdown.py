@@ -55,7 +55,7 @@ def test_every_number_of_the_results_is_in_the_report() -> None:
     assert all(record.trial.id in rows for record in records)
     assert "1,012,912,704" in section(report, "Image size")
     assert "51.80" in section(report, "Boot time")
-    assert f"seed {SEED}" in report and header.host.qemu_path in report
+    assert f"seed {SEED}" in report and header.host.vmm_path in report
 
 
 def test_what_went_wrong_comes_before_the_results() -> None:

@@ -25,6 +25,7 @@ from guestbench.vmm import Chunk, fake
 
 TRAITS = fake.TRAITS
 describe = describe_interactive = fake.describe
+identify = fake.identify
 
 
 def check(platform):

@@ -15,7 +15,6 @@ from guestbench.definition.systems import LIST_SYSTEMS, find_system, load_catalo
 from guestbench.errors import UsageError
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, open_shell
-from guestbench.host import facts
 from guestbench.model import Accel, Platform
 from guestbench.vmm import find_vmm
 
@@ -50,7 +49,7 @@ def execute(name: str, line: str, image: Path | None, platform: Platform) -> Ans
             f"system {system.name} has no [login]: nothing says how to get a shell", LIST_SYSTEMS
         )
     guest = provision.settle(find_guest(name, system, image), platform, say)
-    snapshot = provision.take_snapshot(guest, platform, facts.find_qemu_version(), say)
+    snapshot = provision.take_snapshot(guest, platform, say)
     with (
         tempfile.TemporaryDirectory(prefix="guestbench-") as folder,
         find_vmm(platform.vmm).start(snapshot.launch_spec(Path(folder))) as machine,

@@ -66,7 +66,7 @@ def _tell_boots(row: Summary) -> str:
     return shown + (f", {row.failed} failed" if row.failed else "")
 
 
-def draw_milestones(names: Sequence[str], steps: Sequence[Step]) -> Figure:
+def draw_milestones(names: Sequence[str], steps: Sequence[Step], vmm: str) -> Figure:
     """Each system's boot as a bar of its milestones: all on one scale, and each over the whole width."""
     title = "Boot timeline"
     ways = {name: _find_way(steps, name) for name in names}
@@ -75,7 +75,7 @@ def draw_milestones(names: Sequence[str], steps: Sequence[Step]) -> Figure:
         return Figure(title)
     kinds = {mark: number for number, mark in enumerate(_order(ways))}
     ends = {name: way[-1][1] for name, way in ways.items()}
-    axis = choose_axis([0, *ends.values()], "Time since QEMU was started, s", zero=True)
+    axis = choose_axis([0, *ends.values()], f"Time since {vmm} was started, s", zero=True)
     legend = tuple((Bar(0, 1, kind), mark) for mark, kind in kinds.items())
     plots = [_draw_bars(title, "Mean time of each milestone.", ways, kinds, axis, ends, legend)]
     note = "Each part of a bar ends at the mean time of its milestone. "

@@ -96,9 +96,9 @@ def _find_parts(found: Findings) -> Iterator[Section]:
         yield Section("milestones", "Milestones", milestones)
     above = describe_times(found, ABOVE_FLOOR)
     if above.rows:
-        about = say("""
+        about = say(f"""
             The floor is a guest of a few instructions that says it is ready and halts.
-            What it takes is the cost of QEMU and its firmware.
+            What it takes is the cost of {found.header.vmm} and its firmware.
             These values are derived: each boot time less the floor's median in this run.
             The floor's median is taken as exact; its own spread is in the table of boot times.
         """)
@@ -148,7 +148,7 @@ def _describe_milestones(found: Findings) -> Iterator[Block]:
     steps = milestone_steps(found.header, found.records)
     if not steps:
         return
-    yield draw_milestones(found.names, steps)
+    yield draw_milestones(found.names, steps, found.header.vmm)
     yield say("""
         Times are means ± SD over the boots that reached the milestone.
         A step is the mean of each boot's own difference, so that a milestone which some boots missed does not

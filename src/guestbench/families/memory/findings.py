@@ -132,9 +132,9 @@ def notices(header: Header, _: Sequence[Record]) -> Iterator[str]:
     huge = policy.shmem_huge_pages if policy else ""
     if huge not in ("", "never", "deny"):
         yield (
-            f"Huge pages are on for shared memory ({huge!r}), and QEMU asks for them: one touched byte of "
-            "guest RAM may count for a whole huge page. Memory figures of this run hold for hosts of this "
-            "setting only."
+            f"Huge pages are on for shared memory ({huge!r}), and {header.vmm} asks for them: one touched "
+            "byte of guest RAM may count for a whole huge page. Memory figures of this run hold for hosts of "
+            "this setting only."
         )
     if policy and policy.ksm == "1":
         yield "Kernel same-page merging runs on the host: the VMM's own memory may seem smaller than it is."

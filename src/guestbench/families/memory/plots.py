@@ -40,7 +40,7 @@ def draw_over_time(found: Findings) -> Figure:
     plots: list[Curves] = []
     for title, courses in drawn.items():
         if courses:
-            plots.append(_draw_courses(found.names, courses, title, () if plots else legend))
+            plots.append(_draw_courses(found, courses, title, () if plots else legend))
     note = (
         "One curve for each boot that counts memory, with its marker where counting ended. Work begins at "
         "different times for different systems. RAM that was touched never shrinks."
@@ -60,20 +60,18 @@ def _find_series(found: Findings, metric: str) -> list[tuple[str, Series]]:
     ]
 
 
-def _draw_courses(
-    names: Sequence[str], found: Sequence[tuple[str, Series]], title: str, legend: Legend
-) -> Curves:
-    values = [value for _, series in found for value in series.values if value > 0]
-    most = [float(max(series.values)) for _, series in found]
+def _draw_courses(found: Findings, boots: Sequence[tuple[str, Series]], title: str, legend: Legend) -> Curves:
+    values = [value for _, series in boots for value in series.values if value > 0]
+    most = [float(max(series.values)) for _, series in boots]
     log = len(values) > 0 and max(most) > FAR_APART * max(min(most), 1e-9)
     courses, told = [], []
-    for system, series in found:
+    for system, series in boots:
         times = [t_ns / 1e9 for t_ns in series.t_ns]
         last = f"{system}: {show_kib(series.values[-1])} after {show_seconds(times[-1])}"
-        courses.append(Course(names.index(system), tuple(zip(times, series.values, strict=True)), last))
+        courses.append(Course(found.names.index(system), tuple(zip(times, series.values, strict=True)), last))
         told.append(f"{system}: at most {show_kib(max(series.values))} in {show_seconds(times[-1])}")
     ends = [course.points[-1][0] * ROOM for course in courses]
-    across = choose_axis([0, *ends], "Time since QEMU was started, s", zero=True)
+    across = choose_axis([0, *ends], f"Time since {found.header.vmm} was started, s", zero=True)
     if log:
         upwards = choose_axis(values, "MiB, logarithmic", log=True, factor=1024.0)
     else:

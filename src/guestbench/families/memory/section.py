@@ -148,8 +148,8 @@ def _describe_host(found: Findings, systems: list[System]) -> Iterator[Block]:
         Medians of the boots that count memory.
         RAM touched is guest RAM that was ever written or read by the guest, its firmware or its devices; it
           never shrinks.
-        The VMM's own memory is all else that the process holds; what the floor takes too is the cost of QEMU
-          itself.
+        The VMM's own memory is all else that the process holds; what the floor takes too is the cost of
+          {found.header.vmm} itself.
         A guest counts as idle {_settings(found).settle_s:g} s after it is ready, before anyone logs in.
         The series over time of every boot are in `results.json`.
     """)

@@ -43,7 +43,7 @@ def _describe(header: Header) -> dict[str, str]:
     return {
         "run": header.run,
         "tool": header.tool,
-        "qemu": header.host.qemu_version,
+        "qemu": header.host.vmm_version,
         "accel": header.accel.used.value,
         "machine": header.platform.machine,
         "host": header.host.digest,

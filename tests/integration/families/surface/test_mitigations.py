@@ -27,7 +27,6 @@ from guestbench.families.surface.paging.page_tables import (
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
-from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Guest, Image, Ok, Platform, System, Unknown
 from guestbench.model import Role as ImageRole
 from guestbench.model.machine import DeviceRole, Mode
@@ -147,7 +146,7 @@ def test_sandbox_of_qemu_is_seen(tmp_path: Path) -> None:
 def test_minimal_linux_says_what_it_cannot_tell(tmp_path: Path) -> None:
     """A guest without a kernel configuration would be reported as one with every option off."""
     guest = prepare("linux-minimal")
-    snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None)
     login = guest.system.login
     assert login is not None
     with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
@@ -165,7 +164,7 @@ def test_minimal_linux_says_what_it_cannot_tell(tmp_path: Path) -> None:
 def test_debian_tells_its_hardening_and_is_read_within_seconds(tmp_path: Path) -> None:
     """Debian's defences would be unknown or wrong, or its 87,000 mappings take too long."""
     guest = prepare("debian-12-nocloud")
-    snapshot = provision.take_snapshot(guest, PLATFORM, find_qemu_version(), lambda _: None)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None)
     login = guest.system.login
     assert login is not None
     spec = msgspec.structs.replace(snapshot.launch_spec(tmp_path), needs=NEEDS)

@@ -19,7 +19,6 @@ from guestbench.families.surface.network.tcp_scan import TcpPorts
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
 from guestbench.guest.watch import watch_boot
-from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Image, Net, Ok, Platform, Role, System
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start
@@ -143,7 +142,7 @@ def test_a_guest_resumed_on_a_link_keeps_its_address(tmp_path: Path) -> None:
     """The scan would cost a boot for each system, though there is a snapshot."""
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["linux-minimal"], {}, catalogue, say=lambda _: None)
-    snapshot = provision.take_snapshot(guest, TCG, find_qemu_version(), lambda _: None)
+    snapshot = provision.take_snapshot(guest, TCG, lambda _: None)
     spec = msgspec.structs.replace(snapshot.launch_spec(tmp_path), needs=LINK)
     with start(spec) as machine:
         assert not isinstance(machine.link, Lacking)

@@ -20,7 +20,6 @@ from guestbench.guest.contract import find_reports
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
-from guestbench.host.facts import find_qemu_version
 from guestbench.model import Accel, Needs, Platform, Service
 from guestbench.provision.kit import prepare_kit
 from guestbench.provision.tools_tree import Tools, prepare_tools
@@ -101,8 +100,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["debian-12-nocloud"], {}, catalogue, say=lambda _: None)
     assert guest.system.login is not None
-    version = find_qemu_version()
-    snapshot = provision.take_snapshot(guest, PLATFORM, version, lambda _: None, tools=tools.image)
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, tools=tools.image)
     spec = msgspec.structs.replace(
         snapshot.launch_spec(tmp_path_factory.mktemp("guest")),
         tools=tools.image,
