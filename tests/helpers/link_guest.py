@@ -104,12 +104,10 @@ class Stack:
         question, segment = Neighbour.decode(packet), Tcp.decode(packet)
         if question and question.target == self.address_ipv6:
             answer = Neighbour(kind=NeighbourKind.ADVERTISEMENT, target=self.address_ipv6, mac=MAC)
-            payload = answer.encode(self.address_ipv6, packet.source)
-            reply = make_packet(self.address_ipv6, packet.source, Protocol.ICMPV6, payload)
+            reply = make_packet(self.address_ipv6, packet.source, answer)
         elif segment and not segment.flags & TcpFlag.RST:
             answers = accept(segment) if segment.port in self.open_tcp_ipv6 else segment.refusal()
-            payload = answers.encode(self.address_ipv6, packet.source)
-            reply = make_packet(self.address_ipv6, packet.source, Protocol.TCP, payload)
+            reply = make_packet(self.address_ipv6, packet.source, answers)
         else:
             return []
         return [to_frame(reply, frame.source)]
@@ -199,7 +197,7 @@ def ask_dhcp(kind: DhcpKind, options: dict[int, bytes] | None = None) -> Ipv4:
 
 def to_frame(payload: Arp | Ipv4 | Ipv6, to: bytes = BROADCAST_MAC) -> bytes:
     """A frame of the guest."""
-    return Ethernet(destination=to, source=MAC, kind=KINDS[type(payload)], payload=payload.encode()).encode()
+    return Ethernet(to, MAC, KINDS[type(payload)], payload.encode()).encode()
 
 
 @contextmanager

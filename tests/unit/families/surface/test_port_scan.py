@@ -385,8 +385,7 @@ def test_the_host_answers_for_its_ipv6_address_only(wire: Wire) -> None:
 
     def ask(source: bytes, target: bytes) -> list[Ethernet]:
         question = Neighbour(kind=NeighbourKind.SOLICITATION, target=target, mac=MAC)
-        payload = question.encode(source, target)
-        return wire.tell(make_packet(source, target, Protocol.ICMPV6, payload))
+        return wire.tell(make_packet(source, target, question))
 
     (frame,) = ask(own, router)
     packet = Ipv6.decode(frame.payload)

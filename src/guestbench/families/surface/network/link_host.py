@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 from enum import IntEnum
+from typing import NamedTuple
 
 from guestbench.families.surface.network.packets import (
     BROADCAST_ADDRESS,
@@ -34,7 +35,6 @@ from guestbench.families.surface.network.packets import (
     TcpFlag,
     Udp,
 )
-from guestbench.model import Frozen
 from guestbench.vmm import Link
 
 MAC = bytes.fromhex("52550a000202")
@@ -65,12 +65,16 @@ class Port(IntEnum):
     DHCP_CLIENT = 68
 
 
-class Arrival(Frozen):
+Content = Icmp | Neighbour | Tcp | Udp
+"""What an IP packet carries."""
+
+
+class Arrival(NamedTuple):
     """A packet from the guest: from which address to which, and what it said."""
 
     source: bytes
     destination: bytes
-    content: Arp | Icmp | Neighbour | Tcp | Udp
+    content: Arp | Content
 
 
 class LinkHost:
@@ -122,23 +126,20 @@ class LinkHost:
         self._ours.update(ours)
         return ours
 
-    def frame(self, payload: Arp | Ipv4 | Ipv6, *, to: bytes | None = None) -> bytes:
+    def frame(self, payload: Arp | Ipv4 | Ipv6, *, to: bytes = b"") -> bytes:
         """A frame to the guest, or to the MAC address `to`."""
-        return Ethernet(
-            destination=to or self.guest_mac, source=MAC, kind=KINDS[type(payload)], payload=payload.encode()
-        ).encode()
+        return Ethernet(to or self.guest_mac, MAC, KINDS[type(payload)], payload.encode()).encode()
 
-    def ask(self, target: bytes, sender: bytes, *, to: bytes = BROADCAST_MAC) -> bytes:
-        """The frame that asks by ARP who has the address `target`, for the address `sender` of ours."""
-        question = Arp(operation=ArpOperation.REQUEST, sender_mac=MAC, sender=sender, target=target)
-        return self.frame(question, to=to)
+    def ask(self, target: bytes, sender: bytes, *, to: bytes = b"") -> bytes:
+        """The frame that asks, for our address `sender`, who has `target`; it goes to `to`, or to everyone.
 
-    def ask_ipv6(self, target: bytes, sender: bytes, *, to: bytes = b"") -> bytes:
-        """As `ask`, for an IPv6 address; to everyone who may have it (RFC 4291, 2.7.1) unless to `to`."""
+        That is a request of ARP, or of IPv6's neighbour discovery, to all that may have it (RFC 4291, 2.7.1).
+        """
+        if len(target) == len(ROUTER):
+            return self.frame(Arp(ArpOperation.REQUEST, MAC, sender, target), to=to or BROADCAST_MAC)
         group = bytes.fromhex("ff0200000000000000000001ff") + target[13:]
-        destination = target if to else group
-        question = Neighbour(kind=NeighbourKind.SOLICITATION, target=target, mac=MAC)
-        packet = make_packet(sender, destination, Protocol.ICMPV6, question.encode(sender, destination))
+        question = Neighbour(NeighbourKind.SOLICITATION, target, MAC)
+        packet = make_packet(sender, target if to else group, question)
         return self.frame(packet, to=to or b"\x33\x33" + group[12:])
 
     def _learn(self, address: bytes) -> None:
@@ -157,56 +158,30 @@ class LinkHost:
         self.candidates = [*self.candidates[1 - ADDRESSES_KEPT :], address]
 
     def _answer(self, arrival: Arrival) -> bytes | None:
+        is_ours = arrival.destination in self._ours
         match arrival.content:
-            case Arp() as question if question.operation == ArpOperation.REQUEST:
-                return self._answer_arp(question)
-            case Icmp(kind=IcmpKind.ECHO) as echo if arrival.destination in self._ours:
-                reply = Icmp(kind=IcmpKind.ECHO_REPLY, code=0, payload=echo.payload)
-                return self._reply(arrival, Protocol.ICMP, reply.encode())
-            case Tcp() as segment if arrival.destination in self._ours and not segment.flags & TcpFlag.RST:
-                answer = segment.refusal().encode(arrival.destination, arrival.source)
-                return self._reply(arrival, Protocol.TCP, answer)
-            case Neighbour(kind=NeighbourKind.SOLICITATION) as question:
-                return self._answer_neighbour(arrival, question)
+            case Arp(operation=ArpOperation.REQUEST) as asked if is_ours and asked.sender != asked.target:
+                return self.frame(Arp(ArpOperation.REPLY, MAC, asked.target, asked.sender, asked.sender_mac))
+            case Icmp(kind=IcmpKind.ECHO) as echo if is_ours:
+                return self._reply(arrival, Icmp(IcmpKind.ECHO_REPLY, 0, echo.payload))
+            case Tcp() as segment if is_ours and not segment.flags & TcpFlag.RST:
+                return self._reply(arrival, segment.refusal())
+            case Neighbour(kind=NeighbourKind.SOLICITATION, target=target):
+                if arrival.source == NOBODY_IPV6:
+                    # The guest asks whether the address is free: it wants it.
+                    self._learn(target)
+                elif target in self._ours:
+                    answer = Neighbour(NeighbourKind.ADVERTISEMENT, target, MAC)
+                    return self.frame(make_packet(target, arrival.source, answer))
             case Udp(port=Port.DHCP_SERVER) as datagram:
                 return self._answer_dhcp(datagram.payload)
-            case Udp(port=Port.DNS) as datagram if arrival.destination in self._ours:
-                return self._answer_dns(arrival, datagram)
+            case Udp(port=Port.DNS, payload=query) as datagram if is_ours and 12 <= len(query) <= 512:
+                failed = query[:2] + DNS_FAILS.to_bytes(2, "big") + query[4:]
+                return self._reply(arrival, Udp(datagram.port, datagram.source_port, failed))
         return None
 
-    def _reply(self, arrival: Arrival, protocol: Protocol, payload: bytes) -> bytes:
-        return self.frame(make_packet(arrival.destination, arrival.source, protocol, payload))
-
-    def _answer_arp(self, question: Arp) -> bytes | None:
-        if question.target not in self._ours or question.sender == question.target:
-            return None
-        answer = Arp(
-            operation=ArpOperation.REPLY,
-            sender_mac=MAC,
-            sender=question.target,
-            target_mac=question.sender_mac,
-            target=question.sender,
-        )
-        return self.frame(answer)
-
-    def _answer_neighbour(self, arrival: Arrival, question: Neighbour) -> bytes | None:
-        if arrival.source == NOBODY_IPV6:
-            # The guest asks whether the address is free: it wants it.
-            self._learn(question.target)
-            return None
-        if question.target not in self._ours:
-            return None
-        answer = Neighbour(kind=NeighbourKind.ADVERTISEMENT, target=question.target, mac=MAC)
-        payload = answer.encode(question.target, arrival.source)
-        return self.frame(make_packet(question.target, arrival.source, Protocol.ICMPV6, payload))
-
-    def _answer_dns(self, arrival: Arrival, datagram: Udp) -> bytes | None:
-        query = datagram.payload
-        if not 12 <= len(query) <= 512:
-            return None
-        failed = query[:2] + DNS_FAILS.to_bytes(2, "big") + query[4:]
-        answer = Udp(source_port=datagram.port, port=datagram.source_port, payload=failed)
-        return self._reply(arrival, Protocol.UDP, answer.encode(arrival.destination, arrival.source))
+    def _reply(self, arrival: Arrival, content: Content) -> bytes:
+        return self.frame(make_packet(arrival.destination, arrival.source, content))
 
     def _answer_dhcp(self, payload: bytes) -> bytes | None:
         """Offer the lease to whoever asks, and refuse any other address, as QEMU's user network does."""
@@ -240,35 +215,28 @@ class LinkHost:
             mac=message.mac,
             options=options,
         )
-        datagram = Udp(source_port=Port.DHCP_SERVER, port=Port.DHCP_CLIENT, payload=answer.encode())
-        packet = Ipv4(
-            source=ROUTER,
-            destination=BROADCAST_ADDRESS,
-            protocol=Protocol.UDP,
-            payload=datagram.encode(ROUTER, BROADCAST_ADDRESS),
-        )
-        return self.frame(packet, to=BROADCAST_MAC)
+        datagram = Udp(Port.DHCP_SERVER, Port.DHCP_CLIENT, answer.encode())
+        return self.frame(make_packet(ROUTER, BROADCAST_ADDRESS, datagram), to=BROADCAST_MAC)
 
 
 KINDS = {Arp: EtherType.ARP, Ipv4: EtherType.IPV4, Ipv6: EtherType.IPV6}
+PROTOCOLS = {Icmp: Protocol.ICMP, Neighbour: Protocol.ICMPV6, Tcp: Protocol.TCP, Udp: Protocol.UDP}
 
 
-def make_packet(source: bytes, destination: bytes, protocol: Protocol, payload: bytes) -> Ipv4 | Ipv6:
+def make_packet(source: bytes, destination: bytes, content: Content) -> Ipv4 | Ipv6:
     """An IP packet of the version that the addresses have."""
     kind = Ipv4 if len(source) == len(ROUTER) else Ipv6
-    return kind(source=source, destination=destination, protocol=protocol, payload=payload)
+    return kind(source, destination, PROTOCOLS[type(content)], content.encode(source, destination))
 
 
 def _decode(ethernet: Ethernet) -> Arrival | None:
     if ethernet.kind == EtherType.ARP:
         arp = Arp.decode(ethernet.payload)
-        return Arrival(source=arp.sender, destination=arp.target, content=arp) if arp else None
+        return Arrival(arp.sender, arp.target, arp) if arp else None
     packet: Ipv4 | Ipv6 | None = None
-    content: Icmp | Neighbour | Tcp | Udp | None = None
+    content: Content | None = None
     if ethernet.kind == EtherType.IPV4 and (packet := Ipv4.decode(ethernet.payload)):
         content = Tcp.decode(packet) or Udp.decode(packet) or Icmp.decode(packet)
     elif ethernet.kind == EtherType.IPV6 and (packet := Ipv6.decode(ethernet.payload)):
         content = Tcp.decode(packet) or Neighbour.decode(packet)
-    if packet is None or content is None:
-        return None
-    return Arrival(source=packet.source, destination=packet.destination, content=content)
+    return Arrival(packet.source, packet.destination, content) if packet and content else None

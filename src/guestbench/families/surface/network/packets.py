@@ -11,8 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
-
-from guestbench.model import Frozen
+from typing import NamedTuple
 
 BROADCAST_MAC = b"\xff" * 6
 NO_MAC = bytes(6)
@@ -52,7 +51,7 @@ def _with_checksum(data: bytes, at: int, cover: bytes = b"") -> bytes:
     return data[:at] + checksum(cover + data).to_bytes(2, "big") + data[at + 2 :]
 
 
-class Ethernet(Frozen):
+class Ethernet(NamedTuple):
     """An Ethernet II frame. Its payload may be longer than was sent: short frames are padded."""
 
     destination: bytes
@@ -62,7 +61,7 @@ class Ethernet(Frozen):
 
     def encode(self) -> bytes:
         """The frame as bytes, padded."""
-        head = self.destination + self.source + self.kind.to_bytes(2, "big")
+        head = struct.pack("!6s6sH", self.destination, self.source, self.kind)
         return (head + self.payload).ljust(LEAST_FRAME_BYTES, b"\0")
 
     @classmethod
@@ -70,8 +69,8 @@ class Ethernet(Frozen):
         """Read a frame."""
         if len(data) < 14:
             return None
-        kind = int.from_bytes(data[12:14], "big")
-        return cls(destination=data[:6], source=data[6:12], kind=kind, payload=data[14:])
+        destination, source, kind = struct.unpack_from("!6s6sH", data)
+        return cls(destination, source, kind, data[14:])
 
 
 class ArpOperation(IntEnum):
@@ -81,7 +80,7 @@ class ArpOperation(IntEnum):
     REPLY = 2
 
 
-class Arp(Frozen):
+class Arp(NamedTuple):
     """An ARP packet for IPv4 on Ethernet."""
 
     operation: int
@@ -100,16 +99,11 @@ class Arp(Frozen):
         """Read a packet."""
         if len(data) < 28 or data[:6] != b"\0\x01\x08\0\x06\x04":
             return None
-        return cls(
-            operation=int.from_bytes(data[6:8], "big"),
-            sender_mac=data[8:14],
-            sender=data[14:18],
-            target_mac=data[18:24],
-            target=data[24:28],
-        )
+        operation, sender_mac, sender, target_mac, target = struct.unpack_from("!6xH6s4s6s4s", data)
+        return cls(operation, sender_mac, sender, target, target_mac)
 
 
-class Ipv4(Frozen):
+class Ipv4(NamedTuple):
     """An IPv4 packet; options are dropped when one is read."""
 
     source: bytes
@@ -128,17 +122,14 @@ class Ipv4(Frozen):
         """Read a packet; None for a fragment, too."""
         if len(data) < 20 or data[0] >> 4 != 4:
             return None
-        head_bytes, total = (data[0] & 15) * 4, int.from_bytes(data[2:4], "big")
-        if not 20 <= head_bytes <= total <= len(data) or checksum(data[:head_bytes]):
+        total, fragment, protocol, source, destination = struct.unpack_from("!2xH2xHxB2x4s4s", data)
+        head_bytes = (data[0] & 15) * 4
+        if not 20 <= head_bytes <= total <= len(data) or fragment & 0x3FFF or checksum(data[:head_bytes]):
             return None
-        if int.from_bytes(data[6:8], "big") & 0x3FFF:
-            return None
-        return cls(
-            source=data[12:16], destination=data[16:20], protocol=data[9], payload=data[head_bytes:total]
-        )
+        return cls(source, destination, protocol, data[head_bytes:total])
 
 
-class Ipv6(Frozen):
+class Ipv6(NamedTuple):
     """An IPv6 packet without extension headers; one that has some is read as carrying the first of them."""
 
     source: bytes
@@ -155,18 +146,25 @@ class Ipv6(Frozen):
     @classmethod
     def decode(cls, data: bytes) -> Ipv6 | None:
         """Read a packet."""
-        size = int.from_bytes(data[4:6], "big")
-        if len(data) < 40 + size or data[0] >> 4 != 6:
+        if len(data) < 40 or data[0] >> 4 != 6:
             return None
-        return cls(source=data[8:24], destination=data[24:40], protocol=data[6], payload=data[40 : 40 + size])
+        size, protocol, source, destination = struct.unpack_from("!4xHBx16s16s", data)
+        if len(data) < 40 + size:
+            return None
+        return cls(source, destination, protocol, data[40 : 40 + size])
 
 
-def _pseudo_header(source: bytes, destination: bytes, protocol: Protocol, size: int) -> bytes:
+def _pseudo_header(source: bytes, destination: bytes, protocol: int, size: int) -> bytes:
     """What the checksums of TCP and UDP cover beside their own packet.
 
     That of IPv6 has wider fields with the same sum.
     """
     return source + destination + struct.pack("!HH", protocol, size)
+
+
+def _is_whole(packet: Ipv4 | Ipv6, data: bytes) -> bool:
+    """Whether the checksum is right in the `data` of a protocol that covers the packet's addresses."""
+    return not checksum(_pseudo_header(packet.source, packet.destination, packet.protocol, len(data)) + data)
 
 
 class IcmpKind(IntEnum):
@@ -181,15 +179,15 @@ PORT_UNREACHABLE = 3
 """The code of an ICMP message that nobody listens at a port."""
 
 
-class Icmp(Frozen):
+class Icmp(NamedTuple):
     """An ICMP message: `payload` begins with the four bytes whose meaning its type gives."""
 
     kind: int
     code: int
     payload: bytes
 
-    def encode(self) -> bytes:
-        """The message as bytes."""
+    def encode(self, source: bytes = b"", destination: bytes = b"") -> bytes:
+        """The message as bytes, whose checksum does not depend on addresses."""
         return _with_checksum(bytes([self.kind, self.code, 0, 0]) + self.payload, 2)
 
     @classmethod
@@ -198,7 +196,7 @@ class Icmp(Frozen):
         data = packet.payload
         if packet.protocol != Protocol.ICMP or len(data) < 8 or checksum(data):
             return None
-        return cls(kind=data[0], code=data[1], payload=data[4:])
+        return cls(data[0], data[1], data[4:])
 
     def quoted(self) -> Quoted | None:
         """What an error message is about: it quotes the header and eight bytes of the packet."""
@@ -206,20 +204,12 @@ class Icmp(Frozen):
         head_bytes = (data[0] & 15) * 4 if data else 0
         if self.kind != IcmpKind.UNREACHABLE or not 20 <= head_bytes <= len(data) - 4:
             return None
-        source_port, port = struct.unpack_from("!HH", data, head_bytes)
-        return Quoted(
-            source=data[12:16],
-            destination=data[16:20],
-            protocol=data[9],
-            source_port=source_port,
-            port=port,
-        )
+        return Quoted(data[16:20], data[9], *struct.unpack_from("!HH", data, head_bytes))
 
 
-class Quoted(Frozen):
-    """Whence and where a packet went that an ICMP message quotes."""
+class Quoted(NamedTuple):
+    """Where a packet went that an ICMP message quotes."""
 
-    source: bytes
     destination: bytes
     protocol: int
     source_port: int
@@ -237,7 +227,7 @@ SOLICITED = 0x60000000
 """Flags of an advertisement that answers a question and goes before what was known."""
 
 
-class Neighbour(Frozen):
+class Neighbour(NamedTuple):
     """A message of IPv6 neighbour discovery: `mac` is the sender's, or empty where it does not say it."""
 
     kind: int
@@ -257,14 +247,13 @@ class Neighbour(Frozen):
         data = packet.payload
         if packet.protocol != Protocol.ICMPV6 or len(data) < 24 or data[0] not in list(NeighbourKind):
             return None
-        cover = _pseudo_header(packet.source, packet.destination, Protocol.ICMPV6, len(data))
-        if checksum(cover + data):
+        if not _is_whole(packet, data):
             return None
         has_mac = len(data) >= 32 and data[24] in (1, 2) and data[25] == 1
-        return cls(kind=data[0], target=data[8:24], mac=data[26:32] if has_mac else b"")
+        return cls(data[0], data[8:24], data[26:32] if has_mac else b"")
 
 
-class Udp(Frozen):
+class Udp(NamedTuple):
     """A UDP datagram."""
 
     source_port: int
@@ -286,12 +275,9 @@ class Udp(Frozen):
         if packet.protocol != Protocol.UDP or len(data) < 8:
             return None
         source_port, port, size, check = struct.unpack_from("!HHHH", data)
-        if not 8 <= size <= len(data):
+        if not 8 <= size <= len(data) or (check and not _is_whole(packet, data[:size])):
             return None
-        cover = _pseudo_header(packet.source, packet.destination, Protocol.UDP, size)
-        if check and checksum(cover + data[:size]):
-            return None
-        return cls(source_port=source_port, port=port, payload=data[8:size])
+        return cls(source_port, port, data[8:size])
 
 
 class TcpFlag(IntFlag):
@@ -308,7 +294,7 @@ MSS_OPTION = b"\x02\x04\x05\xb4"
 """1460 bytes, as on any Ethernet."""
 
 
-class Tcp(Frozen):
+class Tcp(NamedTuple):
     """A TCP segment; `size` is how many sequence numbers it takes, SYN and FIN included."""
 
     source_port: int
@@ -322,21 +308,8 @@ class Tcp(Frozen):
         """The segment as bytes, without data; with the one option that a SYN needs."""
         options = MSS_OPTION if self.flags & TcpFlag.SYN else b""
         offset = (20 + len(options)) // 4 << 4
-        data = (
-            struct.pack(
-                "!HHIIBBHHH",
-                self.source_port,
-                self.port,
-                self.sequence,
-                self.acknowledged,
-                offset,
-                self.flags,
-                0xFFFF,
-                0,
-                0,
-            )
-            + options
-        )
+        data = struct.pack("!HHII", self.source_port, self.port, self.sequence, self.acknowledged)
+        data += struct.pack("!BBHHH", offset, self.flags, 0xFFFF, 0, 0) + options
         return _with_checksum(data, 16, _pseudo_header(source, destination, Protocol.TCP, len(data)))
 
     @classmethod
@@ -345,37 +318,19 @@ class Tcp(Frozen):
         data = packet.payload
         if packet.protocol != Protocol.TCP or len(data) < 20:
             return None
-        head_bytes = (data[12] >> 4) * 4
-        cover = _pseudo_header(packet.source, packet.destination, Protocol.TCP, len(data))
-        if not 20 <= head_bytes <= len(data) or checksum(cover + data):
+        source_port, port, sequence, acknowledged, offset, flags = struct.unpack_from("!HHIIBB", data)
+        head_bytes = (offset >> 4) * 4
+        if not 20 <= head_bytes <= len(data) or not _is_whole(packet, data):
             return None
-        source_port, port, sequence, acknowledged = struct.unpack_from("!HHII", data)
-        flags = data[13]
-        control = bool(flags & TcpFlag.SYN) + bool(flags & TcpFlag.FIN)
-        return cls(
-            source_port=source_port,
-            port=port,
-            sequence=sequence,
-            acknowledged=acknowledged,
-            flags=flags,
-            size=len(data) - head_bytes + control,
-        )
+        size = len(data) - head_bytes + bool(flags & TcpFlag.SYN) + bool(flags & TcpFlag.FIN)
+        return cls(source_port, port, sequence, flags, acknowledged, size)
 
     def refusal(self) -> Tcp:
         """The RST that answers this segment (RFC 9293, 3.5.2)."""
         if self.flags & TcpFlag.ACK:
-            sequence, acknowledged, flags = self.acknowledged, 0, TcpFlag.RST
-        else:
-            sequence = 0
-            acknowledged = (self.sequence + self.size) % 2**32
-            flags = TcpFlag.RST | TcpFlag.ACK
-        return Tcp(
-            source_port=self.port,
-            port=self.source_port,
-            sequence=sequence,
-            acknowledged=acknowledged,
-            flags=int(flags),
-        )
+            return Tcp(self.port, self.source_port, self.acknowledged, TcpFlag.RST)
+        acknowledged = (self.sequence + self.size) % 2**32
+        return Tcp(self.port, self.source_port, 0, TcpFlag.RST | TcpFlag.ACK, acknowledged)
 
 
 class DhcpKind(IntEnum):
@@ -384,11 +339,9 @@ class DhcpKind(IntEnum):
     DISCOVER = 1
     OFFER = 2
     REQUEST = 3
-    DECLINE = 4
     ACK = 5
     NAK = 6
     RELEASE = 7
-    INFORM = 8
 
 
 class DhcpOption(IntEnum):
@@ -408,7 +361,7 @@ LEAST_DHCP_BYTES = 300
 """Some clients refuse shorter messages (RFC 1542, 2.1)."""
 
 
-class Dhcp(Frozen):
+class Dhcp(NamedTuple):
     """A DHCP message; `operation` is 1 from the client and 2 from the server."""
 
     operation: int
@@ -438,20 +391,12 @@ class Dhcp(Frozen):
         """Read a message."""
         if len(data) < 240 or data[1:3] != b"\x01\x06" or data[236:240] != COOKIE:
             return None
+        operation, transaction, *rest, mac = struct.unpack_from("!B3x4s2xH4s4s4s4x6s", data)
         options: dict[int, bytes] = {}
         for code, value in _options(data[240:]):
             # An option that is there twice is one in two parts (RFC 3396).
             options[code] = options.get(code, b"") + value
-        return cls(
-            operation=data[0],
-            transaction=data[4:8],
-            flags=int.from_bytes(data[10:12], "big"),
-            client=data[12:16],
-            yours=data[16:20],
-            server=data[20:24],
-            mac=data[28:34],
-            options=options,
-        )
+        return cls(operation, transaction, mac, options, *rest)
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes]]:

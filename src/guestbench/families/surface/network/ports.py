@@ -75,8 +75,9 @@ def scan(
         if guest is None:
             found = _change(found, reason=NO_ADDRESS if host.heard else SILENT)
         else:
-            found = _change(found, address=_show(guest.sender), mac=guest.sender_mac.hex(":"))
-            target = Target(watch, guest.sender, guest.sender_mac)
+            address, mac = guest
+            found = _change(found, address=socket.inet_ntoa(address), mac=mac.hex(":"))
+            target = Target(watch, address, mac)
             tcp = TcpScan(target, ports, tcp_s)
             try:
                 tcp.run()
@@ -96,11 +97,11 @@ def _scan_ipv6(watch: Watch, found: PortScan, ports: Sequence[int], tcp_s: float
     if not watch.host.heard:
         return _change(found, reason_ipv6=SILENT)
     try:
-        address = watch.find_guest_ipv6(IPV6_S)
-        if address is None:
+        guest = watch.find_guest(IPV6_S, ipv6=True)
+        if guest is None:
             return _change(found, reason_ipv6=NO_IPV6)
-        found = _change(found, address_ipv6=_show(address))
-        tcp = TcpScan(Target(watch, address, watch.host.guest_mac), ports, tcp_s)
+        found = _change(found, address_ipv6=socket.inet_ntop(socket.AF_INET6, guest[0]))
+        tcp = TcpScan(Target(watch, *guest), ports, tcp_s)
         try:
             tcp.run()
         finally:
@@ -112,7 +113,3 @@ def _scan_ipv6(watch: Watch, found: PortScan, ports: Sequence[int], tcp_s: float
 
 def _change(found: PortScan, **changes: object) -> PortScan:
     return msgspec.structs.replace(found, **changes)
-
-
-def _show(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

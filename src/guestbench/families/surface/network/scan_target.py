@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from guestbench.families.surface.network.link_host import (
     HOST_IPV6,
     LEASE,
     ROUTER,
     Arrival,
+    Content,
     LinkHost,
     make_packet,
 )
-from guestbench.families.surface.network.packets import (
-    Arp,
-    ArpOperation,
-    Ipv4,
-    Neighbour,
-    NeighbourKind,
-    Protocol,
-    Udp,
-)
+from guestbench.families.surface.network.packets import Arp, ArpOperation, Neighbour, NeighbourKind
 from guestbench.guest.console import FLOOD_BYTES
 from guestbench.guest.serial import SerialLog
 from guestbench.vmm import Machine
@@ -71,53 +64,46 @@ class Watch:
         if len(self._log.data) - self._began_bytes > FLOOD_BYTES:
             raise Stop(FLOODS)
 
-    def find_guest(self, timeout_s: float) -> Arp | None:
-        """The guest's answer to ARP requests for the addresses it may have; None if none came in time."""
-        end_s = time.monotonic() + timeout_s
-        due_s = 0.0
-        while (now_s := time.monotonic()) < end_s:
-            if now_s >= due_s:
-                due_s = now_s + ASK_S
-                wanted = {LEASE: None} | dict.fromkeys(reversed(self.host.candidates))
-                self.host.link.send(*(self._ask(address) for address in wanted))
-            for arrival in self.listen(due_s - now_s):
-                if _is_reply(arrival) and arrival.source in wanted and isinstance(arrival.content, Arp):
-                    return arrival.content
-        return None
+    def find_guest(self, timeout_s: float, *, ipv6: bool = False) -> tuple[bytes, bytes] | None:
+        """The first address of the guest's for which it answers, and its MAC address; None if none in time.
 
-    def find_guest_ipv6(self, timeout_s: float) -> bytes | None:
-        """The guest's IPv6 address of the link, if it answers for one that it may have."""
+        With `ipv6` that is an address of the link.
+        """
         end_s = time.monotonic() + timeout_s
         due_s = 0.0
         while (now_s := time.monotonic()) < end_s:
             if now_s >= due_s:
                 due_s = now_s + ASK_S
-                usual = _make_link_address(self.host.guest_mac)
-                wanted = dict.fromkeys((*reversed(self.host.candidates_ipv6), usual))
-                self.host.link.send(*(self.host.ask_ipv6(address, HOST_IPV6) for address in wanted))
+                wanted = self._list_addresses_ipv6() if ipv6 else self._list_addresses()
+                self.host.link.send(*(self.host.ask(each, sender) for each, sender in wanted.items()))
             for arrival in self.listen(due_s - now_s):
                 if _is_reply(arrival) and arrival.source in wanted:
-                    return arrival.source
+                    told = arrival.content
+                    return arrival.source, told.sender_mac if isinstance(told, Arp) else self.host.guest_mac
         return None
 
-    def _ask(self, address: bytes) -> bytes:
+    def _list_addresses(self) -> dict[bytes, bytes]:
+        """The addresses that the guest may have, each with that which asks for it."""
         # A guest of another network would not answer a stranger to it.
-        sender = ROUTER if address[:3] == ROUTER[:3] else self.host.adopt(address)[0]
-        return self.host.ask(address, sender)
+        return {
+            address: ROUTER if address[:3] == ROUTER[:3] else self.host.adopt(address)[0]
+            for address in (LEASE, *reversed(self.host.candidates))
+        }
+
+    def _list_addresses_ipv6(self) -> dict[bytes, bytes]:
+        # The last is the one that an interface has unless it is told otherwise (RFC 4291, appendix A).
+        mac = self.host.guest_mac
+        usual = HOST_IPV6[:8] + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+        return dict.fromkeys((*reversed(self.host.candidates_ipv6), usual), HOST_IPV6)
 
 
 def _is_reply(arrival: Arrival) -> bool:
     match arrival.content:
-        case Arp() as arp:
-            return arp.operation == ArpOperation.REPLY
-        case Neighbour() as neighbour:
-            return neighbour.kind == NeighbourKind.ADVERTISEMENT and neighbour.target == arrival.source
+        case Arp(operation=ArpOperation.REPLY):
+            return True
+        case Neighbour(kind=NeighbourKind.ADVERTISEMENT, target=target):
+            return target == arrival.source
     return False
-
-
-def _make_link_address(mac: bytes) -> bytes:
-    """The address that an interface has unless it is told otherwise (RFC 4291, appendix A)."""
-    return HOST_IPV6[:8] + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
 
 
 class Target:
@@ -130,25 +116,15 @@ class Target:
         self.sources = watch.host.adopt(address)
         self.heard_s = time.monotonic()
 
-    def packet(self, source: bytes, protocol: Protocol, payload: bytes) -> bytes:
-        """A frame to the guest."""
-        packet = make_packet(source, self.address, protocol, payload)
-        return self._watch.host.frame(packet, to=self.mac)
-
-    def datagram(self, source: bytes, group: bytes | None, datagram: Udp) -> bytes:
-        """A frame with a UDP datagram to the guest, or to a multicast group (RFC 1112 has its MAC)."""
-        to = group or self.address
-        packet = Ipv4(
-            source=source, destination=to, protocol=Protocol.UDP, payload=datagram.encode(source, to)
-        )
-        mac = b"\x01\x00\x5e" + bytes([to[1] & 127]) + to[2:] if group else self.mac
+    def frame(self, source: bytes, content: Content, group: bytes = b"") -> bytes:
+        """A frame to the guest, or to a multicast group (RFC 1112 has its MAC)."""
+        packet = make_packet(source, group or self.address, content)
+        mac = b"\x01\x00\x5e" + bytes([group[1] & 127]) + group[2:] if group else self.mac
         return self._watch.host.frame(packet, to=mac)
 
     def ask(self, number: int) -> bytes:
         """A frame with an ARP request; `answered` finds this number, modulo how many sources there are."""
-        host, source = self._watch.host, self.sources[number % len(self.sources)]
-        ask = host.ask if len(self.address) == len(ROUTER) else host.ask_ipv6
-        return ask(self.address, source, to=self.mac)
+        return self._watch.host.ask(self.address, self.sources[number % len(self.sources)], to=self.mac)
 
     def answered(self, arrival: Arrival) -> int | None:
         """The number of the ARP request that the guest answers."""
@@ -167,13 +143,17 @@ class Target:
             self.heard_s = time.monotonic()
         return arrivals
 
+    def listen_for(self, seconds: float) -> Iterator[Arrival]:
+        """What the guest sends in so many seconds, as it comes."""
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            yield from self.listen(left_s)
+
     def check(self) -> None:
         """Raise Stop unless the guest still answers ARP."""
         end_s = time.monotonic() + LOST_S
         while time.monotonic() < end_s:
             self.send([self.ask(0)])
-            ask_again_s = time.monotonic() + ASK_S
-            while (left_s := ask_again_s - time.monotonic()) > 0:
-                if any(self.answered(arrival) is not None for arrival in self.listen(left_s)):
-                    return
+            if any(self.answered(arrival) is not None for arrival in self.listen_for(ASK_S)):
+                return
         raise Stop(LOST)

@@ -14,6 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from guestbench.families.surface.network.link_host import Arrival
 from guestbench.families.surface.network.packets import Arp, Icmp, Neighbour, Protocol, Tcp, TcpFlag
@@ -51,13 +52,12 @@ OPEN, CLOSED, REFUSED = 1, 2, 3
 """What is known of a port; 0 while nothing is."""
 
 
-class _Batch:
+class _Batch(NamedTuple):
     """SYNs that were sent together, with an ARP request behind them."""
 
-    def __init__(self, number: int, ports: Sequence[int], sent_s: float) -> None:
-        self.number = number
-        self.ports = ports
-        self.sent_s = sent_s
+    number: int
+    ports: Sequence[int]
+    sent_s: float
 
 
 class TcpScan:
@@ -75,33 +75,31 @@ class TcpScan:
         self._wait_s = FIRST_WAIT_S
         self._sent = 0
         self._began_s = time.monotonic()
-        self._ended_s: float | None = None
         self._end_s = self._began_s + limit_s
         self._sure = False
         self.is_late = False
 
     def run(self) -> None:
         """Ask the ports until all have answered, or asking again is of no use. Raises Stop."""
-        try:
-            todo, quiet, known = self._ports, -1, 0
-            while todo and quiet < QUIET_ROUNDS and not self.is_late:
-                self._run_round(todo)
-                # To be refused is to be filtered, as to get no answer is: it counts for nothing new.
-                news = self._count(OPEN) + self._count(CLOSED) - known
-                known += news
-                if quiet < 0 or not news:
-                    quiet += 1
-                else:
-                    # They did answer in the end: something was lost or held back, so send less at once.
-                    quiet, self._window = 0, max(1.0, self._window / 2)
-                todo = [port for port in self._ports if not self._states[port]]
-                if todo:
-                    self._pause()
+        todo, quiet, known = self._ports, -1, 0
+        while todo and quiet < QUIET_ROUNDS and not self.is_late:
+            self._run_round(todo)
+            # To be refused is to be filtered, as to get no answer is: it counts for nothing new.
+            news = self._count(OPEN) + self._count(CLOSED) - known
+            known += news
+            if quiet < 0 or not news:
+                quiet += 1
+            else:
+                # They did answer in the end: something was lost or held back, so send less at once.
+                quiet, self._window = 0, max(1.0, self._window / 2)
+            todo = [port for port in self._ports if not self._states[port]]
             if todo:
-                self._target.check()
-            self._sure = not self.is_late
-        finally:
-            self._ended_s = time.monotonic()
+                # For late answers, and for a guest that limits its refusals to be ready for more.
+                for arrival in self._target.listen_for(PAUSE_S):
+                    self._take(arrival)
+        if todo:
+            self._target.check()
+        self._sure = not self.is_late
 
     def to_ports(self) -> TcpPorts:
         """What has been found so far."""
@@ -114,7 +112,7 @@ class TcpScan:
             undecided=len(silent) - len(filtered),
             filtered_ranges=format_ranges(filtered),
             sent=self._sent,
-            duration_s=(self._ended_s or time.monotonic()) - self._began_s,
+            duration_s=time.monotonic() - self._began_s,
         )
 
     def _count(self, state: int) -> int:
@@ -142,12 +140,9 @@ class TcpScan:
 
     def _send(self, ports: Sequence[int]) -> bool:
         source = self._target.sources[0]
-        frames = []
-        for port in ports:
-            syn = Tcp(
-                source_port=SOURCE_PORT, port=port, sequence=self._sequence, flags=int(TcpFlag.SYN)
-            ).encode(source, self._target.address)
-            frames.append(self._target.packet(source, Protocol.TCP, syn))
+        frames = [
+            self._target.frame(source, Tcp(SOURCE_PORT, port, self._sequence, TcpFlag.SYN)) for port in ports
+        ]
         frames.append(self._target.ask(self._number))
         if not self._target.send(frames):
             return False
@@ -203,13 +198,6 @@ class TcpScan:
                 self._window = max(1.0, self._window / 2)
                 self._wait_s = min(2 * self._wait_s, MOST_WAIT_S)
             self._under_way.popleft()
-
-    def _pause(self) -> None:
-        """Wait for late answers, and for a guest that limits its refusals to be ready for more."""
-        end_s = time.monotonic() + PAUSE_S
-        while (left_s := end_s - time.monotonic()) > 0:
-            for arrival in self._target.listen(left_s):
-                self._take(arrival)
 
 
 def format_ranges(ports: Sequence[int]) -> str:

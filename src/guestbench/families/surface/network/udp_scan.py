@@ -52,18 +52,14 @@ class UdpScan:
         self._states = dict.fromkeys(PORTS, 0)
         self._sent = 0
         self._began_s = time.monotonic()
-        self._ended_s: float | None = None
 
     def run(self) -> None:
         """Ask the ports, those that do not answer several times. Raises Stop."""
-        try:
-            for number in range(ROUNDS):
-                silent = [port for port in PORTS if not self._states[port]]
-                self._run_round(silent, number)
-            if not all(self._states.values()):
-                self._target.check()
-        finally:
-            self._ended_s = time.monotonic()
+        for number in range(ROUNDS):
+            silent = [port for port in PORTS if not self._states[port]]
+            self._run_round(silent, number)
+        if not all(self._states.values()):
+            self._target.check()
 
     def to_ports(self) -> UdpPorts:
         """What has been found so far."""
@@ -74,7 +70,7 @@ class UdpScan:
             closed=states.count(CLOSED),
             no_answer=len(states) - states.count(OPEN) - states.count(CLOSED),
             sent=self._sent,
-            duration_s=(self._ended_s or time.monotonic()) - self._began_s,
+            duration_s=time.monotonic() - self._began_s,
         )
 
     def _run_round(self, ports: Sequence[int], number: int) -> None:
@@ -85,21 +81,21 @@ class UdpScan:
                 # Each round goes on with the sources where the last one stopped.
                 used = number * (len(PORTS) // PER_SOURCE + 1) + place // PER_SOURCE
                 source = sources[used % len(sources)]
-                question = make_question(port, self._target.address)
-                datagram = Udp(source_port=_own_port(port), port=port, payload=question)
-                frames.append(self._target.datagram(source, None, datagram))
+                datagram = Udp(_own_port(port), port, make_question(port, self._target.address))
+                frames.append(self._target.frame(source, datagram))
                 if group := SERVICES[port].group:
-                    frames.append(self._target.datagram(source, socket.inet_aton(group), datagram))
+                    frames.append(self._target.frame(source, datagram, socket.inet_aton(group)))
             if self._target.send(frames):
                 self._sent += len(frames)
             self._listen(GAP_S)
         self._listen(WAIT_S)
 
     def _listen(self, seconds: float) -> None:
-        end_s = time.monotonic() + seconds
-        while (left_s := end_s - time.monotonic()) > 0 and not all(self._states.values()):
-            for arrival in self._target.listen(left_s):
+        if not all(self._states.values()):
+            for arrival in self._target.listen_for(seconds):
                 self._take(arrival)
+                if all(self._states.values()):
+                    return
 
     def _take(self, arrival: Arrival) -> None:
         match arrival.content:
