@@ -11,7 +11,7 @@ import msgspec
 
 from guestbench.errors import GuestbenchError, ShellError
 from guestbench.families.net import FAMILY, HTTP
-from guestbench.families.net.tcp import ReadyProbe, TransferError, receive, send, time_echo
+from guestbench.families.net.tcp import ReadyProbe, Transfer, receive, send, time_echo
 from guestbench.families.work import Settings, cross_check
 from guestbench.families.work.cross_check import HostProgram
 from guestbench.guest.console import watch
@@ -72,21 +72,18 @@ def serve(
         if not isinstance(booted.outcome, Ok):
             return TrialResult(outcome=booted.outcome, marks=booted.marks)
         _wait(machine, log, lambda: probe.answered_ns is not None, probe, IMAGE_ANSWER_S)
-        answered_ns = probe.answered_ns
-    if answered_ns is None:
+    if probe.answered_ns is None:
         reason = (
             f"this image does not answer on port {Service.ECHO.port} within {IMAGE_ANSWER_S:g} s of ready"
         )
         return TrialResult(outcome=Ok(), marks=booted.marks, gaps=_gaps(reason))
-    t_ns = answered_ns - begin_ns
-    ready = Sample(metric="net.ready", value=t_ns / 1e9)
-    result = _transfer(ports, plan)
+    t_ns = probe.answered_ns - begin_ns
     marks = (*booted.marks, Mark(name="network ready", t_ns=t_ns))
-    served = TrialResult(
-        outcome=result.outcome,
+    result = _transfer(ports, plan)
+    served = msgspec.structs.replace(
+        result,
         marks=tuple(sorted(marks, key=lambda mark: (mark.t_ns, mark.name == READY))),
-        samples=(ready, *result.samples),
-        gaps=result.gaps,
+        samples=(Sample(metric="net.ready", value=t_ns / 1e9), *result.samples),
     )
     return _add_http(served, machine, log, ports.get(Service.HTTP), wrk)
 
@@ -127,12 +124,11 @@ def _serve_from_shell(
         return TrialResult(outcome=Incomplete(reason=error.message), gaps=_gaps(error.message))
     with ReadyProbe(ports[Service.ECHO], attempt_s=0.2) as probe:
         _wait(machine, log, lambda: probe.answered_ns is not None, probe, ANSWER_S)
-        answered = probe.answered_ns is not None
-    if not answered:
+    if probe.answered_ns is None:
         reason = f"the server that was started in the guest does not answer within {ANSWER_S:g} s"
         return TrialResult(outcome=Incomplete(reason=reason), gaps=_gaps(reason))
     result = _transfer(ports, plan)
-    return TrialResult(outcome=result.outcome, samples=result.samples, gaps=(late, *result.gaps))
+    return msgspec.structs.replace(result, gaps=(late, *result.gaps))
 
 
 def _wait(
@@ -148,36 +144,36 @@ def _wait(
 def _transfer(ports: dict[Service, int], plan: Settings) -> TrialResult:
     """All transfers with those services that there are; what fails is told, and stops no other."""
     size_bytes = plan.transfer_mib << 20
-    samples: list[Sample] = []
-    gaps: list[Gap] = []
 
-    def echo() -> None:
-        times = time_echo(ports[Service.ECHO], requests=plan.requests, warmups=WARMUPS, timeout_s=TRANSFER_S)
-        for quantile in (0.5, 0.99):
-            labels = {"quantile": f"{quantile:g}"}
-            samples.append(Sample(metric="net.echo", value=find_quantile(times, quantile), labels=labels))
+    def echo(port: int) -> list[Sample]:
+        times = time_echo(port, requests=plan.requests, warmups=WARMUPS, timeout_s=TRANSFER_S)
+        return [
+            Sample(
+                metric="net.echo",
+                value=find_quantile(times, quantile),
+                labels={"quantile": f"{quantile:g}"},
+            )
+            for quantile in (0.5, 0.99)
+        ]
 
-    def goodput_in() -> None:
-        rate = send(ports[Service.DISCARD], size_bytes, timeout_s=TRANSFER_S).rate
-        samples.append(Sample(metric="net.goodput_in", value=rate))
-
-    def goodput_out() -> None:
-        rate = receive(ports[Service.CHARGEN], size_bytes, timeout_s=TRANSFER_S).rate
-        samples.append(Sample(metric="net.goodput_out", value=rate))
+    def goodput(move: Callable[..., Transfer], metric: str) -> Callable[[int], list[Sample]]:
+        return lambda port: [Sample(metric=metric, value=move(port, size_bytes, timeout_s=TRANSFER_S).rate)]
 
     steps = (
         ("net.echo", Service.ECHO, echo),
-        ("net.goodput_in", Service.DISCARD, goodput_in),
-        ("net.goodput_out", Service.CHARGEN, goodput_out),
+        ("net.goodput_in", Service.DISCARD, goodput(send, "net.goodput_in")),
+        ("net.goodput_out", Service.CHARGEN, goodput(receive, "net.goodput_out")),
     )
+    samples: list[Sample] = []
+    gaps: list[Gap] = []
     failed = []
     for metric, service, step in steps:
         if service not in ports:
             gaps.append(Gap(metric=metric, reason=f"the system lists no {service.value} service"))
             continue
         try:
-            step()
-        except (TransferError, GuestbenchError) as error:
+            samples += step(ports[service])
+        except GuestbenchError as error:
             failed.append(f"{service.value}: {error.message}")
             gaps.append(Gap(metric=metric, reason=error.message))
     outcome = Incomplete(reason="; ".join(failed)) if failed else Ok()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple
 
 from guestbench.errors import TrialError
 from guestbench.model import Frozen
@@ -56,40 +56,32 @@ def _make_pattern() -> bytes:
 _PATTERN = _make_pattern() * (BLOCK_BYTES // PERIOD_BYTES + 2)
 
 
-class _Connection:
-    """A connected socket whose every operation ends at one deadline."""
+@contextmanager
+def _connected(
+    port: int, timeout_s: float, progress: list[str]
+) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
+    """A connection, and what lets its next operation take as long as is left until its one deadline.
 
-    def __init__(self, port: int, timeout_s: float) -> None:
-        self._port = port
-        self._timeout_s = timeout_s
-        self._end_s = time.monotonic() + timeout_s
-        self.socket = socket.create_connection((HOST, port), timeout_s)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    Its trouble is a TransferError with the last text of `progress`.
+    """
+    end_s = time.monotonic() + timeout_s
 
-    def arm(self) -> None:
-        """Let the next operation take as long as is left. Raises TimeoutError where nothing is."""
-        left_s = self._end_s - time.monotonic()
+    def arm() -> None:
+        left_s = end_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
-        self.socket.settimeout(left_s)
+        sock.settimeout(left_s)
 
-
-@contextmanager
-def _connected(port: int, timeout_s: float, progress: list[str]) -> Iterator[_Connection]:
-    """A connection, closed on leaving; its trouble as TransferError with the last text of `progress`."""
-    connection: _Connection | None = None
     try:
-        connection = _Connection(port, timeout_s)
-        yield connection
+        with socket.create_connection((HOST, port), timeout_s) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield sock, arm
     except TimeoutError:
         raise _error(port, f"{progress[-1]} when {timeout_s:g} s were over") from None
     except (BrokenPipeError, ConnectionResetError):
         raise _error(port, f"the connection was reset; {progress[-1]}") from None
     except OSError as error:
         raise _error(port, f"{error.strerror or error}; {progress[-1]}") from None
-    finally:
-        if connection is not None:
-            connection.socket.close()
 
 
 def _error(port: int, what: str) -> TransferError:
@@ -109,11 +101,10 @@ def time_echo(
     """
     progress = ["no byte had come back"]
     times_ns = []
-    with _connected(port, timeout_s, progress) as connection:
-        sock = connection.socket
+    with _connected(port, timeout_s, progress) as (sock, arm):
         for number in range(warmups + requests):
             byte = bytes((number & 0xFF,))
-            connection.arm()
+            arm()
             began_ns = time.perf_counter_ns()
             sock.send(byte)
             answer = sock.recv(16)
@@ -156,11 +147,10 @@ def send(port: int, size_bytes: int, *, timeout_s: float = 60.0) -> Transfer:
     block = memoryview(bytes(BLOCK_BYTES))
     sent = 0
     progress = [f"none of {size_bytes} bytes had been taken"]
-    with _connected(port, timeout_s, progress) as connection:
-        sock = connection.socket
+    with _connected(port, timeout_s, progress) as (sock, arm):
         began_ns = time.perf_counter_ns()
         while sent < size_bytes:
-            connection.arm()
+            arm()
             sent += sock.send(block[: min(BLOCK_BYTES, size_bytes - sent)])
             progress[-1] = f"{sent} of {size_bytes} bytes had been taken"
         early = _peek(sock)
@@ -169,7 +159,7 @@ def send(port: int, size_bytes: int, *, timeout_s: float = 60.0) -> Transfer:
             raise _error(port, f"the guest {what}; {progress[-1]}")
         sock.shutdown(socket.SHUT_WR)
         progress[-1] = f"the guest had not closed the connection, all {size_bytes} bytes being sent,"
-        connection.arm()
+        arm()
         answer = sock.recv(16)
         took_ns = time.perf_counter_ns() - began_ns
         if answer:
@@ -188,9 +178,8 @@ def receive(port: int, size_bytes: int, *, timeout_s: float = 60.0) -> Transfer:
         TransferError: a byte is not the pattern's, the connection ended early, or the time was up.
     """
     progress = [f"none of {size_bytes} bytes had come"]
-    with _connected(port, timeout_s, progress) as connection:
-        sock = connection.socket
-        connection.arm()
+    with _connected(port, timeout_s, progress) as (sock, arm):
+        arm()
         first = sock.recv(1)
         began_ns = ended_ns = time.perf_counter_ns()
         line = first[0] - FIRST_PRINTABLE if first else 0
@@ -198,7 +187,7 @@ def receive(port: int, size_bytes: int, *, timeout_s: float = 60.0) -> Transfer:
             raise _error(port, f"byte 1 is 0x{first.hex()}, with which no line of RFC 864's pattern begins")
         phase, received = line * LINE_BYTES, len(first)
         while first and received < size_bytes:
-            connection.arm()
+            arm()
             data = sock.recv(min(BLOCK_BYTES, size_bytes - received))
             ended_ns = time.perf_counter_ns()
             if not data:
@@ -237,16 +226,14 @@ STEP_S = 0.005
 DONE_S = 1.0
 
 
-class _Attempt:
+class _Attempt(NamedTuple):
     """A connection that has been asked for, and the byte it is to bring back."""
 
-    def __init__(self, sock: socket.socket, byte: bytes) -> None:
-        self.socket = sock
-        self.byte = byte
-        self.is_sent = False
+    sock: socket.socket
+    byte: bytes
 
 
-class ReadyProbe:
+class ReadyProbe(AbstractContextManager["ReadyProbe"]):
     """Finds the moment at which a guest's echo service first answers; to be called while the guest boots.
 
     It is a `vmm.Meanwhile`. Only a byte that comes back counts: a user network accepts connections for a
@@ -268,9 +255,6 @@ class ReadyProbe:
         self.byte: int | None = None
         self.trouble = ""
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -283,8 +267,8 @@ class ReadyProbe:
         """
         if self.answered_ns is not None:
             return DONE_S
-        for descriptor, _ in self._poll.poll(0):
-            self._look_at(descriptor)
+        for descriptor, events in self._poll.poll(0):
+            self._look_at(descriptor, events)
             if self.answered_ns is not None:
                 self.close()
                 return DONE_S
@@ -321,15 +305,14 @@ class ReadyProbe:
         except OSError as error:
             self._fail(sock.fileno(), error)
 
-    def _look_at(self, descriptor: int) -> None:
+    def _look_at(self, descriptor: int, events: int) -> None:
         """Go on with the attempt that something has happened to."""
         attempt = self._attempts[descriptor]
         try:
-            if not attempt.is_sent:
-                attempt.socket.send(attempt.byte)
-                attempt.is_sent = True
+            if events & select.POLLOUT:
+                attempt.sock.send(attempt.byte)
                 self._poll.modify(descriptor, select.POLLIN)
-            answer = attempt.socket.recv(16)
+            answer = attempt.sock.recv(16)
         except BlockingIOError:
             return
         except OSError as error:
@@ -348,4 +331,4 @@ class ReadyProbe:
 
     def _drop(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
-        self._attempts.pop(descriptor).socket.close()
+        self._attempts.pop(descriptor).sock.close()
