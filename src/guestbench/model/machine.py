@@ -1,4 +1,4 @@
-"""What a machine shows of itself to whoever looks at it from outside: registers, mappings, devices, regions.
+"""What a machine shows of itself to whoever looks at it from outside: registers, mappings, regions, devices.
 
 Sources: Intel SDM volume 3A, 2.2.1 (EFER), 2.5 (CR0, CR4), 4.1.1 (paging modes); virtio 1.2, 2.1 (status).
 """
@@ -84,35 +84,10 @@ class Listing(Frozen):
     writable_kib: int | Unknown
 
 
-class DeviceRole(StrEnum):
-    """What a device is to the guest; the platform is all that the machine has besides."""
-
-    NIC = "nic"
-    DISK = "disk"
-    CONSOLE = "console"
-    MEMORY = "memory"
-    PLATFORM = "platform"
-
-
-class Device(Frozen):
-    """A device of the guest: the VMM's type and id for it, what it is plugged into, and its role.
-
-    `pci` is its PCI address as `00:02.0`; `description` is the class that the VMM names, for PCI devices.
-    """
-
-    type: str
-    id: str
-    bus: str
-    role: DeviceRole
-    pci: str = ""
-    description: str = ""
-
-
 class VirtioDevice(Frozen):
     """A virtio device, and whether a driver said that it drives it (DRIVER_OK)."""
 
     name: str
-    path: str
     driven: bool | Unknown
 
 
@@ -124,21 +99,15 @@ class RegionKind(StrEnum):
     ROM = "rom"
 
 
-class Regions(Frozen):
-    """The regions of one kind: in how many pieces, what is behind them, and their bytes together."""
-
-    kind: RegionKind
-    pieces: int
-    names: tuple[str, ...]
-    size_bytes: int
-
-
 PORTS, MEMORY = "I/O", "memory"
 """The address spaces of the CPUs: port I/O, and what they see of memory and of devices mapped there."""
 
 
 class View(Frozen):
-    """Address spaces that look alike; those beside `PORTS` and `MEMORY` are what single devices see."""
+    """Address spaces that look alike, and how many bytes of each kind are in them.
+
+    Those beside `PORTS` and `MEMORY` are what single devices see when they read and write by themselves.
+    """
 
     spaces: tuple[str, ...]
-    regions: tuple[Regions, ...]
+    size_bytes: dict[RegionKind, int]

@@ -17,7 +17,7 @@ from guestbench.model import Boot, Frozen, Image, Platform, Role, Unknown
 from guestbench.registry import VMMS
 
 if TYPE_CHECKING:
-    from guestbench.model.machine import Device, Listing, Mode, Registers, View, VirtioDevice
+    from guestbench.model.machine import Listing, Mode, Registers, View, VirtioDevice
 
 TOOLS_SERIAL = "guestbench"
 """The serial number by which a guest finds the tools disk among its disks."""
@@ -140,11 +140,11 @@ class Introspection(Protocol):
     def read_ram_bytes(self) -> int | Unknown:
         """How much RAM the guest was started with."""
 
-    def list_devices(self) -> tuple[Device, ...] | Unknown:
-        """The devices; a virtio device counts once."""
+    def list_devices(self) -> tuple[str, ...] | Unknown:
+        """The types of the devices, as the VMM calls them; a virtio device counts once."""
 
     def list_views(self) -> tuple[View, ...] | Unknown:
-        """The address spaces, and what is in them."""
+        """The address spaces, and how much of what is in them."""
 
     def list_virtio(self) -> tuple[VirtioDevice, ...] | Unknown:
         """The virtio devices, and whether they are driven."""

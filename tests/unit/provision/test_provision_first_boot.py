@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from guestbench.errors import TrialError
+from guestbench.errors import HostError, TrialError
 from guestbench.host import process
 from guestbench.model import (
     Disk,
@@ -126,6 +126,15 @@ def test_disk_is_settled_once_on_a_layer_of_its_own(disk: Path, monkeypatch: pyt
     assert guest.pristine[Role.DISK].path == str(disk)
     assert guest.images[Role.DISK].path != str(disk)
     assert disk.read_bytes() == before
+
+
+def test_a_machine_without_a_power_button_is_told(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk would be cut off in the middle of its first boot, and every later boot repair it."""
+    machine = FakeMachine(b"debian login: ", stubborn=False)
+    machine.power_button = Lacking(reason="this machine has no ACPI")
+    use_machine(monkeypatch, machine)
+    with pytest.raises(HostError, match="debian cannot be asked to power off: this machine has no ACPI"):
+        first_boot.settle(make_guest(disk), Platform(), quiet)
 
 
 def test_layer_rests_on_the_pristine_image(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

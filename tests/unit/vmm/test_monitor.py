@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monitor_guest import RecordedQmp, load_recording, registers_text
 
 from guestbench.model import Unknown
-from guestbench.model.machine import DeviceRole, Mode, RegionKind, Registers
+from guestbench.model.machine import Mode, RegionKind, Registers, View
 from guestbench.vmm.qemu.monitor import (
     is_driven,
     parse_devices,
@@ -115,33 +115,24 @@ FlatView #2
 """
 
 
-def test_devices_have_roles_and_count_once() -> None:
-    """A virtio device would be two devices, or a network card part of the platform."""
-    devices = parse_devices(QTREE)
-    assert [(each.type, each.id, each.bus, each.role) for each in devices] == [
-        ("q35-pcihost", "", "main-system-bus", DeviceRole.PLATFORM),
-        ("virtio-serial-pci", "vs0", "pcie.0", DeviceRole.CONSOLE),
-        ("virtconsole", "c0", "vs0.0", DeviceRole.CONSOLE),
-        ("virtio-net-pci", "", "pcie.0", DeviceRole.NIC),
-        ("hpet", "", "main-system-bus", DeviceRole.PLATFORM),
-    ]
-    assert (devices[3].pci, devices[3].description) == ("00:02.0", "Ethernet controller")
+def test_devices_count_once() -> None:
+    """A virtio device would be two devices, or one behind another none."""
+    assert parse_devices(QTREE) == (
+        *("q35-pcihost", "virtio-serial-pci", "virtconsole", "virtio-net-pci", "hpet"),
+    )
 
 
 def test_regions_are_told_apart_and_holes_are_left_out() -> None:
     """All of the ports, or all of the RAM, would count as device registers that a guest can attack."""
     ports, memory, nothing = parse_views(MTREE)
-    assert ports.spaces == ("I/O",)
-    (registers,) = ports.regions
-    assert (registers.kind, registers.pieces, registers.size_bytes) == (RegionKind.DEVICE, 2, 16)
+    assert ports == View(spaces=("I/O",), size_bytes={RegionKind.DEVICE: 16})
     assert memory.spaces == ("memory", "cpu-memory-0")
-    assert [(each.kind, each.pieces, each.size_bytes) for each in memory.regions] == [
-        (RegionKind.DEVICE, 1, 1 << 28),
-        (RegionKind.RAM, 1, 0xA0000),
-        (RegionKind.ROM, 2, 0x20000 + 0x40000),
-    ]
-    assert memory.regions[1].names == ("ram",)
-    assert nothing.regions == ()
+    assert memory.size_bytes == {
+        RegionKind.DEVICE: 1 << 28,
+        RegionKind.RAM: 0xA0000,
+        RegionKind.ROM: 0x20000 + 0x40000,
+    }
+    assert nothing.size_bytes == {}
 
 
 def test_real_guests_devices_are_found() -> None:
@@ -149,12 +140,11 @@ def test_real_guests_devices_are_found() -> None:
     guest = load_recording("linux-minimal").monitor
     devices, views, virtio = guest.list_devices(), guest.list_views(), guest.list_virtio()
     assert not isinstance(devices, Unknown)
-    assert [each.type for each in devices if each.role is DeviceRole.NIC] == ["virtio-net-pci"]
+    assert [each for each in devices if "net" in each] == ["virtio-net-pci"]
     assert not isinstance(views, Unknown)
     spaces = {space: view for view in views for space in view.spaces}
-    ram = [each for each in spaces["memory"].regions if each.kind is RegionKind.RAM]
-    assert sum(each.size_bytes for each in ram) <= 512 << 20
-    assert {each.kind for each in spaces["I/O"].regions} == {RegionKind.DEVICE}
+    assert spaces["memory"].size_bytes[RegionKind.RAM] <= 512 << 20
+    assert set(spaces["I/O"].size_bytes) == {RegionKind.DEVICE}
     assert not isinstance(virtio, Unknown)
     assert [each.driven for each in virtio] == [True]
     assert set(guest.evidence) == {"devices", "regions"}
@@ -191,7 +181,7 @@ bus: main-system-bus
 
 def test_devices_without_pci_count_once_and_empty_slots_do_not() -> None:
     """A machine without PCI would seem to have 24 devices more, and no network card."""
-    assert [(each.type, each.role) for each in parse_devices(MMIO)] == [("virtio-net-device", DeviceRole.NIC)]
+    assert parse_devices(MMIO) == ("virtio-net-device",)
 
 
 def test_virtio_status_of_other_shapes_is_unknown() -> None:

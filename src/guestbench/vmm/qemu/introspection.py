@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from guestbench.errors import HostError
 from guestbench.model import Unknown
-from guestbench.model.machine import Device, Listing, Mode, Registers, View, VirtioDevice
+from guestbench.model.machine import Listing, Mode, Registers, View, VirtioDevice
 from guestbench.vmm import Lacking
 from guestbench.vmm.qemu.monitor import (
     is_driven,
@@ -81,8 +81,8 @@ class Monitor:
         ram_bytes = answer.get("base-memory") if isinstance(answer, dict) else None
         return ram_bytes if isinstance(ram_bytes, int) else Unknown(reason="QEMU does not say how much RAM")
 
-    def list_devices(self) -> tuple[Device, ...] | Unknown:
-        """The devices of `info qtree`."""
+    def list_devices(self) -> tuple[str, ...] | Unknown:
+        """The types of the devices of `info qtree`."""
         return _try(lambda: parse_devices(self._ask("info qtree", "devices")))
 
     def list_views(self) -> tuple[View, ...] | Unknown:
@@ -96,8 +96,9 @@ class Monitor:
             return tuple(
                 VirtioDevice(
                     name=str(each.get("name", "")),
-                    path=(path := str(each.get("path", ""))),
-                    driven=is_driven(self._qmp.command("x-query-virtio-status", path=path)),
+                    driven=is_driven(
+                        self._qmp.command("x-query-virtio-status", path=str(each.get("path", "")))
+                    ),
                 )
                 for each in (listing if isinstance(listing, list) else ())
             )

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from guestbench.model import Unknown
-from guestbench.model.machine import Device, DeviceRole, Listing, RegionKind, Regions, Registers, View
+from guestbench.model.machine import Listing, RegionKind, Registers, View
 
 # --- a CPU and its memory -----------------------------------------------------------------------------
 
@@ -80,51 +78,29 @@ def parse_dump(text: str, item_bytes: int) -> dict[int, int] | None:
 
 # --- devices ------------------------------------------------------------------------------------------
 
-_ROLES = (
-    (DeviceRole.NIC, re.compile(r"virtio-net|e1000|rtl8139|ne2k|pcnet|vmxnet|igb|tulip|usb-net")),
-    (
-        DeviceRole.DISK,
-        re.compile(r"virtio-(blk|scsi)|scsi-|ide-(hd|cd)|nvme|floppy|usb-storage|sd-card|vhost-user-blk"),
-    ),
-    (
-        DeviceRole.CONSOLE,
-        re.compile(r"serial|virtconsole|VGA|virtio-gpu|cirrus|qxl|bochs-display|debugcon|parallel"),
-    ),
-    (DeviceRole.MEMORY, re.compile(r"virtio-(balloon|mem|pmem)|pc-dimm|nvdimm")),
-)
-_BUS = re.compile(r"( *)bus: (.{1,120})")
+_BUS = re.compile(r"( *)bus: .{1,120}")
 _BUS_TYPE = re.compile(r" *type (.{1,120})")
-_DEVICE = re.compile(r'( *)dev: ([^,]{1,120}), id "([^"]{0,120})"')
-_CLASS = re.compile(r" *class (.{1,120}), addr ([0-9a-f]{2}:[0-9a-f]{2}\.[0-7]), pci id .*")
+_DEVICE = re.compile(r'( *)dev: ([^,]{1,120}), id "[^"]{0,120}"')
 _PCI_PROXIES = ("virtio-pci-bus", "virtual-css-bus")
 """On a bus of these types a virtio device is listed again, as what is behind the one that is plugged in."""
 _MMIO_PROXY = "virtio-mmio"
 """What a virtio device is plugged into where there is no PCI: a slot, which may be empty."""
 
 
-def find_role(device_type: str) -> DeviceRole:
-    """The role of a QEMU device type."""
-    return next((role for role, types in _ROLES if types.search(device_type)), DeviceRole.PLATFORM)
-
-
-def parse_devices(text: str) -> tuple[Device, ...]:
-    """The devices in the answer to `info qtree`, in its order; a virtio device counts once."""
-    devices: list[Device] = []
-    buses: list[tuple[int, str, str]] = []  # indent, name, type of the buses that the line is in
-    hidden = False
+def parse_devices(text: str) -> tuple[str, ...]:
+    """The types of the devices in the answer to `info qtree`, in its order; a virtio device counts once."""
+    devices: list[str] = []
+    buses: list[tuple[int, str]] = []  # indent and type of the buses that the line is in
     for line in text.splitlines():
         if match := _BUS.fullmatch(line):
-            buses = [bus for bus in buses if bus[0] < len(match[1])] + [(len(match[1]), match[2], "")]
+            buses = [bus for bus in buses if bus[0] < len(match[1])] + [(len(match[1]), "")]
         elif match := _DEVICE.fullmatch(line):
             buses = [bus for bus in buses if bus[0] < len(match[1])]
-            _, bus_name, bus_type = buses[-1] if buses else (0, "", "")
-            hidden = bus_type in _PCI_PROXIES or match[2] == _MMIO_PROXY
-            if not hidden:
-                devices.append(Device(type=match[2], id=match[3], bus=bus_name, role=find_role(match[2])))
-        elif (match := _BUS_TYPE.fullmatch(line)) and buses and not buses[-1][2]:
-            buses[-1] = (*buses[-1][:2], match[1])
-        elif (match := _CLASS.fullmatch(line)) and devices and not hidden:
-            devices[-1] = msgspec.structs.replace(devices[-1], description=match[1], pci=match[2])
+            behind = bool(buses) and buses[-1][1] in _PCI_PROXIES
+            if not behind and match[2] != _MMIO_PROXY:
+                devices.append(match[2])
+        elif (match := _BUS_TYPE.fullmatch(line)) and buses and not buses[-1][1]:
+            buses[-1] = (buses[-1][0], match[1])
     return tuple(devices)
 
 
@@ -149,26 +125,18 @@ def parse_views(text: str) -> tuple[View, ...]:
     for part in re.split(r"(?m)^FlatView #\d+$", text)[1:]:
         spaces: list[str] = []
         root = ""
-        found: dict[RegionKind, list[tuple[str, int]]] = {}
+        found: dict[RegionKind, int] = {}
         for line in part.splitlines():
             if match := _REGION.fullmatch(line):
                 if match[4] != root:
                     size_bytes = int(match[2], 16) - int(match[1], 16) + 1
-                    found.setdefault(_KINDS[match[3]], []).append((match[4], size_bytes))
+                    kind = _KINDS[match[3]]
+                    found[kind] = found.get(kind, 0) + size_bytes
             elif match := _SPACE.fullmatch(line):
                 spaces.append(match[1])
             elif match := _ROOT.fullmatch(line):
                 root = match[1]
-        regions = tuple(
-            Regions(
-                kind=kind,
-                pieces=len(pieces),
-                names=tuple(dict.fromkeys(name for name, _ in pieces)),
-                size_bytes=sum(size_bytes for _, size_bytes in pieces),
-            )
-            for kind, pieces in sorted(found.items())
-        )
-        views.append(View(spaces=tuple(spaces), regions=regions))
+        views.append(View(spaces=tuple(spaces), size_bytes=found))
     return tuple(views)
 
 

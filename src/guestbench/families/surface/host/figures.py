@@ -50,5 +50,5 @@ def _find_devices(guest: Introspection) -> Seen:
 def _count_io(views: Sequence[View], space: str) -> int | Unknown:
     for view in views:
         if space in view.spaces:
-            return sum(part.size_bytes for part in view.regions if part.kind is RegionKind.DEVICE)
+            return view.size_bytes.get(RegionKind.DEVICE, 0)
     return Unknown(reason=f"the VMM lists no address space {space!r}")
