@@ -23,7 +23,7 @@ class Forecast:
     """Tells how long the rest of a run will take, from how long its trials have taken so far."""
 
     def __init__(self, trials: Sequence[Trial]) -> None:
-        self._left = {trial.id: trial for trial in trials}
+        self._left = {trial.id: _kind(trial) for trial in trials}
         self._walls: dict[str, list[float]] = defaultdict(list)
 
     def learn(self, record: Record) -> None:
@@ -33,7 +33,7 @@ class Forecast:
 
     def describe(self, running_s: float = 0.0) -> str:
         """The time left as text, `at least` where some kind of trial has not been seen yet."""
-        known = [fmean(self._walls[_kind(t)]) for t in self._left.values() if _kind(t) in self._walls]
+        known = [fmean(self._walls[kind]) for kind in self._left.values() if kind in self._walls]
         if self._left and not known:
             return "time left not known yet"
         seconds = max(0.0, sum(known) - running_s)
@@ -42,6 +42,7 @@ class Forecast:
 
 
 def _kind(trial: Trial) -> str:
+    """What trials that take about as long have in common."""
     return f"{trial.system}/{find_purpose(trial.purpose).like or trial.purpose}/{trial.workload}"
 
 
