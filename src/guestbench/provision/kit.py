@@ -66,13 +66,14 @@ def run_on_host(program: Image, workload: Workload) -> tuple[WorkReport, ...]:
     """
     done = process.run([program.path, *workload.arguments], timeout_s=NATIVE_S)
     reports = find_reports(done.stdout, lambda _: 0)
+    wrong = ""
     if not reports or any(report.end_ns is None for report in reports):
+        wrong = "its program reports no work on this host"
+    elif other := next((each.workload for each in reports if each.workload != workload.name), ""):
+        wrong = f"its program reports work of another, {other!r}"
+    if wrong:
         command = shlex.join([program.path, *workload.arguments])
-        raise HostError(f"workload {workload.name}: its program reports no work on this host", command)
-    other = next((report.workload for report in reports if report.workload != workload.name), "")
-    if other:
-        command = shlex.join([program.path, *workload.arguments])
-        raise HostError(f"workload {workload.name}: its program reports work of another, {other!r}", command)
+        raise HostError(f"workload {workload.name}: {wrong}", command)
     return reports
 
 

@@ -23,13 +23,6 @@ ROOT_START = 262144
 GPT_BACKUP_SECTORS = 33
 """What a GPT keeps at the end of the disk: 32 sectors of entries and one of header (UEFI 2.10, 5.3)."""
 
-_TYPES = {
-    14: "21686148-6449-6E6F-744E-656564454649",
-    15: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
-    1: "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
-}
-"""Partition type GUIDs: BIOS boot, EFI system, Linux root for x86-64."""
-
 _NAMESPACE = uuid.UUID("5a1f2c1e-6d0f-4c39-9f6f-7a0f2d6d3c11")
 
 
@@ -50,15 +43,16 @@ def write_partition_table(disk: Path, size_mib: int, key: str) -> None:
     Raises:
         ToolMissing, ToolFailed: sfdisk is not installed, or failed.
     """
-    starts = {
-        14: (BIOS_BOOT_START, ESP_START - BIOS_BOOT_START),
-        15: (ESP_START, ROOT_START - ESP_START),
-        1: (ROOT_START, root_sectors(size_mib)),
+    # By their numbers: first sector, length, and type GUID of BIOS boot, EFI system, Linux root for x86-64.
+    partitions = {
+        14: (BIOS_BOOT_START, ESP_START - BIOS_BOOT_START, "21686148-6449-6E6F-744E-656564454649"),
+        15: (ESP_START, ROOT_START - ESP_START, "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"),
+        1: (ROOT_START, root_sectors(size_mib), "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"),
     }
     lines = ["label: gpt", f"label-id: {derive_uuid(key, 'disk')}", "unit: sectors", ""]
-    for number, (start, length) in starts.items():
+    for number, (start, length, kind) in partitions.items():
         identity = derive_uuid(key, f"partition {number}")
-        lines.append(f"{number} : start={start}, size={length}, type={_TYPES[number]}, uuid={identity}")
+        lines.append(f"{number} : start={start}, size={length}, type={kind}, uuid={identity}")
     script = "\n".join([*lines, ""]).encode()
     # The file holds a file system by now, which sfdisk would offer to wipe.
     process.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", disk], input=script)

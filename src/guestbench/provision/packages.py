@@ -10,22 +10,23 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.images.contents.packages import parse_control, read_dpkg
-from guestbench.model import Frozen
 from guestbench.provision.cache import Package, cache_folder
 
 MIRROR_VARIABLE = "GUESTBENCH_DEBIAN_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
+CONFIG = Path(__file__).with_suffix(".conf")
+
 _INHERITED = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::", "Acquire::https::")
 """apt settings that say how this host reaches its mirror; all others are about the host itself."""
 
 
-class Sources(Frozen):
+class Sources(NamedTuple):
     """Where packages of a suite come from: one-line apt sources, and apt settings to use with them.
 
     `lines` is empty where neither the environment nor the host's apt names a Debian mirror.
@@ -37,30 +38,21 @@ class Sources(Frozen):
 
 def find_sources(suite: str) -> Sources:
     """Find the Debian mirror to use: `$GUESTBENCH_DEBIAN_MIRROR`, else that of the host's apt, else none."""
-    return Sources(lines=_source_lines(suite), options=_apt_options())
+    uris = {"Debian": os.environ.get(MIRROR_VARIABLE, "").strip()}
+    if not uris["Debian"]:
+        listed = _ask_apt(
+            "apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"
+        )
+        uris = dict(line.split(" ", 1) for line in listed if " " in line)
+    parts = {suite: "Debian", f"{suite}-updates": "Debian", f"{suite}-security": "Debian-Security"}
+    lines = [f"deb {uris[label]} {part} main" for part, label in parts.items() if uris.get(label)]
+    settings = _ask_apt("apt-config", "dump", "--format", '%f "%v";%n', "Acquire")
+    options = [line for line in settings if line.startswith(_INHERITED) and not line.endswith(' "";')]
+    return Sources(tuple(lines) if "Debian" in uris else (), tuple(options))
 
 
-def _source_lines(suite: str) -> tuple[str, ...]:
-    mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
-    if mirror:
-        return (f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main")
-    listing = process.run(
-        ["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"], check=False
-    )
-    labels = [line.split(" ", 1) for line in listing.stdout.decode("utf-8", "replace").splitlines()]
-    uris = {pair[0]: pair[1] for pair in labels if len(pair) == 2}
-    lines = []
-    if "Debian" in uris:
-        lines += [f"deb {uris['Debian']} {suite} main", f"deb {uris['Debian']} {suite}-updates main"]
-        if "Debian-Security" in uris:
-            lines.append(f"deb {uris['Debian-Security']} {suite}-security main")
-    return tuple(lines)
-
-
-def _apt_options() -> tuple[str, ...]:
-    dump = process.run(["apt-config", "dump", "--format", '%f "%v";%n', "Acquire"], check=False).stdout
-    lines = dump.decode("utf-8", "replace").splitlines()
-    return tuple(line for line in lines if line.startswith(_INHERITED) and not line.endswith(' "";'))
+def _ask_apt(*argv: str) -> list[str]:
+    return process.run(argv, check=False).stdout.decode("utf-8", "replace").splitlines()
 
 
 def package_folder(suite: str) -> Path:
@@ -94,24 +86,8 @@ class PrivateApt:
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
         lines = [line.replace("deb ", f"{kind} {signed}", 1) for line in sources.lines]
         (folder / "sources.list").write_text("\n".join([*lines, ""]))
-        settings = {
-            "Dir::Etc::Main": "/dev/null",
-            "Dir::Etc::Parts": "/dev/null",
-            "Dir::Etc::SourceList": str(folder / "sources.list"),
-            "Dir::Etc::SourceParts": "/dev/null",
-            "Dir::Etc::Preferences": "/dev/null",
-            "Dir::Etc::PreferencesParts": "/dev/null",
-            "Dir::State": str(folder / "state"),
-            "Dir::State::Status": str(folder / "status"),
-            "Dir::Cache": str(folder / "cache"),
-            "Acquire::Languages": "none",
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
-            # apt's sandbox user cannot write below a private home folder.
-            "APT::Sandbox::User": "root",
-        }
-        own = [f'{name} "{value}";' for name, value in settings.items()]
-        self._config.write_text("\n".join([*own, *sources.options, ""]))
+        own = CONFIG.read_text().replace("FOLDER", str(folder))
+        self._config.write_text("\n".join([own, *sources.options, ""]))
         self._run(["apt-get", "--quiet", "--error-on=any", "update"])
 
     def depends(self, package: str) -> tuple[str, ...]:

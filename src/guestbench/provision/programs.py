@@ -18,7 +18,7 @@ from guestbench.host import process
 from guestbench.model import SERVER, Image, Say
 from guestbench.provision import cache
 from guestbench.provision.digest import read_image
-from guestbench.provision.libraries import SUITE, fetch_library
+from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
 from guestbench.provision.versions import find_versions
 
 Sources = Mapping[str, Path]
@@ -43,8 +43,8 @@ SQLITE_SHARED = ("guestwork.h", "sha256.c", "syscalls.h", "text.c", "work.c")
 SQLITE_UNITS = ("main.c", "lines.c", "work.c", "sha256.c")
 SQLITE_LINKED = ("-lm", "-lpthread", "-ldl")
 
-_TOLD_FLAGS = ("-O", "-march", "-static", "sqlite-")
-"""The flags that matter to how fast a program is, and the version of a library."""
+_TOLD_FLAGS = ("-O", "-march", "-static")
+"""The flags that matter to how fast a program is."""
 _KINDS = (".c", ".h", ".S", ".ml")
 
 
@@ -72,11 +72,16 @@ def build_program(name: str, say: Say) -> Image:
     Raises:
         HostError: this host cannot build it: its compiler is missing or fails, or it has to be built first.
     """
-    kinds = {SERVER: _plan_server, MERKLE: _plan_merkle, SQLITE: _plan_sqlite}
-    if name in kinds:
-        plan = kinds[name](say)
+    if name == SERVER:
+        sources = program_sources(SERVER)
+        parts = [path for path in sources.values() if path.suffix != ".h"]
+        plan = _plan_c(SERVER, C_FLAGS, sources, parts)
+    elif name == MERKLE:
+        plan = _plan_merkle()
+    elif name == SQLITE:
+        plan = _plan_sqlite(say)
     elif source := find_own_source(name):
-        plan = _plan_own(name, source)
+        plan = _plan_c(name, OWN_FLAGS, {source.name: source}, [source])
     else:
         return _find_left(name)
     return read_image(cache.make(plan, say).folder / name)
@@ -99,36 +104,24 @@ def _plan(
     return cache.Plan(f"program-{name}", doing, build, [describe_build(name), library], sources)
 
 
-def _plan_server(say: Say) -> cache.Plan:
-    """The C program, for several workloads and as a TCP server."""
-    del say
-    compiler, sources = _find_gcc(), program_sources(SERVER)
-    argv = ["gcc", *C_FLAGS, *_defines(compiler, C_FLAGS, sources), "-s", "-o", SERVER]
-    files = [path for path in sources.values() if path.suffix != ".h"]
-    return _plan(SERVER, compiler, sources, lambda work: process.run([*argv, *files], cwd=work))
-
-
-def _plan_own(name: str, source: Path) -> cache.Plan:
-    """A program of another package: one file in C, which finds what it says of itself in its macros."""
-    compiler, sources = _find_gcc(), {source.name: source}
-    argv: list[str | Path] = ["gcc", *OWN_FLAGS, *_defines(compiler, OWN_FLAGS, sources)]
-    argv += ["-s", "-o", name, source]
-    return _plan(name, compiler, sources, lambda work: process.run(argv, cwd=work))
-
-
-def _find_gcc() -> str:
-    """The C compiler with its version, as programs tell it."""
-    return f"gcc-{process.run(['gcc', '-dumpfullversion']).stdout.decode().strip()}"
-
-
-def _defines(compiler: str, flags: Iterable[str], sources: Sources) -> list[str]:
-    """What a program in C says of itself, as options of the compiler."""
-    told = {
-        "SOURCE": source_digest(sources.values()),
-        "COMPILER": compiler,
-        "FLAGS": ",".join(flag for flag in flags if flag.startswith(_TOLD_FLAGS)),
-    }
-    return [f'-D{name}="{value}"' for name, value in told.items()]
+def _plan_c(
+    name: str,
+    flags: Iterable[str],
+    sources: Sources,
+    parts: Iterable[str | Path],
+    library: Unpacked | None = None,
+) -> cache.Plan:
+    """The plan of a program in C, which finds what it says of itself in macros; `parts` ends its command."""
+    compiler = f"gcc-{process.run(['gcc', '-dumpfullversion']).stdout.decode().strip()}"
+    shown = [flag for flag in flags if flag.startswith(_TOLD_FLAGS)]
+    if library:
+        shown.append(f"{SQLITE}-{library.upstream}")
+    told = {"SOURCE": source_digest(sources.values()), "COMPILER": compiler, "FLAGS": ",".join(shown)}
+    defines = [f'-D{macro}="{value}"' for macro, value in told.items()]
+    argv: list[str | Path] = ["gcc", *flags, *defines, "-s", "-o", name, *parts]
+    # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
+    version = library.version if library else ""
+    return _plan(name, compiler, sources, lambda work: process.run(argv, cwd=work), version)
 
 
 def _plan_sqlite(say: Say) -> cache.Plan:
@@ -141,21 +134,17 @@ def _plan_sqlite(say: Say) -> cache.Plan:
             f"package {library.package} {library.version} has no {archive.name} or no {header.name}",
             f"rm -r {library.folder}",
         )
-    compiler, sources = _find_gcc(), program_sources(SQLITE)
-    told = _defines(compiler, (*SQLITE_FLAGS, f"sqlite-{library.upstream}"), sources)
-    argv: list[str | Path] = [
-        *("gcc", *SQLITE_FLAGS, *told, "-s", "-o", SQLITE),
+    sources = program_sources(SQLITE)
+    parts: list[str | Path] = [
         *("-I", PROGRAMS / SERVER, "-isystem", header.parent),
         *(sources[name] for name in SQLITE_UNITS),
         *(archive, *SQLITE_LINKED),
     ]
-    # The linker warns that SQLite could load extensions; they are not asked for, so nobody is shown it.
-    return _plan(SQLITE, compiler, sources, lambda work: process.run(argv, cwd=work), library.version)
+    return _plan_c(SQLITE, SQLITE_FLAGS, sources, parts, library)
 
 
-def _plan_merkle(say: Say) -> cache.Plan:
+def _plan_merkle() -> cache.Plan:
     """The OCaml program over the Merkle tree of ours."""
-    del say
     version = process.run(["ocamlopt", "-version"]).stdout.decode().strip()
     compiler, sources = f"ocaml-{version}", program_sources(MERKLE)
 

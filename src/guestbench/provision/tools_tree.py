@@ -98,45 +98,37 @@ class _Collection:
         self._unpacked = unpacked
         self._say = say
         self._packages: dict[str, cache.Package] = {}
-        self._used: set[str] = set()
-        self.files: dict[Path, Path] = {}
-        """Where each file that is kept goes in the tree, and where it is now."""
+        self.files: dict[Path, tuple[Path, str]] = {}
+        """Where each file that is kept goes in the tree, and where it is now, and of which package."""
 
     def add_all(self, programs: Mapping[str, str]) -> None:
         """Add programs, each with the name of its package, and all that they are linked with."""
         self._unpack(list(programs.values()))
-        waiting: list[tuple[Path, str]] = []
         for program, package in programs.items():
             path = self._unpacked / package / PROGRAMS / program
             if not path.is_file():
                 raise HostError(f"package {package} has no {PROGRAMS / program}", "apt-get update")
-            waiting.append(self._keep(PROGRAMS / program, path, package))
+            self.files[PROGRAMS / program] = path, package
+        waiting = list(self.files)
         while waiting:
-            missing: dict[str, list[str]] = {}
-            for path, package in waiting:
+            missing: dict[str, str] = {}
+            for path, package in map(self.files.__getitem__, waiting):
                 with open_source(path) as source:
                     needed = read_elf(source).read_needed(source)
                 for name in needed:
-                    missing.setdefault(name, []).append(package)
-            waiting = [
-                self._add_library(name, wanted_by[0])
-                for name, wanted_by in sorted(missing.items())
-                if self._place(name) not in self.files
-            ]
+                    missing.setdefault(name, package)
+            waiting = []
+            for name, wanted_by in sorted(missing.items()):
+                place = LOADER if name == LOADER.name else LIBRARIES / name
+                if place not in self.files:
+                    self.files[place] = self._find_library(name, wanted_by)
+                    waiting.append(place)
 
     def used_packages(self) -> tuple[cache.Package, ...]:
         """The packages that something was kept of, with their versions."""
-        return tuple(self._packages[name] for name in sorted(self._used))
+        return tuple(self._packages[name] for name in sorted({package for _, package in self.files.values()}))
 
-    def _place(self, name: str) -> Path:
-        return LOADER if name == LOADER.name else LIBRARIES / name
-
-    def _keep(self, place: Path, path: Path, package: str) -> tuple[Path, str]:
-        self.files[place] = path
-        self._used.add(package)
-        return path, package
-
-    def _add_library(self, name: str, wanted_by: str) -> tuple[Path, str]:
+    def _find_library(self, name: str, wanted_by: str) -> tuple[Path, str]:
         if "/" in name:
             raise HostError(f"package {wanted_by} wants a library by its path: {name}", "apt-get update")
         sources = (wanted_by, *self._apt.depends(wanted_by))
@@ -145,7 +137,7 @@ class _Collection:
             for folder in LIBRARY_FOLDERS:
                 path = self._unpacked / package / folder / name
                 if path.exists():
-                    return self._keep(self._place(name), path.resolve(), package)
+                    return path.resolve(), package
         raise HostError(f"no package that {wanted_by} depends on has its library {name}", "apt-get update")
 
     def _unpack(self, packages: Sequence[str]) -> None:
@@ -165,7 +157,7 @@ def _write_tree(tree: Path, collection: _Collection) -> None:
     tree.mkdir()
     for name in FOLDERS:
         (tree / name).mkdir(parents=True)
-    for place, path in collection.files.items():
+    for place, (path, _) in collection.files.items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         (tree / place).write_bytes(path.read_bytes())
         (tree / place).chmod(0o755)

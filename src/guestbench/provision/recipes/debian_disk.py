@@ -48,22 +48,7 @@ STAGES = (
 FREE_MIB = 2048
 """Room that a build wants beyond the image itself: root file system, raw disk (sparse) and packages."""
 
-GRUB_CONFIG = """\
-serial --speed=115200
-terminal_input console serial
-terminal_output console serial
-insmod part_gpt
-insmod ext2
-set default=0
-set timeout={timeout}
-menuentry "Debian GNU/Linux" {{
-    search --no-floppy --fs-uuid --set=root {uuid}
-    echo "Loading Linux @RELEASE@ ..."
-    linux /boot/vmlinuz-@RELEASE@ root=PARTUUID={partuuid} ro {cmdline}
-    echo "Loading initial ramdisk ..."
-    initrd /boot/initrd.img-@RELEASE@
-}}
-"""
+GRUB_CONFIG = Path(__file__).with_suffix(".cfg").read_text()
 
 
 class DebianDisk(Recipe, tag="debian-disk"):

@@ -76,14 +76,38 @@ class Mirage(Recipe, tag="mirage"):
             opam.prepare_switch(self.ocaml)
             pins = [f"{name}.{version}" for name, version in sorted(self.packages.items())]
             opam.run(["install", *pins])
-            _build_kernel(opam, self, site.folder, work / "unikernel")
-            _build_irmin(opam, self, site.folder, work / "linux")
+            # The unikernel: the same compiler and no flags beside what mirage itself gives.
+            folder = work / "unikernel"
+            self._copy(site.folder, UNIKERNEL_SOURCES, ("bench.ml", "merkle_store.ml"), "default", folder)
+            opam.run_in_switch(["mirage", "configure", "-t", TARGET, "--no-depext"], folder)
+            opam.run_in_switch(["make", "depends"], folder)
+            opam.run_in_switch(["make", "build"], folder)
+            # The same benchmark for Linux, from the libraries of the switch.
+            folder = work / "linux"
+            shared = ("bench.ml", "linux.ml", "stubs.c")
+            self._copy(site.folder, LINUX_SOURCES, shared, LINUX_FLAGS, folder)
+            flags = ["--profile", "release", "--root", "."]
+            opam.run_in_switch(["dune", "build", *flags, "./main.exe"], folder)
         shutil.copyfile(work / "unikernel" / "dist" / "guestbench.qemu", work / KERNEL)
         shutil.copyfile(work / "linux" / "_build" / "default" / "main.exe", work / IRMIN)
         (work / IRMIN).chmod(0o755)
         pinned = sorted({"ocaml": self.ocaml, **self.packages}.items())
         packages = tuple(Package(name=name, version=version) for name, version in pinned)
         return Made(files=(KERNEL, IRMIN), packages=packages)
+
+    def _copy(self, folder: Path, own: Sequence[str], shared: Sequence[str], flags: str, work: Path) -> None:
+        """Copy the system's `own` sources to `work`, and those `shared` with the program for Linux."""
+        work.mkdir()
+        merkle = program_sources(MERKLE)
+        for path in (*(folder / name for name in own), *(merkle[name] for name in shared)):
+            shutil.copyfile(path, work / path.name)
+        write_build_info(
+            work,
+            merkle_source=source_digest([merkle["bench.ml"], merkle["merkle_store.ml"]]),
+            irmin_source=source_digest([merkle["bench.ml"], folder / "irmin_store.ml"]),
+            compiler=f"ocaml-{self.ocaml}",
+            flags=flags,
+        )
 
     def describe(self, made: Made) -> str:
         """What is pinned."""
@@ -99,38 +123,6 @@ def _need(tool: str, bring: str) -> None:
             f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {bring}",
             missing.hint,
         ) from None
-
-
-def _build_kernel(opam: _Opam, recipe: Mirage, folder: Path, work: Path) -> None:
-    """The unikernel, in `work/dist`; mirage fetches its libraries' sources and compiles them with it."""
-    # The same compiler and no flags beside what mirage itself gives.
-    _copy(recipe, folder, UNIKERNEL_SOURCES, ("bench.ml", "merkle_store.ml"), "default", work)
-    opam.run_in_switch(["mirage", "configure", "-t", TARGET, "--no-depext"], work)
-    opam.run_in_switch(["make", "depends"], work)
-    opam.run_in_switch(["make", "build"], work)
-
-
-def _build_irmin(opam: _Opam, recipe: Mirage, folder: Path, work: Path) -> None:
-    """The same benchmark for Linux, from the libraries of the switch, in `work/_build/default`."""
-    _copy(recipe, folder, LINUX_SOURCES, ("bench.ml", "linux.ml", "stubs.c"), LINUX_FLAGS, work)
-    opam.run_in_switch(["dune", "build", "--profile", "release", "--root", ".", "./main.exe"], work)
-
-
-def _copy(
-    recipe: Mirage, folder: Path, own: Sequence[str], shared: Sequence[str], flags: str, work: Path
-) -> None:
-    """Copy the system's `own` sources and those `shared` with the program over the Merkle tree to `work`."""
-    work.mkdir()
-    merkle = program_sources(MERKLE)
-    for path in (*(folder / name for name in own), *(merkle[name] for name in shared)):
-        shutil.copyfile(path, work / path.name)
-    write_build_info(
-        work,
-        merkle_source=source_digest([merkle["bench.ml"], merkle["merkle_store.ml"]]),
-        irmin_source=source_digest([merkle["bench.ml"], folder / "irmin_store.ml"]),
-        compiler=f"ocaml-{recipe.ocaml}",
-        flags=flags,
-    )
 
 
 class _Opam:
@@ -207,7 +199,19 @@ class _Opam:
             # Only steps that do nothing but fetch have a time limit.
             unreachable = failed.status == SYNC_ERROR or (timeout_s is not None and failed.status < 0)
             printed = process.tail(log.read_bytes())
-            raise _explain(command, failed, printed, self._bring, unreachable=unreachable) from None
+            lines = [line for text in (printed, failed.stderr) for line in text.splitlines() if line.strip()]
+            told = "\n".join(lines[-REPORTED_LINES:])
+            if unreachable:
+                raise HostError(
+                    f"opam's repository of packages cannot be reached from this machine ({command}):\n{told}",
+                    self._bring,
+                ) from None
+            raise ToolFailed(
+                f"{command} failed with status {failed.status}:\n{told}",
+                self._bring,
+                status=failed.status,
+                stderr=failed.stderr,
+            ) from None
         return log.read_text(errors="replace")
 
 
@@ -217,23 +221,6 @@ def _can_sandbox() -> bool:
         return process.run(argv, timeout_s=30, check=False).status == 0
     except (ToolMissing, ToolFailed):
         return False
-
-
-def _explain(command: str, failed: ToolFailed, printed: str, bring: str, *, unreachable: bool) -> HostError:
-    """What to tell of a failed step: the end of both its outputs, and what to do instead."""
-    lines = [line for text in (printed, failed.stderr) for line in text.splitlines() if line.strip()]
-    told = "\n".join(lines[-REPORTED_LINES:])
-    if unreachable:
-        return HostError(
-            f"opam's repository of packages cannot be reached from this machine ({command}):\n{told}",
-            bring,
-        )
-    return ToolFailed(
-        f"{command} failed with status {failed.status}:\n{told}",
-        bring,
-        status=failed.status,
-        stderr=failed.stderr,
-    )
 
 
 RECIPE = Mirage
