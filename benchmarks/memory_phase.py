@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from guestbench.families.memory.findings import find_least
-from guestbench.families.memory.plots import show_least
+from guestbench.families.memory.section import show_least
 from guestbench.host import process
 from guestbench.model import Record
 from guestbench.run.store import read_store

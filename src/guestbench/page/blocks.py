@@ -6,8 +6,10 @@ whatever renders it, so that no text of a guest, an image or a definition can ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Callable, Iterable
 from itertools import compress
+from pathlib import Path
 from textwrap import dedent
 
 import msgspec
@@ -77,6 +79,12 @@ def say(words: str) -> Paragraph:
         else:
             lines.append(line)
     return Paragraph(tuple(_mark_code(line) for line in lines))
+
+
+def read_words(module: str) -> Callable[..., Paragraph]:
+    """What gives a paragraph of `words.toml` beside a module by its name, filled in and set as by `say`."""
+    words = tomllib.loads(Path(module).with_name("words.toml").read_text("utf-8"))
+    return lambda name, **fields: say(words[name].format(**fields))
 
 
 def _mark_code(line: str) -> Text:

@@ -8,10 +8,12 @@ from math import isinf
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
-from guestbench.page.blocks import Block, Code, Paragraph, Section, Table, say
+from guestbench.page.blocks import Block, Code, Paragraph, Section, Table, read_words
 from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p, tabulate
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
 from guestbench.page.plots import Axis, Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis
+
+tell = read_words(__file__)
 
 METHODS = {Method.BLOCKS: "blocks", Method.SAMPLES: "samples", Method.EXACT: "exact", Method.NONE: NOTHING}
 LOOKS = {
@@ -27,11 +29,7 @@ LOW_ROW = 3
 def find_sections(found: Findings) -> Iterator[Section]:
     """Both sections, where there is something in them."""
     if found.judgements:
-        about = say("""
-            Written into the experiment before anything was measured.
-            A claim is confirmed if all of the interval lies within it, refuted if none of it does; a figure
-              that does not scatter decides by itself.
-        """)
+        about = tell("claims")
         title = "What was expected, and what was found"
         yield Section("claims", title, (about, claim_table(found)))
     if found.comparisons:
@@ -51,14 +49,7 @@ def _compare(found: Findings) -> Iterator[Block]:
         ": of geometric means, within blocks where both have values of the same blocks; its interval covers "
         f"the true ratio with {CONFIDENCE:.0%}.",
     )
-    others = say(f"""
-        p is of an exact permutation test, adjusted for all tests of this table (Holm). Cliff's delta says how
-          often one is above the other, from -1 to 1.
-        A verdict is "smaller" or "larger" only if the interval excludes equality, the ratio is at least
-          {effect} away from it, and the test, where there are values enough for one, agrees; "by the interval
-          alone" says that there are not.
-        Work that cannot be shown to be the same is not compared.
-    """)
+    others = tell("verdicts", effect=effect)
     yield Paragraph((ratio, *others.lines))
 
 

@@ -20,11 +20,13 @@ from guestbench.page.blocks import (
     Table,
     Text,
     join,
-    say,
+    read_words,
 )
 from guestbench.page.figures import show_amount, show_outcome
 from guestbench.page.numbers import NOTHING, show_seconds
 from guestbench.report.families import ask_all, find_columns
+
+tell = read_words(__file__)
 
 
 def open_page(found: Findings) -> Iterator[Block]:
@@ -32,10 +34,7 @@ def open_page(found: Findings) -> Iterator[Block]:
     header = found.header
     spans = tuple(_tell_spans(found))
     about = _tell_systems(header), _tell_host(header), *ask_all("opening", found)
-    emulated = say("""
-        The CPU was emulated (TCG), so all times are longer than with hardware virtualization, and need not be
-          so by the same factor for every system.
-    """).lines
+    emulated = tell("emulated").lines
     slow = emulated if header.is_emulated else ()
     yield Paragraph(about if spans else (*about, *slow))
     yield Bullets(spans)

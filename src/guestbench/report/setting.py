@@ -8,11 +8,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import find_mismatches
 from guestbench.model import Boot, Guest, Header, Image, Kernel, MemoryPolicy, Net, Record, Role
-from guestbench.page.blocks import Block, Bullets, Cells, Code, Listing, Paragraph, Section, Table, Text, say
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Cells,
+    Code,
+    Listing,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    read_words,
+    say,
+)
 from guestbench.page.figures import outcome_name, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes_exactly, show_exact, show_seconds, show_share
 from guestbench.report.command_lines import describe_command_lines
 from guestbench.report.families import ask_all
+
+tell = read_words(__file__)
 
 FINE_S = 1e-9
 """A spread so small that single values are written with all the decimals there are."""
@@ -94,18 +108,11 @@ def _find_card(records: Sequence[Record]) -> str:
 
 
 def _tell_method(found: Findings) -> Iterator[Text]:
-    yield from say(f"""
-        Every trial is a new {found.header.vmm}, started by a new process that does nothing else.
-        Bytes of the serial console are stamped with the host's monotonic clock when they arrive, and markers
-          are found in the bytes, not in lines.
-    """).lines
+    yield from tell("console", vmm=found.header.vmm).lines
     yield from ask_all("method", found)
     yield "No image was changed: what a guest wrote to its disk was thrown away after each boot."
     if found.records and not find_mismatches(found.header, found.records):
-        yield from say("""
-            Every record carries the identity of this host, the version of the tool and the digests of the
-              images given here.
-        """).lines
+        yield from tell("records").lines
 
 
 # --- systems ----------------------------------------------------------------------------------------------
@@ -113,10 +120,7 @@ def _tell_method(found: Findings) -> Iterator[Text]:
 
 def _describe_fairness(header: Header) -> Iterator[Block]:
     yield fairness_table(header)
-    yield say("""
-        A ready marker is what the system itself prints; what it has done by then is not the same for every
-          system.
-    """)
+    yield tell("ready")
     for system in header.systems:
         if system.help:
             yield Paragraph(((Code(system.name), f": {' '.join(system.help.split())}"),))
@@ -160,10 +164,7 @@ def _tell_boot(boot: Boot, vmm: str) -> str:
 def _describe_images(header: Header) -> Iterator[Block]:
     yield digest_table(header)
     if any(guest.images != guest.pristine for guest in header.guests):
-        yield say("""
-            A disk that was settled is booted as an overlay on the image as provisioned; the sizes in this
-              report are of the image as provisioned.
-        """)
+        yield tell("settled")
 
 
 def digest_table(header: Header) -> Table:

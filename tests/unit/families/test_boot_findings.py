@@ -20,10 +20,13 @@ from factories import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guestbench.analysis.analyse import analyse
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families.boot import ABOVE_FLOOR
-from guestbench.families.boot.findings import floor_median, milestone_steps, summarise_conditions
+from guestbench.families.boot.findings import floor_median, milestone_steps
+from guestbench.families.boot.section import conditions
 from guestbench.model import Crashed, Provenance
+from guestbench.page.blocks import Table
 
 times = st.floats(min_value=1e-4, max_value=1e4)
 
@@ -102,4 +105,5 @@ def test_conditions_are_of_failed_boots_too() -> None:
     """A neighbour that made boots fail would be in no table of the host's load."""
     header, records = make_boot_run({"a": [1.0] * 4})
     failed = [with_outcome(records[0], Crashed(reason="x")), *records[1:]]
-    assert summarise_conditions(header, failed)[0].n == 4
+    (table,) = (each for each in conditions(analyse(header, failed)) if isinstance(each, Table))
+    assert table.rows[0][1] == "4"

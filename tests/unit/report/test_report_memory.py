@@ -18,8 +18,7 @@ from guestbench.analysis.hooks import ask_unanswered
 from guestbench.analysis.quality import find_failures, find_notices
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families.memory.findings import find_evidence, find_least
-from guestbench.families.memory.plots import show_least
-from guestbench.families.memory.section import extra_options, format_free
+from guestbench.families.memory.section import extra_options, format_free, show_least
 from guestbench.host import process
 from guestbench.model import Header, MemoryPolicy, Provenance, Record
 from guestbench.page.numbers import show_kib

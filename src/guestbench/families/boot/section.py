@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE, find_summary, smallest_sample, summarise, variation
-from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, MARK, READY
-from guestbench.families.boot.findings import milestone_steps, summarise_conditions
-from guestbench.families.boot.plots import draw_boots, draw_milestones
+from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, FIRST, MARK, READY
+from guestbench.families.boot.findings import READY_MARK, Step, milestone_steps
 from guestbench.model import Ok, Summary
 from guestbench.page.blocks import (
     Block,
@@ -21,9 +21,10 @@ from guestbench.page.blocks import (
     Table,
     Text,
     join,
+    read_words,
     say,
 )
-from guestbench.page.figures import show_interval, show_median, show_quartiles, tabulate
+from guestbench.page.figures import show_interval, show_median, show_quartiles
 from guestbench.page.numbers import (
     NOTHING,
     choose_finer,
@@ -34,8 +35,23 @@ from guestbench.page.numbers import (
     show_seconds,
     show_share,
 )
+from guestbench.page.plots import (
+    FAR_APART,
+    Axis,
+    Bar,
+    Dots,
+    Figure,
+    Legend,
+    Look,
+    Mark,
+    Row,
+    Rows,
+    choose_axis,
+    shares_of,
+    shorten,
+)
 
-FIRST = "first-boot"
+tell = read_words(__file__)
 
 
 def headline(found: Findings) -> Iterator[Column]:
@@ -46,10 +62,7 @@ def headline(found: Findings) -> Iterator[Column]:
 
     if not any(metric.name == READY for metric in found.header.metrics):
         return
-    spread = say(f"""
-        SD is the standard deviation; the interval covers the true median with at least {CONFIDENCE:.0%} and
-          takes {smallest_sample()} values to exist.
-    """)
+    spread = tell("spread", confidence=CONFIDENCE, least=smallest_sample())
     notes = (f"Boot time: {first_sentence(found.metric(READY).help)}.", *spread.lines)
     above = show_all(lambda each: show_seconds(each.median, each.sd), ABOVE_FLOOR)
     ready = show_all(lambda each: f"{each.n} of {each.n + each.failed}")
@@ -73,13 +86,7 @@ def sections(found: Findings) -> Iterator[Section]:
 def _describe_boots(found: Findings, times: Table) -> Iterator[Block]:
     yield draw_boots(found)
     yield times
-    yield say("""
-        n counts the boots that got ready; only they are described.
-        SD is the sample standard deviation, CV the SD as a share of the mean.
-        The interval of the median is made of two of the values themselves and assumes no distribution; its
-          coverage is exact as long as boots do not influence one another.
-        Warm-ups and first boots are not among these values.
-    """)
+    yield tell("values")
     yield say("Every value, in the order measured:")
     yield Bullets(tuple(_list_values(each) for each in found.find_all(READY) if each.values))
 
@@ -94,27 +101,14 @@ def _find_parts(found: Findings) -> Iterator[Section]:
     milestones = tuple(_describe_milestones(found))
     if milestones:
         yield Section("milestones", "Milestones", milestones)
-    above = describe_times(found, ABOVE_FLOOR)
-    if above.rows:
-        about = say(f"""
-            The floor is a guest of a few instructions that says it is ready and halts.
-            What it takes is the cost of {found.header.vmm} and its firmware.
-            These values are derived: each boot time less the floor's median in this run.
-            The floor's median is taken as exact; its own spread is in the table of boot times.
-        """)
-        yield Section("time-above-the-floor", "Time above the floor", (about, above))
-    first = first_boots(found)
-    if first.rows:
-        about = say("""
-            The first boot of a new image does work that later ones do not, such as making a machine id and
-              growing the file system.
-            It was measured apart and is in no other table.
-        """)
-        yield Section("first-boots", "First boots", (about, first))
-    cpu = describe_times(found, CPU)
-    if cpu.rows:
-        about = Paragraph((found.metric(CPU).help,))
-        yield Section("cpu-time-to-ready", "CPU time to ready", (about, cpu))
+    cpu, floor = Paragraph((found.metric(CPU).help,)), tell("floor", vmm=found.header.vmm)
+    for name, title, about, table in (
+        ("time-above-the-floor", "Time above the floor", floor, describe_times(found, ABOVE_FLOOR)),
+        ("first-boots", "First boots", tell("first-boots"), first_boots(found)),
+        ("cpu-time-to-ready", "CPU time to ready", cpu, describe_times(found, CPU)),
+    ):
+        if table.rows:
+            yield Section(name, title, (about, table))
 
 
 def describe_times(found: Findings, metric: str) -> Table:
@@ -149,11 +143,7 @@ def _describe_milestones(found: Findings) -> Iterator[Block]:
     if not steps:
         return
     yield draw_milestones(found.names, steps, found.header.vmm)
-    yield say("""
-        Times are means ± SD over the boots that reached the milestone.
-        A step is the mean of each boot's own difference, so that a milestone which some boots missed does not
-          distort it.
-    """)
+    yield tell("milestones")
     head = ("Milestone", "Text on the serial console", "n", "Time since exec", "Step since the one before")
     for system in found.header.systems:
         patterns = {"ready": system.ready, **{each.name: each.pattern for each in system.milestones}}
@@ -176,23 +166,121 @@ def _describe_milestones(found: Findings) -> Iterator[Block]:
 def first_boots(found: Findings) -> Table:
     """First boots after the image was made, beside the median of the counted boots."""
     first = summarise(found.header, found.records, (FIRST,))
-    rows = []
+    rows: list[Cells] = []
     for name in found.names:
         ready, cpu = (find_summary(first, name, metric) for metric in (READY, CPU))
         counted = found.find(name, READY)
         if ready is not None:
-            rows.append(
-                (
-                    Code(name),
-                    str(ready.n),
-                    str(ready.failed),
-                    show_mean(ready.mean, ready.sd),
-                    show_seconds(counted.median, counted.sd) if counted else NOTHING,
-                    show_mean(cpu.mean, cpu.sd) if cpu else NOTHING,
-                )
-            )
+            shown = show_mean(ready.mean, ready.sd)
+            median = show_seconds(counted.median, counted.sd) if counted else NOTHING
+            taken = show_mean(cpu.mean, cpu.sd) if cpu else NOTHING
+            rows.append((Code(name), str(ready.n), str(ready.failed), shown, median, taken))
     head = ("System", "n", "Failed", "First boot", "Median of the counted boots")
     return Table((*head, "CPU time of the first boot"), tuple(rows))
+
+
+# --- plots -------------------------------------------------------------------------------------------------
+
+Way = Sequence[tuple[str, float]]
+"""Milestones and the times at which they were reached."""
+
+
+def draw_boots(found: Findings) -> Figure:
+    """Every boot as a dot, with the median and its interval."""
+    title = "Every boot"
+    rows = [summary for summary in found.find_all(READY) if summary.values]
+    if not rows:
+        return Figure(title)
+    values = [value for row in rows for value in row.values]
+    log = min(values) > 0 and max(values) > FAR_APART * min(values)
+    axis = choose_axis(values, f"Boot time, s{' (logarithmic)' if log else ''}", log=log)
+    told = "; ".join(f"{row.system}: {_tell_boots(row)}" for row in rows)
+    description = f"Every boot time, with median and interval. {told}."
+    drawn = tuple(_to_row(row, found.names.index(row.system)) for row in rows)
+    note = (
+        "Every dot is a boot: within a row the first is at the top and the last at the bottom. "
+        "The line is the median, the band its interval."
+    )
+    return Figure(title, note, (Rows(title, description, axis, drawn),))
+
+
+def _to_row(row: Summary, kind: int) -> Row:
+    marks: list[Mark] = [Dots(row.values, kind)]
+    if row.median_ci:
+        marks.insert(0, Bar(row.median_ci.low, row.median_ci.high, kind, look=Look.INTERVAL))
+    if row.median is not None:
+        marks.append(Bar(row.median, row.median, look=Look.MEDIAN))
+    failed = f", {row.failed} failed" if row.failed else ""
+    return Row(row.system, f"{show_mean(row.mean, row.sd)}{failed}", tuple(marks))
+
+
+def _tell_boots(row: Summary) -> str:
+    shown = f"{row.n} boots, median {show_seconds(row.median, row.sd)}"
+    if row.median_ci:
+        low, high = (show_seconds(end, row.sd) for end in (row.median_ci.low, row.median_ci.high))
+        shown += f", interval {low} to {high}"
+    return shown + (f", {row.failed} failed" if row.failed else "")
+
+
+def draw_milestones(names: Sequence[str], steps: Sequence[Step], vmm: str) -> Figure:
+    """Each system's boot as a bar of its milestones: all on one scale, and each over the whole width."""
+    title = "Boot timeline"
+    ways = {name: _find_way(steps, name) for name in names}
+    ways = {name: way for name, way in ways.items() if way and way[-1][1] > 0}
+    if not ways:
+        return Figure(title)
+    kinds = {mark: number for number, mark in enumerate(_order(ways))}
+    ends = {name: way[-1][1] for name, way in ways.items()}
+    axis = choose_axis([0, *ends.values()], f"Time since {vmm} was started, s", zero=True)
+    legend = tuple((Bar(0, 1, kind), mark) for mark, kind in kinds.items())
+    plots = [_draw_bars(title, "Mean time of each milestone.", ways, kinds, axis, ends, legend)]
+    note = "Each part of a bar ends at the mean time of its milestone. "
+    if max(ends.values()) > FAR_APART * min(ends.values()):
+        note += "The upper bars have one scale; each lower one shows how its own boot is divided. "
+        shares = {name: [(mark, at / ends[name]) for mark, at in way] for name, way in ways.items()}
+        own, about = f"{title}, each to its own scale", "How each boot is divided."
+        plots.append(_draw_bars(own, about, shares, kinds, shares_of("the system's own boot"), ends))
+    note += "Milestones that only some of the boots reached are left out."
+    return Figure(title, note, tuple(plots))
+
+
+def _find_way(steps: Sequence[Step], system: str) -> Way:
+    """The milestones that every boot of a system reached, each with its mean time in seconds."""
+    own = [step for step in steps if step.system == system]
+    boots = max((step.n for step in own if step.mark == READY_MARK), default=0)
+    return [(shorten(step.mark), step.mean) for step in own if step.n == boots]
+
+
+def _order(ways: Mapping[str, Way]) -> list[str]:
+    """Every milestone once, by how much of a boot is over at it in the system where that is least."""
+    places: dict[str, float] = {}
+    for way in ways.values():
+        for number, (mark, at) in enumerate(way):
+            place = at / way[-1][1] + number * 1e-9
+            places[mark] = min(place, places.get(mark, place))
+    return sorted(places, key=lambda mark: (mark == READY_MARK, places[mark]))
+
+
+def _draw_bars(
+    title: str,
+    about: str,
+    ways: Mapping[str, Way],
+    kinds: Mapping[str, int],
+    axis: Axis,
+    ends: Mapping[str, float],
+    legend: Legend = (),
+) -> Rows:
+    show, at_word = (show_share, " until ") if axis.suffix else (show_seconds, " ")
+    rows, told = [], []
+    for name, way in ways.items():
+        starts = [0.0, *(at for _, at in way)]
+        marks = tuple(
+            Bar(start, at, kinds[mark], f"{mark}: {show(at - start)}")
+            for start, (mark, at) in zip(starts, way, strict=False)
+        )
+        rows.append(Row(name, show_seconds(ends[name]), marks))
+        told.append(f"{name}: {', '.join(f'{mark}{at_word}{show(at)}' for mark, at in way)}")
+    return Rows(title, f"{about} {'; '.join(told)}.", axis, tuple(rows), legend)
 
 
 # --- what other sections have of boots --------------------------------------------------------------------
@@ -210,27 +298,20 @@ def opening(found: Findings) -> Iterator[Text]:
 
 
 def conditions(found: Findings) -> Iterator[Block]:
-    """What else the host did during the counted boots."""
-    table = tabulate(
-        summarise_conditions(found.header, found.records),
-        {
-            "System": lambda each: Code(each.system),
-            "Boots": lambda each: str(each.n),
-            "Load (1 min)": lambda each: f"{each.load_low:.2f} to {each.load_high:.2f}",
-            "Others' CPU, median": lambda each: show_share(each.others_median),
-            "Others' CPU, most": lambda each: show_share(each.others_high),
-            "Steal, most": lambda each: show_share(each.steal_high),
-        },
-    )
-    if table.rows:
-        yield say("""
-            During the counted boots, failed ones included; shares are of the time of all the host's CPUs:
-        """)
-        yield table
-        yield say("""
-            "Others" are all processes but the trial's own; "steal" is time a hypervisor below gave to other
-              machines.
-        """)
+    """What else the host did during each system's counted boots, failed ones included."""
+    rows: list[Cells] = []
+    for name in found.names:
+        seen = [record.conditions for record in found.find_trials((BOOT,), name)]
+        if seen:
+            loads, others = [each.load_1m for each in seen], [each.cpu_others for each in seen]
+            shares = statistics.median(others), max(others), max(each.cpu_steal for each in seen)
+            load = f"{min(loads):.2f} to {max(loads):.2f}"
+            rows.append((Code(name), str(len(seen)), load, *map(show_share, shares)))
+    if rows:
+        head = ("System", "Boots", "Load (1 min)", "Others' CPU, median", "Others' CPU, most", "Steal, most")
+        yield tell("conditions")
+        yield Table(head, tuple(rows))
+        yield tell("conditions-end")
 
 
 def method(found: Findings) -> tuple[Text, ...]:
@@ -239,13 +320,13 @@ def method(found: Findings) -> tuple[Text, ...]:
     blocks = len({trial.block for trial in found.header.trials if trial.purpose == BOOT})
     if not blocks:
         return ()
-    warmups = f"{count_things(wanted.warmups, 'warm-up')} that {'does' if wanted.warmups == 1 else 'do'}"
-    seed = wanted.seed if wanted.seed is not None else "(none recorded)"
-    return say(f"""
-        Each system was to be booted {count_things(wanted.cycles, "time")}, after {warmups} not count.
-        Boots were planned in {count_things(blocks, "block")}, each booting every system once, in an order
-          shuffled by seed {seed}.
-    """).lines
+    return tell(
+        "method",
+        times=count_things(wanted.cycles, "time"),
+        warmups=f"{count_things(wanted.warmups, 'warm-up')} that {'does' if wanted.warmups == 1 else 'do'}",
+        blocks=count_things(blocks, "block"),
+        seed=wanted.seed if wanted.seed is not None else "(none recorded)",
+    ).lines
 
 
 def order(found: Findings) -> Iterator[Block]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from guestbench.analysis.findings import Findings
-from guestbench.families.image.plots import draw_sizes
-from guestbench.model import LabelSet, Metric, Ok, Provenance
-from guestbench.page.blocks import Block, Bullets, Section, say
+from guestbench.families.image import FILE
+from guestbench.model import Header, LabelSet, Metric, Ok, Provenance
+from guestbench.page.blocks import Block, Bullets, Section, read_words
 from guestbench.page.figures import by_system, show_amount, tell_metrics
-from guestbench.page.numbers import NOTHING, UNKNOWN, show_exact
+from guestbench.page.numbers import BYTE_UNITS, NOTHING, UNKNOWN, show_bytes, show_exact
+from guestbench.page.plots import Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis, shares_of
+
+tell = read_words(__file__)
 
 IMAGE = "image"
 Key = tuple[Metric, LabelSet]
@@ -56,11 +59,86 @@ def _describe(found: Findings, metrics: Sequence[Metric]) -> Iterator[Block]:
 
     yield draw_sizes(found)
     yield by_system(("Size",), found.names, keys, lambda key: (name(key),), show)
-    yield say("""
-        "–" means not applicable to this system, or not to be read out of its image; "?" not known, because
-          its measurement failed.
-        Values are measured unless a cell says otherwise.
-        One MB is 1,000,000 bytes. The same exactly:
-    """)
+    yield tell("cells")
     yield by_system(("Size", "Unit"), found.names, keys, lambda key: (name(key), key[0].unit), show_exactly)
     yield Bullets(tell_metrics(metrics))
+
+
+# --- plots -------------------------------------------------------------------------------------------------
+
+KERNEL, INITRD, ROOTFS = "image.kernel", "image.initrd", "image.rootfs"
+SIZES = (FILE, "image.zstd", ROOTFS, KERNEL, INITRD, "image.virtual")
+PARTS = {"kernel": 0, "initial ramdisk": 1, "other files": 3}
+"""What images are made of, each with its fill."""
+UNITS = tuple((1000.0**power, unit) for power, unit in reversed(list(enumerate(BYTE_UNITS))))
+
+
+def draw_sizes(found: Findings) -> Figure:
+    """The sizes of each system's image side by side, and what it is made of."""
+    title = "Image size"
+    rows: dict[str, dict[str, float]] = {}
+    for name in found.names:
+        sizes = {metric: found.find(name, metric) for metric in SIZES}
+        known = {metric: each.median for metric, each in sizes.items() if each and each.median}
+        if FILE in known:
+            rows[name] = known
+    if not rows:
+        return Figure(title)
+    plots = [_draw_points(title, rows, {metric: found.metric(metric).title for metric in SIZES})]
+    contents = {name: _find_contents(found.header, name, sizes) for name, sizes in rows.items()}
+    contents = {name: parts for name, parts in contents.items() if parts}
+    if contents:
+        plots.append(_draw_contents(contents))
+    note = (
+        "Sizes are on a logarithmic scale. The bars show what is in the image, unpacked, as shares: kernel "
+        "and initial ramdisk, and the other files of the root file system."
+    )
+    return Figure(title, note, tuple(plots))
+
+
+def _draw_points(title: str, rows: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> Rows:
+    drawn = []
+    for name, known in rows.items():
+        marks: list[Mark] = [Bar(min(known.values()), max(known.values()), look=Look.LINK)]
+        # The whole is drawn last, on top of a part that is as large.
+        marks += (
+            Point(SIZES.index(metric), known[metric], f"{titles[metric]}: {show_bytes(known[metric])}")
+            for metric in reversed(SIZES)
+            if metric in known
+        )
+        drawn.append(Row(name, show_bytes(known[FILE]), tuple(marks)))
+    told = "; ".join(
+        f"{name}: {', '.join(f'{titles[metric]} {show_bytes(size)}' for metric, size in sizes.items())}"
+        for name, sizes in rows.items()
+    )
+    values = [size for row in rows.values() for size in row.values()]
+    axis = choose_axis(values, "Size (logarithmic)", log=True, units=UNITS)
+    used = {metric for sizes in rows.values() for metric in sizes}
+    legend = tuple((Point(kind, 0), titles[size]) for kind, size in enumerate(SIZES) if size in used)
+    return Rows(title, f"Sizes of each system's image. {told}.", axis, tuple(drawn), legend)
+
+
+def _find_contents(header: Header, name: str, sizes: Mapping[str, float]) -> dict[str, float]:
+    """Bytes of kernel, initial ramdisk and all other files of a system."""
+    kernel, initrd, rootfs = (sizes.get(metric, 0.0) for metric in (KERNEL, INITRD, ROOTFS))
+    guest = next(guest for guest in header.guests if guest.system.name == name)
+    # With files of their own beside the disk, kernel and initial ramdisk come on top of what the disk holds.
+    within = rootfs and len(guest.pristine) == 1
+    rest = max(rootfs - kernel - initrd, 0.0) if within else rootfs
+    return {part: size for part, size in zip(PARTS, (kernel, initrd, rest), strict=True) if size}
+
+
+def _draw_contents(contents: Mapping[str, Mapping[str, float]]) -> Rows:
+    rows, told = [], []
+    for name, sizes in contents.items():
+        before, total, marks = 0.0, sum(sizes.values()), []
+        for part, size in sizes.items():
+            ends = before / total, (before + size) / total
+            marks.append(Bar(*ends, PARTS[part], f"{part}: {show_bytes(size)}"))
+            before += size
+        rows.append(Row(name, show_bytes(total), tuple(marks)))
+        told.append(f"{name}: {', '.join(f'{part} {show_bytes(size)}' for part, size in sizes.items())}")
+    held = {part for parts in contents.values() for part in parts}
+    legend = tuple((Bar(0, 1, kind), part) for part, kind in PARTS.items() if part in held)
+    axis, description = shares_of("what is in the image"), f"Bytes of each part. {'; '.join(told)}."
+    return Rows("What each image is made of", description, axis, tuple(rows), legend)

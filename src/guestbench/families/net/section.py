@@ -8,9 +8,11 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_reason, find_work_warnings
 from guestbench.families.net import HTTP
 from guestbench.model import LabelSet
-from guestbench.page.blocks import Bullets, Notice, Section, Table, say
+from guestbench.page.blocks import Bullets, Notice, Section, Table, read_words
 from guestbench.page.figures import by_system, show_summary, tell_metrics
 from guestbench.page.numbers import UNKNOWN
+
+tell = read_words(__file__)
 
 NET = "net"
 Row = tuple[str, LabelSet, str]
@@ -31,10 +33,7 @@ def sections(found: Findings) -> Iterator[Section]:
     table = net_table(found)
     if table.rows:
         names = {metric for metric, _, _ in ROWS}
-        about = say("""
-            The host is the client, on a port of 127.0.0.1 that the VMM forwards to the guest through its user
-              network, so what is measured is guest, virtio-net device and that network together.
-        """)
+        about = tell("about")
         notice = Notice("Read with care:", find_work_warnings(found))
         helps = Bullets(tell_metrics(each for each in found.header.metrics if each.name in names))
         yield Section("network", "Network", (table, notice, about, helps), metrics=tuple(names))

@@ -9,9 +9,11 @@ import msgspec
 from guestbench.analysis.findings import Findings
 from guestbench.families.surface.findings import BASE, UNDIVIDED, Cell, Row, find_rows
 from guestbench.model import Provenance
-from guestbench.page.blocks import Block, Bullets, Code, Section, Table, Text, join, say
+from guestbench.page.blocks import Block, Bullets, Code, Section, Table, Text, join, read_words, say
 from guestbench.page.figures import by_system, tell_metrics
 from guestbench.page.numbers import UNKNOWN, show_bytes, show_exact
+
+tell = read_words(__file__)
 
 SHORT = 40
 """A detail up to this length stands in its cell; a longer one below the table."""
@@ -56,11 +58,7 @@ def sections(found: Findings) -> Iterator[Section]:
         Bullets(tell_metrics(metrics)),
     )
     parts[-1] = msgspec.structs.replace(parts[-1], blocks=(*parts[-1].blocks, *end))
-    about = say("""
-        Every figure was measured on the very image that was booted unless its cell says otherwise: "derived"
-          from what was measured, or "declared" with a reason below the table.
-        "n/a" and "unknown" cells say why. There is no single score: the figures do not add up to one.
-    """)
+    about = tell("about")
     # Of the bases of kernels there is what differs between them.
     shown = (BASE, *(metric.name for metric in metrics))
     blocks = about, seed_table(found.names, rows)

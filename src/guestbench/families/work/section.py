@@ -9,9 +9,22 @@ from guestbench.analysis.reasons import find_work_warnings
 from guestbench.families.work import TIME, Settings
 from guestbench.families.work.findings import Check, WorkCell, WorkRow, find_checks, find_work
 from guestbench.model import BootWork, Header, ImageWork, ShellWork, System, find_settings
-from guestbench.page.blocks import Block, Bullets, Cells, Code, Notice, Paragraph, Section, Table, say
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Cells,
+    Code,
+    Notice,
+    Paragraph,
+    Section,
+    Table,
+    read_words,
+    say,
+)
 from guestbench.page.figures import by_system, name_figure, show_summary, tell_metrics
 from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_rate, show_seconds
+
+tell = read_words(__file__)
 
 
 def sections(found: Findings) -> Iterator[Section]:
@@ -38,30 +51,14 @@ def _describe(found: Findings, rows: Sequence[WorkRow]) -> Iterator[Block]:
     times = count_things(find_settings(tables, "work", Settings).cycles, "time")
     names = dict.fromkeys((*(row.work.workload.metric for row in rows), TIME))
     yield work_table(found.header, rows)
-    yield say(f"""
-        Means ± SD; each system did each piece of work {times} in blocks, in an order shuffled by the run's
-          seed.
-        A piece of work is timed by the host's clock, from the console's line that begins it to the line that
-          ends it; booting is no part of it.
-        "Was it the same?" is answered by what the programs print themselves: the digest of their sources, all
-          parameters, how much they did, and a digest of the result.
-    """)
+    yield tell("rates", times=times)
     yield Notice("Read with care:", find_work_warnings(found))
     yield say("How each system was given its work:")
     yield Bullets(tuple((Code(system.name), f": {_tell_start(system)}") for system in systems))
     if any(isinstance(system.work, ShellWork) for system in systems):
         settle = find_settings(tables, "work", Settings).settle_s
-        resumed = say(f"""
-            A guest with a shell is at work after its boot has settled for {settle:g} s, from a snapshot of
-              that state.
-            Its trials go on from one and the same state, so their spread is less than that of fresh boots
-              would be.
-        """)
-        emulated = say("""
-            Under emulation the speed of a tight loop depends on where the emulator happens to put the
-              translated code, which is the same in every trial from one snapshot.
-            So a difference between two systems in one row of the memory workload need not be theirs.
-        """)
+        resumed = tell("resumed", settle=settle)
+        emulated = tell("emulated")
         yield Paragraph((*resumed.lines, *(emulated.lines if found.header.is_emulated else ())))
     yield say("What the figures are:")
     metrics = {metric.name: metric for metric in found.header.metrics}
@@ -74,19 +71,13 @@ def _find_parts(header: Header, rows: Sequence[WorkRow]) -> Iterator[Section]:
         about = say("The guest's own clock is shown to compare and used for nothing.")
         yield Section("the-two-clocks", "The two clocks", (clocks, about))
     if programs.rows:
-        about = say("""
-            Every program is static, was compiled once on this host, and was first run on the host itself: a
-              guest that does not print the same result has failed.
-        """)
+        about = tell("programs")
         yield Section("the-programs", "The programs", (programs, about))
 
 
 def _describe_checks(found: Findings, checks: Sequence[Check]) -> Iterator[Section]:
     kit, title = found.header.kit, "Known tools beside our own work"
-    about = say("""
-        The tools are those of Debian, run in the same guests from a disk of their own; their figures are by
-          their own clocks.
-    """)
+    about = tell("checks")
     if kit and kit.no_tools:
         yield Section("known-tools", title, (Paragraph((f"Not run: {kit.no_tools}",)),))
     elif checks:
