@@ -19,9 +19,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from guestbench.analysis import inference
-from guestbench.analysis.hooks import ask_unlike
 from guestbench.analysis.samples import Sampled, collect, find_pairs
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
+from guestbench.families import ask
 from guestbench.model import Comparison, GuestFamily, Header, Interval, Key, Method, Record, Verdict
 
 LEAST_EFFECT = 0.03
@@ -251,7 +251,8 @@ def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, 
     if baseline not in others:
         return ()
     ordered = sort_records(header, add_derived(header, records))
-    unlike, samples, rank = ask_unlike(header, ordered), collect(header, ordered), rank_metrics(header)
+    unlike = set(ask("findings", "unlike", header, ordered))
+    samples, rank = collect(header, ordered), rank_metrics(header)
     pairs = []
     for key in sorted(samples[baseline], key=lambda key: (rank(key[0]), key)):
         metric, theirs = find_metric(header, key[0]), samples[baseline][key]

@@ -22,10 +22,10 @@ from guestbench.analysis.diff_setting import (
     find_same_images,
 )
 from guestbench.analysis.gate import Decision, Gate, Lost, judge_gates
-from guestbench.analysis.hooks import ask_changed
 from guestbench.analysis.samples import collect
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.errors import UsageError
+from guestbench.families import ask
 from guestbench.model import Better, Comparison, Frozen, GuestFamily, Header, Key, Record, to_key
 
 Run = tuple[Header, Sequence[Record]]
@@ -116,7 +116,7 @@ def _is_wanted(header: Header, gates: Sequence[Gate], system: str, key: Key) -> 
 def _compare_sides(old: _Side, new: _Side, gates: Sequence[Gate], effect: float) -> tuple[Pair, ...]:
     """What both runs have of what is wanted, NEW with OLD. What is not of the same work is not inferred."""
     rank = rank_metrics(new.header)
-    unlike = ask_changed((old.header, old.records), (new.header, new.records))
+    unlike = dict(ask("findings", "changed", (old.header, old.records), (new.header, new.records)))
     found: list[Pair] = []
     for system, after in new.samples.items():
         before = old.samples.get(system, {})

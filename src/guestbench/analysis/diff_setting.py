@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis import quality
-from guestbench.analysis.hooks import ask_settings
 from guestbench.analysis.quality import count_missing, find_failures
+from guestbench.families import ask
 from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Outcome, Record
 
 
@@ -97,7 +97,7 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "CPUs", str(platform.cpus)
     yield "network", platform.net.value
     yield "options of the VMM", " ".join(platform.extra) or "none"
-    yield from ask_settings(header)
+    yield from ask("findings", "settings", header, names=header.experiment.metrics)
 
 
 def find_same_images(old: Header, new: Header) -> tuple[str, ...]:

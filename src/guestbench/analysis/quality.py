@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from guestbench.analysis.hooks import ask_notices, ask_unfinished
-from guestbench.families import list_purposes
+from guestbench.families import ask, list_purposes
 from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Ok, Outcome, Record
 
 
@@ -53,10 +52,15 @@ def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
     return (
         *((replayed,) if header.platform.vmm == REPLAYING_VMM else ()),
         *((incomplete,) if missing else ()),
-        *(f"{each} {rest}" for each in ask_unfinished(header, records) if not missing),
-        *ask_notices(header, records),
+        *(f"{each} {rest}" for each in ask_measured("unfinished", header, records) if not missing),
+        *ask_measured("notices", header, records),
         *find_mismatches(header, records),
     )
+
+
+def ask_measured(hook: str, header: Header, records: Sequence[Record]) -> Iterator[str]:
+    """What the families that a run measures say of it, in their functions of that name."""
+    return ask("findings", hook, header, records, names=header.experiment.metrics)
 
 
 def count_missing(header: Header, records: Sequence[Record]) -> int:

@@ -12,10 +12,7 @@ import math
 import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from enum import StrEnum
 from itertools import pairwise
-
-from guestbench.model import Frozen
 
 FEWEST = 10
 """Below so many values, chance alone makes any pattern."""
@@ -30,37 +27,24 @@ GAP_SHARE = 0.5
 GROUP_SHARE = 0.2
 
 
-class Kind(StrEnum):
-    """What can be wrong with a series."""
+def find_concerns(values: Sequence[float]) -> dict[str, str]:
+    """What is doubtful about values in the order they were measured; nothing below `FEWEST` of them.
 
-    DRIFT = "drift"
-    SERIAL = "serial correlation"
-    MODES = "two modes"
-    FIRST = "first run"
-    OUTLIERS = "outliers"
-
-
-class Concern(Frozen):
-    """One thing that is wrong with a series, in words, and what to do about it."""
-
-    kind: Kind
-    text: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.text}; {self.remedy}"
-
-
-def find_concerns(values: Sequence[float]) -> tuple[Concern, ...]:
-    """What is doubtful about values in the order they were measured; nothing below `FEWEST` of them."""
+    By the kind of concern: what is wrong, in words, and what to do about it.
+    """
     middle = statistics.median(values) if values else 0.0
     if len(values) < FEWEST or max(values) - min(values) <= TRIFLE * abs(middle):
-        return ()
-    found = (_find_drift(values), _find_serial(values), _find_modes(values), *_find_far_out(values))
-    return tuple(each for each in found if each is not None)
+        return {}
+    found = {
+        "drift": _find_drift(values),
+        "serial correlation": _find_serial(values),
+        "two modes": _find_modes(values),
+        **_find_far_out(values),
+    }
+    return {kind: told for kind, told in found.items() if told}
 
 
-def _find_drift(values: Sequence[float]) -> Concern | None:
+def _find_drift(values: Sequence[float]) -> str:
     """Kendall's rank correlation of the values with their order; ties count for neither direction."""
     n, score = len(values), 0
     earlier: list[float] = []
@@ -71,70 +55,55 @@ def _find_drift(values: Sequence[float]) -> Concern | None:
         earlier.insert(place, value)
     deviation = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     if abs(score) <= LIMIT * deviation:
-        return None
+        return ""
     ends = statistics.median(values[: n // 2]), statistics.median(values[-(n // 2) :])
     change = ends[1] / ends[0] - 1 if ends[0] else 0.0
-    return Concern(
-        kind=Kind.DRIFT,
-        text=f"drift: the second half is {abs(change):.1%} {'above' if change > 0 else 'below'} the first",
-        remedy="let the host come to rest, and compare within blocks only",
+    return (
+        f"drift: the second half is {abs(change):.1%} {'above' if change > 0 else 'below'} the first; "
+        "let the host come to rest, and compare within blocks only"
     )
 
 
-def _find_serial(values: Sequence[float]) -> Concern | None:
+def _find_serial(values: Sequence[float]) -> str:
     """Whether neighbours are alike beyond what a trend makes of them [Anderson]."""
     n = len(values)
-    centre = (n - 1) / 2
-    mean = statistics.fmean(values)
-    slope = sum((i - centre) * (v - mean) for i, v in enumerate(values)) / sum(
-        (i - centre) ** 2 for i in range(n)
-    )
-    rest = [v - mean - slope * (i - centre) for i, v in enumerate(values)]
+    slope, start = statistics.linear_regression(range(n), values)
+    rest = [value - start - slope * place for place, value in enumerate(values)]
     total = math.fsum(r * r for r in rest)
     if total == 0:
-        return None
+        return ""
     r = math.fsum(a * b for a, b in pairwise(rest)) / total
     # Residuals of a line have a serial correlation of about -2/n to begin with.
     if abs(r + 2 / n) * math.sqrt(n) <= LIMIT:
-        return None
-    return Concern(
-        kind=Kind.SERIAL,
-        text=f"each value is like the one before it (serial correlation {r:.2f})",
-        remedy="the interval is too narrow: spread the blocks over a longer time",
+        return ""
+    return (
+        f"each value is like the one before it (serial correlation {r:.2f}); "
+        "the interval is too narrow: spread the blocks over a longer time"
     )
 
 
-def _find_modes(values: Sequence[float]) -> Concern | None:
+def _find_modes(values: Sequence[float]) -> str:
     ordered = sorted(values)
     least = max(2, math.ceil(GROUP_SHARE * len(ordered)))
     gaps = [(ordered[i] - ordered[i - 1], i) for i in range(least, len(ordered) - least + 1)]
     width, at = max(gaps)
     if width <= GAP_SHARE * (ordered[-1] - ordered[0]):
-        return None
-    return Concern(
-        kind=Kind.MODES,
-        text=f"two modes: {at} values below a wide gap, and {len(ordered) - at} above it",
-        remedy="look for what differs between them; neither mean nor median describes both",
+        return ""
+    return (
+        f"two modes: {at} values below a wide gap, and {len(ordered) - at} above it; "
+        "look for what differs between them; neither mean nor median describes both"
     )
 
 
-def _find_far_out(values: Sequence[float]) -> tuple[Concern | None, Concern | None]:
+def _find_far_out(values: Sequence[float]) -> dict[str, str]:
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     reach = FAR_OUT * (high - low)
     out = [number for number, value in enumerate(values, 1) if not low - reach <= value <= high + reach]
-    first = None
+    others = [str(number) for number in out if number != 1]
+    found = {}
     if 1 in out:
-        first = Concern(
-            kind=Kind.FIRST,
-            text="the first value lies far from the others",
-            remedy="raise --warmups if this repeats",
-        )
-    others = [number for number in out if number != 1]
-    if not others:
-        return first, None
-    listed = ("value " if len(others) == 1 else "values ") + ", ".join(map(str, others))
-    return first, Concern(
-        kind=Kind.OUTLIERS,
-        text=f"far from the others: {listed}",
-        remedy="kept; look at the host's load in those trials",
-    )
+        found["first run"] = "the first value lies far from the others; raise --warmups if this repeats"
+    if others:
+        listed = f"{'value' if len(others) == 1 else 'values'} {', '.join(others)}"
+        found["outliers"] = f"far from the others: {listed}; kept; look at the host's load in those trials"
+    return found

@@ -14,9 +14,8 @@ from itertools import count
 
 import msgspec
 
-from guestbench.analysis.hooks import ask_derive
 from guestbench.analysis.stability import find_concerns
-from guestbench.families import list_purposes
+from guestbench.families import ask, list_purposes
 from guestbench.model import (
     Better,
     Header,
@@ -147,8 +146,16 @@ class Derived(tuple[Record, ...]):
 
 
 def add_derived(header: Header, records: Iterable[Record]) -> Derived:
-    """The records with what families derive of several."""
-    return records if isinstance(records, Derived) else Derived(ask_derive(header, tuple(records)))
+    """The records with samples added that families derive of several; one that has a sample keeps it."""
+    if isinstance(records, Derived):
+        return records
+    found = list(records)
+    for place, sample in ask("findings", "derive", header, tuple(found)):
+        record = found[place]
+        if not any((s.metric, s.labels) == (sample.metric, sample.labels) for s in record.samples):
+            derived = msgspec.structs.replace(sample, provenance=Provenance.DERIVED)
+            found[place] = msgspec.structs.replace(record, samples=(*record.samples, derived))
+    return Derived(found)
 
 
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
@@ -241,7 +248,7 @@ def _find_warnings(
     if not metric.difference and cv is not None and cv >= NOISY_CV:
         found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
     if repeated:
-        found += map(str, find_concerns(summary.values))
+        found += find_concerns(summary.values).values()
     return (*found, *(() if purpose.works else disturbed))
 
 

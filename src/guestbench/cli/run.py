@@ -213,7 +213,7 @@ def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tupl
 
 
 def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
-    from guestbench.analysis.hooks import ask_unanswered
+    from guestbench.analysis.quality import ask_measured
 
     look = f"less {shlex.quote(str(folder / 'comparison_results.md'))}"
     planned = {trial.id for trial in header.trials}
@@ -224,5 +224,5 @@ def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
             f"{failed[0].outcome.reason}",
             look,
         )
-    for text in ask_unanswered(header, records):
+    for text in ask_measured("unanswered", header, records):
         raise TrialError(text, look)

@@ -14,6 +14,14 @@ are found by name:
 `probe.equip(job, spec)` returns the `LaunchSpec` with what the machine must offer or be given for a trial.
 `probe.measure(job, machine, log)` makes a trial on a machine that was just started: a `TrialResult`.
 `probe.measure_files(job, scratch)` makes one of a purpose that boots nothing.
+`findings.derive(header, records)` yields samples that follow from several records, each with its place.
+`findings.unlike(header, records)` yields metric and system of what cannot be shown to be the same thing.
+`findings.changed(old, new)` yields system and key, and why figures of two runs are not of the same thing.
+`findings.settings(header)` yields what must be alike in two runs that are compared, and what it is.
+`findings.notices(header, records)` yields a sentence for each thing that weakens the run's figures.
+`findings.unfinished(header, records)` yields one for each search that has not ended; no trial is missing.
+`findings.unanswered(header, records)` yields a text for each question that was not answered in the end.
+What `section` may have stands in `guestbench.report.families`.
 
 Of these, a family must have `plan`, and `measure` or `measure_files`.
 """
@@ -21,7 +29,7 @@ Of these, a family must have `plan`, and `measure` or `measure_files`.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +106,14 @@ def list_purposes(header: Header | None = None) -> tuple[Purpose, ...]:
 def find_hook(family: str, part: str, name: str) -> Any:
     """The function of that name in a module of the family; None where there is none."""
     return getattr(AXIS.find_part(family, part), name, None)
+
+
+def ask(part: str, hook: str, *arguments: object, names: Collection[str] | None = None) -> Iterator[Any]:
+    """What the functions of that name yield, in the order of the families, or of those of these names."""
+    for family in list_families():
+        if names is None or family.name in names:
+            function = find_hook(family.name, part, hook)
+            yield from function(*arguments) if function else ()
 
 
 def load_hook(family: str, part: str, name: str) -> Any:

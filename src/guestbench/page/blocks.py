@@ -96,16 +96,10 @@ Item = Text | Paragraph
 
 
 class Bullets(msgspec.Struct, frozen=True):
-    """A list."""
+    """A list; under a title of its own it is of what must not be overlooked."""
 
     items: tuple[Item, ...]
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """A list of what must not be overlooked, under a title of its own."""
-
-    title: str
-    items: tuple[Item, ...]
+    title: str = ""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -139,7 +133,7 @@ class Table(msgspec.Struct, frozen=True):
         )
 
 
-Block = Paragraph | Bullets | Notice | Listing | Table | Figure
+Block = Paragraph | Bullets | Listing | Table | Figure
 
 
 def is_empty(block: Block) -> bool:
@@ -147,8 +141,8 @@ def is_empty(block: Block) -> bool:
     match block:
         case Paragraph(lines=held) | Listing(lines=held) | Table(rows=held):
             return not held
-        case Bullets(items=held) | Notice(items=held):
-            return not held
+        case Bullets(items=items):
+            return not items
         case Figure():
             return not block.plots
 

@@ -40,15 +40,20 @@ def write_reports(folder: Path, contents: Contents) -> dict[str, Path]:
         CSV_NAME: csv.render(found.header, found.records),
         SCRIPT_NAME: render_script(found.header, found.records).encode(),
     }
-    return {name: _replace(folder / name, content) for name, content in files.items()}
+    for name, content in files.items():
+        try:
+            replace_file(folder / name, content)
+        except OSError as error:
+            raise StoreError(f"cannot write {folder / name}: {error.strerror}", f"df -h {folder}") from error
+    return {name: folder / name for name in files}
 
 
-def _replace(path: Path, content: bytes) -> Path:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there; an OSError says that it stayed as it was."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
-    except OSError as error:
+    except OSError:
         unfinished.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}", f"df -h {path.parent}") from error
-    return path
+        raise

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-
-import msgspec
+from functools import reduce
+from operator import and_
 
 from guestbench.families import list_families
 from guestbench.model import Header, Record
@@ -14,73 +14,40 @@ from guestbench.page.blocks import Block, Code, Listing, Paragraph, Text, join
 from guestbench.page.command_line import split_options
 
 
-class CommandLine(msgspec.Struct, frozen=True, kw_only=True):
-    """How QEMU was started for one system: the whole line, and what of it the other systems do not share.
-
-    `others` counts this system's boots that had another line, which differed in `varying`.
-    """
-
-    system: str
-    full: str
-    own: tuple[str, ...]
-    boots: int
-    others: int
-    varying: tuple[str, ...]
-
-
-def describe_command_lines(header: Header, records: Sequence[Record]) -> tuple[Block, ...]:
-    """What all lines share, then each system's; nothing of a run that started no QEMU."""
-    common, lines = find_command_lines(header, records)
-    if not lines:
-        return ()
-    blocks: list[Block] = [Paragraph(("All systems share:",)), Listing(common)]
-    for line in lines:
-        whole = _tell_whole(line)
-        name = Code(line.system)
-        if line.own:
-            blocks += (Paragraph(((name, " has of its own:"),)), Listing(line.own), Paragraph((whole,)))
-        else:
-            blocks.append(Paragraph(((name, " has nothing of its own."), whole)))
-        blocks.append(Listing((line.full,), "sh"))
-    return tuple(blocks)
-
-
-def _tell_whole(line: CommandLine) -> Text:
-    if line.others:
-        differed = f"The whole line, of the first of its boots; {line.others} of {line.boots} differed, in "
-        return (differed, *join(Code(option) for option in line.varying), ":")
-    same = f", the same for all {line.boots} boots" if line.boots > 1 else ""
-    return f"The whole line{same}:"
-
-
-def find_command_lines(
-    header: Header, records: Sequence[Record]
-) -> tuple[tuple[str, ...], tuple[CommandLine, ...]]:
-    """What all systems' command lines have in common, option by option, and each system's line once.
+def describe_command_lines(header: Header, records: Sequence[Record]) -> Iterator[Block]:
+    """What all lines share, option by option, then each system's; nothing of a run that started no QEMU.
 
     The line shown is that of the system's first counted boot in a block, or of its first boot at all.
     """
     argvs = {name: lines for name, lines in _find_argvs(header, records) if lines}
+    if not argvs:
+        return
     split = {name: split_options(lines[0]) for name, lines in argvs.items()}
-    shared: Counter[str] = Counter()
-    for number, options in enumerate(split.values()):
-        shared = Counter(options) if number == 0 else shared & Counter(options)
-    common = _take(next(iter(split.values()), ()), shared)[0]
-    found = []
+    shared = reduce(and_, map(Counter, split.values()))
+    common, _ = _take(next(iter(split.values())), shared)
+    yield Paragraph(("All systems share:",))
+    yield Listing(common)
     for name, lines in argvs.items():
-        different = [argv for argv in lines if argv != lines[0]]
-        varying = {option for argv in different for option in split_options(argv)} - set(split[name])
-        found.append(
-            CommandLine(
-                system=name,
-                full=shlex.join(lines[0]),
-                own=_take(split[name], shared)[1],
-                boots=len(lines),
-                others=len(different),
-                varying=tuple(sorted(varying)),
-            )
-        )
-    return common, tuple(found)
+        _, own = _take(split[name], shared)
+        whole = _tell_whole(lines)
+        if own:
+            yield Paragraph(((Code(name), " has of its own:"),))
+            yield Listing(own)
+            yield Paragraph((whole,))
+        else:
+            yield Paragraph(((Code(name), " has nothing of its own."), whole))
+        yield Listing((shlex.join(lines[0]),), "sh")
+
+
+def _tell_whole(lines: Sequence[tuple[str, ...]]) -> Text:
+    first, *_ = lines
+    others = [line for line in lines if line != first]
+    if others:
+        options = {option for line in others for option in split_options(line)} - {*split_options(first)}
+        differed = f"The whole line, of the first of its boots; {len(others)} of {len(lines)} differed, in "
+        return (differed, *join(map(Code, sorted(options))), ":")
+    same = f", the same for all {len(lines)} boots" if len(lines) > 1 else ""
+    return f"The whole line{same}:"
 
 
 def _find_argvs(header: Header, records: Sequence[Record]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:

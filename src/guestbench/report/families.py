@@ -13,16 +13,15 @@ planned; `conditions` and `order`, blocks on what the host did meanwhile and on 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_reason
 from guestbench.analysis.summary import summarise
-from guestbench.families import AXIS, find_hook, list_families
+from guestbench.families import ask, list_families
 from guestbench.model import LabelSet, Metric, Summary
-from guestbench.page.blocks import Bullets, Column, Notice, Section
+from guestbench.page.blocks import Block, Bullets, Column, Section
 from guestbench.page.figures import by_system, name_figure, show_amount, show_summary, tell_metrics
 from guestbench.page.numbers import NOTHING, first_sentence
 
@@ -43,27 +42,22 @@ def hear_all(found: Findings) -> Said:
     """The sections and lines of all families, and behind each one's what is in none of its sections."""
     sections: list[Section] = []
     lines: list[tuple[str, str]] = []
-    notices: set[Notice] = set()
+    notices: set[Block] = set()
     for name, title in _name_families(found).items():
-        own: tuple[Section, ...] = _ask(name, "sections", found)
+        own: list[Section] = [*ask("section", "sections", found, names=(name,))]
         left = _find_left(found, name, own)
         sections += (_drop_repeated(section, notices) for section in own)
         if left:
             sections.append(_tabulate(name, f"{title}: other figures" if own else title, found, left))
-        lines += (*_ask(name, "summary_lines", found), *_tell(left))
+        lines += (*ask("section", "summary_lines", found, names=(name,)), *_tell(left))
     return Said(tuple(sections), tuple(lines))
-
-
-def ask_all(hook: str, *arguments: object) -> tuple[Any, ...]:
-    """What the families that have a function of this name in their section say, in their order."""
-    return tuple(said for family in list_families() for said in _ask(family.name, hook, *arguments))
 
 
 def find_columns(found: Findings) -> tuple[Column, ...]:
     """The columns of the headline: those of each family's section, or those that its metrics ask for."""
     columns: list[Column] = []
     for name in _name_families(found):
-        own: tuple[Column, ...] = _ask(name, "headline", found)
+        own: list[Column] = [*ask("section", "headline", found, names=(name,))]
         asked = (each for each in found.header.metrics if each.family == name and each.headline)
         columns += own or (_to_column(found, metric) for metric in asked)
     return tuple(columns)
@@ -82,15 +76,10 @@ def _name_families(found: Findings) -> dict[str, str]:
     return known | {each.family: each.family for each in found.header.metrics if each.family not in known}
 
 
-def _ask(family: str, hook: str, *arguments: object) -> tuple[Any, ...]:
-    function = find_hook(family, "section", hook) if family in AXIS.names() else None
-    return tuple(function(*arguments)) if function else ()
-
-
-def _drop_repeated(section: Section, notices: set[Notice]) -> Section:
+def _drop_repeated(section: Section, notices: set[Block]) -> Section:
     """The section without the notices that stand in sections before it."""
     blocks = tuple(block for block in section.blocks if block not in notices)
-    notices |= {block for block in blocks if isinstance(block, Notice)}
+    notices |= {block for block in blocks if isinstance(block, Bullets) and block.title}
     return msgspec.structs.replace(section, blocks=blocks)
 
 

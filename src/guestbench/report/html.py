@@ -14,7 +14,6 @@ from guestbench.page.blocks import (
     Code,
     Item,
     Listing,
-    Notice,
     Page,
     Paragraph,
     Section,
@@ -107,10 +106,9 @@ def _show_block(block: Block, title: Text) -> Iterator[Html]:
     match block:
         case Paragraph():
             yield tag("p", _show_lines(block))
-        case Notice():
-            yield tag("p", tag("strong", block.title), class_="label")
-            yield tag("ul", *map(_show_item, block.items))
         case Bullets():
+            if block.title:
+                yield tag("p", tag("strong", block.title), class_="label")
             yield tag("ul", *map(_show_item, block.items))
         case Listing():
             yield tag("pre", tag("code", Html("\n".join(map(show_text, block.lines)))), tabindex="0")

@@ -16,7 +16,6 @@ from guestbench.page.blocks import (
     Code,
     Item,
     Listing,
-    Notice,
     Page,
     Paragraph,
     Section,
@@ -60,14 +59,13 @@ def render_blocks(blocks: Sequence[Block]) -> str:
     )
 
 
-def _render(block: Paragraph | Bullets | Notice | Listing | Table) -> Iterator[str]:
+def _render(block: Paragraph | Bullets | Listing | Table) -> Iterator[str]:
     match block:
         case Paragraph():
             yield from map(show_text, block.lines)
         case Bullets():
-            yield from map(_show_item, block.items)
-        case Notice():
-            yield f"**{escape(block.title)}**\n"
+            if block.title:
+                yield f"**{escape(block.title)}**\n"
             yield from map(_show_item, block.items)
         case Listing():
             shown = [visible(line) for line in block.lines]

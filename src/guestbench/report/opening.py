@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import FailureGroup, find_failures, find_notices
-from guestbench.families import list_purposes
+from guestbench.families import ask, list_purposes
 from guestbench.model import GuestFamily, Header
 from guestbench.page.blocks import (
     Block,
@@ -15,7 +15,6 @@ from guestbench.page.blocks import (
     Code,
     Column,
     Item,
-    Notice,
     Paragraph,
     Table,
     Text,
@@ -24,7 +23,7 @@ from guestbench.page.blocks import (
 )
 from guestbench.page.figures import show_amount, show_outcome
 from guestbench.page.numbers import NOTHING, show_seconds
-from guestbench.report.families import ask_all, find_columns
+from guestbench.report.families import find_columns
 
 tell = read_words(__file__)
 
@@ -33,20 +32,20 @@ def open_page(found: Findings) -> Iterator[Block]:
     """The blocks before the first section."""
     header = found.header
     spans = tuple(_tell_spans(found))
-    about = _tell_systems(header), _tell_host(header), *ask_all("opening", found)
+    about = _tell_systems(header), _tell_host(header), *ask("section", "opening", found)
     emulated = tell("emulated").lines
     slow = emulated if header.is_emulated else ()
     yield Paragraph(about if spans else (*about, *slow))
     yield Bullets(spans)
     yield Paragraph(slow if spans else ())
-    yield Notice("Left out:", tuple((Code(each.system), f": {each.reason}") for each in header.absent))
-    yield Notice("About this run:", find_notices(header, found.records))
-    yield Notice("Failed trials:", tuple(map(_describe_failure, find_failures(found.header, found.records))))
+    yield Bullets(tuple((Code(each.system), f": {each.reason}") for each in header.absent), "Left out:")
+    yield Bullets(find_notices(header, found.records), "About this run:")
+    yield Bullets(tuple(map(_describe_failure, find_failures(found.header, found.records))), "Failed trials:")
     columns = [column for column in find_columns(found) if column.page]
     yield _tabulate(found, columns, ("System", *(column.title for column in columns)))
     notes = dict.fromkeys(note for column in columns for note in column.notes)
     yield Bullets((*notes, '"–" means that there is no such value.'))
-    yield Notice("Read with care:", tuple(_find_warnings(found)))
+    yield Bullets(tuple(_find_warnings(found)), "Read with care:")
 
 
 def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator[Block]:

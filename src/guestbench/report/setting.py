@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import find_mismatches
+from guestbench.families import ask
 from guestbench.model import Boot, Guest, Header, Image, Kernel, MemoryPolicy, Net, Record, Role
 from guestbench.page.blocks import (
     Block,
@@ -24,7 +25,6 @@ from guestbench.page.blocks import (
 from guestbench.page.figures import outcome_name, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes_exactly, show_exact, show_seconds, show_share
 from guestbench.report.command_lines import describe_command_lines
-from guestbench.report.families import ask_all
 
 tell = read_words(__file__)
 
@@ -35,11 +35,11 @@ FINE_S = 1e-9
 def describe_setting(found: Findings) -> Iterator[Section]:
     """The sections behind the results."""
     header = found.header
-    host = host_table(header), *ask_all("conditions", found)
+    host = host_table(header), *ask("section", "conditions", found)
     yield Section("host-and-conditions", "Host and conditions", host)
-    lines = describe_command_lines(header, found.records)
+    lines = tuple(describe_command_lines(header, found.records))
     parts = (Section("command-lines", "Command lines", lines),) if lines else ()
-    method = platform_table(found), Bullets(tuple(_tell_method(found))), *ask_all("order", found)
+    method = platform_table(found), Bullets(tuple(_tell_method(found))), *ask("section", "order", found)
     yield Section("how-it-was-measured", "How it was measured", method, parts)
     images = Section("image-files", "Image files", tuple(_describe_images(header)))
     fairness = tuple(_describe_fairness(header))
@@ -109,7 +109,7 @@ def _find_card(records: Sequence[Record]) -> str:
 
 def _tell_method(found: Findings) -> Iterator[Text]:
     yield from tell("console", vmm=found.header.vmm).lines
-    yield from ask_all("method", found)
+    yield from ask("section", "method", found)
     yield "No image was changed: what a guest wrote to its disk was thrown away after each boot."
     if found.records and not find_mismatches(found.header, found.records):
         yield from tell("records").lines
@@ -206,7 +206,7 @@ def _tell_how_to_repeat(header: Header) -> Iterator[Block]:
 
 def trial_table(records: Sequence[Record]) -> Table:
     """Every trial in the order made."""
-    columns: list[tuple[str, str]] = list(ask_all("trial_columns"))
+    columns: list[tuple[str, str]] = list(ask("section", "trial_columns"))
     rows: list[Cells] = []
     for number, record in enumerate(records, 1):
         trial, conditions = record.trial, record.conditions

@@ -6,7 +6,6 @@ refused as it is.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from guestbench.model import GuestFamily
 from guestbench.page.blocks import Code, Paragraph, Section, Table
 from guestbench.page.figures import show_amount, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes, show_kib, show_mean
+from guestbench.report import replace_file
 from guestbench.report.markdown import render_blocks, render_section
 
 BEGIN = "<!-- guestbench: begin of measured figures; guestbench report writes them -->"
@@ -45,12 +45,9 @@ def update_stack(path: Path, found: Findings) -> None:
             f"grep -n 'guestbench:' {shown}",
         )
     block = render_stack(found)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(f"{text[: begin + len(BEGIN)]}\n\n{block}\n{text[end:]}", "utf-8")
-        unfinished.replace(path)
+        replace_file(path, f"{text[: begin + len(BEGIN)]}\n\n{block}\n{text[end:]}".encode())
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}", f"ls -ld {shown}") from None
 
 

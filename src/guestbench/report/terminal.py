@@ -9,7 +9,6 @@ from guestbench.page.blocks import (
     Bullets,
     Item,
     Listing,
-    Notice,
     Page,
     Paragraph,
     Section,
@@ -59,17 +58,13 @@ def _render(blocks: Sequence[Block], *, compact: bool = False) -> Iterator[str]:
         yield from _render_block(block)
 
 
-def _render_block(block: Paragraph | Bullets | Notice | Listing | Table) -> Iterator[str]:
+def _render_block(block: Paragraph | Bullets | Listing | Table) -> Iterator[str]:
     match block:
         case Paragraph():
             yield from map(show_text, block.lines)
         case Bullets():
-            for item in block.items:
-                yield from _show_item(item)
-        case Notice():
-            yield visible(block.title)
-            for item in block.items:
-                yield from _indent(_show_item(item))
+            lines = (line for item in block.items for line in _show_item(item))
+            yield from (visible(block.title), *_indent(lines)) if block.title else lines
         case Listing():
             yield from map(visible, block.lines)
         case Table():

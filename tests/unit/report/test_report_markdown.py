@@ -16,9 +16,10 @@ from report_pages import contents_of, markdown_of
 from golden import check_golden
 from guestbench.errors import StoreError
 from guestbench.model import Crashed, Provenance
+from guestbench.page.blocks import Listing, Paragraph, to_plain
 from guestbench.page.command_line import split_options
 from guestbench.report import CSV_NAME, HTML_NAME, JSON_NAME, MARKDOWN_NAME, SCRIPT_NAME, write_reports
-from guestbench.report.command_lines import find_command_lines
+from guestbench.report.command_lines import describe_command_lines
 
 replace = msgspec.structs.replace
 
@@ -131,12 +132,18 @@ def test_sizes_tell_not_applicable_from_unknown_and_say_where_they_come_from() -
 def test_command_lines_are_told_apart_option_by_option() -> None:
     """The fairness of a comparison could not be judged from its command lines."""
     header, records = make_run()
-    common, lines = find_command_lines(header, records)
+    _, shared, *blocks = describe_command_lines(header, records)
+    assert isinstance(shared, Listing)
+    common = shared.lines
     assert common[0] == "qemu-system-x86_64" and "-m 512M" in common
-    for line in lines:
-        argv = next(r.argv for r in records if r.trial.system == line.system and r.trial.block)
-        assert sorted(split_options(argv)) == sorted((*common, *line.own))
-        assert (line.boots, line.others) == (10, 0)
+    assert len(blocks) == 4 * len(header.systems)
+    for system in header.systems:
+        named, own, whole, _, *blocks = blocks
+        assert isinstance(named, Paragraph) and isinstance(own, Listing) and isinstance(whole, Paragraph)
+        assert to_plain(named.lines[0]) == f"{system.name} has of its own:"
+        argv = next(r.argv for r in records if r.trial.system == system.name and r.trial.block)
+        assert sorted(split_options(argv)) == sorted((*common, *own.lines))
+        assert whole.lines == ("The whole line, the same for all 10 boots:",)
     booted = [i for i, r in enumerate(records) if r.trial.purpose == "boot"]
     odd = list(records)
     odd[booted[-1]] = replace(odd[booted[-1]], argv=(*odd[booted[-1]].argv, "-snapshot"))

@@ -14,8 +14,7 @@ from memory_factories import LATER_PANIC, make_memory_run, with_series
 from report_pages import markdown_of, summary_of
 
 from golden import check_golden
-from guestbench.analysis.hooks import ask_unanswered
-from guestbench.analysis.quality import find_failures, find_notices
+from guestbench.analysis.quality import ask_measured, find_failures, find_notices
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.families.memory.section import extra_options, format_free, show_least
@@ -206,8 +205,8 @@ def test_no_least_size_is_said_in_words() -> None:
     assert show_least(find_least(header, records, "broken")) == "search not ended"
     tried = tuple(at_size(record, 2048) for record in records if record.trial.memory_mib == 1024)
     assert show_least(find_least(header, (*records, *tried), "broken")) == "none found"
-    assert not list(ask_unanswered(only_boots(header), records))
-    (text,) = ask_unanswered(header, (*records, *tried))
+    assert not list(ask_measured("unanswered", only_boots(header), records))
+    (text,) = ask_measured("unanswered", header, (*records, *tried))
     assert text == "no memory size was found with which it always boots: broken"
     assert show_least(find_least(only_boots(header), records, "broken")) == "–"
 

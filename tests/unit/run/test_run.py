@@ -12,7 +12,7 @@ import pytest
 from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench import provision
-from guestbench.analysis.hooks import ask_unfinished
+from guestbench.analysis.quality import ask_measured
 from guestbench.errors import GuestbenchError, HostError, ImageError, TrialError
 from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.host.accel import choose_accel
@@ -230,7 +230,7 @@ def test_a_search_that_stopped_goes_on(tmp_path: Path, memory_header: Header, ke
     unfinished = find_least(memory_header, part, "good")
     assert unfinished is not None
     assert not unfinished.finished
-    (told,) = ask_unfinished(memory_header, part)
+    (told,) = ask_measured("unfinished", memory_header, part)
     assert told == "The search for the least RAM has not ended for good."
     seen: list[tuple[str, int | None]] = []
     with create_store(tmp_path / "again", memory_header) as store:

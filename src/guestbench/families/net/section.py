@@ -8,7 +8,7 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_reason, find_work_warnings
 from guestbench.families.net import HTTP
 from guestbench.model import LabelSet
-from guestbench.page.blocks import Bullets, Notice, Section, Table, read_words
+from guestbench.page.blocks import Bullets, Section, Table, read_words
 from guestbench.page.figures import by_system, show_summary, tell_metrics
 from guestbench.page.numbers import UNKNOWN
 
@@ -34,7 +34,7 @@ def sections(found: Findings) -> Iterator[Section]:
     if table.rows:
         names = {metric for metric, _, _ in ROWS}
         about = tell("about")
-        notice = Notice("Read with care:", find_work_warnings(found))
+        notice = Bullets(find_work_warnings(found), "Read with care:")
         helps = Bullets(tell_metrics(each for each in found.header.metrics if each.name in names))
         yield Section("network", "Network", (table, notice, about, helps), metrics=tuple(names))
 

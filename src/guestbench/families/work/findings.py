@@ -199,11 +199,10 @@ def _find_unlike_parameters(one: WorkReport, other: WorkReport) -> Iterator[tupl
             yield name, *values
 
 
-def unlike(header: Header, records: Sequence[Record]) -> set[tuple[str, str]]:
+def unlike(header: Header, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Metric and system of all work that cannot be shown to be what the others did."""
-    return {
-        (row.work.workload.metric, name) for row in find_work(header, records, ()) for name in row.differs
-    }
+    for row in find_work(header, records, ()):
+        yield from ((row.work.workload.metric, name) for name in row.differs)
 
 
 # --- was it the same in two runs? -------------------------------------------------------------------------
@@ -211,19 +210,16 @@ def unlike(header: Header, records: Sequence[Record]) -> set[tuple[str, str]]:
 
 def changed(
     old: tuple[Header, Sequence[Record]], new: tuple[Header, Sequence[Record]]
-) -> dict[tuple[str, Key], str]:
+) -> Iterator[tuple[tuple[str, Key], str]]:
     """By system, metric and labels: in what the work that was done differs between the runs.
 
     The sources may differ, for a faster program is a change to be measured. What was asked for, how much was
     done and what came out may not. Work of which a guest tells none of this is taken to be the same.
     """
     before, after = (dict(_find_done(*run)) for run in (old, new))
-    found = {}
     for key, done in after.items():
-        differs = _tell_change(before.get(key, done), done)
-        if differs:
-            found[key] = f"the runs did other work: {differs}"
-    return found
+        if differs := _tell_change(before.get(key, done), done):
+            yield key, f"the runs did other work: {differs}"
 
 
 def _find_done(header: Header, records: Iterable[Record]) -> Iterator[tuple[tuple[str, Key], WorkReport]]:

@@ -9,18 +9,7 @@ from guestbench.analysis.reasons import find_work_warnings
 from guestbench.families.work import TIME, Settings
 from guestbench.families.work.findings import Check, WorkCell, WorkRow, find_checks, find_work
 from guestbench.model import BootWork, Header, ImageWork, ShellWork, System, find_settings
-from guestbench.page.blocks import (
-    Block,
-    Bullets,
-    Cells,
-    Code,
-    Notice,
-    Paragraph,
-    Section,
-    Table,
-    read_words,
-    say,
-)
+from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Section, Table, read_words, say
 from guestbench.page.figures import by_system, name_figure, show_summary, tell_metrics
 from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_rate, show_seconds
 
@@ -52,7 +41,7 @@ def _describe(found: Findings, rows: Sequence[WorkRow]) -> Iterator[Block]:
     names = dict.fromkeys((*(row.work.workload.metric for row in rows), TIME))
     yield work_table(found.header, rows)
     yield tell("rates", times=times)
-    yield Notice("Read with care:", find_work_warnings(found))
+    yield Bullets(find_work_warnings(found), "Read with care:")
     yield say("How each system was given its work:")
     yield Bullets(tuple((Code(system.name), f": {_tell_start(system)}") for system in systems))
     if any(isinstance(system.work, ShellWork) for system in systems):
