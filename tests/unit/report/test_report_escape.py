@@ -126,6 +126,7 @@ def test_addresses_do_not_become_links(text: str) -> None:
 
 
 @example("'`|'", "http://x.example", "")
+@example("\\", "http://e.example", "")
 @given(hostile, hostile, hostile)
 def test_parts_of_a_text_take_no_effect_together(before: str, middle: str, after: str) -> None:
     """Two texts that are harmless alone would make a link or a heading when they stand together."""
@@ -133,8 +134,8 @@ def test_parts_of_a_text_take_no_effect_together(before: str, middle: str, after
         source = show_text(text)
         shown = shown_text(PARSER.parse(f"{source}\n"))
         assert shown.strip(" ") == visible(before + middle + after).strip(" ")
-        # An escaped backtick opens no code span.
-        outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", source.replace(r"\`", ""))
+        # What is escaped opens no code span, and a backslash that is escaped escapes none.
+        outside = re.sub(r"(\\.)|(`+)(?!`).*?(?<!`)\2(?!`)", r"\1", source)
         assert not re.search(r"\w://|\bwww\.\w", outside)
 
 
