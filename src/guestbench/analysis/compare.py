@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
 
 import msgspec
 
@@ -43,7 +44,8 @@ class Pair(msgspec.Struct, frozen=True):
         if self.found.ratio_ci is None:
             return None
         paired = self.found.method is Method.BLOCKS
-        return _exponential(_logs_interval(*_take_logs(*_match(self.a, self.b, paired)), paired, confidence))
+        a, b = map(_take_logs, _match(self.a, self.b, paired))
+        return _exponential(_find_interval(a, b, paired, confidence))
 
 
 def compare(
@@ -101,24 +103,22 @@ def _infer(found: Comparison, a: Sampled, b: Sampled, effect: float, *, same_run
     """The comparison with all that is estimated; its verdict is still to come."""
     paired = same_run and len(find_pairs(a, b)) >= 2
     first, second = _match(a, b, paired)
-    log_a, log_b = _take_logs(first, second)
-    interval = _logs_interval(log_a, log_b, paired, inference.CONFIDENCE)
+    log_a, log_b = _take_logs(first), _take_logs(second)
+    interval = _find_interval(log_a, log_b, paired)
     if paired:
         logs = [x - y for x, y in zip(log_a, log_b, strict=True)]
-        plain = inference.pair_interval([x - y for x, y in zip(first, second, strict=True)])
         p, sd = inference.paired_permutation_p(logs), _sd(logs)
     else:
-        plain = inference.welch_interval(first, second)
         p, sd = inference.permutation_p(log_a, log_b), math.hypot(_sd(log_a), _sd(log_b))
     bca = inference.bootstrap_interval(log_a, log_b, paired=paired) if same_run else None
     return replace(
         found,
         method=Method.BLOCKS if paired else Method.SAMPLES,
-        ratio=math.exp(_mean(log_a) - _mean(log_b)),
+        ratio=math.exp(fmean(log_a) - fmean(log_b)),
         ratio_ci=_exponential(interval),
         ratio_bca=_exponential(bca),
-        difference=_mean(first) - _mean(second),
-        difference_ci=plain,
+        difference=fmean(first) - fmean(second),
+        difference_ci=_find_interval(first, second, paired),
         p=p if interval else None,
         delta=inference.cliffs_delta(first, second),
         needed=inference.needed_values(sd, math.log1p(effect)) if interval else None,
@@ -133,12 +133,12 @@ def _match(a: Sampled, b: Sampled, paired: bool) -> tuple[list[float], list[floa
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _take_logs(a: Sequence[float], b: Sequence[float]) -> tuple[list[float], list[float]]:
-    return [math.log(x) for x in a], [math.log(y) for y in b]
+def _take_logs(values: Sequence[float]) -> list[float]:
+    return [math.log(value) for value in values]
 
 
-def _logs_interval(
-    a: Sequence[float], b: Sequence[float], paired: bool, confidence: float
+def _find_interval(
+    a: Sequence[float], b: Sequence[float], paired: bool, confidence: float = inference.CONFIDENCE
 ) -> Interval | None:
     if paired:
         return inference.pair_interval([x - y for x, y in zip(a, b, strict=True)], confidence)
@@ -150,7 +150,7 @@ def geometric_mean(sampled: Sampled) -> float | None:
     numbers = sampled.numbers
     if not numbers or min(numbers) <= 0:
         return None
-    return math.exp(_mean([math.log(number) for number in numbers]))
+    return math.exp(fmean(_take_logs(numbers)))
 
 
 def decide(found: Comparison, effect: float = LEAST_EFFECT, *, tests: int = 1) -> Comparison:
@@ -221,15 +221,8 @@ def can_reject(found: Comparison, tests: int = 1) -> bool:
     return inference.least_p(n, found.n_baseline, paired=paired) * tests <= ALPHA
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _sd(values: Sequence[float]) -> float:
-    if len(values) < 2:
-        return 0.0
-    middle = _mean(values)
-    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
+    return stdev(values) if len(values) > 1 else 0.0
 
 
 def _exponential(interval: Interval | None) -> Interval | None:

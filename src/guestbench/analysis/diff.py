@@ -13,15 +13,14 @@ import msgspec
 
 from guestbench.analysis.compare import LEAST_EFFECT, Pair, compare, geometric_mean, settle
 from guestbench.analysis.diff_setting import (
-    Failed,
     Mismatch,
     RunFacts,
     describe_run,
-    find_failed,
     find_mismatches,
     find_same_images,
 )
 from guestbench.analysis.gate import Decision, Gate, Lost, judge_gates
+from guestbench.analysis.quality import Failed, find_failures
 from guestbench.analysis.samples import collect
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.errors import UsageError
@@ -90,7 +89,7 @@ def diff_runs(
         new=describe_run(*new),
         effect=effect,
         mismatches=find_mismatches(old[0], new[0]),
-        failed=(*find_failed("old", *old), *find_failed("new", *new)),
+        failed=(*find_failures(*old, "old"), *find_failures(*new, "new")),
         lost=lost,
         same_images=find_same_images(old[0], new[0]),
         changes=tuple(_describe(pair, after) for pair in pairs),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis import quality
-from guestbench.analysis.quality import count_missing, find_failures
+from guestbench.analysis.quality import count_missing
 from guestbench.families import ask
-from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Outcome, Record
+from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Record
 
 
 class RunFacts(Frozen):
@@ -32,17 +32,6 @@ class Mismatch(Frozen):
     new: str
 
 
-class Failed(Frozen):
-    """Trials of one run (`old` or `new`) that failed in the same way: `n` of `of`."""
-
-    run: str
-    system: str
-    purpose: str
-    outcome: Outcome
-    n: int
-    of: int
-
-
 def describe_run(header: Header, records: Sequence[Record]) -> RunFacts:
     """The run's name, time and tool, how complete it is, and whether its records belong together."""
     replayed = header.platform.vmm == REPLAYING_VMM
@@ -57,19 +46,6 @@ def describe_run(header: Header, records: Sequence[Record]) -> RunFacts:
             *quality.find_mismatches(header, records),
         ),
     )
-
-
-def find_failed(run: str, header: Header, records: Sequence[Record]) -> Iterator[Failed]:
-    """The failed trials of a run, those alike together."""
-    for group in find_failures(header, records):
-        yield Failed(
-            run=run,
-            system=group.system,
-            purpose=group.purpose,
-            outcome=group.outcome,
-            n=len(group.records),
-            of=group.of,
-        )
 
 
 def find_mismatches(old: Header, new: Header) -> tuple[Mismatch, ...]:

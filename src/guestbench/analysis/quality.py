@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from guestbench.families import ask, list_purposes
 from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Ok, Outcome, Record
 
 
-class FailureGroup(Frozen):
-    """Trials of one system and purpose that failed in the same way; `of` is how many were tried."""
+class Failed(Frozen):
+    """Trials of one system and purpose that failed alike: `n` of `of`; `run` says in which of two runs."""
 
+    run: str
     system: str
     purpose: str
     outcome: Outcome
+    n: int
     of: int
-    records: tuple[Record, ...]
 
 
-def find_failures(header: Header, records: Sequence[Record]) -> tuple[FailureGroup, ...]:
-    """The failed trials, those alike in system, purpose, outcome and reason together, as they appear.
+def find_failures(header: Header, records: Sequence[Record], run: str = "") -> dict[Failed, Record]:
+    """The failed trials, those alike in system, purpose, outcome and reason together, and the first of each.
 
     What a search tries and fails with is an answer, and no failure.
     """
@@ -29,16 +31,18 @@ def find_failures(header: Header, records: Sequence[Record]) -> tuple[FailureGro
         if not isinstance(record.outcome, Ok) and record.trial.purpose not in searches:
             key = (record.trial.system, record.trial.purpose, type(record.outcome), record.outcome.reason)
             groups.setdefault(key, []).append(record)
-    return tuple(
-        FailureGroup(
+    tried = Counter((record.trial.system, record.trial.purpose) for record in records)
+    return {
+        Failed(
+            run=run,
             system=system,
             purpose=purpose,
             outcome=members[0].outcome,
-            of=sum(r.trial.system == system and r.trial.purpose == purpose for r in records),
-            records=tuple(members),
-        )
+            n=len(members),
+            of=tried[system, purpose],
+        ): members[0]
         for (system, purpose, _, _), members in groups.items()
-    )
+    }
 
 
 def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:

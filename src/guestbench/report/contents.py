@@ -22,7 +22,7 @@ class Contents(msgspec.Struct, frozen=True):
 
 def compose(found: Findings) -> Contents:
     """All that is to be said of a run, finished or not."""
-    said = hear_all(found)
-    sections = (*comparison.find_sections(found), *said.sections, *describe_setting(found))
+    own, lines = hear_all(found)
+    sections = (*comparison.find_sections(found), *own, *describe_setting(found))
     page = Page(found.header.experiment.title, tuple(open_page(found)), sections)
-    return Contents(found, page, tuple(summarise_run(found, said.lines)))
+    return Contents(found, page, tuple(summarise_run(found, lines)))

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from guestbench.analysis.diff import Change, RunDiff
-from guestbench.analysis.diff_setting import Failed, find_mismatches
-from guestbench.analysis.gate import Decision, GateState, Lost
+from guestbench.analysis.diff_setting import find_mismatches
+from guestbench.analysis.gate import Decision, GateState
 from guestbench.errors import UsageError
 from guestbench.model import Better, Header, Method, Verdict
 from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Strong, Table, Text
-from guestbench.page.figures import show_amount, show_interval, show_outcome, show_p, write_key
+from guestbench.page.figures import show_amount, show_interval, show_p, write_key
 from guestbench.page.numbers import NOTHING
+from guestbench.report.opening import tell_failed
 from guestbench.report.terminal import show_text
 from guestbench.text import visible
 
@@ -78,8 +79,7 @@ def _describe(diff: RunDiff) -> Iterator[str]:
 
 def _find_notes(diff: RunDiff) -> Iterator[str]:
     """All that a reader should know before the figures, failures first."""
-    for failed in diff.failed:
-        yield _tell_failed(failed)
+    yield from map(tell_failed, diff.failed)
     for name, run in (("old", diff.old), ("new", diff.new)):
         if run.missing:
             yield f"not complete: {name}: {run.missing} of its planned trials have no record"
@@ -88,7 +88,8 @@ def _find_notes(diff: RunDiff) -> Iterator[str]:
     for mismatch in diff.mismatches:
         yield f"compared by force: {mismatch.what}: {mismatch.old} in old, {mismatch.new} in new"
     for lost in diff.lost:
-        yield _tell_lost(lost)
+        what = write_key(lost.metric, lost.labels) if lost.metric else "the whole system"
+        yield ": ".join(filter(None, (f"only in {lost.only_in}", lost.system, what, lost.reason)))
     for change in diff.changes:
         apart = change.comparison.verdict in (Verdict.SMALLER, Verdict.LARGER)
         if change.floor and apart and change.comparison.method is Method.SAMPLES:
@@ -98,16 +99,6 @@ def _find_notes(diff: RunDiff) -> Iterator[str]:
             )
     if diff.same_images:
         yield f"same images in both: {', '.join(diff.same_images)}"
-
-
-def _tell_failed(failed: Failed) -> str:
-    how = f"{failed.n} of {failed.of} {failed.purpose} trials {show_outcome(failed.outcome)}"
-    return f"failed: {failed.run}: {failed.system}: {how}: {failed.outcome.reason}"
-
-
-def _tell_lost(lost: Lost) -> str:
-    what = write_key(lost.metric, lost.labels) if lost.metric else "the whole system"
-    return f"only in {lost.only_in}: {lost.system}: {what}" + (f": {lost.reason}" if lost.reason else "")
 
 
 def _explain(diff: RunDiff) -> str:

@@ -31,15 +31,8 @@ Figures = dict[Key, dict[str, Summary]]
 """Summaries by the systems' names."""
 
 
-class Said(msgspec.Struct, frozen=True):
-    """What all families say: their sections of the page, and their lines of the terminal's summary."""
-
-    sections: tuple[Section, ...]
-    lines: tuple[tuple[str, str], ...]
-
-
-def hear_all(found: Findings) -> Said:
-    """The sections and lines of all families, and behind each one's what is in none of its sections."""
+def hear_all(found: Findings) -> tuple[list[Section], list[tuple[str, str]]]:
+    """All families' sections of the page and lines for the terminal, each with what is in none of its own."""
     sections: list[Section] = []
     lines: list[tuple[str, str]] = []
     notices: set[Block] = set()
@@ -50,7 +43,7 @@ def hear_all(found: Findings) -> Said:
         if left:
             sections.append(_tabulate(name, f"{title}: other figures" if own else title, found, left))
         lines += (*ask("section", "summary_lines", found, names=(name,)), *_tell(left))
-    return Said(tuple(sections), tuple(lines))
+    return sections, lines
 
 
 def find_columns(found: Findings) -> tuple[Column, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
-from guestbench.analysis.quality import FailureGroup, find_failures, find_notices
+from guestbench.analysis.quality import Failed, find_failures, find_notices
 from guestbench.families import ask, list_purposes
-from guestbench.model import GuestFamily, Header
+from guestbench.model import GuestFamily, Header, Record
 from guestbench.page.blocks import (
     Block,
     Bullets,
@@ -40,7 +40,10 @@ def open_page(found: Findings) -> Iterator[Block]:
     yield Paragraph(slow if spans else ())
     yield Bullets(tuple((Code(each.system), f": {each.reason}") for each in header.absent), "Left out:")
     yield Bullets(find_notices(header, found.records), "About this run:")
-    yield Bullets(tuple(map(_describe_failure, find_failures(found.header, found.records))), "Failed trials:")
+    yield Bullets(
+        tuple(_describe_failure(*each) for each in find_failures(header, found.records).items()),
+        "Failed trials:",
+    )
     columns = [column for column in find_columns(found) if column.page]
     yield _tabulate(found, columns, ("System", *(column.title for column in columns)))
     notes = dict.fromkeys(note for column in columns for note in column.notes)
@@ -54,11 +57,7 @@ def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator
     yield _tabulate(found, columns, ("system", *(_begin_small(column.title) for column in columns)))
     yield Paragraph(() if found.names else ("systems: none",))
     yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
-    failed = (
-        f"failed: {group.system}: {len(group.records)} of {group.of} {group.purpose} trials "
-        f"{show_outcome(group.outcome)}: {group.outcome.reason}"
-        for group in find_failures(found.header, found.records)
-    )
+    failed = map(tell_failed, find_failures(found.header, found.records))
     left_out = (f"left out: {each.system}: {each.reason}" for each in found.header.absent)
     yield Bullets((*failed, *left_out))
 
@@ -128,13 +127,18 @@ def _find_warnings(found: Findings) -> Iterator[Text]:
             yield Code(name), f": {warning}"
 
 
-def _describe_failure(group: FailureGroup) -> Item:
+def tell_failed(failed: Failed) -> str:
+    """Who failed how often and why, in a line."""
+    how = f"{failed.n} of {failed.of} {failed.purpose} trials {show_outcome(failed.outcome)}"
+    return ": ".join((*filter(None, ("failed", failed.run, failed.system)), how, failed.outcome.reason))
+
+
+def _describe_failure(failed: Failed, record: Record) -> Item:
     """Who failed how often and why, how far the first got, and where its output is."""
-    record, outcome = group.records[0], show_outcome(group.outcome)
-    kind = group.purpose.replace("-", " ")
+    kind, outcome = failed.purpose.replace("-", " "), show_outcome(failed.outcome)
     lines: list[Text] = [
-        (Code(group.system), f": {len(group.records)} of {group.of} {kind} trials {outcome}."),
-        ("The reason: ", Code(group.outcome.reason)),
+        (Code(failed.system), f": {failed.n} of {failed.of} {kind} trials {outcome}."),
+        ("The reason: ", Code(failed.outcome.reason)),
     ]
     if record.marks:
         last = max(record.marks, key=lambda mark: mark.t_ns)

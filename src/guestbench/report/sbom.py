@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from guestbench import __version__
 from guestbench.errors import ImageError
-from guestbench.images.inspection import Distribution, Inspection, Package
+from guestbench.images.inspection import Distribution, Inspection, Known, Package
+
+T = TypeVar("T")
 
 
 def render_sbom(inspection: Inspection, image: Path) -> bytes:
@@ -72,31 +75,26 @@ def _describe_image(inspection: Inspection) -> dict[str, object]:
 
 
 def _list_components(inspection: Inspection, image: Path) -> list[dict[str, object]]:
-    hint = f"guestbench inspect {shlex.quote(str(image))}"
-    if inspection.elf is not None:
-        libraries = inspection.elf.libraries
-        if libraries.value is None:
-            raise ImageError(f"{inspection.file} has no bill of materials: {libraries.unknown}", hint)
-        rows = [(row.name, libraries.source) for row in libraries.value]
-        return [
-            {
-                "type": "library",
-                "bom-ref": f"library:{name}",
-                "name": name,
-                "properties": [{"name": "guestbench:source", "value": source}],
-            }
-            for name, source in rows
-        ]
-    if inspection.files is None:
-        raise ImageError(f"{inspection.file} has no bill of materials: a kernel lists no packages", hint)
-    if inspection.files.value is None:
-        raise ImageError(f"{inspection.file} has no bill of materials: {inspection.files.unknown}", hint)
-    files = inspection.files.value
-    if files.packages.value is None:
-        raise ImageError(f"{inspection.file} has no bill of materials: {files.packages.unknown}", hint)
+    def need(known: Known[T] | None) -> T:
+        if known is None or known.value is None:
+            reason = "a kernel lists no packages" if known is None else known.unknown
+            hint = f"guestbench inspect {shlex.quote(str(image))}"
+            raise ImageError(f"{inspection.file} has no bill of materials: {reason}", hint)
+        return known.value
+
+    if inspection.elf is None:
+        files = need(inspection.files)
+        packages, distribution = need(files.packages), files.distribution.value
+        return [_describe_package(number, package, distribution) for number, package in enumerate(packages)]
+    source = inspection.elf.libraries.source
     return [
-        _describe_package(number, package, files.distribution.value)
-        for number, package in enumerate(files.packages.value)
+        {
+            "type": "library",
+            "bom-ref": f"library:{row.name}",
+            "name": row.name,
+            "properties": [{"name": "guestbench:source", "value": source}],
+        }
+        for row in need(inspection.elf.libraries)
     ]
 
 

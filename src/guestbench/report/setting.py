@@ -206,7 +206,7 @@ def _tell_how_to_repeat(header: Header) -> Iterator[Block]:
 
 def trial_table(records: Sequence[Record]) -> Table:
     """Every trial in the order made."""
-    columns: list[tuple[str, str]] = list(ask("section", "trial_columns"))
+    columns: dict[str, str] = dict(ask("section", "trial_columns"))
     rows: list[Cells] = []
     for number, record in enumerate(records, 1):
         trial, conditions = record.trial, record.conditions
@@ -220,21 +220,12 @@ def trial_table(records: Sequence[Record]) -> Table:
                 str(number),
                 str(trial.block or NOTHING),
                 str(trial.cycle),
-                *(show_seconds(values.get(metric), FINE_S) for _, metric in columns),
+                *(show_seconds(values.get(metric), FINE_S) for metric in columns.values()),
                 show_share(conditions.cpu_others),
                 show_share(conditions.cpu_steal),
                 f"{conditions.load_1m:.2f}",
                 record.started,
             )
         )
-    head = (
-        "Trial",
-        "System",
-        "Purpose",
-        "Outcome",
-        "No.",
-        "Block",
-        "Cycle",
-        *(title for title, _ in columns),
-    )
+    head = ("Trial", "System", "Purpose", "Outcome", "No.", "Block", "Cycle", *columns)
     return Table((*head, "Others' CPU", "Steal", "Load", "Started"), tuple(rows), 4)

@@ -272,7 +272,7 @@ def test_like_failures_are_told_together() -> None:
         for record, reason in zip(records, reasons, strict=True)
     ]
     groups = find_failures(header, failed)
-    assert [(g.outcome.reason, len(g.records), g.of) for g in groups] == [("x", 2, 4), ("y", 1, 4)]
+    assert [(g.outcome.reason, g.n, g.of) for g in groups] == [("x", 2, 4), ("y", 1, 4)]
 
 
 def test_quartiles_enclose_the_middle_half() -> None:

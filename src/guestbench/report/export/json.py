@@ -151,17 +151,6 @@ def _find_samples(header: Header, records: Sequence[Record]) -> Iterator[TidySam
     for record in records:
         trial = record.trial
         for sample in record.samples:
-            yield TidySample(
-                trial=trial.id,
-                system=trial.system,
-                purpose=trial.purpose,
-                block=trial.block,
-                cycle=trial.cycle,
-                metric=sample.metric,
-                value=sample.value,
-                unit=units.get(sample.metric, ""),
-                labels=sample.labels,
-                provenance=sample.provenance,
-                detail=sample.detail,
-                evidence=record.artifacts.get(sample.evidence, ""),
-            )
+            evidence = record.artifacts.get(sample.evidence, "")
+            own = {"trial": trial.id, "unit": units.get(sample.metric, ""), "evidence": evidence}
+            yield _fill(TidySample, sample, trial, **own)
