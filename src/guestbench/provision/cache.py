@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,7 +136,11 @@ def make(plan: Plan, say: Say, *, renew: Callable[[Made], object] = lambda made:
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 elapsed_s=round(time.monotonic() - began, 1),
                 facts=msgspec.Raw(msgspec.json.encode(plan.facts)),
-                files=tuple(_describe(work / name) for name in made.files if (work / name).is_file()),
+                files=tuple(
+                    File(name=path.name, size_bytes=path.stat().st_size, sha256=hash_file(path))
+                    for path in (work / name for name in made.files)
+                    if path.is_file()
+                ),
                 made=made,
             )
             kept = _publish(work, manifest)
@@ -192,20 +196,20 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def _describe(path: Path) -> File:
-    return File(name=path.name, size_bytes=path.stat().st_size, sha256=hash_file(path))
-
-
 @contextmanager
-def locked(name: str) -> Iterator[None]:
-    """Hold the cache's lock of this name; wait while another process holds it."""
-    folder = cache_folder() / "locks"
-    with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / f"{name}.lock").open("wb")
+def _lock(path: Path) -> Iterator[int]:
+    """Hold a lock on a file, which is made; wait while another process holds it. Yields its descriptor."""
+    with storing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("wb")
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle.fileno()
+
+
+def locked(name: str) -> AbstractContextManager[object]:
+    """Hold the cache's lock of this name; wait while another process holds it."""
+    return _lock(cache_folder() / "locks" / f"{name}.lock")
 
 
 @contextmanager
@@ -221,9 +225,7 @@ def workspace(label: str) -> Iterator[Path]:
         remove_stale_workspaces(base)
         folder = Path(tempfile.mkdtemp(prefix=f"{label}-", dir=base))
         folder.chmod(0o711)
-        lock = folder.with_name(folder.name + ".lock").open("wb")
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _lock(folder.with_name(folder.name + ".lock")):
         try:
             with storing(folder):
                 yield folder
@@ -250,15 +252,12 @@ def _is_unlocked(path: Path) -> bool:
     return True
 
 
-@contextmanager
-def outliving_lock(folder: Path) -> Iterator[int]:
+def outliving_lock(folder: Path) -> AbstractContextManager[int]:
     """A locked file descriptor to hand to a child whose own children may outlive us after a SIGKILL.
 
     While any of them holds it, nobody removes the workspace under them.
     """
-    with (folder / IN_USE).open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock.fileno()
+    return _lock(folder / IN_USE)
 
 
 def remove_workspace(folder: Path) -> None:

@@ -7,11 +7,11 @@ drops what it does not let through.
 from __future__ import annotations
 
 import http.client
-import queue
 import socket
 import threading
 import time
 import urllib.request
+from concurrent.futures import Future
 from typing import Any
 
 CONNECT_S = 10.0
@@ -51,12 +51,10 @@ def connect(address: tuple[str, int], *_: object) -> socket.socket:
             # Each gets its share of the time that is left, so that the last one is tried as well.
             made.settimeout(max(end - time.monotonic(), 0.1) / (len(addresses) - number))
             made.connect(where)
-        except TimeoutError:
-            made.close()
-            trouble = TimeoutError(f"no connection within {CONNECT_S:.0f} s")
         except OSError as error:
             made.close()
-            trouble = error
+            late = isinstance(error, TimeoutError)
+            trouble = TimeoutError(f"no connection within {CONNECT_S:.0f} s") if late else error
         else:
             made.settimeout(CONNECT_S)
             return made
@@ -65,22 +63,21 @@ def connect(address: tuple[str, int], *_: object) -> socket.socket:
 
 def _look_up(address: tuple[str, int], timeout_s: float) -> list[_Address]:
     """The addresses of a host. A resolver without network may take a minute: it is left to itself then."""
-    found: queue.Queue[list[_Address] | OSError] = queue.Queue()
+    found: Future[list[_Address]] = Future()
 
     def ask() -> None:
         try:
-            found.put(list(socket.getaddrinfo(*address, type=socket.SOCK_STREAM)))
-        except (OSError, UnicodeError) as error:
-            found.put(error if isinstance(error, OSError) else OSError(f"no name of a host: {address[0]!r}"))
+            found.set_result(list(socket.getaddrinfo(*address, type=socket.SOCK_STREAM)))
+        except OSError as error:
+            found.set_exception(error)
+        except UnicodeError:
+            found.set_exception(OSError(f"no name of a host: {address[0]!r}"))
 
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = found.get(timeout=timeout_s)
-    except queue.Empty:
+        return found.result(timeout_s)
+    except TimeoutError:
         raise TimeoutError(f"the name {address[0]} was not found within {timeout_s:.0f} s") from None
-    if isinstance(answer, OSError):
-        raise answer
-    return answer
 
 
 class _Patient(http.client.HTTPConnection):

@@ -18,9 +18,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from guestbench.errors import HostError, ImageError, UsageError
 from guestbench.host.facts import free_bytes
@@ -34,11 +33,8 @@ SUMS_LIMIT_BYTES = MIB
 REPORT_EVERY_S = 5.0
 
 
-class Aim(StrEnum):
-    """What a download is for: an official image, or something that an image is built from."""
-
-    FETCH = "fetch"
-    BUILD = "build"
+Aim = Literal["fetch", "build"]
+"""What a download is for: an official image, or something that an image is built from."""
 
 
 class _Errand(NamedTuple):
@@ -53,7 +49,7 @@ class _Errand(NamedTuple):
     @property
     def way_out(self) -> str:
         """What to type where the server cannot be had."""
-        if self.aim is Aim.FETCH:
+        if self.aim == "fetch":
             return f"guestbench systems build {shlex.quote(self.system)}"
         if os.environ.get(MIRROR_VARIABLE):
             return f"unset {MIRROR_VARIABLE}"
@@ -114,7 +110,7 @@ class Published(NamedTuple):
         return file.is_file() and hmac.compare_digest(hash_file(file, self.source.algorithm), self.digest)
 
 
-def read_sums(source: Fetch, system: str, aim: Aim = Aim.FETCH) -> Published:
+def read_sums(source: Fetch, system: str, aim: Aim = "fetch") -> Published:
     """Download the checksum list and find the file's line in it.
 
     Raises:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from guestbench.errors import ImageError
+from guestbench.errors import GuestbenchError, ImageError
 from guestbench.provision import cpio
 
 NAME = "initrd.gz"
@@ -53,13 +53,13 @@ def tree_entries(sources: Mapping[str, Path]) -> dict[str, cpio.Entry]:
     return entries
 
 
-def order_modules(there: Mapping[str, Callable[[], bytes]], names: Sequence[str]) -> dict[str, bytes]:
+def order_modules(
+    there: Mapping[str, Callable[[], bytes]], names: Sequence[str], refuse: Callable[[str], GuestbenchError]
+) -> dict[str, bytes]:
     """The kernel modules `names` and all they depend on, by name, each behind those that it needs.
 
     `there` gives the contents of every module of the kernel by its name, in which `-` and `_` are the same.
-
-    Raises:
-        KeyError: there is no such module; its name.
+    What `refuse` says of a name is raised for one that is not there.
     """
     known = {name.replace("-", "_"): read for name, read in there.items()}
     ordered: dict[str, bytes] = {}
@@ -69,6 +69,8 @@ def order_modules(there: Mapping[str, Callable[[], bytes]], names: Sequence[str]
         if name in ordered or name in pending:
             return
         pending.append(name)
+        if name not in known:
+            raise refuse(name)
         module = known[name]()
         for needed in module_dependencies(module):
             add(needed)

@@ -26,7 +26,7 @@ from guestbench.model import MIB, Fetch, Role, Say
 from guestbench.model.kinds import FileNames, SourceFolder
 from guestbench.provision import cpio, initramfs, tarball
 from guestbench.provision.cache import Made
-from guestbench.provision.download import Aim, read_sums
+from guestbench.provision.download import read_sums
 from guestbench.provision.recipes import Recipe, Site
 
 KERNEL = "boot/vmlinuz-virt"
@@ -77,7 +77,7 @@ class AlpineInitramfs(Recipe, tag="alpine-initramfs"):
         """
         say("reading the publisher's checksums")
         # The small one first: whatever is wrong with the server or the line shows before the large one.
-        both = [read_sums(source, site.system, Aim.BUILD) for source in (self.root, self.kernel)]
+        both = [read_sums(source, site.system, "build") for source in (self.root, self.kernel)]
         root, kernel = (published.keep(say) for published in both)
         say("unpacking the archives")
         entries = tarball.read_entries(root)
@@ -144,12 +144,8 @@ def read_modules(ramdisk: Path, names: tuple[str, ...], archive: Path, work: Pat
     with open_source(ramdisk, shown=archive) as source, open_initramfs(source, work) as (tree, _):
         there, built_in = _find_modules(tree, archive)
         wanted = [name for name in names if name.replace("-", "_") not in built_in]
-        try:
-            return initramfs.order_modules(there, wanted)
-        except KeyError as missing:
-            raise ImageError(
-                f"{INITRAMFS} in {archive} has no kernel module {missing.args[0]}", "guestbench systems list"
-            ) from None
+        where, hint = f"{INITRAMFS} in {archive} has no kernel module", "guestbench systems list"
+        return initramfs.order_modules(there, wanted, lambda name: ImageError(f"{where} {name}", hint))
 
 
 def _find_modules(tree: Tree, archive: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:

@@ -168,7 +168,17 @@ def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) ->
             argv,
             pass_fds=(disk.fileno(), lock),
             stderr=stderr,
-            env={**_hook_settings(recipe, key, disk.fileno()), "TMPDIR": str(folder)},
+            env={
+                "GUESTBENCH_DISK": str(disk.fileno()),
+                "GUESTBENCH_OFFSET": str(layout.ROOT_START * layout.SECTOR),
+                "GUESTBENCH_BLOCKS": str(layout.root_sectors(recipe.size_mib) // 8),
+                "GUESTBENCH_UUID": str(layout.derive_uuid(key, "root")),
+                "GUESTBENCH_HASH_SEED": str(layout.derive_uuid(key, "hash seed")),
+                "GUESTBENCH_HOSTNAME": recipe.hostname,
+                "GUESTBENCH_ENABLE": " ".join(recipe.enable),
+                "GUESTBENCH_MASKED": " ".join(recipe.masked),
+                "TMPDIR": str(folder),
+            },
             # Time for mmdebstrap to remove its root file system.
             grace_s=10.0,
         ) as child,
@@ -176,19 +186,6 @@ def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) ->
         status = _follow(child, log, say)
     if status != 0:
         raise _failure(status, log.read_bytes())
-
-
-def _hook_settings(recipe: DebianDisk, key: str, disk: int) -> dict[str, str]:
-    return {
-        "GUESTBENCH_DISK": str(disk),
-        "GUESTBENCH_OFFSET": str(layout.ROOT_START * layout.SECTOR),
-        "GUESTBENCH_BLOCKS": str(layout.root_sectors(recipe.size_mib) // 8),
-        "GUESTBENCH_UUID": str(layout.derive_uuid(key, "root")),
-        "GUESTBENCH_HASH_SEED": str(layout.derive_uuid(key, "hash seed")),
-        "GUESTBENCH_HOSTNAME": recipe.hostname,
-        "GUESTBENCH_ENABLE": " ".join(recipe.enable),
-        "GUESTBENCH_MASKED": " ".join(recipe.masked),
-    }
 
 
 @contextmanager

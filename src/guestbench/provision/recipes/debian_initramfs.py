@@ -119,12 +119,8 @@ def module_entries(
         HostError: the kernel package has no such module.
     """
     there = {path.stem: path.read_bytes for path in unpacked.glob("lib/modules/**/*.ko")}
-    try:
-        modules = initramfs.order_modules(there, names)
-    except KeyError as missing:
-        raise HostError(
-            f"the kernel package has no module {missing.args[0]}", "guestbench systems list"
-        ) from None
+    where, hint = "the kernel package has no module", "guestbench systems list"
+    modules = initramfs.order_modules(there, names, lambda name: HostError(f"{where} {name}", hint))
     return initramfs.pack_modules(modules, listing)
 
 

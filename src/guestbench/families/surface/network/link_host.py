@@ -148,14 +148,9 @@ class LinkHost:
             return
         if len(address) == len(HOST_IPV6):
             if address[:2] == HOST_IPV6[:2]:
-                others = [each for each in self.candidates_ipv6 if each != address]
-                self.candidates_ipv6 = [*others[1 - ADDRESSES_KEPT :], address]
-            return
-        if address[0] in (0, 127) or address[0] >= 224:
-            return
-        if address in self.candidates:
-            self.candidates.remove(address)
-        self.candidates = [*self.candidates[1 - ADDRESSES_KEPT :], address]
+                _move_to_end(self.candidates_ipv6, address)
+        elif address[0] not in (0, 127) and address[0] < 224:
+            _move_to_end(self.candidates, address)
 
     def _answer(self, arrival: Arrival) -> bytes | None:
         is_ours = arrival.destination in self._ours
@@ -189,13 +184,13 @@ class LinkHost:
         if message is None or message.operation != 1:
             return None
         wanted = message.options.get(DhcpOption.REQUESTED_ADDRESS, message.client)
-        match message.kind:
-            case DhcpKind.DISCOVER:
-                kind = DhcpKind.OFFER
-            case DhcpKind.REQUEST:
-                kind = DhcpKind.ACK if wanted in (LEASE, NO_ADDRESS) else DhcpKind.NAK
-            case _:
-                return None
+        answers: dict[int, DhcpKind] = {
+            DhcpKind.DISCOVER: DhcpKind.OFFER,
+            DhcpKind.REQUEST: DhcpKind.ACK if wanted in (LEASE, NO_ADDRESS) else DhcpKind.NAK,
+        }
+        kind = answers.get(message.kind)
+        if kind is None:
+            return None
         options: dict[int, bytes] = {DhcpOption.KIND: bytes([kind]), DhcpOption.SERVER: ROUTER}
         if kind is not DhcpKind.NAK:
             options |= {
@@ -206,17 +201,14 @@ class LinkHost:
             }
         if kind is DhcpKind.ACK:
             self._learn(LEASE)
-        answer = Dhcp(
-            operation=2,
-            transaction=message.transaction,
-            flags=message.flags,
-            yours=NO_ADDRESS if kind is DhcpKind.NAK else LEASE,
-            server=ROUTER,
-            mac=message.mac,
-            options=options,
-        )
+        yours = NO_ADDRESS if kind is DhcpKind.NAK else LEASE
+        answer = message._replace(operation=2, options=options, client=NO_ADDRESS, yours=yours, server=ROUTER)
         datagram = Udp(Port.DHCP_SERVER, Port.DHCP_CLIENT, answer.encode())
         return self.frame(make_packet(ROUTER, BROADCAST_ADDRESS, datagram), to=BROADCAST_MAC)
+
+
+def _move_to_end(addresses: list[bytes], address: bytes) -> None:
+    addresses[:] = [*(each for each in addresses if each != address), address][-ADDRESSES_KEPT:]
 
 
 KINDS = {Arp: EtherType.ARP, Ipv4: EtherType.IPV4, Ipv6: EtherType.IPV6}
