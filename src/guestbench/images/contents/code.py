@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from guestbench.images.contents.known import TEXTS
+from guestbench.images.contents.known import LIBRARIES, SYMBOLS, TEXTS
 from guestbench.images.formats.elf import PT_GNU_RELRO, PT_GNU_STACK, ElfImage, Symbols
 from guestbench.images.inspection import Count, Known, Signature, known, unknown
 from guestbench.images.source import Source
@@ -28,41 +28,8 @@ _MAX_TRAPS_TRIED = 20_000
 _STARTS_TRIED, _SHORTEST_RUN = 16, 32
 
 NAMES_LSTAR, WRITES_LSTAR = "code that names LSTAR", "of it, followed by wrmsr"
-FAMILIES = (
-    ("OCaml code", re.compile(r"caml[A-Z]")),
-    ("OCaml runtime", re.compile(r"caml_")),
-    ("Unikraft system calls", re.compile(r"_?_?uk_syscall")),
-    ("Unikraft", re.compile(r"_?_?_?uk_?[a-z]|ukplat_|uknetdev|virtio|pci_|_libkvmplat")),
-    ("lwIP", re.compile(r"lwip_|etharp_|pbuf_|netif_(?:add|set|init)|tcp_(?:input|output|write|slowtmr)")),
-    ("Mbed TLS, OpenSSL", re.compile(r"mbedtls_|SSL_|EVP_|OPENSSL_")),
-    ("GMP, Zarith", re.compile(r"__gmp|mpn_|ml_z_")),
-    ("Mirage C stubs", re.compile(r"mirage_|mc_|digestif_|caml_checksum|checksum_")),
-    ("Linux", re.compile(r"__x64_sys_|__do_sys_|__se_sys_|__ia32_|__ksymtab")),
-    (
-        "musl and libc",
-        re.compile(
-            r"__?(libc|musl|pthread|stdio|lock|fork|malloc|init_)\w*|(str|mem|wcs|pthread_|f?printf|scanf)\w*"
-        ),
-    ),
-)
-"""Families of symbols by their names, tried in this order."""
-
 _HANDLER = re.compile(r"uk_syscall_[re]_(?:[eu]_)?(\w+)|__x64_sys_(\w+)")
 _OCAML_MODULE = re.compile(r"caml([A-Z]\w*?)(?:__|[.$@]|_code_|_data_|_frametable|_\d|$)")
-_LIBRARY_STRINGS = (
-    ("OCaml runtime", re.compile(rb"Fatal error: exception %s")),
-    ("Unikraft", re.compile(rb"Powered by|Unikraft")),
-    ("musl", re.compile(rb"MUSL_LOCPATH|No error information\0|/etc/ld-musl")),
-    ("glibc", re.compile(rb"GNU C Library|GLIBC_2\.")),
-    ("lwIP", re.compile(rb"lwIP|lwip_")),
-    ("OpenSSL", re.compile(rb"OpenSSL \d")),
-    ("SQLite", re.compile(rb"SQLite format 3")),
-    ("zlib", re.compile(rb"(?:in|de)flate \d\.\d")),
-    ("MirageOS", re.compile(rb"mirage[-_](?:runtime|crypto|net|unikraft|clock)|Mirage_runtime")),
-    ("Irmin", re.compile(rb"irmin[./-]|Irmin")),
-    ("Linux kernel", re.compile(rb"Linux version \d")),
-)
-"""Libraries by strings that come with them."""
 
 
 def _count_matches(pattern: re.Pattern[bytes], data: bytes) -> int:
@@ -76,8 +43,8 @@ def find_families(symbols: Symbols, source: str) -> Known[tuple[Count, ...]]:
         return unknown(source)
     counts: Counter[str] = Counter()
     for name, _ in symbols:
-        counts[next((family for family, pattern in FAMILIES if pattern.match(name)), "other")] += 1
-    order = [*(family for family, _ in FAMILIES), "other"]
+        counts[next((family for family, pattern in SYMBOLS if pattern.match(name)), "other")] += 1
+    order = [*(family for family, _ in SYMBOLS), "other"]
     rows = tuple(Count(name=family, count=counts[family]) for family in order if counts[family])
     return known(rows, f"{source}, by the beginnings of names")
 
@@ -94,7 +61,7 @@ def find_libraries(contents: bytes, symbols: Symbols, source: str) -> Known[tupl
         whole = name.partition("_")[0]
         units["Stdlib" if name.startswith("Camlinternal") else whole if whole in modules else name] += count
     rows = [Count(name=show(f"OCaml: {name}".encode()), count=count) for name, count in sorted(units.items())]
-    strings = [(name, _count_matches(pattern, contents)) for name, pattern in _LIBRARY_STRINGS]
+    strings = [(name, _count_matches(pattern, contents)) for name, pattern in LIBRARIES]
     rows += [Count(name=name, count=count) for name, count in strings if count]
     if not rows:
         return unknown("no string of a known library, and no symbols")

@@ -1,9 +1,11 @@
-"""Known shells, interpreters and package managers, by their file names and by texts in their code."""
+"""What shells, interpreters, package managers and libraries are known by, read from `known.toml`."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from enum import StrEnum
+from pathlib import Path
 
 
 class Kind(StrEnum):
@@ -14,40 +16,19 @@ class Kind(StrEnum):
     PACKAGE_MANAGER = "package_managers"
 
 
+_KNOWN = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+NAMES = {kind: frozenset(_KNOWN["names"][kind.value]) for kind in Kind}
+"""File names by kind, without a version."""
 BUSYBOX = "busybox"
 """It is a shell, too, but in nearly every system by its other names `sh` and `ash`."""
-
-_NAMES = {
-    Kind.SHELL: "sh ash bash csh dash fish hush ksh mksh rbash tcsh yash zsh",
-    Kind.INTERPRETER: (
-        "awk gawk guile java lua luajit mawk node nodejs ocaml ocamlrun perl php python qjs ruby tclsh "
-        "Rscript"
-    ),
-    Kind.PACKAGE_MANAGER: (
-        "apk apt apt-get aptitude brew cargo conda cpan dnf dpkg emerge flatpak gem guix microdnf nix-env "
-        "npm opam opkg pacman pip rpm snap xbps-install yum zypper"
-    ),
-}
-NAMES = {kind: frozenset(names.split()) for kind, names in _NAMES.items()}
-"""File names by kind, without a version: `perl5.36.0` and `perl` are one."""
-
-TEXTS = (
-    (Kind.SHELL, "bash", re.compile(rb"GNU bash, version")),
-    (Kind.SHELL, "BusyBox", re.compile(rb"BusyBox v\d")),
-    (Kind.SHELL, "dash or ash", re.compile(rb"Illegal number: %s")),
-    (Kind.SHELL, "zsh", re.compile(rb"zsh: warning|ZSH_VERSION")),
-    (Kind.INTERPRETER, "Python", re.compile(rb"PYTHONHOME")),
-    (Kind.INTERPRETER, "Perl", re.compile(rb"PERL5LIB")),
-    (Kind.INTERPRETER, "Lua", re.compile(rb"PUC-Rio|LuaJIT \d")),
-    (Kind.INTERPRETER, "Ruby", re.compile(rb"RUBYOPT")),
-    (Kind.INTERPRETER, "Node.js", re.compile(rb"NODE_OPTIONS")),
-    (Kind.INTERPRETER, "OCaml toplevel", re.compile(rb"OCAML_TOPLEVEL_PATH|caml_toplevel_")),
-    (Kind.PACKAGE_MANAGER, "dpkg", re.compile(rb"dpkg-deb|/var/lib/dpkg")),
-    (Kind.PACKAGE_MANAGER, "apt", re.compile(rb"/var/lib/apt/")),
-    (Kind.PACKAGE_MANAGER, "apk", re.compile(rb"lib/apk/db")),
-    (Kind.PACKAGE_MANAGER, "rpm", re.compile(rb"/var/lib/rpm")),
-)
-"""Texts of their own in programs that are linked into something else; a mere path such as /bin/sh is none."""
+TEXTS = [
+    (kind, name, re.compile(pattern.encode()))
+    for kind in Kind
+    for name, pattern in _KNOWN["texts"][kind.value].items()
+]
+"""Texts of programs, with their kind and name."""
+LIBRARIES = [(name, re.compile(pattern.encode())) for name, pattern in _KNOWN["libraries"].items()]
+SYMBOLS = [(name, re.compile(pattern)) for name, pattern in _KNOWN["symbols"].items()]
 
 
 def drop_version(name: str) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from guestbench.errors import ShellError
 from guestbench.families.surface.seen import Seen, name_some
 from guestbench.guest.shell import Shell
-from guestbench.images.contents.hardening import ABSENT, OPTIONS, Wanted
+from guestbench.images.contents.hardening import ABSENT, OPTIONS, read_wanted
 from guestbench.model import Frozen, Unknown
 
 COMMAND_S = 60.0
@@ -24,35 +25,7 @@ LEAST_LINES = 100
 METRICS = ("surface.hardening_met", "surface.hardening_unmet", "surface.cpu_flaws", "surface.lsms")
 
 JUDGED = tuple(option for option in OPTIONS if option.wanted)
-SYSCTLS = (
-    Wanted("kernel.kptr_restrict", ("2",), "no kernel addresses in /proc, not even for root"),
-    Wanted("kernel.dmesg_restrict", ("1",), "kernel messages are for root"),
-    Wanted("kernel.perf_event_paranoid", ("3", "4"), "users cannot measure the CPU (3 needs a patch)"),
-    Wanted("kernel.unprivileged_bpf_disabled", ("1", "2"), "users cannot load BPF programs"),
-    Wanted("net.core.bpf_jit_harden", ("2",), "constants in compiled BPF programs are hidden"),
-    Wanted("kernel.yama.ptrace_scope", ("3",), "nobody traces another program"),
-    Wanted("kernel.randomize_va_space", ("2",), "all regions of a program are at random places"),
-    Wanted("kernel.kexec_load_disabled", ("1",), "the running kernel cannot be replaced by another"),
-    Wanted("kernel.modules_disabled", ("1",), "no more code can be added to the kernel"),
-    Wanted("kernel.warn_limit", ("1",), "a kernel that has warned does not go on"),
-    Wanted("kernel.oops_limit", ("1",), "nor one that has met an error"),
-    Wanted("user.max_user_namespaces", ("0",), "users cannot become root of a namespace"),
-    Wanted("dev.tty.ldisc_autoload", ("0",), "users cannot load terminal drivers"),
-    Wanted("dev.tty.legacy_tiocsti", ("0",), "nobody can type on another's terminal"),
-    Wanted("vm.unprivileged_userfaultfd", ("0",), "users cannot hold the kernel at a page fault"),
-    Wanted("vm.mmap_min_addr", ("65536",), "programs cannot map NULL (as CONFIG_DEFAULT_MMAP_MIN_ADDR)"),
-    Wanted("fs.protected_symlinks", ("1",), "no following of others' links in shared folders"),
-    Wanted("fs.protected_hardlinks", ("1",), "no links to others' files"),
-    Wanted("fs.protected_fifos", ("2",), "no opening of others' pipes in shared folders"),
-    Wanted("fs.protected_regular", ("2",), "nor of others' files, where one meant to make one"),
-    Wanted("fs.suid_dumpable", ("0",), "no core files of programs that changed user"),
-    # The project has no network settings: Linux's Documentation/networking/ip-sysctl.
-    Wanted("net.ipv4.conf.all.rp_filter", ("1", "2"), "packets with a forged source are dropped"),
-    Wanted("net.ipv4.conf.default.rp_filter", ("1", "2"), "also from interfaces to come"),
-    Wanted("net.ipv4.conf.all.accept_redirects", ("0",), "routers cannot send traffic elsewhere"),
-    Wanted("net.ipv4.conf.all.accept_source_route", ("0",), "nor can senders"),
-    Wanted("net.ipv4.tcp_syncookies", ("1",), "a flood of connections does not fill the tables"),
-)
+SYSCTLS = read_wanted(Path(__file__).with_name("sysctls.toml"))
 
 _names = "|".join(name for option in JUDGED for name in (option.name, option.older) if name)
 COMMANDS = {
