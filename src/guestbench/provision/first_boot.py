@@ -19,7 +19,6 @@ from guestbench.guest.watch import watch_boot
 from guestbench.host import process
 from guestbench.model import Disk, DiskFormat, Guest, Image, Kernel, Ok, Platform, Role, Say
 from guestbench.provision import cache
-from guestbench.provision.digest import read_image
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need, find_vmm
 
 FIRST_BOOT_FACTOR = 2.0
@@ -52,7 +51,7 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
     # The path is part of it: an overlay names its backing file. Systems that share the disk share the layer.
     facts = [disk.path, disk.sha256, platform.machine]
     kept = cache.make(cache.Plan("settled", f"settling {guest.system.name}", build, facts), say)
-    images = guest.images | {Role.DISK: read_image(kept.folder / name)}
+    images = guest.images | {Role.DISK: cache.read_image(kept.folder / name)}
     origin = msgspec.structs.replace(guest.origin, settled=True)
     return msgspec.structs.replace(guest, images=images, origin=origin)
 

@@ -72,8 +72,10 @@ def order_modules(
         if name not in known:
             raise refuse(name)
         module = known[name]()
-        for needed in module_dependencies(module):
-            add(needed)
+        # What its `.modinfo` section names as needed before it.
+        if found := re.search(rb"(?:^|\0)depends=([^\0]*)\0", module):
+            for needed in filter(None, found[1].decode().split(",")):
+                add(needed.replace("-", "_"))
         ordered[name] = module
 
     for name in names:
@@ -86,9 +88,3 @@ def pack_modules(modules: Mapping[str, bytes], listing: str) -> dict[str, cpio.E
     files = {f"lib/modules/{name}.ko": cpio.regular_file(module) for name, module in modules.items()}
     lines = "".join(f"/{path}\n" for path in files)
     return files | {listing: cpio.regular_file(lines.encode())}
-
-
-def module_dependencies(module: bytes) -> tuple[str, ...]:
-    """The modules that a kernel module's `.modinfo` section names as needed before it."""
-    found = re.search(rb"(?:^|\0)depends=([^\0]*)\0", module)
-    return tuple(name.replace("-", "_") for name in found[1].decode().split(",") if name) if found else ()

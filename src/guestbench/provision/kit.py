@@ -19,7 +19,6 @@ from guestbench.guest.contract import find_reports
 from guestbench.host import process
 from guestbench.model import SERVER, Image, Kit, KitWork, Needs, Say, Workload, WorkReport
 from guestbench.provision import cache, ext4
-from guestbench.provision.digest import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
 from guestbench.provision.programs import build_program
 
@@ -92,7 +91,7 @@ def _make_disk(programs: Mapping[str, Image], say: Say) -> Image:
 
     facts = [{name: image.sha256 for name, image in programs.items()}, ext4.describe_writer()]
     plan = cache.Plan("kit", "writing the disk with the workload programs", build, facts)
-    return read_image(cache.make(plan, say).folder / DISK_NAME)
+    return cache.read_image(cache.make(plan, say).folder / DISK_NAME)
 
 
 def _add_tools(kit: Kit, checks: tuple[str, ...], say: Say) -> Kit:
@@ -104,7 +103,7 @@ def _add_tools(kit: Kit, checks: tuple[str, ...], say: Say) -> Kit:
         return msgspec.structs.replace(kit, no_tools=f"{error.message} (mended by: {error.hint})")
     return msgspec.structs.replace(
         kit,
-        tools_disk=read_image(tools.image),
+        tools_disk=cache.read_image(tools.image),
         host_tools={name: tools.host_argv(name) for name in ("iperf3", "wrk")},
         checks=checks,
     )
@@ -125,4 +124,4 @@ def add_drivers(initrd: Image, say: Say) -> Image | None:
 
     doing = "adding drivers for the tools disk to an initial ramdisk"
     plan = cache.Plan("initrd", doing, build, initrd.sha256, {"drivers": drivers})
-    return read_image(cache.make(plan, say).folder / INITRD_NAME)
+    return cache.read_image(cache.make(plan, say).folder / INITRD_NAME)

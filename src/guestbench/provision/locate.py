@@ -13,7 +13,6 @@ from guestbench.errors import ImageError
 from guestbench.images.formats.disk import find_format
 from guestbench.model import Disk, DiskFormat, Guest, Kernel, Origin, Role, System
 from guestbench.provision import cache
-from guestbench.provision.digest import read_image
 from guestbench.provision.system_images import (
     FETCHED_FILES,
     TAKEN_FILES,
@@ -79,7 +78,7 @@ def share_disk(system: System, owner: Guest) -> Guest | None:
     taken = cache.find(plan_taking(system, disk))
     if taken is None:
         return None
-    images = {role: read_image(taken.folder / name) for role, name in TAKEN_FILES.items()}
+    images = {role: cache.read_image(taken.folder / name) for role, name in TAKEN_FILES.items()}
     images |= {Role.DISK: disk}
     kept = {role: images[role] for role in system.boot.roles}
     origin = Origin(
@@ -92,7 +91,7 @@ def share_disk(system: System, owner: Guest) -> Guest | None:
 
 
 def _from_cache(system: System, kept: cache.Kept, files: Mapping[Role, str], origin: Origin) -> Guest:
-    images = {role: read_image(kept.folder / name) for role, name in files.items()}
+    images = {role: cache.read_image(kept.folder / name) for role, name in files.items()}
     programs = dict(kept.made.programs)
     return Guest(system=system, images=images, pristine=images, origin=origin, programs=programs)
 
@@ -115,7 +114,7 @@ def _from_user(system: System, path: Path) -> Guest:
             )
     if Role.DISK in files:
         system = _with_format(system, find_format(files[Role.DISK]))
-    images = {role: read_image(file) for role, file in files.items()}
+    images = {role: cache.read_image(file) for role, file in files.items()}
     return Guest(system=system, images=images, pristine=images, origin=Origin(kind="given", detail=str(path)))
 
 

@@ -17,7 +17,6 @@ from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import SERVER, Image, Say
 from guestbench.provision import cache
-from guestbench.provision.digest import read_image
 from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
 from guestbench.provision.versions import find_versions
 
@@ -84,7 +83,7 @@ def build_program(name: str, say: Say) -> Image:
         plan = _plan_c(name, OWN_FLAGS, {source.name: source}, [source])
     else:
         return _find_left(name)
-    return read_image(cache.make(plan, say).folder / name)
+    return cache.read_image(cache.make(plan, say).folder / name)
 
 
 def _plan(
@@ -174,7 +173,7 @@ def _find_left(name: str) -> Image:
             kept = cache.find(plan_build(system))
             if kept is None:
                 raise HostError(f"{name} has not been built", f"guestbench systems build {system.name}")
-            return read_image(kept.folder / name)
+            return cache.read_image(kept.folder / name)
     raise HostError(f"nothing builds a program {name}", "guestbench workloads")
 
 

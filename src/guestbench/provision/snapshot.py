@@ -20,7 +20,6 @@ from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.model import Frozen, Guest, Image, Ok, Platform, Role, Say, System
 from guestbench.provision import cache
-from guestbench.provision.digest import read_image
 from guestbench.provision.first_boot import create_layer, disk_format
 from guestbench.vmm import Lacking, LaunchSpec, Need, find_vmm
 
@@ -86,7 +85,7 @@ def take_snapshot(
     folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
     images = dict(guest.images)
     if Role.DISK in images:
-        images[Role.DISK] = read_image(folder / layer)
+        images[Role.DISK] = cache.read_image(folder / layer)
     guest = msgspec.structs.replace(guest, images=images)
     return Snapshot(guest=guest, platform=platform, state=folder / STATE_NAME)
 

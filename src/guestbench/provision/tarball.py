@@ -175,7 +175,7 @@ def _open(archive: Path) -> Iterator[_Archive]:
         raise unusable(archive, "is damaged: its headers never end") from error
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded:
     """Unpacked data that can be read and skipped, never gone back in, and only so much of it."""
 
     def __init__(self, unpacked: gzip.GzipFile, archive: Path) -> None:
@@ -205,9 +205,3 @@ class _Bounded(io.RawIOBase):
 
     def tell(self) -> int:
         return self._at
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True

@@ -14,7 +14,7 @@ from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import Say
 from guestbench.provision import cache
-from guestbench.provision.digest import read_image
+from guestbench.provision.cache import read_image
 
 
 @pytest.fixture(autouse=True)

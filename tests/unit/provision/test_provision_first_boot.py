@@ -24,7 +24,7 @@ from guestbench.model import (
     System,
 )
 from guestbench.provision import cache, first_boot
-from guestbench.provision.digest import read_image
+from guestbench.provision.cache import read_image
 from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, PowerButton, qemu
 from guestbench.vmm.fake import FakeMachine as ReplayingMachine
 

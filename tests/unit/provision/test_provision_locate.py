@@ -12,7 +12,7 @@ from guestbench import provision
 from guestbench.errors import ImageError, UsageError
 from guestbench.model import Disk, DiskFormat, Fetch, Guest, GuestFamily, Kernel, Provision, Role, Say, System
 from guestbench.provision import cache
-from guestbench.provision.digest import read_image
+from guestbench.provision.cache import read_image
 from guestbench.provision.system_images import plan_build, plan_fetch, plan_taking
 
 BUILD: dict[str, object] = {

@@ -10,7 +10,7 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.host import process
@@ -69,7 +69,13 @@ class Mirage(Recipe, tag="mirage"):
         """
         bring = f"guestbench run --system {shlex.quote(site.system)}=PATH"
         for tool in TOOLS:
-            _need(tool, bring)
+            try:
+                process.find_tool(tool)
+            except ToolMissing as missing:
+                raise ToolMissing(
+                    f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {bring}",
+                    missing.hint,
+                ) from None
         opam = _Opam(cache.cache_folder() / "opam", f"guestbench-{self.ocaml}", work, say, bring)
         with cache.locked("opam"):
             opam.prepare_root()
@@ -115,32 +121,20 @@ class Mirage(Recipe, tag="mirage"):
         return f"opam packages, of which pinned: {pinned}"
 
 
-def _need(tool: str, bring: str) -> None:
-    try:
-        process.find_tool(tool)
-    except ToolMissing as missing:
-        raise ToolMissing(
-            f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {bring}",
-            missing.hint,
-        ) from None
-
-
-class _Opam:
+class _Opam(NamedTuple):
     """opam with a root and a switch of ours; the output of each command goes to a log file below `work`."""
 
-    def __init__(self, root: Path, switch: str, work: Path, say: Say, bring: str) -> None:
-        self._root = root
-        self._switch = switch
-        self._work = work
-        self._say = say
-        self._bring = bring
-        self._count = 0
+    root: Path
+    switch: str
+    work: Path
+    say: Say
+    bring: str
 
     @property
     def _environment(self) -> dict[str, str]:
         return {
-            "OPAMROOT": str(self._root),
-            "OPAMSWITCH": self._switch,
+            "OPAMROOT": str(self.root),
+            "OPAMSWITCH": self.switch,
             "OPAMYES": "1",
             "OPAMCOLOR": "never",
             "OPAMROOTISOK": "1",
@@ -152,28 +146,28 @@ class _Opam:
 
     def prepare_root(self) -> None:
         """Make the root, or bring its list of packages up to date."""
-        if (self._root / "config").is_file():
+        if (self.root / "config").is_file():
             self.run(["update"], timeout_s=REACH_S)
             return
-        self._root.parent.mkdir(parents=True, exist_ok=True)
+        self.root.parent.mkdir(parents=True, exist_ok=True)
         # Packages run scripts of strangers, which opam's sandbox keeps from the network and the home folder.
         # It takes bubblewrap and a kernel that lets it: in many containers there is neither.
         sandboxed = _can_sandbox()
         if not sandboxed:
-            self._say("bubblewrap does not work here: opam builds without its sandbox")
+            self.say("bubblewrap does not work here: opam builds without its sandbox")
         flags = ["--bare", "--no-setup", *([] if sandboxed else ["--disable-sandboxing"])]
         try:
             self.run(["init", *flags], timeout_s=REACH_S)
         except HostError:
             # A half-made root would be taken for a whole one.
-            shutil.rmtree(self._root, ignore_errors=True)
+            shutil.rmtree(self.root, ignore_errors=True)
             raise
 
     def prepare_switch(self, ocaml: str) -> None:
         """Make the switch with its compiler, unless a build before this one has."""
         listed = self.run(["switch", "list", "--short"])
-        if self._switch not in listed.split():
-            self.run(["switch", "create", self._switch, f"ocaml-base-compiler.{ocaml}", "--no-switch"])
+        if self.switch not in listed.split():
+            self.run(["switch", "create", self.switch, f"ocaml-base-compiler.{ocaml}", "--no-switch"])
 
     def run_in_switch(self, argv: Sequence[str], cwd: Path) -> None:
         """Run a program of the switch, with the environment that opam makes for it."""
@@ -187,9 +181,8 @@ class _Opam:
             HostError: it could not fetch what it had to.
         """
         command = " ".join(["opam", *words])
-        self._say(command)
-        self._count += 1
-        log = self._work / f"step-{self._count}.log"
+        self.say(command)
+        log = self.work / f"step-{len([*self.work.glob('step-*.log')]) + 1}.log"
         try:
             with log.open("wb") as output:
                 process.run(
@@ -204,11 +197,11 @@ class _Opam:
             if unreachable:
                 raise HostError(
                     f"opam's repository of packages cannot be reached from this machine ({command}):\n{told}",
-                    self._bring,
+                    self.bring,
                 ) from None
             raise ToolFailed(
                 f"{command} failed with status {failed.status}:\n{told}",
-                self._bring,
+                self.bring,
                 status=failed.status,
                 stderr=failed.stderr,
             ) from None

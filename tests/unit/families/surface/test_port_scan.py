@@ -34,8 +34,8 @@ from guestbench.families.surface.network.packets import (
 from guestbench.families.surface.network.ports import PortScan, scan
 from guestbench.families.surface.network.scan_target import ENDED, FLOODS, LOST
 from guestbench.families.surface.network.tcp_scan import format_ranges
-from guestbench.families.surface.network.udp_questions import PORTS as UDP_PORTS
-from guestbench.families.surface.network.udp_questions import make_question
+from guestbench.families.surface.network.udp_scan import PORTS as UDP_PORTS
+from guestbench.families.surface.network.udp_scan import make_question
 from guestbench.guest.serial import SerialLog
 from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine

@@ -35,7 +35,7 @@ from guestbench.host import process
 from guestbench.model import Image, Kernel, Kit, Needs, ProgramLoad, Role, ShellWork, Workload, find_settings
 from guestbench.provision import kit as kits
 from guestbench.provision import programs
-from guestbench.provision.digest import read_image
+from guestbench.provision.cache import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
 from guestbench.run import prepare
 from guestbench.run.prepare import Request

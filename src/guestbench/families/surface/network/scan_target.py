@@ -48,21 +48,17 @@ class Watch:
         """What comes on the link within `timeout_s` or a little less. Raises Stop if the guest has ended."""
         now_s = time.monotonic()
         if now_s >= self._console_due_s:
-            self._read_console()
             self._console_due_s = now_s + self.CONSOLE_S
+            chunk = self._machine.read_serial(0.0)
+            if chunk is not None:
+                if not chunk.data:
+                    raise Stop(ENDED)
+                self._log.append(chunk)
+                if len(self._log.data) - self._began_bytes > FLOOD_BYTES:
+                    raise Stop(FLOODS)
         if self.host.link.is_closed:
             raise Stop(ENDED)
         return self.host.serve(min(max(timeout_s, 0.0), self.CONSOLE_S))
-
-    def _read_console(self) -> None:
-        chunk = self._machine.read_serial(0.0)
-        if chunk is None:
-            return
-        if not chunk.data:
-            raise Stop(ENDED)
-        self._log.append(chunk)
-        if len(self._log.data) - self._began_bytes > FLOOD_BYTES:
-            raise Stop(FLOODS)
 
     def find_guest(self, timeout_s: float, *, ipv6: bool = False) -> tuple[bytes, bytes] | None:
         """The first address of the guest's for which it answers, and its MAC address; None if none in time.

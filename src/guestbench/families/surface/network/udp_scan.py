@@ -1,19 +1,25 @@
 """A scan of a guest's commonest UDP ports: which answer, refuse or stay silent; it never guesses.
 
 A port is open if anything answers a question that fits, closed if the guest says by ICMP that nobody listens,
-and else it cannot be told: the service may not like the question.
+and else it cannot be told: a service is seen only if it understands what it is asked. The questions are in
+`udp_scan.toml`. Numbers and names there are those of IANA's registry of services; the choice is ours: what
+servers, network devices and Unix systems really run.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 import time
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from guestbench.families.surface.network.link_host import Arrival
 from guestbench.families.surface.network.packets import PORT_UNREACHABLE, Icmp, Protocol, Udp
 from guestbench.families.surface.network.scan_target import Target
-from guestbench.families.surface.network.udp_questions import PORTS, SERVICES, make_question
 from guestbench.model import Frozen
 
 OPEN, CLOSED = 1, 2
@@ -28,6 +34,28 @@ BURST = 40
 """Linux sends 50 at once to all together, then 1,000 a second (icmp_msgs_burst, icmp_msgs_per_sec)."""
 GAP_S = 0.06
 SOURCE_PORT = 50000
+
+
+class Service(Frozen):
+    """A row of `udp_scan.toml`, which says what the fields mean."""
+
+    name: str
+    text: str = ""
+    hex: str = ""
+    size: int = 0
+    group: str = ""
+
+    @property
+    def question(self) -> bytes:
+        """What the service is asked."""
+        known = self.text.encode() or bytes.fromhex(self.hex)
+        return known.ljust(self.size if known or self.size else 8, b"\0")
+
+
+_ROWS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+SERVICES = {int(port): msgspec.convert(row, Service) for port, row in _ROWS.items()}
+PORTS = tuple(SERVICES)
+LLMNR_PORT = 5355
 
 
 class UdpPorts(Frozen):
@@ -111,6 +139,19 @@ class UdpScan:
                 ours = _asked_from(quoted.source_port) == quoted.port
                 if ours and quoted.destination == self._target.address:
                     self._states[quoted.port] = self._states[quoted.port] or CLOSED
+
+
+def make_question(port: int, guest: bytes) -> bytes:
+    """What to send to a UDP port of the guest whose IPv4 address is `guest`.
+
+    A responder of LLMNR answers only for names that are its own. The one that is known from outside is that
+    of its address.
+    """
+    if port != LLMNR_PORT:
+        return SERVICES[port].question
+    labels = (*reversed(socket.inet_ntoa(guest).split(".")), "in-addr", "arpa", "")
+    name = b"".join(bytes([len(label)]) + label.encode() for label in labels)
+    return struct.pack("!HHHHHH", 0x6762, 0, 1, 0, 0, 0) + name + struct.pack("!HH", 12, 1)
 
 
 def _own_port(port: int) -> int:
