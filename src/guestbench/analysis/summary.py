@@ -165,22 +165,18 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     [Conover]; k is the largest for which the coverage is still at least `confidence`, and the interval says
     what that coverage is. At 95% this needs n >= 6.
     """
-    n = len(values)
+    n, ordered = len(values), sorted(values)
     # Counted in whole numbers, of 2**n equally likely cases: no rounding, and no large fraction to shorten.
     cases, missed, chosen = 2**n, 0, 1
-    found: tuple[int, float] | None = None
+    found = None
     for k in range(1, n // 2 + 1):
         missed += 2 * chosen
         chosen = chosen * (n - k + 1) // k
         coverage = (cases - missed) / cases
         if coverage < confidence:
             break
-        found = (k, coverage)
-    if found is None:
-        return None
-    rank, coverage = found
-    ordered = sorted(values)
-    return Interval(low=ordered[rank - 1], high=ordered[n - rank], confidence=coverage)
+        found = Interval(low=ordered[k - 1], high=ordered[n - k], confidence=coverage)
+    return found
 
 
 def smallest_sample(confidence: float = CONFIDENCE) -> int:
@@ -236,7 +232,11 @@ def _find_warnings(
     metric: Metric, purpose: Purpose, summary: Summary, disturbed: Sequence[str]
 ) -> tuple[str, ...]:
     """What makes a summary doubtful; times and rates scatter with whatever else the host does."""
-    found = [*_failure_warnings(summary)]
+    found, trials = [], summary.n + summary.failed
+    if summary.failed and summary.n:
+        found.append(f"{summary.failed} of {trials} trials failed; the statistics are of the others")
+    elif summary.failed:
+        found.append(f"all {trials} trials failed; there is nothing to describe")
     if metric.exact and summary.minimum != summary.maximum:
         found.append("the value changed between measurements of the same image")
     if not metric.is_timed:
@@ -250,15 +250,6 @@ def _find_warnings(
     if repeated:
         found += find_concerns(summary.values).values()
     return (*found, *(() if purpose.works else disturbed))
-
-
-def _failure_warnings(summary: Summary) -> tuple[str, ...]:
-    trials = summary.n + summary.failed
-    if summary.failed and summary.n:
-        return (f"{summary.failed} of {trials} trials failed; the statistics are of the others",)
-    if summary.failed:
-        return (f"all {trials} trials failed; there is nothing to describe",)
-    return ()
 
 
 def _disturbances(records: Sequence[Record]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import isinf
+from math import inf
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
@@ -22,6 +22,8 @@ LOOKS = {
     Verdict.EQUIVALENT: Point(1, 0, colour=2),
     Verdict.INCONCLUSIVE: Point(0, 0, colour=7, hollow=True),
 }
+Range = tuple[float | None, float | None]
+"""The least and the most of what was claimed; an open end is None."""
 LOW_ROW = 3
 """Pixels of the height of a row of the plot of ratios, of which there are many."""
 
@@ -72,14 +74,16 @@ def claim_table(found: Findings) -> Table:
 
 
 def _claimed(found: Findings, each: Judgement) -> str:
-    least, most = (_show(found, each, value, exactly=True) for value in (each.claim.least, each.claim.most))
-    if each.claim.least is None:
-        claimed = f"at most {most}"
-    elif each.claim.most is None:
-        claimed = f"at least {least}"
-    else:
-        claimed = least if least == most else f"{least} to {most}"
+    ends = each.claim.least, each.claim.most
+    claimed = _tell_range(ends, lambda value: _show(found, each, value, exactly=True))
     return f"{claimed} times" if each.claim.against else claimed
+
+
+def _tell_range(ends: Range, show: Callable[[float | None], str]) -> str:
+    least, most = ends
+    if least is None or most is None:
+        return f"at most {show(most)}" if least is None else f"at least {show(least)}"
+    return show(least) if least == most else f"{show(least)} to {show(most)}"
 
 
 def _tell_found(found: Findings, each: Judgement) -> str:
@@ -114,9 +118,7 @@ def ratio_table(found: Findings, effect: str) -> Table:
         {
             "Figure": lambda each: name_figure(found.metric(each.metric).title, each.labels),
             "System": lambda each: Code(each.system),
-            "Ratio (interval)": lambda each: _with_interval(
-                show_ratio(each.ratio), each.ratio_ci, show_ratio
-            ),
+            "Ratio (interval)": _show_ratio,
             "BCa interval": lambda each: show_interval(each.ratio_bca, show_ratio),
             "Difference": lambda each: show_amount(each.difference, found.metric(each.metric).unit),
             "p, adjusted": lambda each: show_p(each.p_holm),
@@ -152,9 +154,6 @@ def _tell_verdict(each: Comparison, effect: str) -> str:
 
 # --- the plot of ratios -----------------------------------------------------------------------------------
 
-Claimed = tuple[float, float]
-"""The least and the most of a ratio that was claimed; an open end is 0 or infinite."""
-
 
 def draw_ratios(found: Findings, effect: float) -> Figure:
     """Every ratio to the baseline with its interval, grouped by figure, with what was claimed of it."""
@@ -188,7 +187,7 @@ def draw_ratios(found: Findings, effect: float) -> Figure:
     return Figure(f"Ratios to {baseline}", note, (plot,))
 
 
-def _find_claimed(each: Comparison, judgements: Sequence[Judgement]) -> Claimed | None:
+def _find_claimed(each: Comparison, judgements: Sequence[Judgement]) -> Range | None:
     """The range of a claim about this pair, as a ratio of the system to the baseline.
 
     A claim says how many times as large the other one is, so it is turned over.
@@ -197,17 +196,15 @@ def _find_claimed(each: Comparison, judgements: Sequence[Judgement]) -> Claimed 
         claim = judgement.claim
         same = (claim.metric, claim.labels, claim.against) == (each.metric, each.labels, each.baseline)
         if same and judgement.system == each.system:
-            low = 1 / claim.most if claim.most else 0.0
-            high = 1 / claim.least if claim.least else float("inf")
-            return low, high
+            return 1 / claim.most if claim.most else None, 1 / claim.least if claim.least else None
     return None
 
 
-def _choose_axis(shown: Sequence[Comparison], claims: Sequence[Claimed]) -> Axis:
+def _choose_axis(shown: Sequence[Comparison], claims: Sequence[Range]) -> Axis:
     ratios = [each.ratio for each in shown if each.ratio]
     reach = 4 * max(*ratios, 1.0), min(*ratios, 1.0) / 4
     ends = [end for each in shown if each.ratio_ci for end in (each.ratio_ci.low, each.ratio_ci.high)]
-    ends += [end for claim in claims for end in claim]
+    ends += [end for claim in claims for end in claim if end]
     return choose_axis(
         [*ratios, 1.0, *(end for end in ends if reach[1] <= end <= reach[0])],
         "Ratio to the baseline (logarithmic)",
@@ -215,10 +212,11 @@ def _choose_axis(shown: Sequence[Comparison], claims: Sequence[Claimed]) -> Axis
     )
 
 
-def _to_row(each: Comparison, claim: Claimed | None) -> Row:
+def _to_row(each: Comparison, claim: Range | None) -> Row:
     marks: list[Mark] = []
     if claim:
-        marks.append(Bar(*claim, title=_tell_claim(claim), look=Look.CLAIM))
+        low, high = claim[0] or 0.0, claim[1] or inf
+        marks.append(Bar(low, high, title=_tell_claim(claim), look=Look.CLAIM))
     if each.ratio_ci:
         marks.append(Bar(each.ratio_ci.low, each.ratio_ci.high, look=Look.WHISKER))
     look = LOOKS[each.verdict]
@@ -232,10 +230,5 @@ def _tell_ratio(each: Comparison) -> str:
     return f"{each.system}: {_show_ratio(each)}, {each.verdict.value}"
 
 
-def _tell_claim(claim: Claimed) -> str:
-    low, high = claim
-    if not low:
-        return f"claimed: at most {show_ratio(high)}"
-    if isinf(high):
-        return f"claimed: at least {show_ratio(low)}"
-    return f"claimed: {show_ratio(low)} to {show_ratio(high)}"
+def _tell_claim(claim: Range) -> str:
+    return f"claimed: {_tell_range(claim, show_ratio)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.families.memory import LEAST, MEMORY, VMM, VMM_ABOVE_FLOOR, Settings, search
@@ -23,6 +22,9 @@ class Evidence(Frozen):
     passed: int
     reasons: tuple[tuple[str, int], ...]
 
+    def __str__(self) -> str:
+        return f"{self.memory_mib} MiB: {self.passed} of {self.boots}"
+
 
 def find_least(header: Header, records: Sequence[Record], system: str) -> search.Minimum | None:
     """What the search for a system's least RAM found; None in a run that does not search."""
@@ -36,33 +38,24 @@ def find_least(header: Header, records: Sequence[Record], system: str) -> search
     )
 
 
+def find_all_least(header: Header, records: Sequence[Record]) -> dict[str, search.Minimum]:
+    """The same of every system of the run by its name, if the run searches."""
+    found = {guest.system.name: find_least(header, records, guest.system.name) for guest in header.guests}
+    return {name: least for name, least in found.items() if least}
+
+
 def find_evidence(records: Iterable[Record], system: str) -> tuple[Evidence, ...]:
     """The boots of the search for a system's least RAM, by size from the largest down."""
     found = []
     for size, boots in search.group_boots(records, system).items():
         failed = [record.outcome.reason for record in boots if not isinstance(record.outcome, Ok)]
-        found.append(
-            Evidence(
-                memory_mib=size,
-                boots=len(boots),
-                passed=len(boots) - len(failed),
-                reasons=_count_alike(failed),
-            )
-        )
+        alike: dict[str, list[str]] = {}
+        for reason in failed:
+            alike.setdefault(re.sub(r"[\d\s]+", "#", reason), []).append(reason)
+        reasons = tuple((same[0], len(same)) for same in sorted(alike.values(), key=len, reverse=True))
+        passed = len(boots) - len(failed)
+        found.append(Evidence(memory_mib=size, boots=len(boots), passed=passed, reasons=reasons))
     return tuple(found)
-
-
-def _count_alike(reasons: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Each reason as it was first given, the most frequent first."""
-    first: dict[str, str] = {}
-    for reason in reasons:
-        first.setdefault(_without_numbers(reason), reason)
-    counts = Counter(map(_without_numbers, reasons))
-    return tuple((first[alike], count) for alike, count in counts.most_common())
-
-
-def _without_numbers(reason: str) -> str:
-    return re.sub(r"[\d\s]+", "#", reason)
 
 
 def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]:
@@ -70,13 +63,10 @@ def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sam
 
     The latter is for boots that count memory, in each state in which the floor was counted too.
     """
-    for guest in header.guests:
-        least = find_least(header, records, guest.system.name)
-        if least and least.least_mib:
-            boots = enumerate(records)
-            enough = [place for place, each in boots if _has(each, guest.system.name, least.least_mib)]
-            if enough:
-                yield enough[-1], Sample(metric=LEAST, value=least.least_mib)
+    last = {(each.trial.system, each.trial.memory_mib): place for place, each in enumerate(records)}
+    for name, least in find_all_least(header, records).items():
+        if least.least_mib and (name, least.least_mib) in last:
+            yield last[name, least.least_mib], Sample(metric=LEAST, value=least.least_mib)
     floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
     floor: dict[str, list[float]] = {}
     for record in records:
@@ -90,10 +80,6 @@ def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sam
                 yield place, Sample(metric=VMM_ABOVE_FLOOR, value=above, labels=sample.labels)
 
 
-def _has(record: Record, system: str, memory_mib: int) -> bool:
-    return record.trial.system == system and record.trial.memory_mib == memory_mib
-
-
 def _find_own(record: Record) -> Iterator[Sample]:
     """The VMM's own memory in a boot that counts memory."""
     if record.trial.purpose == MEMORY and record.holds:
@@ -102,18 +88,15 @@ def _find_own(record: Record) -> Iterator[Sample]:
 
 def unanswered(header: Header, records: Sequence[Record]) -> Iterator[str]:
     """That some systems do not always boot with any size."""
-    found = {g.system.name: find_least(header, records, g.system.name) for g in header.guests}
-    without = [name for name, least in found.items() if least is not None and least.least_mib is None]
-    if without:
+    found = find_all_least(header, records).items()
+    if without := [name for name, least in found if least.least_mib is None]:
         yield f"no memory size was found with which it always boots: {', '.join(without)}"
 
 
 def unfinished(header: Header, records: Sequence[Record]) -> Iterator[str]:
     """That the least RAM of some systems is still to be searched for."""
-    names = [guest.system.name for guest in header.guests]
-    found = {name: find_least(header, records, name) for name in names}
-    left = [name for name, least in found.items() if least is not None and not least.finished]
-    if left:
+    found = find_all_least(header, records).items()
+    if left := [name for name, least in found if not least.finished]:
         yield f"The search for the least RAM has not ended for {', '.join(left)}."
 
 

@@ -16,7 +16,7 @@ from guestbench.families.memory import (
     VMM_ABOVE_FLOOR,
     Settings,
 )
-from guestbench.families.memory.findings import Evidence, find_evidence, find_least
+from guestbench.families.memory.findings import Evidence, find_all_least, find_evidence
 from guestbench.families.memory.search import Minimum
 from guestbench.model import LabelSet, Record, Series, System, find_settings
 from guestbench.page.blocks import (
@@ -28,7 +28,6 @@ from guestbench.page.blocks import (
     Paragraph,
     Section,
     Table,
-    Text,
     read_words,
     say,
 )
@@ -91,71 +90,57 @@ def _find_parts(found: Findings) -> Iterator[Section]:
 
 
 def _describe_least(found: Findings) -> Iterator[Block]:
-    table = least_table(found)
-    if not table.rows:
+    least = find_all_least(found.header, found.records)
+    if not least:
         return
+    tried = {name: find_evidence(found.records, name) for name in found.names}
     boots = count_things(_settings(found).boots, "boot")
-    mixed = tuple(_find_mixed(found))
-    yield draw_least(found)
-    yield table
+    mixed = [(name, _tell_mixed(each, tried[name])) for name, each in least.items() if each.mixed_mib]
+    yield draw_least(least, tried)
+    yield least_table(least, tried)
     yield Paragraph((found.metric(LEAST).help, f"A size counts as enough if each of {boots} passes."))
     if mixed:
         yield say("Boots that passed with less:")
-        yield Bullets(mixed)
+        yield Bullets(tuple((Code(name), f": {told}") for name, told in mixed))
     yield say("Every size tried:")
-    yield evidence_table(found)
+    yield evidence_table(tried)
 
 
 def _settings(found: Findings) -> Settings:
     return find_settings(found.header.experiment.settings, MEMORY, Settings)
 
 
-def least_table(found: Findings) -> Table:
+def least_table(found: Mapping[str, Minimum], tried: Mapping[str, Sequence[Evidence]]) -> Table:
     """The least RAM of each system, how sure it is, and why less is not enough."""
     rows: list[Cells] = []
-    for name in found.names:
-        least = find_least(found.header, found.records, name)
-        if least is None:
-            continue
-        tried = {each.memory_mib: each for each in find_evidence(found.records, name)}
-        here, under = tried.get(least.least_mib or 0), tried.get(least.below_mib)
-        rows.append(
-            (
-                Code(name),
-                show_least(least),
-                f"{here.passed} of {here.boots}" if here else NOTHING,
-                f"{under.memory_mib} MiB: {under.passed} of {under.boots}" if under else NOTHING,
-                Code(under.reasons[0][0]) if under and under.reasons else NOTHING,
-            )
-        )
+    for name, least in found.items():
+        sizes = {each.memory_mib: each for each in tried[name]}
+        here, under = sizes.get(least.least_mib or 0), sizes.get(least.below_mib)
+        passed = f"{here.passed} of {here.boots}" if here else NOTHING
+        why = Code(under.reasons[0][0]) if under and under.reasons else NOTHING
+        rows.append((Code(name), show_least(least), passed, str(under) if under else NOTHING, why))
     head = ("System", "Least RAM", "Boots with it that got ready and stayed well")
     more = ("With the next smaller size", "Why that is not enough")
     return Table((*head, *more), tuple(rows), len(head) + len(more))
 
 
-def _find_mixed(found: Findings) -> Iterator[Text]:
-    """A sentence for each system that booted now and then with less than its least RAM."""
-    for name in found.names:
-        least = find_least(found.header, found.records, name)
-        if least is None or not least.mixed_mib:
-            continue
-        low, high = least.mixed_mib[0], least.mixed_mib[-1]
-        within = [each for each in find_evidence(found.records, name) if low <= each.memory_mib <= high]
-        sizes = "–".join(dict.fromkeys(map(str, (low, high))))
-        passed, boots = sum(each.passed for each in within), sum(each.boots for each in within)
-        told = f"{sizes} MiB: {passed} of {boots} boots. Success is not certain, or not monotonic, there."
-        yield Code(name), f": {told}"
+def _tell_mixed(least: Minimum, tried: Sequence[Evidence]) -> str:
+    """That a system booted now and then with less than its least RAM."""
+    low, high = least.mixed_mib[0], least.mixed_mib[-1]
+    within = [each for each in tried if low <= each.memory_mib <= high]
+    sizes = "–".join(dict.fromkeys(map(str, (low, high))))
+    passed, boots = sum(each.passed for each in within), sum(each.boots for each in within)
+    return f"{sizes} MiB: {passed} of {boots} boots. Success is not certain, or not monotonic, there."
 
 
-def evidence_table(found: Findings) -> Table:
+def evidence_table(tried: Mapping[str, Sequence[Evidence]]) -> Table:
     """Every size tried: how many of its boots got ready and stayed well, and why the others did not."""
     rows: list[Cells] = []
-    for name in found.names:
-        for tried in find_evidence(found.records, name):
-            reasons = "; ".join(f"{count}× {reason}" for reason, count in tried.reasons)
-            passed = f"{tried.passed} of {tried.boots}"
+    for name, sizes in tried.items():
+        for each in sizes:
+            reasons = "; ".join(f"{count}× {reason}" for reason, count in each.reasons)
             shown = Code(reasons) if reasons else NOTHING
-            rows.append((Code(name), f"{tried.memory_mib} MiB", passed, shown))
+            rows.append((Code(name), f"{each.memory_mib} MiB", f"{each.passed} of {each.boots}", shown))
     return Table(("System", "Memory", "Got ready and stayed well", "The others"), tuple(rows), 4)
 
 
@@ -343,26 +328,25 @@ def _draw_courses(found: Findings, boots: Sequence[tuple[str, Series]], title: s
     return Curves(title, description, across, upwards, tuple(courses), legend)
 
 
-def draw_least(found: Findings) -> Figure:
+def draw_least(found: Mapping[str, Minimum], evidence: Mapping[str, Sequence[Evidence]]) -> Figure:
     """For each system the share of boots that passed, over the memory sizes that were tried."""
     title = "Share of boots that passed, by memory size"
-    evidence = {name: tried for name in found.names if (tried := find_evidence(found.records, name))}
-    if not evidence:
+    tried = {name: sizes for name, sizes in evidence.items() if sizes}
+    if not tried:
         return Figure(title)
-    sizes = [each.memory_mib for tried in evidence.values() for each in tried]
-    told = "; ".join(
-        f"{name}: {', '.join(f'{each.memory_mib} MiB {each.passed} of {each.boots}' for each in tried)}"
-        for name, tried in evidence.items()
-    )
-    rows = []
-    for name, tried in evidence.items():
-        least = show_least(find_least(found.header, found.records, name))
-        rows.append(Row(name, f"least RAM: {least}", tuple(_mark_success(tried)), SHARE_ROW))
+    told = "; ".join(f"{name}: {', '.join(map(str, sizes))}" for name, sizes in tried.items())
     plot = Rows(
         "Least RAM to boot",
         f"Boots that got ready and stayed well, by memory size. {told}.",
-        choose_axis(sizes, "Memory given to the guest, MiB (logarithmic)", log=True),
-        tuple(rows),
+        choose_axis(
+            [each.memory_mib for sizes in tried.values() for each in sizes],
+            "Memory given to the guest, MiB (logarithmic)",
+            log=True,
+        ),
+        tuple(
+            Row(name, f"least RAM: {show_least(found.get(name))}", tuple(_mark_success(sizes)), SHARE_ROW)
+            for name, sizes in tried.items()
+        ),
         ((PASSED, "every boot passed"), (MIXED, "some passed"), (FAILED, "none passed")),
     )
     note = "Each row goes from no boot passed (lower line) to all boots passed (upper line)."
@@ -384,6 +368,5 @@ def _mark_success(tried: Sequence[Evidence]) -> list[Mark]:
     marks: list[Mark] = [Steps(tuple(shares), 0)]
     for each, (size, share) in zip(ordered, shares, strict=True):
         look = PASSED if share == 1 else FAILED if share == 0 else MIXED
-        title = f"{each.memory_mib} MiB: {each.passed} of {each.boots}"
-        marks.append(Point(look.kind, size, title, share, look.hollow, look.colour))
+        marks.append(Point(look.kind, size, str(each), share, look.hollow, look.colour))
     return marks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -36,30 +38,22 @@ def to_metric(tool: str) -> str:
     return f"check.{tool.replace('-', '_')}"
 
 
-def _check(name: str, title: str, unit: str) -> Metric:
-    return Metric(
-        name=to_metric(name),
-        title=title,
+_ROWS = tomllib.loads(Path(__file__).with_name("checks.toml").read_text())["checks"]
+CHECKS = tuple(
+    Metric(
+        name=row["name"],
+        title=row["title"],
         family="work",
-        unit=unit,
+        unit=row["unit"],
         better=Better.HIGHER,
         help="The figure of a known tool, by its own clock, to check our own work against.",
     )
-
-
-CHECKS = (
-    _check("sysbench-cpu", "sysbench cpu, primes below 10,000", "events/s"),
-    _check("sysbench-memory-write-1m", "sysbench memory, writing blocks of 1 MiB", "bytes/s"),
-    _check("sysbench-memory-read-1m", "sysbench memory, reading blocks of 1 MiB", "bytes/s"),
-    _check(
-        "sysbench-memory-write-1k",
-        "sysbench memory, writing blocks of 1 KiB (mostly its own bookkeeping)",
-        "bytes/s",
-    ),
-    _check("stress-ng-matrix", "stress-ng, one matrix stressor", "bogo-ops/s"),
-    _check("iperf3-in", "iperf3 into the guest", "bytes/s"),
-    _check("iperf3-out", "iperf3 out of the guest", "bytes/s"),
+    for row in _ROWS
 )
+COUNTERPARTS: dict[str, tuple[str, dict[str, str]] | None] = {
+    row["name"]: (row["ours"], row.get("labels", {})) if "ours" in row else None for row in _ROWS
+}
+"""Metrics of known tools, and the metric and labels of our own work that does the same, if any does."""
 
 
 def describe_metric(workload: Workload) -> Metric:

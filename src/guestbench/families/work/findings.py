@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_summary
-from guestbench.families.work import TIME, WORK
+from guestbench.families.work import COUNTERPARTS, TIME, WORK
 from guestbench.model import (
     BootWork,
     Frozen,
@@ -92,13 +92,9 @@ def _find_cell(
 ) -> WorkCell:
     workload = work.workload
     rate = find_summary(summaries, system.name, workload.metric, dict(labels))
-    clocks = {
-        clock: find_summary(
-            summaries, system.name, TIME, {"workload": workload.name, **labels, "clock": clock}
-        )
-        for clock in ("host", "guest")
-    }
-    host, guest = clocks["host"], clocks["guest"]
+    mine = {"workload": workload.name, **labels}
+    host = find_summary(summaries, system.name, TIME, {**mine, "clock": "host"})
+    guest = find_summary(summaries, system.name, TIME, {**mine, "clock": "guest"})
     if rate is None and host is None:
         return WorkCell(reason=_explain(system, work, records))
     return WorkCell(
@@ -267,15 +263,3 @@ def find_checks(header: Header, summaries: Sequence[Summary]) -> tuple[Check, ..
         ratio = ours.median / summary.median if ours and ours.median and summary.median else None
         found.append(Check(system=summary.system, theirs=summary, ours=ours, ratio=ratio))
     return tuple(found)
-
-
-COUNTERPARTS: dict[str, tuple[str, dict[str, str]] | None] = {
-    "check.sysbench_cpu": ("work.cpu", {}),
-    "check.sysbench_memory_write_1m": ("work.memory", {"op": "write", "block": "1048576"}),
-    "check.sysbench_memory_read_1m": ("work.memory", {"op": "read", "block": "1048576"}),
-    "check.sysbench_memory_write_1k": ("work.memory", {"op": "write", "block": "1024"}),
-    "check.iperf3_in": ("net.goodput_in", {}),
-    "check.iperf3_out": ("net.goodput_out", {}),
-    "check.stress_ng_matrix": None,
-}
-"""Metrics of known tools, and the metric and labels of our own work that does the same, if any does."""

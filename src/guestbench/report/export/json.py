@@ -7,8 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from guestbench.analysis.analyse import analyse
-from guestbench.analysis.findings import Findings
+from guestbench.analysis.findings import Findings, analyse
 from guestbench.model import (
     Absent,
     AccelChoice,
