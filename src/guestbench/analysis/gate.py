@@ -32,7 +32,6 @@ _GATE = re.compile(
     (?P<sign>[<>])\s*(?P<percent>[+-]?\d+(?:\.\d+)?)\s*%\s*""",
     re.VERBOSE,
 )
-HINT = "guestbench diff --help"
 
 
 class Lost(Frozen):
@@ -107,36 +106,30 @@ def parse_gate(text: str) -> Gate:
     """
     found = _GATE.fullmatch(text)
     if found is None:
-        raise UsageError(
-            f"--fail-on {text!r} is not of the form METRIC>5% or METRIC<-5%, as in 'boot.ready>5%'", HINT
-        )
+        raise _refuse(text, " is not of the form METRIC>5% or METRIC<-5%, as in 'boot.ready>5%'")
     percent, above = float(found["percent"]), found["sign"] == ">"
     if above and percent < 0:
-        raise UsageError(f"--fail-on {text!r}: after '>' a rise is needed, as in '>5%'", HINT)
+        raise _refuse(text, ": after '>' a rise is needed, as in '>5%'")
     if not above and (percent > 0 or percent <= -100):
-        raise UsageError(
-            f"--fail-on {text!r}: after '<' a fall of less than 100% is needed, as in '<-5%'", HINT
-        )
+        raise _refuse(text, ": after '<' a fall of less than 100% is needed, as in '<-5%'")
+    labels: dict[str, str] = {}
+    for pair in filter(str.strip, (found["labels"] or "").split(",")):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not (name and equals) or name in labels:
+            raise _refuse(text, f": {pair.strip()!r} is not a label of the form NAME=VALUE")
+        labels[name] = value
     return Gate(
         text=text,
         system=found["system"] or "",
         metric=found["metric"],
-        labels=_parse_labels(text, found["labels"] or ""),
+        labels=labels,
         above=above,
         bound=percent / 100,
     )
 
 
-def _parse_labels(text: str, written: str) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for pair in filter(str.strip, written.split(",")):
-        name, equals, value = (part.strip() for part in pair.partition("="))
-        if not (name and equals) or name in labels:
-            raise UsageError(
-                f"--fail-on {text!r}: {pair.strip()!r} is not a label of the form NAME=VALUE", HINT
-            )
-        labels[name] = value
-    return labels
+def _refuse(text: str, why: str) -> UsageError:
+    return UsageError(f"--fail-on {text!r}{why}", "guestbench diff --help")
 
 
 # --- held against what was found --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from guestbench.families import ask, list_purposes
-from guestbench.model import REPLAYING_VMM, Frozen, Guest, Header, Ok, Outcome, Record
+from guestbench.model import REPLAYING_VMM, Frozen, Header, Ok, Outcome, Record
 
 
 class Failed(Frozen):
@@ -83,19 +83,15 @@ def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...
     if tools:
         found.append(f"Some records were made by another version of the tool: {', '.join(tools)}.")
     for guest in header.guests:
-        changed = sum(
-            record.trial.system == guest.system.name and not _same_images(record, guest) for record in records
-        )
+        known = {
+            (role, image.sha256)
+            for images in (guest.images, guest.pristine)
+            for role, image in images.items()
+        }
+        mine = (record for record in records if record.trial.system == guest.system.name)
+        changed = sum(not record.images.items() <= known for record in mine)
         if changed:
             found.append(
                 f"{changed} records of {guest.system.name} carry other image digests than the run began with."
             )
     return tuple(found)
-
-
-def _same_images(record: Record, guest: Guest) -> bool:
-    known: dict[str, set[str]] = {}
-    for images in (guest.images, guest.pristine):
-        for role, image in images.items():
-            known.setdefault(role, set()).add(image.sha256)
-    return all(digest in known.get(role, ()) for role, digest in record.images.items())

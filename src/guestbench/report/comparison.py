@@ -8,7 +8,7 @@ from math import inf
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
-from guestbench.page.blocks import Block, Code, Paragraph, Section, Table, read_words
+from guestbench.page.blocks import Block, Code, Paragraph, Section, read_words
 from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p, tabulate
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
 from guestbench.page.plots import Axis, Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis
@@ -31,9 +31,19 @@ LOW_ROW = 3
 def find_sections(found: Findings) -> Iterator[Section]:
     """Both sections, where there is something in them."""
     if found.judgements:
-        about = tell("claims")
+        table = tabulate(
+            found.judgements,
+            {
+                "What was expected": lambda each: each.claim.text,
+                "Of": lambda each: Code(each.system),
+                "Claimed": lambda each: _claimed(found, each),
+                "Found": lambda each: _tell_found(found, each),
+                "Verdict": _rule,
+            },
+            words=2,
+        )
         title = "What was expected, and what was found"
-        yield Section("claims", title, (about, claim_table(found)))
+        yield Section("claims", title, (tell("claims"), table))
     if found.comparisons:
         baseline = Code(found.header.experiment.baseline)
         yield Section("comparison", ("Compared with ", baseline), tuple(_compare(found)))
@@ -45,7 +55,22 @@ def _compare(found: Findings) -> Iterator[Block]:
 
     baseline, effect = Code(found.header.experiment.baseline), f"{LEAST_EFFECT:.0%}"
     yield draw_ratios(found, LEAST_EFFECT)
-    yield ratio_table(found, effect)
+    yield tabulate(
+        found.comparisons,
+        {
+            "Figure": lambda each: name_figure(found.metric(each.metric).title, each.labels),
+            "System": lambda each: Code(each.system),
+            "Ratio (interval)": _show_ratio,
+            "BCa interval": lambda each: show_interval(each.ratio_bca, show_ratio),
+            "Difference": lambda each: show_amount(each.difference, found.metric(each.metric).unit),
+            "p, adjusted": lambda each: show_p(each.p_holm),
+            "Cliff's delta": lambda each: f"{each.delta:+.2f}" if each.delta is not None else NOTHING,
+            "By": lambda each: METHODS[each.method],
+            "Failed": _failed,
+            "Verdict": lambda each: _tell_verdict(each, effect),
+        },
+        words=2,
+    ).without_empty_columns()
     ratio = (
         *("A ratio is the system's figure over that of ", baseline),
         ": of geometric means, within blocks where both have values of the same blocks; its interval covers "
@@ -56,21 +81,6 @@ def _compare(found: Findings) -> Iterator[Block]:
 
 
 # --- claims -----------------------------------------------------------------------------------------------
-
-
-def claim_table(found: Findings) -> Table:
-    """Every claim with what was claimed, what was found, and what follows."""
-    return tabulate(
-        found.judgements,
-        {
-            "What was expected": lambda each: each.claim.text,
-            "Of": lambda each: Code(each.system),
-            "Claimed": lambda each: _claimed(found, each),
-            "Found": lambda each: _tell_found(found, each),
-            "Verdict": _rule,
-        },
-        words=2,
-    )
 
 
 def _claimed(found: Findings, each: Judgement) -> str:
@@ -109,26 +119,6 @@ def _rule(each: Judgement) -> str:
 
 
 # --- ratios -----------------------------------------------------------------------------------------------
-
-
-def ratio_table(found: Findings, effect: str) -> Table:
-    """Every comparison with the baseline: ratio, difference, how sure both are, and the verdict."""
-    return tabulate(
-        found.comparisons,
-        {
-            "Figure": lambda each: name_figure(found.metric(each.metric).title, each.labels),
-            "System": lambda each: Code(each.system),
-            "Ratio (interval)": _show_ratio,
-            "BCa interval": lambda each: show_interval(each.ratio_bca, show_ratio),
-            "Difference": lambda each: show_amount(each.difference, found.metric(each.metric).unit),
-            "p, adjusted": lambda each: show_p(each.p_holm),
-            "Cliff's delta": lambda each: f"{each.delta:+.2f}" if each.delta is not None else NOTHING,
-            "By": lambda each: METHODS[each.method],
-            "Failed": _failed,
-            "Verdict": lambda each: _tell_verdict(each, effect),
-        },
-        words=2,
-    ).without_empty_columns()
 
 
 def _show_ratio(each: Comparison) -> str:

@@ -43,7 +43,7 @@ def render_json(diff: RunDiff) -> bytes:
 def describe_diff(diff: RunDiff) -> tuple[Block, ...]:
     """What weakens the comparison, the table, and what became of each gate."""
     return (
-        Bullets((*_describe(diff), *_find_notes(diff))),
+        Bullets(tuple(_find_notes(diff))),
         Table(HEAD, tuple(_row(change, diff.effect) for change in diff.changes), 2),
         Paragraph((_explain(diff),)),
         Bullets(tuple(map(_tell_decision, diff.decisions))),
@@ -72,13 +72,10 @@ def tell_failures(decisions: Sequence[Decision], *, inconclusive: bool) -> tuple
 # --- what comes before the table ----------------------------------------------------------------------------
 
 
-def _describe(diff: RunDiff) -> Iterator[str]:
+def _find_notes(diff: RunDiff) -> Iterator[str]:
+    """Which runs these are, and all that a reader should know before the figures, failures first."""
     for name, run in (("old", diff.old), ("new", diff.new)):
         yield f"{name}: {run.run}, {run.records:,} records, guestbench {run.tool}"
-
-
-def _find_notes(diff: RunDiff) -> Iterator[str]:
-    """All that a reader should know before the figures, failures first."""
     yield from map(tell_failed, diff.failed)
     for name, run in (("old", diff.old), ("new", diff.new)):
         if run.missing:

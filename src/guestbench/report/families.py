@@ -39,7 +39,11 @@ def hear_all(found: Findings) -> tuple[list[Section], list[tuple[str, str]]]:
     for name, title in _name_families(found).items():
         own: list[Section] = [*ask("section", "sections", found, names=(name,))]
         left = _find_left(found, name, own)
-        sections += (_drop_repeated(section, notices) for section in own)
+        for section in own:
+            # A notice that stands in a section before it is not said again.
+            blocks = tuple(block for block in section.blocks if block not in notices)
+            notices |= {block for block in blocks if isinstance(block, Bullets) and block.title}
+            sections.append(msgspec.structs.replace(section, blocks=blocks))
         if left:
             sections.append(_tabulate(name, f"{title}: other figures" if own else title, found, left))
         lines += (*ask("section", "summary_lines", found, names=(name,)), *_tell(left))
@@ -67,13 +71,6 @@ def _name_families(found: Findings) -> dict[str, str]:
     """Names and titles of the families that there are, and then of those that only the run knows."""
     known = {family.name: family.title for family in list_families()}
     return known | {each.family: each.family for each in found.header.metrics if each.family not in known}
-
-
-def _drop_repeated(section: Section, notices: set[Block]) -> Section:
-    """The section without the notices that stand in sections before it."""
-    blocks = tuple(block for block in section.blocks if block not in notices)
-    notices |= {block for block in blocks if isinstance(block, Bullets) and block.title}
-    return msgspec.structs.replace(section, blocks=blocks)
 
 
 # --- what is in no section --------------------------------------------------------------------------------

@@ -53,6 +53,11 @@ def render_html(page: Page) -> str:
         tag("title", to_plain(page.title)),
         tag("style", Html(style)),
     )
+    entries = (
+        tag("li", tag("a", show_text(entry.title), href=f"#{entry.id}"), class_=f"l{level}")
+        for section in page.sections
+        for level, entry in ((2, section), *((3, part) for part in section.parts))
+    )
     content = [*_show_blocks(page.blocks, page.title)]
     content += (part for section in page.sections for part in _show_section(section))
     body = tag(
@@ -63,7 +68,7 @@ def render_html(page: Page) -> str:
             "div",
             tag("header", tag("h1", show_text(page.title))),
             Html("\n"),
-            tag("nav", tag("h2", "Contents"), _show_contents(page.sections), aria_label="Contents"),
+            tag("nav", tag("h2", "Contents"), tag("ol", *entries), aria_label="Contents"),
             Html("\n"),
             tag("main", Html("\n".join(content)), id=MAIN, tabindex="-1"),
             class_="page",
@@ -77,15 +82,6 @@ def render_html(page: Page) -> str:
 def _hash(text: str) -> str:
     """The text's digest as a Content-Security-Policy names it."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _show_contents(sections: Sequence[Section]) -> Html:
-    items = (
-        tag("li", tag("a", show_text(entry.title), href=f"#{entry.id}"), class_=f"l{level}")
-        for section in sections
-        for level, entry in ((2, section), *((3, part) for part in section.parts))
-    )
-    return tag("ol", *items)
 
 
 def _show_section(section: Section, level: int = 2) -> Iterator[Html]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import find_mismatches
 from guestbench.families import ask
-from guestbench.model import Boot, Guest, Header, Image, Kernel, MemoryPolicy, Net, Record, Role
+from guestbench.model import Boot, Guest, Header, Image, Kernel, Net, Record, Role
 from guestbench.page.blocks import (
     Block,
     Bullets,
@@ -52,9 +52,9 @@ def describe_setting(found: Findings) -> Iterator[Section]:
 
 
 def host_table(header: Header) -> Table:
-    """The machine that measured."""
-    host = header.host
-    rows: tuple[Cells, ...] = (
+    """The machine that measured, with the settings of its kernel that move memory figures."""
+    host, policy = header.host, header.memory_policy
+    rows: list[Cells] = [
         ("CPU", host.cpu_model),
         ("CPUs (logical)", str(host.cpus)),
         ("Memory", f"{show_exact(host.memory_mib)} MiB"),
@@ -65,22 +65,16 @@ def host_table(header: Header) -> Table:
         ("Python", host.python),
         ("Load (1 min) at the start", f"{header.load_1m:.2f}"),
         ("Identity of this host", Code(host.digest)),
-        *_policy_rows(header.memory_policy),
-    )
-    return Table(("Host", ""), rows, 2)
-
-
-def _policy_rows(policy: MemoryPolicy | None) -> tuple[Cells, ...]:
-    """Settings of the host's kernel that move memory figures."""
-    if policy is None:
-        return ()
-    ksm = {"": "not there", "0": "off"}.get(policy.ksm, f"on ({policy.ksm})")
-    return (
-        ("Huge pages, anonymous memory", policy.huge_pages or "not there"),
-        ("Huge pages, shared memory", policy.shmem_huge_pages or "not there"),
-        ("Kernel same-page merging", ksm),
-        ("Swap", f"{policy.swap_mib:,} MiB" if policy.swap_mib else "none"),
-    )
+    ]
+    if policy is not None:
+        ksm = {"": "not there", "0": "off"}.get(policy.ksm, f"on ({policy.ksm})")
+        rows += (
+            ("Huge pages, anonymous memory", policy.huge_pages or "not there"),
+            ("Huge pages, shared memory", policy.shmem_huge_pages or "not there"),
+            ("Kernel same-page merging", ksm),
+            ("Swap", f"{policy.swap_mib:,} MiB" if policy.swap_mib else "none"),
+        )
+    return Table(("Host", ""), tuple(rows), 2)
 
 
 def platform_table(found: Findings) -> Table:
@@ -119,7 +113,20 @@ def _tell_method(found: Findings) -> Iterator[Text]:
 
 
 def _describe_fairness(header: Header) -> Iterator[Block]:
-    yield fairness_table(header)
+    yield tabulate(
+        header.guests,
+        {
+            "System": lambda guest: Code(guest.system.name),
+            "What it is": lambda guest: guest.system.title,
+            "Family": lambda guest: guest.system.family.value,
+            "Boots from": lambda guest: _tell_boot(guest.system.boot, header.vmm),
+            "Ready when it prints": lambda guest: Code(guest.system.ready),
+            "Image is": lambda guest: f"{guest.origin.kind}: {guest.origin.detail}",
+            "Booted once before": lambda guest: "yes" if guest.origin.settled else "no",
+            "Time limit": lambda guest: f"{guest.system.timeout_s:g} s",
+        },
+        words=8,
+    )
     yield tell("ready")
     for system in header.systems:
         if system.help:
@@ -135,24 +142,6 @@ def _describe_fairness(header: Header) -> Iterator[Block]:
             yield Bullets(guest.origin.differences)
 
 
-def fairness_table(header: Header) -> Table:
-    """What the systems' set-ups do not have in common."""
-    return tabulate(
-        header.guests,
-        {
-            "System": lambda guest: Code(guest.system.name),
-            "What it is": lambda guest: guest.system.title,
-            "Family": lambda guest: guest.system.family.value,
-            "Boots from": lambda guest: _tell_boot(guest.system.boot, header.vmm),
-            "Ready when it prints": lambda guest: Code(guest.system.ready),
-            "Image is": lambda guest: f"{guest.origin.kind}: {guest.origin.detail}",
-            "Booted once before": lambda guest: "yes" if guest.origin.settled else "no",
-            "Time limit": lambda guest: f"{guest.system.timeout_s:g} s",
-        },
-        words=8,
-    )
-
-
 def _tell_boot(boot: Boot, vmm: str) -> str:
     if not isinstance(boot, Kernel):
         return f"disk ({boot.format.value}), by firmware and the disk's boot loader"
@@ -162,12 +151,6 @@ def _tell_boot(boot: Boot, vmm: str) -> str:
 
 
 def _describe_images(header: Header) -> Iterator[Block]:
-    yield digest_table(header)
-    if any(guest.images != guest.pristine for guest in header.guests):
-        yield tell("settled")
-
-
-def digest_table(header: Header) -> Table:
     """Every image file with its size and SHA-256; where a settled one is booted, both."""
     rows = tuple(
         (
@@ -182,7 +165,9 @@ def digest_table(header: Header) -> Table:
         for state, images in _find_images(guest)
         for role, image in images.items()
     )
-    return Table(("System", "Role", "State", "File", "SHA-256", "Size"), rows, 5)
+    yield Table(("System", "Role", "State", "File", "SHA-256", "Size"), rows, 5)
+    if any(guest.images != guest.pristine for guest in header.guests):
+        yield tell("settled")
 
 
 def _find_images(guest: Guest) -> Iterable[tuple[str, dict[Role, Image]]]:

@@ -7,13 +7,13 @@ refused as it is.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from guestbench.analysis.findings import Findings
 from guestbench.errors import UsageError
 from guestbench.families.boot import READY
-from guestbench.families.boot.findings import LayerCost, find_layers
+from guestbench.families.boot.findings import find_layers
 from guestbench.families.memory import IDLE, LEAST, TOUCHED
 from guestbench.model import GuestFamily
 from guestbench.page.blocks import Code, Paragraph, Section, Table
@@ -87,31 +87,28 @@ def _describe_shared(found: Findings) -> Section:
 def _describe_systems(found: Findings) -> Iterator[Section]:
     layers = find_layers(found.header, found.records)
     for system in found.header.systems:
-        costs = layers.get(system.name)
-        if costs:
-            least, touched = found.find(system.name, LEAST), found.find(system.name, TOUCHED, IDLE)
-            whole = (
-                f"From the exec of {found.header.vmm} to ready: {_show_ready(found, system.name)}. "
-                f"Least RAM: {show_amount(least.median if least else None, 'MiB')}; "
-                f"RAM touched when idle: {show_kib(touched.median if touched else None)}."
-            )
-            title = (f"{system.title} (", Code(system.name), ")")
-            yield Section(system.name, title, (_tabulate(costs), Paragraph((whole,))))
+        if system.name not in layers:
+            continue
+        least, touched = found.find(system.name, LEAST), found.find(system.name, TOUCHED, IDLE)
+        whole = (
+            f"From the exec of {found.header.vmm} to ready: {_show_ready(found, system.name)}. "
+            f"Least RAM: {show_amount(least.median if least else None, 'MiB')}; "
+            f"RAM touched when idle: {show_kib(touched.median if touched else None)}."
+        )
+        table = tabulate(
+            reversed(layers[system.name]),
+            {
+                "Layer": lambda cost: cost.layer.name,
+                "What it does": lambda cost: cost.layer.help,
+                "Boot": lambda cost: show_mean(cost.mean, cost.sd),
+                "Size in the image": lambda cost: show_bytes(cost.size_bytes),
+            },
+            words=2,
+        )
+        title = f"{system.title} (", Code(system.name), ")"
+        yield Section(system.name, title, (table, Paragraph((whole,))))
 
 
 def _show_ready(found: Findings, system: str) -> str:
     ready = found.find(system, READY)
     return show_mean(ready.mean, ready.sd) if ready else NOTHING
-
-
-def _tabulate(costs: Sequence[LayerCost]) -> Table:
-    return tabulate(
-        reversed(costs),
-        {
-            "Layer": lambda cost: cost.layer.name,
-            "What it does": lambda cost: cost.layer.help,
-            "Boot": lambda cost: show_mean(cost.mean, cost.sd),
-            "Size in the image": lambda cost: show_bytes(cost.size_bytes),
-        },
-        words=2,
-    )

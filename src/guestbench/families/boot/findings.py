@@ -143,27 +143,22 @@ class LayerCost(Frozen):
 def find_layers(header: Header, records: Sequence[Record]) -> dict[str, tuple[LayerCost, ...]]:
     """The layers of every system of the run that names any, from the firmware up."""
     boots, sizes = _find_boots(header, records), summarise(header, records)
-    found = {}
+    found: dict[str, tuple[LayerCost, ...]] = {}
     for guest in header.guests:
-        name, costs = guest.system.name, []
+        name = guest.system.name
         for layer in guest.system.layers:
             size = find_summary(sizes, name, layer.size) if layer.size else None
-            costs.append(_describe(layer, boots[name], size.median if size else None))
-        if costs:
-            found[name] = tuple(costs)
+            times = [
+                reached[layer.until] - (reached[layer.since] if layer.since else 0.0)
+                for reached in boots[name]
+                if layer.until in reached and (not layer.since or layer.since in reached)
+            ]
+            cost = LayerCost(
+                layer=layer,
+                n=len(times),
+                mean=statistics.mean(times) if times else None,
+                sd=_sd(times),
+                size_bytes=size.median if size else None,
+            )
+            found[name] = (*found.get(name, ()), cost)
     return found
-
-
-def _describe(layer: Layer, trials: Sequence[dict[str, float]], size_bytes: float | None) -> LayerCost:
-    differences = [
-        times[layer.until] - (times[layer.since] if layer.since else 0.0)
-        for times in trials
-        if layer.until in times and (not layer.since or layer.since in times)
-    ]
-    return LayerCost(
-        layer=layer,
-        n=len(differences),
-        mean=statistics.mean(differences) if differences else None,
-        sd=_sd(differences),
-        size_bytes=size_bytes,
-    )

@@ -215,8 +215,11 @@ def _to_row(row: Summary, kind: int) -> Row:
 
 
 def _tell_boots(row: Summary) -> str:
-    failed = f", {row.failed} failed" if row.failed else ""
-    return f"{row.n} boots, median {show_median(row)}{failed}"
+    shown = f"{row.n} boots, median {show_seconds(row.median, row.sd)}"
+    if row.median_ci:
+        low, high = (show_seconds(end, row.sd) for end in (row.median_ci.low, row.median_ci.high))
+        shown += f", interval {low} to {high}"
+    return shown + (f", {row.failed} failed" if row.failed else "")
 
 
 def draw_milestones(names: Sequence[str], steps: Sequence[Step], vmm: str) -> Figure:

@@ -334,7 +334,10 @@ def draw_least(found: Mapping[str, Minimum], evidence: Mapping[str, Sequence[Evi
     tried = {name: sizes for name, sizes in evidence.items() if sizes}
     if not tried:
         return Figure(title)
-    told = "; ".join(f"{name}: {', '.join(map(str, sizes))}" for name, sizes in tried.items())
+    told = "; ".join(
+        f"{name}: {', '.join(f'{each.memory_mib} MiB {each.passed} of {each.boots}' for each in sizes)}"
+        for name, sizes in tried.items()
+    )
     plot = Rows(
         "Least RAM to boot",
         f"Boots that got ready and stayed well, by memory size. {told}.",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_work_warnings
 from guestbench.families.work import TIME, Settings
-from guestbench.families.work.findings import Check, WorkCell, WorkRow, find_checks, find_work
+from guestbench.families.work.findings import Check, WorkRow, find_checks, find_work
 from guestbench.model import BootWork, Header, ImageWork, ShellWork, System, find_settings
 from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Section, Table, read_words, say
 from guestbench.page.figures import by_system, name_figure, show_summary, tell_metrics
@@ -36,100 +36,79 @@ def summary_lines(found: Findings) -> Iterator[tuple[str, str]]:
 
 
 def _describe(found: Findings, rows: Sequence[WorkRow]) -> Iterator[Block]:
-    tables, systems = found.header.experiment.settings, found.header.systems
-    times = count_things(find_settings(tables, "work", Settings).cycles, "time")
+    systems, settings = (
+        found.header.systems,
+        find_settings(found.header.experiment.settings, "work", Settings),
+    )
     names = dict.fromkeys((*(row.work.workload.metric for row in rows), TIME))
-    yield work_table(found.header, rows)
-    yield tell("rates", times=times)
+    yield by_system(
+        ("Work, done a second", "Was it the same?"),
+        _find_columns(found.header, rows),
+        rows,
+        lambda row: (_title(row), _judge(row)),
+        _show_rate,
+    )
+    yield tell("rates", times=count_things(settings.cycles, "time"))
     yield Bullets(find_work_warnings(found), "Read with care:")
     yield say("How each system was given its work:")
     yield Bullets(tuple((Code(system.name), f": {_tell_start(system)}") for system in systems))
     if any(isinstance(system.work, ShellWork) for system in systems):
-        settle = find_settings(tables, "work", Settings).settle_s
-        resumed = tell("resumed", settle=settle)
-        emulated = tell("emulated")
-        yield Paragraph((*resumed.lines, *(emulated.lines if found.header.is_emulated else ())))
+        emulated = tell("emulated").lines if found.header.is_emulated else ()
+        yield Paragraph((*tell("resumed", settle=settings.settle_s).lines, *emulated))
     yield say("What the figures are:")
     metrics = {metric.name: metric for metric in found.header.metrics}
     yield Bullets(tell_metrics(metrics[name] for name in names if name in metrics))
 
 
 def _find_parts(header: Header, rows: Sequence[WorkRow]) -> Iterator[Section]:
-    clocks, programs = clock_table(header, rows), program_table(rows)
-    if clocks.rows:
+    timed = [row for row in rows if any(cell.host_s is not None for cell in row.cells.values())]
+    if timed:
+        clocks = by_system(
+            ("Median time, by host / by guest",),
+            _find_columns(header, rows),
+            timed,
+            lambda row: (_title(row),),
+            _show_clocks,
+        )
         about = say("The guest's own clock is shown to compare and used for nothing.")
         yield Section("the-two-clocks", "The two clocks", (clocks, about))
-    if programs.rows:
-        about = tell("programs")
-        yield Section("the-programs", "The programs", (programs, about))
+    programs: dict[str, Cells] = {}
+    for row in rows:
+        if row.work.program is not None and row.work.expected:
+            name, made, program = row.work.workload.program, row.work.expected[0], row.work.program
+            size = f"{show_exact(program.size_bytes)} bytes"
+            compiler = f"{made.compiler} {made.flags.replace(',', ' ')}"
+            programs[name] = Code(name), Code(made.source), compiler, Code(program.sha256), size
+    if programs:
+        head = (
+            "Program",
+            "SHA-256 of its sources (first 16 digits)",
+            "Compiler and flags",
+            "SHA-256",
+            "Size",
+        )
+        table = Table(head, tuple(programs.values()), 4)
+        yield Section("the-programs", "The programs", (table, tell("programs")))
 
 
 def _describe_checks(found: Findings, checks: Sequence[Check]) -> Iterator[Section]:
+    """Known tools beside our own work: their figures, and ours over theirs."""
     kit, title = found.header.kit, "Known tools beside our own work"
-    about = tell("checks")
     if kit and kit.no_tools:
         yield Section("known-tools", title, (Paragraph((f"Not run: {kit.no_tools}",)),))
-    elif checks:
-        yield Section("known-tools", title, (check_table(found, checks), about))
-
-
-# --- tables -----------------------------------------------------------------------------------------------
-
-
-def work_table(header: Header, rows: Sequence[WorkRow]) -> Table:
-    """One row a piece of work, one column a system, and whether the work was the same."""
-    return by_system(
-        ("Work, done a second", "Was it the same?"),
-        _find_columns(header, rows),
-        rows,
-        lambda row: (_title(row), _judge(row)),
-        _show_rate,
-    )
-
-
-def clock_table(header: Header, rows: Sequence[WorkRow]) -> Table:
-    """How long each piece of work took by the host's clock, and by the guest's own beside it."""
-    return by_system(
-        ("Median time, by host / by guest",),
-        _find_columns(header, rows),
-        [row for row in rows if any(cell.host_s is not None for cell in row.cells.values())],
-        lambda row: (_title(row),),
-        lambda row, name: _show_clocks(row.cells[name]),
-    )
-
-
-def program_table(rows: Sequence[WorkRow]) -> Table:
-    """The programs: what they were made of, and the digest of the file that Linux guests run."""
-    lines: dict[str, Cells] = {}
-    for row in rows:
-        program, expected = row.work.program, row.work.expected
-        if program is None or not expected:
-            continue
-        made = expected[0]
-        lines[row.work.workload.program] = (
-            Code(row.work.workload.program),
-            Code(made.source),
-            f"{made.compiler} {made.flags.replace(',', ' ')}",
-            Code(program.sha256),
-            f"{show_exact(program.size_bytes)} bytes",
-        )
-    head = ("Program", "SHA-256 of its sources (first 16 digits)", "Compiler and flags", "SHA-256", "Size")
-    return Table(head, tuple(lines.values()), 4)
-
-
-def check_table(found: Findings, checks: Sequence[Check]) -> Table:
-    """Known tools beside our own work: their figures, and ours over theirs."""
-    rows = []
+        return
+    rows: list[Cells] = []
     for check in checks:
         metric = found.metric(check.theirs.metric)
         unit = metric.unit.removesuffix("/s")
-        theirs, ours = (
+        figures = (
             show_rate(each.mean, each.sd, unit) if each else NOTHING for each in (check.theirs, check.ours)
         )
         ratio = f"{check.ratio:.3f}" if check.ratio is not None else NOTHING
-        rows.append((Code(check.system), metric.title, theirs, ours, ratio))
+        rows.append((Code(check.system), metric.title, *figures, ratio))
     head = ("System", "Known tool", "Its figure", "Our own for the same", "Ours over the tool's")
-    return Table(head, tuple(rows), 2)
+    if rows:
+        yield Section("known-tools", title, (Table(head, tuple(rows), 2), tell("checks")))
 
 
 def _find_columns(header: Header, rows: Sequence[WorkRow]) -> list[str]:
@@ -160,10 +139,11 @@ def _show_rate(row: WorkRow, name: str) -> str:
     return show_summary(cell.rate, f"{row.work.workload.unit}/s")
 
 
-def _show_clocks(cell: WorkCell) -> str:
-    if cell.host_s is None:
-        return NOTHING
-    return f"{show_seconds(cell.host_s)} / {show_seconds(cell.guest_s)}"
+def _show_clocks(row: WorkRow, name: str) -> str:
+    cell = row.cells[name]
+    return (
+        f"{show_seconds(cell.host_s)} / {show_seconds(cell.guest_s)}" if cell.host_s is not None else NOTHING
+    )
 
 
 def _tell_start(system: System) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.summary import find_metric, summarise
 from guestbench.families import list_purposes
@@ -26,9 +26,16 @@ Labels = tuple[tuple[str, str], ...]
 
 def render(header: Header, records: Sequence[Record]) -> bytes:
     """The run as an OpenMetrics 1.0 exposition; ends with `# EOF` and a newline."""
+    about = {
+        "run": header.run,
+        "tool": header.tool,
+        "qemu": header.host.vmm_version,
+        "accel": header.accel.used.value,
+        "machine": header.platform.machine,
+        "host": header.host.digest,
+    }
     lines = [
-        *_family("guestbench_run_info", "gauge", "", "The run that all this is of."),
-        _sample("guestbench_run_info", _describe(header), 1),
+        *_gauge("guestbench_run_info", "The run that all this is of.", [(about, 1)]),
         *_render_trials(header, records),
     ]
     families: dict[str, list[Summary]] = {}
@@ -39,34 +46,17 @@ def render(header: Header, records: Sequence[Record]) -> bytes:
     return "".join(f"{line}\n" for line in (*lines, "# EOF")).encode()
 
 
-def _describe(header: Header) -> dict[str, str]:
-    return {
-        "run": header.run,
-        "tool": header.tool,
-        "qemu": header.host.vmm_version,
-        "accel": header.accel.used.value,
-        "machine": header.platform.machine,
-        "host": header.host.digest,
-    }
-
-
 def _render_trials(header: Header, records: Sequence[Record]) -> Iterator[str]:
     made = Counter((record.trial.system, record.trial.purpose) for record in records)
+    # To a search a failure is an answer.
     searches = {purpose.name for purpose in list_purposes(header) if purpose.search}
-    failed: Counter[tuple[str, str]] = Counter(
-        (record.trial.system, record.trial.purpose)
-        for record in records
-        # To a search a failure is an answer.
-        if not isinstance(record.outcome, Ok) and record.trial.purpose not in searches
+    bad = (r.trial for r in records if not isinstance(r.outcome, Ok) and r.trial.purpose not in searches)
+    failed = Counter((trial.system, trial.purpose) for trial in bad)
+    each = [({"system": system, "purpose": purpose}, (system, purpose)) for system, purpose in made]
+    yield from _gauge("guestbench_trials", "Trials made.", [(labels, made[key]) for labels, key in each])
+    yield from _gauge(
+        "guestbench_failed_trials", "Trials that failed.", [(labels, failed[key]) for labels, key in each]
     )
-    for name, help_text, counts in (
-        ("guestbench_trials", "Trials made.", made),
-        ("guestbench_failed_trials", "Trials that failed.", failed),
-    ):
-        yield from _family(name, "gauge", "", help_text)
-        for system, purpose in made:
-            labels = {"system": system, "purpose": purpose}
-            yield _sample(name, labels, counts[system, purpose])
 
 
 def _render_metric(metric: Metric, summaries: Sequence[Summary]) -> Iterator[str]:
@@ -83,13 +73,11 @@ def _render_metric(metric: Metric, summaries: Sequence[Summary]) -> Iterator[str
             labels = _labels(summary)
             # Names that only differ in characters that OpenMetrics does not have would be one sample twice.
             values.setdefault(tuple(sorted(labels.items())), (summary.median * factor, summary.n))
-    yield from _family(name, "gauge", unit, f"{metric.title}, median. {metric.help}".strip())
-    for key, (value, _) in values.items():
-        yield _sample(name, dict(key), value)
+    about = f"{metric.title}, median. {metric.help}".strip()
+    yield from _gauge(name, about, [(dict(key), value) for key, (value, _) in values.items()], unit)
     counted = f"{name.removesuffix(f'_{unit}')}_values" if unit else f"{name}_values"
-    yield from _family(counted, "gauge", "", f"How many values the median of {name} is of.")
-    for key, (_, n) in values.items():
-        yield _sample(counted, dict(key), n)
+    about = f"How many values the median of {name} is of."
+    yield from _gauge(counted, about, [(dict(key), n) for key, (_, n) in values.items()])
 
 
 def _labels(summary: Summary) -> dict[str, str]:
@@ -106,19 +94,19 @@ def to_name(text: str) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def _family(name: str, kind: str, unit: str, help_text: str) -> list[str]:
+def _gauge(
+    name: str, about: str, samples: Iterable[tuple[Mapping[str, str], float]], unit: str = ""
+) -> Iterator[str]:
+    """A family of samples, each with its labels."""
+    yield f"# TYPE {name} gauge"
+    if unit:
+        yield f"# UNIT {name} {unit}"
     # The two formats disagree on how a quote is written in help.
-    plain = _quote(help_text.replace('"', "'"))
-    return [
-        f"# TYPE {name} {kind}",
-        *([f"# UNIT {name} {unit}"] if unit else []),
-        f"# HELP {name} {plain}",
-    ]
-
-
-def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
-    shown = ",".join(f'{label}="{_quote(text)}"' for label, text in labels.items())
-    return f"{name}{{{shown}}} {value!r}"
+    plain = _quote(about.replace('"', "'"))
+    yield f"# HELP {name} {plain}"
+    for labels, value in samples:
+        shown = ",".join(f'{label}="{_quote(text)}"' for label, text in labels.items())
+        yield f"{name}{{{shown}}} {value!r}"
 
 
 def _quote(text: str) -> str:
