@@ -8,7 +8,7 @@ import msgspec
 from factories import make_run
 from memory_factories import make_memory_run, with_series
 
-from guestbench.analysis.findings import analyse
+from guestbench.analysis.analyse import analyse
 from guestbench.definition.experiments import load_experiment
 from guestbench.model import Header, Record
 from guestbench.report.contents import Contents, compose

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
-from guestbench.analysis.summary import add_derived, find_metric, find_summary, summarise
+from guestbench.analysis.summary import find_metric, find_summary
 from guestbench.model import Comparison, Header, Judgement, LabelSet, Metric, Record, Summary
 
 
@@ -47,18 +47,3 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
             for record in self.records
             if record.trial.purpose in wanted and system in ("", record.trial.system)
         ]
-
-
-def analyse(header: Header, records: Sequence[Record]) -> Findings:
-    """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
-    derived = add_derived(header, records)
-    found = Findings(header=header, records=derived, summaries=summarise(header, derived))
-    if not header.experiment.baseline and not header.experiment.claims:
-        # Statistics take half a second to load.
-        return found
-    from guestbench.analysis.claims import judge_claims
-    from guestbench.analysis.compare import compare_run
-
-    return msgspec.structs.replace(
-        found, comparisons=compare_run(header, derived), judgements=judge_claims(header, derived)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -43,14 +44,10 @@ def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] |
 
 def find_pairs(a: Sampled, b: Sampled) -> list[tuple[float, float]]:
     """The values of those blocks in which both have exactly one."""
-    by_block: list[dict[int, list[float]]] = [{}, {}]
-    for found, sampled in zip(by_block, (a, b), strict=True):
-        for block, value in sampled.values:
-            if block:
-                found.setdefault(block, []).append(value)
-    mine, theirs = by_block
-    return [
-        (mine[block][0], theirs[block][0])
-        for block in mine
-        if block in theirs and len(mine[block]) == len(theirs[block]) == 1
-    ]
+    mine, theirs = _find_single(a), _find_single(b)
+    return [(value, theirs[block]) for block, value in mine.items() if block in theirs]
+
+
+def _find_single(sampled: Sampled) -> dict[int, float]:
+    counts = Counter(block for block, _ in sampled.values)
+    return {block: value for block, value in sampled.values if block and counts[block] == 1}

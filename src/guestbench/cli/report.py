@@ -45,7 +45,7 @@ def command(folder: Path, as_json: bool, stack: Path | None) -> None:
 
 def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> Findings:
     """Write the reports of a run into its folder, print its summary or `results.json`, and return it."""
-    from guestbench.analysis.findings import analyse
+    from guestbench.analysis.analyse import analyse
     from guestbench.report import write_reports
     from guestbench.report.contents import compose
     from guestbench.report.terminal import render_lines

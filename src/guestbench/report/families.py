@@ -12,7 +12,7 @@ planned; `conditions` and `order`, blocks on what the host did meanwhile and on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -46,7 +46,10 @@ def hear_all(found: Findings) -> tuple[list[Section], list[tuple[str, str]]]:
             sections.append(msgspec.structs.replace(section, blocks=blocks))
         if left:
             sections.append(_tabulate(name, f"{title}: other figures" if own else title, found, left))
-        lines += (*ask("section", "summary_lines", found, names=(name,)), *_tell(left))
+        lines += ask("section", "summary_lines", found, names=(name,))
+        for (metric, labels), cells in left.items():
+            told = (f"{system} {show_summary(each, metric.unit)}" for system, each in cells.items())
+            lines.append((name_figure(metric.title, dict(labels)), "; ".join(told)))
     return sections, lines
 
 
@@ -55,16 +58,14 @@ def find_columns(found: Findings) -> tuple[Column, ...]:
     columns: list[Column] = []
     for name in _name_families(found):
         own: list[Column] = [*ask("section", "headline", found, names=(name,))]
-        asked = (each for each in found.header.metrics if each.family == name and each.headline)
-        columns += own or (_to_column(found, metric) for metric in asked)
+        columns += own
+        for metric in () if own else found.header.metrics:
+            if metric.family == name and metric.headline:
+                summaries = found.find_all(metric.name, metric.shown_labels)
+                cells = {each.system: show_amount(each.median, metric.unit) for each in summaries}
+                note = f"{metric.headline.partition(',')[0]}: {first_sentence(metric.help)}."
+                columns.append(Column(metric.headline, cells, notes=(note,)))
     return tuple(columns)
-
-
-def _to_column(found: Findings, metric: Metric) -> Column:
-    summaries = found.find_all(metric.name, metric.shown_labels)
-    cells = {each.system: show_amount(each.median, metric.unit) for each in summaries}
-    note = f"{metric.headline.partition(',')[0]}: {first_sentence(metric.help)}."
-    return Column(metric.headline, cells, notes=(note,))
 
 
 def _name_families(found: Findings) -> dict[str, str]:
@@ -120,9 +121,3 @@ def _tabulate(name: str, title: str, found: Findings, figures: Figures) -> Secti
         for group in dict.fromkeys(metric.group for metric in metrics)
     ]
     return Section(f"figures-of-{name}", title, (*tables, Bullets(tell_metrics(metrics))))
-
-
-def _tell(figures: Figures) -> Iterator[tuple[str, str]]:
-    for (metric, labels), cells in figures.items():
-        told = (f"{system} {show_summary(each, metric.unit)}" for system, each in cells.items())
-        yield name_figure(metric.title, dict(labels)), "; ".join(told)

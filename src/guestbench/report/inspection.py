@@ -86,14 +86,13 @@ def _describe_partition(partition: Partition) -> str:
     )
 
 
-def _describe_root(files: Known[FileSystem] | None) -> Iterator[Item]:
-    if files is not None and files.value is None:
-        yield _row("contents", f"unknown: {files.unknown}", "")
-    elif files is not None and files.value is not None:
-        yield from _describe_files(files.value)
-
-
-def _describe_files(files: FileSystem) -> Iterator[Item]:
+def _describe_root(found: Known[FileSystem] | None) -> Iterator[Item]:
+    if found is None:
+        return
+    if found.value is None:
+        yield _row("contents", f"unknown: {found.unknown}", "")
+        return
+    files = found.value
     yield _fact("distribution", files.distribution, lambda d: d.title)
     yield _fact("packages", files.packages, lambda found: show_exact(len(found)))
     yield _fact(

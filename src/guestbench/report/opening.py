@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import Failed, find_failures, find_notices
 from guestbench.families import ask, list_purposes
-from guestbench.model import GuestFamily, Header, Record
+from guestbench.model import GuestFamily, Record
 from guestbench.page.blocks import (
     Block,
     Bullets,
@@ -32,7 +32,14 @@ def open_page(found: Findings) -> Iterator[Block]:
     """The blocks before the first section."""
     header = found.header
     spans = tuple(_tell_spans(found))
-    about = _tell_systems(header), _tell_host(header), *ask("section", "opening", found)
+    host, systems = header.host, ((Code(system.name), f" ({system.title})") for system in header.systems)
+    were = "were measured side by side" if len(header.guests) > 1 else "was measured"
+    machine = f"{host.cpu_model}, {host.cpus} logical CPUs, {header.vmm} {host.vmm_version}, accelerator "
+    about: tuple[Text, ...] = (
+        (*join(systems, last=" and "), f" {were} on one host:"),
+        (machine, Code(header.accel.used.value), "."),
+        *ask("section", "opening", found),
+    )
     emulated = tell("emulated").lines
     slow = emulated if header.is_emulated else ()
     yield Paragraph(about if spans else (*about, *slow))
@@ -76,18 +83,6 @@ def _begin_small(title: str) -> str:
     return title if title[:2].isupper() else f"{title[:1].lower()}{title[1:]}"
 
 
-def _tell_systems(header: Header) -> Text:
-    names = ((Code(system.name), f" ({system.title})") for system in header.systems)
-    were = "were measured side by side" if len(header.guests) > 1 else "was measured"
-    return (*join(names, last=" and "), f" {were} on one host:")
-
-
-def _tell_host(header: Header) -> Text:
-    host = header.host
-    about = f"{host.cpu_model}, {host.cpus} logical CPUs, {header.vmm} {host.vmm_version}, accelerator "
-    return about, Code(header.accel.used.value), "."
-
-
 def _tell_spans(found: Findings) -> Iterator[Text]:
     """How far the systems lie apart, floors left out; for two systems or more.
 
@@ -97,25 +92,13 @@ def _tell_spans(found: Findings) -> Iterator[Text]:
     floors = {each.name for each in found.header.systems if each.family is GuestFamily.FLOOR}
     for metric in sorted(found.header.metrics, key=lambda metric: metric.name not in main):
         summaries = found.find_all(metric.name, metric.shown_labels) if metric.span else ()
-        have = [
-            (each.median, each.system)
-            for each in summaries
-            if each.median is not None and each.system not in floors
-        ]
+        medians = {each.system: each.median for each in summaries if each.median is not None}
+        have = {name: median for name, median in medians.items() if name not in floors}
         if len(have) > 1:
-            (low, low_system), (high, high_system) = min(have, key=_size), max(have, key=_size)
-            if low_system != high_system:
-                yield (
-                    f"The {metric.span} goes from {show_amount(low, metric.unit)} (",
-                    Code(low_system),
-                    f") to {show_amount(high, metric.unit)} (",
-                    Code(high_system),
-                    ").",
-                )
-
-
-def _size(found: tuple[float, str]) -> float:
-    return found[0]
+            low, high = min(have, key=have.__getitem__), max(have, key=have.__getitem__)
+            if low != high:
+                least, most = (show_amount(have[name], metric.unit) for name in (low, high))
+                yield f"The {metric.span} goes from {least} (", Code(low), f") to {most} (", Code(high), ")."
 
 
 def _find_warnings(found: Findings) -> Iterator[Text]:

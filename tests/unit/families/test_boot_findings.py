@@ -20,7 +20,7 @@ from factories import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guestbench.analysis.findings import analyse
+from guestbench.analysis.analyse import analyse
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families.boot import ABOVE_FLOOR
 from guestbench.families.boot.findings import floor_median, milestone_steps

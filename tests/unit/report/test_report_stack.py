@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from factories import make_run
 
-from guestbench.analysis.findings import analyse
+from guestbench.analysis.analyse import analyse
 from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, UsageError
 from guestbench.families.boot.findings import find_layers

@@ -29,7 +29,7 @@ from work_factories import (
 )
 
 from golden import check_golden
-from guestbench.analysis.findings import analyse
+from guestbench.analysis.analyse import analyse
 from guestbench.analysis.summary import summarise
 from guestbench.families.net.section import net_table
 from guestbench.families.work.findings import WorkRow, find_checks, find_work, judge_equality

@@ -88,13 +88,13 @@ def _describe_boots(found: Findings, times: Table) -> Iterator[Block]:
     yield times
     yield tell("values")
     yield say("Every value, in the order measured:")
-    yield Bullets(tuple(_list_values(each) for each in found.find_all(READY) if each.values))
-
-
-def _list_values(summary: Summary) -> Text:
-    scale = choose_finer(summary.mean, summary.sd)
-    shown = " · ".join(scale.show(value) for value in summary.values)
-    return Code(summary.system), f" ({scale.unit}): {shown}"
+    summaries = [(each, choose_finer(each.mean, each.sd)) for each in found.find_all(READY) if each.values]
+    yield Bullets(
+        tuple(
+            (Code(each.system), f" ({scale.unit}): {' · '.join(map(scale.show, each.values))}")
+            for each, scale in summaries
+        )
+    )
 
 
 def _find_parts(found: Findings) -> Iterator[Section]:

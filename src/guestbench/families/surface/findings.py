@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from guestbench.families.surface import BOOT, IMAGE, RUNNING
 from guestbench.model import Frozen, Header, Key, LabelSet, Metric, Provenance, Record, Sample, to_key
 
@@ -16,7 +18,7 @@ UNDIVIDED = "–"
 """The reason of a cell whose system has the figure, but not under these labels."""
 
 
-class Cell(Frozen):
+class Cell(msgspec.Struct, frozen=True):
     """A figure of one system with where it comes from, or the reason why there is none.
 
     `evidence` is the path of a file, relative to the run folder; empty where none was kept.
@@ -36,6 +38,12 @@ class Row(Frozen):
     labels: dict[str, str]
     cells: dict[str, Cell]
 
+    @property
+    def files(self) -> list[str]:
+        """The names of the files that are evidence."""
+        paths = (cell.evidence for cell in self.cells.values() if cell.evidence)
+        return list(dict.fromkeys(path.rpartition("/")[2] for path in paths))
+
 
 def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
     """All rows of the attack surface that any system has a figure for, or says why not.
@@ -49,7 +57,9 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                 for sample in record.samples:
                     if purpose in SHOWN or sample.metric == BASE_BITS:
                         cells = found.setdefault(to_key(sample.metric, sample.labels), {})
-                        cells.setdefault(record.trial.system, _to_cell(record, sample))
+                        evidence = record.artifacts.get(sample.evidence, "")
+                        cell = Cell(sample.value, sample.provenance, sample.detail, evidence)
+                        cells.setdefault(record.trial.system, cell)
     measured = {name for name, _ in found}
     for record in records:
         if record.trial.purpose in SHOWN and record.holds:
@@ -71,15 +81,6 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                 }
                 rows.append(Row(metric=metric, labels=dict(labels), cells=complete))
     return tuple(rows)
-
-
-def _to_cell(record: Record, sample: Sample) -> Cell:
-    return Cell(
-        value=sample.value,
-        provenance=sample.provenance,
-        detail=sample.detail,
-        evidence=record.artifacts.get(sample.evidence, ""),
-    )
 
 
 def _missing(records: Iterable[Record], system: str, metric: str, labels: LabelSet, has_others: bool) -> Cell:

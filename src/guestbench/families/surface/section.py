@@ -10,8 +10,8 @@ from guestbench.analysis.findings import Findings
 from guestbench.families.surface.findings import BASE, UNDIVIDED, Cell, Row, find_rows
 from guestbench.model import Provenance
 from guestbench.page.blocks import Block, Bullets, Code, Section, Table, Text, join, read_words, say
-from guestbench.page.figures import by_system, tell_metrics
-from guestbench.page.numbers import UNKNOWN, show_bytes, show_exact
+from guestbench.page.figures import by_system, show_amount, tell_metrics
+from guestbench.page.numbers import UNKNOWN
 
 tell = read_words(__file__)
 
@@ -84,7 +84,7 @@ def _describe(names: Sequence[str], rows: Sequence[Row]) -> Iterator[Block]:
         ("Figure", "Evidence"),
         names,
         rows,
-        lambda row: (_title(row), _find_files(row)),
+        lambda row: (_title(row), join(Code(name) for name in row.files)),
         lambda row, name: show_cell(row, row.cells[name]),
     )
     details: dict[tuple[str, str], list[str]] = {}
@@ -103,26 +103,16 @@ def show_cell(row: Row, cell: Cell) -> str:
     if cell.value is None:
         plain = cell.reason.startswith("unknown") or cell.reason == UNDIVIDED
         return cell.reason if plain else f"n/a: {cell.reason}" if cell.reason else UNKNOWN
-    shown = _show_value(row.metric.unit, cell.value)
+    # What is counted stands in the title.
+    unit = row.metric.unit if row.metric.unit in ("bytes", "yes/no") else ""
+    shown = show_amount(cell.value, unit)
     if cell.detail and len(cell.detail) <= SHORT and cell.provenance is not Provenance.DECLARED:
         shown = f"{shown} ({cell.detail})"
     return shown if cell.provenance is Provenance.MEASURED else f"{shown}, {cell.provenance.value}"
 
 
-def _show_value(unit: str, value: int | float) -> str:
-    # What is counted stands in the title.
-    if unit == "yes/no":
-        return "yes" if value else "no"
-    return show_bytes(value) if unit == "bytes" else show_exact(value)
-
-
 def _title(row: Row) -> str:
     return ", ".join((row.metric.title, *row.labels.values()))
-
-
-def _find_files(row: Row) -> Text:
-    files = (cell.evidence.rpartition("/")[2] for cell in row.cells.values() if cell.evidence)
-    return join(Code(name) for name in dict.fromkeys(files))
 
 
 def _find_folders(names: Sequence[str], rows: Sequence[Row]) -> Iterator[Text]:

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
-from guestbench.analysis.findings import Findings, analyse
+from guestbench.analysis.analyse import analyse
+from guestbench.analysis.findings import Findings
 from guestbench.model import (
     Absent,
     AccelChoice,

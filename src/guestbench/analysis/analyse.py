@@ -1,0 +1,26 @@
+"""Analyses a run, once for all that is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from guestbench.analysis.findings import Findings
+from guestbench.analysis.summary import add_derived, summarise
+from guestbench.model import Header, Record
+
+
+def analyse(header: Header, records: Sequence[Record]) -> Findings:
+    """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
+    derived = add_derived(header, records)
+    found = Findings(header=header, records=derived, summaries=summarise(header, derived))
+    if not header.experiment.baseline and not header.experiment.claims:
+        # Statistics take half a second to load.
+        return found
+    from guestbench.analysis.claims import judge_claims
+    from guestbench.analysis.compare import compare_run
+
+    return msgspec.structs.replace(
+        found, comparisons=compare_run(header, derived), judgements=judge_claims(header, derived)
+    )
