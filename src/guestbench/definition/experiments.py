@@ -61,13 +61,9 @@ def load_experiment(reference: str, catalogue: Catalogue | None = None) -> Exper
     written = convert(file, data, wanted, (*problems, *twice, *compared), hint, broken)
     fields = msgspec.structs.asdict(written)
     tables = {name: to_table(fields.pop(name)) for name in find_family_tables()}
-    experiment = Experiment(**fields, settings=tables)
-    return msgspec.structs.replace(
-        experiment,
-        systems=_absolute(experiment.systems, base),
-        optional=_absolute(experiment.optional, base),
-        metrics=experiment.metrics or tuple(family.name for family in list_families()),
-    )
+    fields |= {key: _absolute(fields[key], base) for key in ("systems", "optional")}
+    fields["metrics"] = fields["metrics"] or tuple(family.name for family in list_families())
+    return Experiment(**fields, settings=tables)
 
 
 def list_experiments() -> tuple[str, ...]:

@@ -77,13 +77,13 @@ def system_meanings(
 
     `programs` are the workload programs that can be built, `recipe` the type of the recipe's table.
     """
+    source_file = _beside(folder, "file", Path.is_file)
     return {
-        **meanings(),
-        Kind.WORKLOAD: Choice(workloads, Kind.WORKLOAD),
-        Kind.SHARED_SYSTEM: _shared_system(catalogue),
-        Kind.SOURCE_FILE: _source_file(folder),
-        Kind.SOURCE_FOLDER: _source_folder(folder),
-        Kind.PROGRAM: _program(folder, programs),
+        **setting_meanings(workloads),
+        Kind.SHARED_SYSTEM: _unless(("",), one_of("system", catalogue)),
+        Kind.SOURCE_FILE: source_file,
+        Kind.SOURCE_FOLDER: _unless(("",), _beside(folder, "folder", Path.is_dir)),
+        Kind.PROGRAM: _unless(programs, source_file),
         Kind.RECIPE: Shape(recipe),
     }
 
@@ -168,40 +168,19 @@ def _absolute_path(name: str) -> Iterator[str]:
         yield f"{quote(name)} is not an absolute path"
 
 
-def _shared_system(catalogue: Collection[str]) -> Rule:
-    known = one_of("system", catalogue)
-    return lambda value: known(value) if value else iter(())
+def _unless(known: Collection[str], rule: Rule) -> Rule:
+    """A rule that is content with what is known."""
+    return lambda value: iter(()) if value in known else rule(value)
 
 
-def _source_file(folder: Path) -> Callable[[str], Iterator[str]]:
+def _beside(folder: Path, what: str, is_one: Callable[[Path], bool]) -> Rule:
+    """The name of a file, or a folder, beside system.toml."""
+
     def rule(value: str) -> Iterator[str]:
         if not FILE_NAME.fullmatch(value):
-            yield f"the name of a file beside system.toml is needed, found {quote(value)}"
-        elif not (folder / value).is_file():
-            there = sorted(each.name for each in folder.iterdir() if each.name != "system.toml")
-            yield f"no file {quote(value)} beside system.toml; {suggest(value, there)}"
-
-    return rule
-
-
-def _program(folder: Path, programs: Collection[str]) -> Callable[[str], Iterator[str]]:
-    """A workload program, or a file beside system.toml."""
-
-    def rule(value: str) -> Iterator[str]:
-        if value not in programs:
-            yield from _source_file(folder)(value)
-
-    return rule
-
-
-def _source_folder(folder: Path) -> Rule:
-    def rule(value: str) -> Iterator[str]:
-        if value == "":
-            return
-        if not FILE_NAME.fullmatch(value):
-            yield f"the name of a folder beside system.toml is needed, found {quote(value)}"
-        elif not (folder / value).is_dir():
-            there = sorted(each.name for each in folder.iterdir() if each.is_dir())
-            yield f"no folder {quote(value)} beside system.toml; {suggest(value, there)}"
+            yield f"the name of a {what} beside system.toml is needed, found {quote(value)}"
+        elif not is_one(folder / value):
+            names = {each.name for each in folder.iterdir() if is_one(each)} - {"system.toml"}
+            yield f"no {what} {quote(value)} beside system.toml; {suggest(value, sorted(names))}"
 
     return rule

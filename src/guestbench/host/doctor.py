@@ -177,20 +177,24 @@ def find_lacks(checks: Sequence[Check]) -> tuple[Check, ...]:
     return tuple(check for check in checks if check.status is Status.FAIL)
 
 
+def _check(
+    name: str, well: bool, found: str, amiss: str, mend: str, otherwise: Status = Status.WARN
+) -> Check:
+    """What was found; unless all is well, followed by what is amiss with it."""
+    if well:
+        return Check(name=name, status=Status.OK, found=found)
+    return Check(name=name, status=otherwise, found=found + amiss, mend=mend)
+
+
 def _check_python(seen: Readings) -> Check:
-    version = ".".join(map(str, seen.python))
-    if seen.python[:2] >= PYTHON_MIN:
-        return Check(name="Python", status=Status.OK, found=version)
-    wanted = ".".join(map(str, PYTHON_MIN))
-    found = f"{version}, older than {wanted}"
-    return Check(name="Python", status=Status.FAIL, found=found, mend=_install("python3"))
+    found, wanted = (".".join(map(str, version)) for version in (seen.python, PYTHON_MIN))
+    well = seen.python[:2] >= PYTHON_MIN
+    return _check("Python", well, found, f", older than {wanted}", _install("python3"), Status.FAIL)
 
 
 def _check_qemu(seen: Readings) -> Check:
-    if seen.qemu:
-        return Check(name="QEMU", status=Status.OK, found=seen.qemu)
     mend = _install(process.DEBIAN_PACKAGES[host.QEMU])
-    return Check(name="QEMU", status=Status.FAIL, found=seen.qemu_wrong, mend=mend)
+    return _check("QEMU", bool(seen.qemu), seen.qemu, seen.qemu_wrong, mend, Status.FAIL)
 
 
 def _check_programs(seen: Readings) -> Iterator[Check]:
@@ -222,28 +226,23 @@ def _check_namespaces(seen: Readings) -> Check:
 
 def _check_space(seen: Readings) -> Check:
     found = f"{seen.free_bytes / GIB:.1f} GiB free for {seen.cache}"
-    if seen.free_bytes >= SPACE_WANTED:
-        return Check(name="disk space", status=Status.OK, found=found)
-    found += f"; building the images needs {SPACE_WANTED / GIB:.0f} GiB"
+    amiss = f"; building the images needs {SPACE_WANTED / GIB:.0f} GiB"
     mend = "export XDG_CACHE_HOME=DIR  # a folder with more room"
-    return Check(name="disk space", status=Status.FAIL, found=found, mend=mend)
+    return _check("disk space", seen.free_bytes >= SPACE_WANTED, found, amiss, mend, Status.FAIL)
 
 
 def _check_memory(seen: Readings) -> Check:
-    found = f"{seen.memory_available_mib} MiB available"
-    if seen.swap_used_mib:
-        found += f", {seen.swap_used_mib} MiB swapped out"
-    if seen.memory_available_mib >= MEMORY_WANTED_MIB:
-        return Check(name="memory", status=Status.OK, found=found)
-    found += f"; {MEMORY_WANTED_MIB} MiB are wanted"
-    return Check(
-        name="memory", status=Status.WARN, found=found, mend="ps -eo rss,pid,comm --sort=-rss | head"
-    )
+    swapped = f", {seen.swap_used_mib} MiB swapped out" if seen.swap_used_mib else ""
+    found = f"{seen.memory_available_mib} MiB available{swapped}"
+    well = seen.memory_available_mib >= MEMORY_WANTED_MIB
+    mend = "ps -eo rss,pid,comm --sort=-rss | head"
+    return _check("memory", well, found, f"; {MEMORY_WANTED_MIB} MiB are wanted", mend)
 
 
 def _check_kvm(seen: Readings) -> Check:
-    name, emulated = "KVM", "guests run under software emulation (tcg)"
+    emulated = "guests run under software emulation (tcg)"
     nested = f" (nested: this machine runs in {seen.virtualization})" if seen.virtualization != "none" else ""
+    well = bool(seen.kvm_boot and seen.kvm_boot[0])
     if not seen.kvm_device:
         found = f"no {KVM_DEVICE}; {emulated}"
         mend = "sudo modprobe kvm_intel || sudo modprobe kvm_amd"
@@ -251,66 +250,44 @@ def _check_kvm(seen: Readings) -> Check:
         found = f"{KVM_DEVICE} cannot be opened by this user; {emulated}"
         mend = 'sudo usermod --append --groups kvm "$USER"  # then log in again'
     elif seen.kvm_boot is None:
-        found, mend = (
-            f"{KVM_DEVICE} is there, but without QEMU it cannot be tried",
-            _install("qemu-system-x86"),
-        )
-    elif seen.kvm_boot[0]:
-        found = f"{seen.kvm_boot[1]}{nested}; each run tries it with its own guests"
-        return Check(name=name, status=Status.OK, found=found)
+        found = f"{KVM_DEVICE} is there, but without QEMU it cannot be tried"
+        mend = _install("qemu-system-x86")
+    elif well:
+        found, mend = f"{seen.kvm_boot[1]}{nested}; each run tries it with its own guests", ""
     else:
-        found = (
-            f"{KVM_DEVICE} is there, but a guest did not boot with it{nested}: {seen.kvm_boot[1]}; {emulated}"
-        )
-        mend = "guestbench run --accel tcg"
-    return Check(name=name, status=Status.WARN, found=found, mend=mend)
+        found = f"{KVM_DEVICE} is there, but a guest did not boot with it{nested}: {seen.kvm_boot[1]}"
+        found, mend = f"{found}; {emulated}", "guestbench run --accel tcg"
+    return _check("KVM", well, found, "", mend)
 
 
 def _check_load(seen: Readings) -> Check:
     found = f"load {seen.load_1m:.2f} on {seen.cpus} CPUs"
-    if seen.load_1m <= LOAD_BUSY * seen.cpus:
-        return Check(name="load", status=Status.OK, found=found)
-    found += "; what else runs will show in the figures"
-    return Check(
-        name="load", status=Status.WARN, found=found, mend="ps -eo pcpu,pid,comm --sort=-pcpu | head"
-    )
+    well = seen.load_1m <= LOAD_BUSY * seen.cpus
+    mend = "ps -eo pcpu,pid,comm --sort=-pcpu | head"
+    return _check("load", well, found, "; what else runs will show in the figures", mend)
 
 
 def _check_other_vms(seen: Readings) -> Check:
-    name = "other VMs"
-    if not seen.other_vms:
-        return Check(name=name, status=Status.OK, found="none running")
-    found = f"{seen.other_vms} running; they share CPUs and caches with what is measured"
-    return Check(name=name, status=Status.WARN, found=found, mend="ps -C qemu-system-x86 -o pid,pcpu,args")
+    found = f"{seen.other_vms} running" if seen.other_vms else "none running"
+    amiss = "; they share CPUs and caches with what is measured"
+    return _check("other VMs", not seen.other_vms, found, amiss, "ps -C qemu-system-x86 -o pid,pcpu,args")
 
 
 def _check_cpus(seen: Readings) -> Check:
     found = f"{seen.cpus_allowed} of {seen.cpus} for this process"
-    if seen.cpus_allowed >= 2:
-        return Check(name="CPUs", status=Status.OK, found=found)
-    found += "; with one CPU the measuring process and the guest take turns"
-    return Check(name="CPUs", status=Status.WARN, found=found, mend="taskset --cpu-list --pid $$")
+    amiss = "; with one CPU the measuring process and the guest take turns"
+    return _check("CPUs", seen.cpus_allowed >= 2, found, amiss, "taskset --cpu-list --pid $$")
 
 
 def _check_frequency(seen: Readings) -> Iterator[Check]:
     if seen.governor:
+        amiss = ": the clock follows the load, and times with it"
         steady = seen.governor == "performance"
-        yield Check(
-            name="CPU governor",
-            status=Status.OK if steady else Status.WARN,
-            found=seen.governor
-            if steady
-            else f"{seen.governor}: the clock follows the load, and times with it",
-            mend="" if steady else MEND_GOVERNOR,
-        )
+        yield _check("CPU governor", steady, seen.governor, amiss, MEND_GOVERNOR)
     if seen.boost is not None:
-        found = "on: the clock depends on heat and on what the other cores do" if seen.boost else "off"
-        yield Check(
-            name="CPU boost",
-            status=Status.WARN if seen.boost else Status.OK,
-            found=found,
-            mend=(MEND_TURBO if seen.intel_pstate else MEND_BOOST) if seen.boost else "",
-        )
+        amiss = ": the clock depends on heat and on what the other cores do"
+        mend = MEND_TURBO if seen.intel_pstate else MEND_BOOST
+        yield _check("CPU boost", not seen.boost, "on" if seen.boost else "off", amiss, mend)
 
 
 def _install(package: str) -> str:
