@@ -71,15 +71,21 @@ def show_bytes(size: float | None) -> str:
     """A number of bytes to three digits with a decimal unit, or a dash for None."""
     if size is None:
         return NOTHING
-    value, unit = float(size), BYTE_UNITS[0]
+    divisor, unit = _choose_bytes(size)
+    value = size / divisor
+    decimals = max(0, 2 - _digit(value, 3)) if divisor > 1 else 0
+    return f"{value:.{decimals}f} {unit}"
+
+
+def _choose_bytes(size: float) -> tuple[float, str]:
+    """The unit for a number of bytes, and how many of them it is."""
+    divisor, unit = 1.0, BYTE_UNITS[0]
     for larger in BYTE_UNITS[1:]:
         # From here on three digits would round up to 1000.
-        if abs(value) < 999.5:
+        if abs(size) / divisor < 999.5:
             break
-        value, unit = value / 1000, larger
-    if unit == BYTE_UNITS[0]:
-        return f"{value:.0f} {unit}"
-    return f"{value:.{max(0, 2 - _digit(value, 3))}f} {unit}"
+        divisor, unit = divisor * 1000, larger
+    return divisor, unit
 
 
 def show_kib(kib: float | None) -> str:
@@ -110,11 +116,7 @@ def show_rate(mean: float | None, sd: float | None, unit: str) -> str:
     """Things done a second, mean and standard deviation: `512 ± 14 events/s`; bytes as `319 ± 12 MB/s`."""
     if mean is None:
         return NOTHING
-    divisor, shown = 1.0, unit
-    for larger in BYTE_UNITS[1:] if unit == "bytes" else ():
-        if abs(mean) / divisor < 999.5:
-            break
-        divisor, shown = divisor * 1000, larger
+    divisor, shown = _choose_bytes(mean) if unit == "bytes" else (1.0, unit)
     last = _digit(sd / divisor, 2) - 1 if sd else _digit(mean / divisor, 3) - 2
     decimals = min(max(-last, 0), 3)
     middle = f"{mean / divisor:,.{decimals}f}"

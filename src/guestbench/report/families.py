@@ -80,8 +80,8 @@ def _name_families(found: Findings) -> dict[str, str]:
 def _find_left(found: Findings, family: str, sections: Sequence[Section]) -> Figures:
     """The figures of a family that have values and that its sections do not show."""
     shown = {metric for section in sections for metric in section.metrics}
-    wanted = {each.name: each for each in found.header.metrics if each.family == family}
-    wanted = {name: each for name, each in wanted.items() if name not in shown}
+    mine = (each for each in found.header.metrics if each.family == family)
+    wanted = {each.name: each for each in mine if each.name not in shown}
     counted = [each for each in found.summaries if each.metric in wanted and each.n]
     missing = wanted.keys() - {each.metric for each in counted}
     if missing and any(sample.metric in missing for record in found.records for sample in record.samples):

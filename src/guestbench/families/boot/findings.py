@@ -104,26 +104,34 @@ def _steps(system: str, trials: Sequence[dict[str, float]]) -> list[Step]:
     marks = sorted(reached, key=lambda mark: (mark == READY_MARK, statistics.median(reached[mark])))
     steps = []
     for previous, mark in zip(["", *marks], marks, strict=False):
-        before = [times.get(previous, 0.0) if not previous else times.get(previous) for times in trials]
-        differences = [
-            times[mark] - earlier
-            for times, earlier in zip(trials, before, strict=True)
-            if mark in times and earlier is not None
-        ]
+        all_times, differences = reached[mark], _subtract(trials, previous, mark)
         steps.append(
             Step(
                 system=system,
                 mark=mark,
                 previous=previous,
-                n=len(reached[mark]),
-                mean=statistics.mean(reached[mark]),
-                sd=_sd(reached[mark]),
+                n=len(all_times),
+                mean=statistics.mean(all_times),
+                sd=_sd(all_times),
                 step_n=len(differences),
-                step_mean=statistics.mean(differences) if differences else None,
+                step_mean=_mean(differences),
                 step_sd=_sd(differences),
             )
         )
     return steps
+
+
+def _subtract(trials: Sequence[dict[str, float]], since: str, until: str) -> list[float]:
+    """The time between two milestones in each trial that reached both; an empty name stands for the exec."""
+    return [
+        times[until] - (times[since] if since else 0.0)
+        for times in trials
+        if until in times and (not since or since in times)
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
 
 
 def _sd(values: Sequence[float]) -> float | None:
@@ -140,25 +148,21 @@ class LayerCost(Frozen):
     size_bytes: float | None = None
 
 
-def find_layers(header: Header, records: Sequence[Record]) -> dict[str, tuple[LayerCost, ...]]:
+def find_layers(header: Header, records: Sequence[Record]) -> dict[str, list[LayerCost]]:
     """The layers of every system of the run that names any, from the firmware up."""
     boots, sizes = _find_boots(header, records), summarise(header, records)
-    found: dict[str, tuple[LayerCost, ...]] = {}
+    found: dict[str, list[LayerCost]] = {}
     for guest in header.guests:
         name = guest.system.name
         for layer in guest.system.layers:
             size = find_summary(sizes, name, layer.size) if layer.size else None
-            times = [
-                reached[layer.until] - (reached[layer.since] if layer.since else 0.0)
-                for reached in boots[name]
-                if layer.until in reached and (not layer.since or layer.since in reached)
-            ]
+            times = _subtract(boots[name], layer.since, layer.until)
             cost = LayerCost(
                 layer=layer,
                 n=len(times),
-                mean=statistics.mean(times) if times else None,
+                mean=_mean(times),
                 sd=_sd(times),
                 size_bytes=size.median if size else None,
             )
-            found[name] = (*found.get(name, ()), cost)
+            found.setdefault(name, []).append(cost)
     return found

@@ -152,7 +152,12 @@ def _describe_host(found: Findings, systems: list[System]) -> Iterator[Block]:
     items = tuple((Code(name), f": {load}") for name, load in loads)
     options = extra_options(found.records)
     yield draw_over_time(found)
-    yield host_table(found, systems)
+    rows: list[Cells] = []
+    for system in systems:
+        summaries = (found.find(system.name, metric, labels) for _, metric, labels in COLUMNS)
+        cells = (_show(found, system, metric, labels) for _, metric, labels in COLUMNS)
+        rows.append((Code(system.name), *cells, str(max((each.n for each in summaries if each), default=0))))
+    yield Table(("System", *(title for title, _, _ in COLUMNS), "Boots"), tuple(rows))
     yield tell("host", settle=_settings(found).settle_s, vmm=found.header.vmm)
     if items:
         yield say("Under load means:")
@@ -168,17 +173,6 @@ def _describe_host(found: Findings, systems: list[System]) -> Iterator[Block]:
     )
     yield say("Exactly:")
     yield Table(("System", "What", "Every value, in KiB"), exact, 3)
-
-
-def host_table(found: Findings, systems: list[System]) -> Table:
-    """What the host sees of each system, in round units, and of how many boots."""
-    rows: list[Cells] = []
-    for system in systems:
-        cells = [_show(found, system, metric, labels) for _, metric, labels in COLUMNS]
-        summaries = [found.find(system.name, metric, labels) for _, metric, labels in COLUMNS]
-        n = max((summary.n for summary in summaries if summary), default=0)
-        rows.append((Code(system.name), *cells, str(n)))
-    return Table(("System", *(title for title, _, _ in COLUMNS), "Boots"), tuple(rows))
 
 
 def _describe_views(found: Findings, systems: list[System]) -> Iterator[Block]:

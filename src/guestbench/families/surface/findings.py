@@ -67,19 +67,16 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
                 if gap.metric not in measured and not gap.labels:
                     found.setdefault((gap.metric, ()), {})
     rows = []
-    for metric in header.metrics:
-        if metric.family != "surface":
-            continue
-        for (name, labels), cells in found.items():
-            if name == metric.name:
-                systems = [guest.system.name for guest in header.guests]
-                # A system that has the metric under other labels does not lack it: it is not divided so.
-                others = {system for (other, _), has in found.items() if other == name for system in has}
-                complete = {
-                    system: cells.get(system) or _missing(records, system, name, labels, system in others)
-                    for system in systems
-                }
-                rows.append(Row(metric=metric, labels=dict(labels), cells=complete))
+    for metric in (each for each in header.metrics if each.family == "surface"):
+        mine = {labels: cells for (name, labels), cells in found.items() if name == metric.name}
+        # A system that has the metric under other labels does not lack it: it is not divided so.
+        others = {system for cells in mine.values() for system in cells}
+        for labels, cells in mine.items():
+            complete = {
+                name: cells.get(name) or _missing(records, name, metric.name, labels, name in others)
+                for name in (guest.system.name for guest in header.guests)
+            }
+            rows.append(Row(metric=metric, labels=dict(labels), cells=complete))
     return tuple(rows)
 
 

@@ -157,19 +157,16 @@ def judge_equality(
     }
     if differs:
         return "", differs
-    makers = {
-        name: " ".join((finished[name][0].compiler, finished[name][0].flags.replace(",", " ")))
-        for name in names
-    }
-    kinds = dict.fromkeys(makers.values())
+    makers: dict[str, list[str]] = {}
+    for name in names:
+        made = finished[name][0]
+        makers.setdefault(f"{made.compiler} {made.flags.replace(',', ' ')}", []).append(name)
     digests = {systems[name] for name in names}
     if len(digests) == 1 and "" not in digests:
         return f"the same program file (SHA-256 {digests.pop()[:DIGITS]}…); same result", {}
-    if len(kinds) == 1:
+    if len(makers) == 1:
         return "same sources, compiler and flags; same result", {}
-    told = "; ".join(
-        f"{kind} on {', '.join(name for name in names if makers[name] == kind)}" for kind in kinds
-    )
+    told = "; ".join(f"{maker} on {', '.join(theirs)}" for maker, theirs in makers.items())
     return f"same sources, same result; built by different compilers: {told}", {}
 
 
