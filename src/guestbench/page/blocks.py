@@ -15,7 +15,7 @@ from textwrap import dedent
 import msgspec
 
 from guestbench.page.numbers import NOTHING
-from guestbench.page.plots import Figure
+from guestbench.page.plots import Plot
 from guestbench.page.sorting import is_word
 
 SCANNED = 60
@@ -131,6 +131,14 @@ class Table(msgspec.Struct, frozen=True):
             column >= self.words and not any(is_word(to_plain(row[column])) for row in self.rows[:SCANNED])
             for column in range(len(self.head))
         )
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """Plots that belong together, with their title, and what is to be said of them below."""
+
+    title: str
+    note: Paragraph = Paragraph(())
+    plots: tuple[Plot, ...] = ()
 
 
 Block = Paragraph | Bullets | Listing | Table | Figure

@@ -215,9 +215,4 @@ class Curves(msgspec.Struct, frozen=True):
     legend: Legend = ()
 
 
-class Figure(msgspec.Struct, frozen=True):
-    """Plots that belong together, with their title, and what is to be said of them below."""
-
-    title: str
-    note: str = ""
-    plots: tuple[Rows | Curves, ...] = ()
+Plot = Rows | Curves

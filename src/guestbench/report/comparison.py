@@ -8,10 +8,10 @@ from math import inf
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
-from guestbench.page.blocks import Block, Code, Paragraph, Section, read_words
+from guestbench.page.blocks import Block, Code, Figure, Paragraph, Section, read_words
 from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p, tabulate
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
-from guestbench.page.plots import Axis, Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis
+from guestbench.page.plots import Axis, Bar, Look, Mark, Point, Row, Rows, choose_axis
 
 tell = read_words(__file__)
 
@@ -169,12 +169,8 @@ def draw_ratios(found: Findings, effect: float) -> Figure:
     axis, about = _choose_axis(shown, [claim for claim in claims if claim]), (1 / (1 + effect), 1, 1 + effect)
     description = " ".join(words).rstrip(";") + "."
     plot = Rows("Ratios to the baseline", description, axis, tuple(rows), tuple(legend), about)
-    note = (
-        f"Each ratio is the system's figure over that of {baseline}, with its interval. "
-        "Left of the line at 1 it is smaller, right of it larger; the band around that line is of ratios too "
-        "near to 1 to matter. Of an interval that reaches beyond the plot only a part is drawn."
-    )
-    return Figure(f"Ratios to {baseline}", note, (plot,))
+    about_ratio = f"Each ratio is the system's figure over that of {baseline}, with its interval."
+    return Figure(f"Ratios to {baseline}", Paragraph((about_ratio, *tell("ratios").lines)), (plot,))
 
 
 def _find_claimed(each: Comparison, judgements: Sequence[Judgement]) -> Range | None:

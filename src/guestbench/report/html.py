@@ -12,6 +12,7 @@ from guestbench.page.blocks import (
     Block,
     Bullets,
     Code,
+    Figure,
     Item,
     Listing,
     Page,
@@ -24,7 +25,6 @@ from guestbench.page.blocks import (
     to_plain,
     to_spans,
 )
-from guestbench.page.plots import Figure
 from guestbench.page.sorting import NUMBER, has_no_value, sort_key
 from guestbench.report.svg import draw, fills
 from guestbench.report.tags import Html, show, tag

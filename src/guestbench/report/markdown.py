@@ -14,6 +14,7 @@ from guestbench.page.blocks import (
     Block,
     Bullets,
     Code,
+    Figure,
     Item,
     Listing,
     Page,
@@ -25,7 +26,6 @@ from guestbench.page.blocks import (
     is_empty,
     to_spans,
 )
-from guestbench.page.plots import Figure
 from guestbench.text import visible
 
 WIDEST_PADDING = 40

@@ -8,17 +8,19 @@ attributes, which the page's Content-Security-Policy refuses, and drawings of on
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Sequence
 from math import inf
 from operator import itemgetter
+from pathlib import Path
 
+from guestbench.page.blocks import Figure, to_plain
 from guestbench.page.plots import (
     Axis,
     Bar,
     Course,
     Curves,
     Dots,
-    Figure,
     Legend,
     Look,
     Mark,
@@ -52,29 +54,8 @@ RADII = ((60, 3.0), (300, 2.0), (inf, 1.2))
 
 _up = itemgetter(1)
 
-_SHAPES = (
-    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "M-3.6-3.6h7.2v7.2h-7.2z",
-    "M0-4.8 4.6 3.4h-9.2z",
-    "M0-5 5 0 0 5-5 0z",
-    "M0 4.8-4.6-3.4h9.2z",
-    "M-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
-    "M-4.6-2.6-2.6-4.6 0-2 2.6-4.6 4.6-2.6 2 0 4.6 2.6 2.6 4.6 0 2-2.6 4.6-4.6 2.6-2 0z",
-    "M0-5 1.4-1.6 5-1.6 2.2.8 3.2 4.4 0 2.3-3.2 4.4-2.2.8-5-1.6-1.4-1.6z",
-)
-"""Circle, square, triangle, diamond, triangle down, plus, cross, star; about 9 pixels wide."""
-
-_HATCHES = (
-    "",
-    "M-2 10 10-2M-2 2 2-2M6 10 10 6",
-    "M-2-2 10 10M6-2 10 2M-2 6 2 10",
-    "M4 0v8",
-    "M0 4h8",
-    "M-2 10 10-2M-2-2 10 10",
-    "M3 4h2M0 0h1M7 0h1M0 8h1M7 8h1",
-    "M4 0v8M0 4h8",
-)
-"""Plain, rising, falling, upright, level, crossed, dotted and checked, on 8 by 8 pixels."""
+_SHAPES = tomllib.loads((Path(__file__).parent / "assets" / "shapes.toml").read_text("utf-8"))
+"""Paths of markers and of hatches."""
 
 
 def draw(figure: Figure) -> Html:
@@ -90,7 +71,7 @@ def draw(figure: Figure) -> Html:
                 _draw_rows(plot) if isinstance(plot, Rows) else _draw_curves(plot),
             )
         ),
-        tag("figcaption", figure.note) if figure.note else EMPTY,
+        tag("figcaption", " ".join(map(to_plain, figure.note.lines))) if figure.note.lines else EMPTY,
     )
 
 
@@ -108,7 +89,7 @@ def fills() -> Html:
         tag(
             "pattern",
             tag("rect", width="8", height="8", class_=f"f{number % KINDS}"),
-            tag("path", d=_HATCHES[(number + number // KINDS) % KINDS], class_="hatch"),
+            tag("path", d=_SHAPES["hatches"][(number + number // KINDS) % KINDS], class_="hatch"),
             id=f"p_{number}", width="8", height="8", patternUnits="userSpaceOnUse",
         )
         for number in range(FILLS)
@@ -238,7 +219,7 @@ def _sample(mark: Bar | Point | Course) -> Html:
 
 def _marker(point: Point, x: str, y: float) -> Html:
     title = [tag("title", point.title)] if point.title else []
-    drawn = tag("path", *title, d=_SHAPES[point.kind % KINDS])
+    drawn = tag("path", *title, d=_SHAPES["markers"][point.kind % KINDS])
     kind = (point.kind if point.colour is None else point.colour) % KINDS
     return tag("svg", drawn, x=x, y=f"{y:g}", class_=f"mark k{kind}{' hollow' if point.hollow else ''}")
 

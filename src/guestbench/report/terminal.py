@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from guestbench.page.blocks import (
     Block,
     Bullets,
+    Figure,
     Item,
     Listing,
     Page,
@@ -17,7 +18,6 @@ from guestbench.page.blocks import (
     is_empty,
     to_plain,
 )
-from guestbench.page.plots import Figure
 from guestbench.text import visible
 
 GAP = "  "

@@ -21,8 +21,8 @@ from report_pages import compared_run, contents_of, html_of, markdown_of, memory
 
 from golden import check_golden
 from guestbench.model import Header, Record, Sample, TimedOut
-from guestbench.page.blocks import Page, Section, Table
-from guestbench.page.plots import MOST_TICKS, Figure, choose_axis
+from guestbench.page.blocks import Figure, Page, Section, Table
+from guestbench.page.plots import MOST_TICKS, choose_axis
 from guestbench.page.sorting import sort_key
 from guestbench.report.html import render_html
 from guestbench.report.svg import draw

@@ -16,6 +16,7 @@ from guestbench.page.blocks import (
     Cells,
     Code,
     Column,
+    Figure,
     Paragraph,
     Section,
     Table,
@@ -40,7 +41,6 @@ from guestbench.page.plots import (
     Axis,
     Bar,
     Dots,
-    Figure,
     Legend,
     Look,
     Mark,
@@ -197,11 +197,7 @@ def draw_boots(found: Findings) -> Figure:
     told = "; ".join(f"{row.system}: {_tell_boots(row)}" for row in rows)
     description = f"Every boot time, with median and interval. {told}."
     drawn = tuple(_to_row(row, found.names.index(row.system)) for row in rows)
-    note = (
-        "Every dot is a boot: within a row the first is at the top and the last at the bottom. "
-        "The line is the median, the band its interval."
-    )
-    return Figure(title, note, (Rows(title, description, axis, drawn),))
+    return Figure(title, tell("dots"), (Rows(title, description, axis, drawn),))
 
 
 def _to_row(row: Summary, kind: int) -> Row:
@@ -234,14 +230,14 @@ def draw_milestones(names: Sequence[str], steps: Sequence[Step], vmm: str) -> Fi
     axis = choose_axis([0, *ends.values()], f"Time since {vmm} was started, s", zero=True)
     legend = tuple((Bar(0, 1, kind), mark) for mark, kind in kinds.items())
     plots = [_draw_bars(title, "Mean time of each milestone.", ways, kinds, axis, ends, legend)]
-    note = "Each part of a bar ends at the mean time of its milestone. "
+    scales: tuple[Text, ...] = ()
     if max(ends.values()) > FAR_APART * min(ends.values()):
-        note += "The upper bars have one scale; each lower one shows how its own boot is divided. "
+        scales = tell("scales").lines
         shares = {name: [(mark, at / ends[name]) for mark, at in way] for name, way in ways.items()}
         own, about = f"{title}, each to its own scale", "How each boot is divided."
         plots.append(_draw_bars(own, about, shares, kinds, shares_of("the system's own boot"), ends))
-    note += "Milestones that only some of the boots reached are left out."
-    return Figure(title, note, tuple(plots))
+    begin, end = tell("bars").lines
+    return Figure(title, Paragraph((begin, *scales, end)), tuple(plots))
 
 
 def _find_way(steps: Sequence[Step], system: str) -> Way:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from guestbench.analysis.findings import Findings
 from guestbench.families.image import FILE
 from guestbench.model import Header, LabelSet, Metric, Ok, Provenance
-from guestbench.page.blocks import Block, Bullets, Section, read_words
+from guestbench.page.blocks import Block, Bullets, Figure, Section, read_words
 from guestbench.page.figures import by_system, show_amount, tell_metrics
 from guestbench.page.numbers import BYTE_UNITS, NOTHING, UNKNOWN, show_bytes, show_exact
-from guestbench.page.plots import Bar, Figure, Look, Mark, Point, Row, Rows, choose_axis, shares_of
+from guestbench.page.plots import Bar, Look, Mark, Point, Row, Rows, choose_axis, shares_of
 
 tell = read_words(__file__)
 
@@ -89,11 +89,7 @@ def draw_sizes(found: Findings) -> Figure:
     contents = {name: parts for name, parts in contents.items() if parts}
     if contents:
         plots.append(_draw_contents(contents))
-    note = (
-        "Sizes are on a logarithmic scale. The bars show what is in the image, unpacked, as shares: kernel "
-        "and initial ramdisk, and the other files of the root file system."
-    )
-    return Figure(title, note, tuple(plots))
+    return Figure(title, tell("plots"), tuple(plots))
 
 
 def _draw_points(title: str, rows: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> Rows:

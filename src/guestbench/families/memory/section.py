@@ -24,6 +24,7 @@ from guestbench.page.blocks import (
     Bullets,
     Cells,
     Code,
+    Figure,
     Listing,
     Paragraph,
     Section,
@@ -38,7 +39,6 @@ from guestbench.page.plots import (
     FAR_APART,
     Course,
     Curves,
-    Figure,
     Legend,
     Mark,
     Point,
@@ -283,11 +283,7 @@ def draw_over_time(found: Findings) -> Figure:
     for title, courses in drawn.items():
         if courses:
             plots.append(_draw_courses(found, courses, title, () if plots else legend))
-    note = (
-        "One curve for each boot that counts memory, with its marker where counting ended. Work begins at "
-        "different times for different systems. RAM that was touched never shrinks."
-    )
-    return Figure("Memory over time", note, tuple(plots))
+    return Figure("Memory over time", tell("curves"), tuple(plots))
 
 
 def _find_series(found: Findings, metric: str) -> list[tuple[str, Series]]:
@@ -346,8 +342,7 @@ def draw_least(found: Mapping[str, Minimum], evidence: Mapping[str, Sequence[Evi
         ),
         ((PASSED, "every boot passed"), (MIXED, "some passed"), (FAILED, "none passed")),
     )
-    note = "Each row goes from no boot passed (lower line) to all boots passed (upper line)."
-    return Figure(title, note, (plot,))
+    return Figure(title, tell("steps"), (plot,))
 
 
 def show_least(least: Minimum | None) -> str:
