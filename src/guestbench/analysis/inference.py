@@ -120,10 +120,9 @@ def paired_permutation_p(differences: Sequence[float]) -> float:
         sums = np.zeros(1)
         for value in values:
             sums = np.concatenate([sums + value, sums - value])
-        return float(np.mean(np.abs(sums) >= limit))
+        return _share_beyond(sums, limit)
     signs = np.random.default_rng(0).integers(0, 2, (EXACT_PERMUTATIONS, len(values)), dtype=np.int8)
-    sums = (2.0 * signs - 1.0) @ values
-    return float((np.count_nonzero(np.abs(sums) >= limit) + 1) / (EXACT_PERMUTATIONS + 1))
+    return _share_beyond((2.0 * signs - 1.0) @ values, limit, drawn=True)
 
 
 def permutation_p(a: Sequence[float], b: Sequence[float]) -> float:
@@ -138,12 +137,15 @@ def permutation_p(a: Sequence[float], b: Sequence[float]) -> float:
     limit = abs(observed - centre) - 1e-9 * float(np.abs(pooled).sum())
     if math.comb(n, size) <= EXACT_PERMUTATIONS:
         chosen = np.asarray(list(combinations(range(n), size)), dtype=np.intp)
-        sums = pooled[chosen].sum(axis=1)
-        return float(np.mean(np.abs(sums - centre) >= limit))
+        return _share_beyond(pooled[chosen].sum(axis=1) - centre, limit)
     random = np.random.default_rng(0)
     orders = random.permuted(np.tile(np.arange(n), (EXACT_PERMUTATIONS, 1)), axis=1)[:, :size]
-    sums = pooled[orders].sum(axis=1)
-    return float((np.count_nonzero(np.abs(sums - centre) >= limit) + 1) / (EXACT_PERMUTATIONS + 1))
+    return _share_beyond(pooled[orders].sum(axis=1) - centre, limit, drawn=True)
+
+
+def _share_beyond(sums: Values, limit: float, *, drawn: bool = False) -> float:
+    """How many of the sums are as far from 0; with those that were drawn the one observed is counted [PS]."""
+    return float((np.count_nonzero(np.abs(sums) >= limit) + drawn) / (len(sums) + drawn))
 
 
 def _normal_p(difference: float, variance: float) -> float:

@@ -7,41 +7,17 @@ from typing import TypeVar
 
 import msgspec
 
+from guestbench import model
 from guestbench.analysis.analyse import analyse
 from guestbench.analysis.findings import Findings
-from guestbench.model import (
-    Absent,
-    AccelChoice,
-    Comparison,
-    Conditions,
-    Experiment,
-    Frozen,
-    Gap,
-    Guest,
-    Header,
-    Host,
-    Judgement,
-    Kit,
-    Mark,
-    MemoryPolicy,
-    Metric,
-    Outcome,
-    Platform,
-    Provenance,
-    Record,
-    Role,
-    Series,
-    Summary,
-    WorkReport,
-)
 
 JSON_VERSION = 5
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
 
-T = TypeVar("T", bound=Frozen)
+T = TypeVar("T", bound=model.Frozen)
 
 
-class TidySample(Frozen):
+class TidySample(model.Frozen):
     """One sample with all that tells it apart."""
 
     trial: str
@@ -53,12 +29,12 @@ class TidySample(Frozen):
     value: int | float
     unit: str
     labels: dict[str, str]
-    provenance: Provenance
+    provenance: model.Provenance
     detail: str
     evidence: str
 
 
-class MadeTrial(Frozen):
+class MadeTrial(model.Frozen):
     """What is known of one trial besides its samples; times of `marks` are in ns since the exec."""
 
     trial: str
@@ -66,24 +42,24 @@ class MadeTrial(Frozen):
     purpose: str
     block: int
     cycle: int
-    outcome: Outcome
+    outcome: model.Outcome
     started: str
     wall_ns: int
     host: str
     tool: str
-    conditions: Conditions
-    marks: tuple[Mark, ...]
+    conditions: model.Conditions
+    marks: tuple[model.Mark, ...]
     argv: tuple[str, ...]
-    images: dict[Role, str]
+    images: dict[model.Role, str]
     artifacts: dict[str, str]
     memory_mib: int
-    series: tuple[Series, ...]
-    gaps: tuple[Gap, ...]
+    series: tuple[model.Series, ...]
+    gaps: tuple[model.Gap, ...]
     workload: str
-    work: tuple[WorkReport, ...]
+    work: tuple[model.WorkReport, ...]
 
 
-class Results(Frozen):
+class Results(model.Frozen):
     """The shape of results.json. Lists keep the run's order; the fields are those of `guestbench.model`.
 
     `comparisons` are with the experiment's baseline, and `judgements` of its claims; both are empty where the
@@ -95,24 +71,24 @@ class Results(Frozen):
     created: str
     tool: str
     command: tuple[str, ...]
-    experiment: Experiment
-    host: Host
+    experiment: model.Experiment
+    host: model.Host
     load_1m: float
-    memory_policy: MemoryPolicy | None
-    platform: Platform
-    accel: AccelChoice
-    systems: tuple[Guest, ...]
-    absent: tuple[Absent, ...]
-    kit: Kit | None
-    metrics: tuple[Metric, ...]
+    memory_policy: model.MemoryPolicy | None
+    platform: model.Platform
+    accel: model.AccelChoice
+    systems: tuple[model.Guest, ...]
+    absent: tuple[model.Absent, ...]
+    kit: model.Kit | None
+    metrics: tuple[model.Metric, ...]
     trials: tuple[MadeTrial, ...]
     samples: tuple[TidySample, ...]
-    summaries: tuple[Summary, ...]
-    comparisons: tuple[Comparison, ...]
-    judgements: tuple[Judgement, ...]
+    summaries: tuple[model.Summary, ...]
+    comparisons: tuple[model.Comparison, ...]
+    judgements: tuple[model.Judgement, ...]
 
 
-def render(header: Header, records: Sequence[Record]) -> bytes:
+def render(header: model.Header, records: Sequence[model.Record]) -> bytes:
     """results.json: a `Results`, indented, keys of maps sorted, with a newline at the end."""
     return render_findings(analyse(header, records))
 
@@ -145,7 +121,7 @@ def _fill(kind: type[T], *sources: object, **own: object) -> T:
     return kind(**fields, **own)
 
 
-def _find_samples(header: Header, records: Sequence[Record]) -> Iterator[TidySample]:
+def _find_samples(header: model.Header, records: Sequence[model.Record]) -> Iterator[TidySample]:
     """Every sample of the records, in their order."""
     units = {metric.name: metric.unit for metric in header.metrics}
     for record in records:
