@@ -169,13 +169,17 @@ Mark = Bar | Point | Dots | Steps
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A name with a note beside it, and below both the marks. One without marks heads those behind it."""
+    """A name with a note beside it, and below both the marks. One without marks heads those behind it.
+
+    `told` is what the marks show, in words.
+    """
 
     name: str
     note: str = ""
     marks: tuple[Mark, ...] = ()
     height: int = BAR
     sub: bool = False
+    told: str = ""
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -191,7 +195,7 @@ Legend = tuple[tuple[Bar | Point | Course, str], ...]
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """A plot of rows over one axis; `description` says in words what it shows.
+    """A plot of rows over one axis; `description` says in words what it shows, before what its rows tell.
 
     `about` is a value that all others are held against, between the ends of what makes no difference to it.
     """

@@ -119,7 +119,9 @@ def _draw_rows(plot: Rows) -> Html:
         low, value, high = plot.about
         behind.insert(0, _bar(plot.axis, low, high, 0, y, "band equal"))
         behind.append(_line(_x(plot.axis, value), 0, _x(plot.axis, value), y, "one"))
-    return _plot(plot.title, plot.description, y + BELOW, *behind, *parts)
+    told = "; ".join(f"{row.name}: {row.told}" for row in plot.rows if row.told)
+    description = f"{plot.description} {told}." if told else plot.description
+    return _plot(plot.title, description, y + BELOW, *behind, *parts)
 
 
 def _draw_mark(mark: Mark, axis: Axis, top: float, height: float) -> Html:

@@ -194,8 +194,7 @@ def draw_boots(found: Findings) -> Figure:
     values = [value for row in rows for value in row.values]
     log = min(values) > 0 and max(values) > FAR_APART * min(values)
     axis = choose_axis(values, f"Boot time, s{' (logarithmic)' if log else ''}", log=log)
-    told = "; ".join(f"{row.system}: {_tell_boots(row)}" for row in rows)
-    description = f"Every boot time, with median and interval. {told}."
+    description = "Every boot time, with median and interval."
     drawn = tuple(_to_row(row, found.names.index(row.system)) for row in rows)
     return Figure(title, tell("dots"), (Rows(title, description, axis, drawn),))
 
@@ -207,15 +206,12 @@ def _to_row(row: Summary, kind: int) -> Row:
     if row.median is not None:
         marks.append(Bar(row.median, row.median, look=Look.MEDIAN))
     failed = f", {row.failed} failed" if row.failed else ""
-    return Row(row.system, f"{show_mean(row.mean, row.sd)}{failed}", tuple(marks))
-
-
-def _tell_boots(row: Summary) -> str:
-    shown = f"{row.n} boots, median {show_seconds(row.median, row.sd)}"
+    told = f"{row.n} boots, median {show_seconds(row.median, row.sd)}"
     if row.median_ci:
         low, high = (show_seconds(end, row.sd) for end in (row.median_ci.low, row.median_ci.high))
-        shown += f", interval {low} to {high}"
-    return shown + (f", {row.failed} failed" if row.failed else "")
+        told += f", interval {low} to {high}"
+    note = f"{show_mean(row.mean, row.sd)}{failed}"
+    return Row(row.system, note, tuple(marks), told=told + failed)
 
 
 def draw_milestones(names: Sequence[str], steps: Sequence[Step], vmm: str) -> Figure:
@@ -267,16 +263,16 @@ def _draw_bars(
     legend: Legend = (),
 ) -> Rows:
     show, at_word = (show_share, " until ") if axis.suffix else (show_seconds, " ")
-    rows, told = [], []
+    rows = []
     for name, way in ways.items():
         starts = [0.0, *(at for _, at in way)]
         marks = tuple(
             Bar(start, at, kinds[mark], f"{mark}: {show(at - start)}")
             for start, (mark, at) in zip(starts, way, strict=False)
         )
-        rows.append(Row(name, show_seconds(ends[name]), marks))
-        told.append(f"{name}: {', '.join(f'{mark}{at_word}{show(at)}' for mark, at in way)}")
-    return Rows(title, f"{about} {'; '.join(told)}.", axis, tuple(rows), legend)
+        told = ", ".join(f"{mark}{at_word}{show(at)}" for mark, at in way)
+        rows.append(Row(name, show_seconds(ends[name]), marks, told=told))
+    return Rows(title, about, axis, tuple(rows), legend)
 
 
 # --- what other sections have of boots --------------------------------------------------------------------

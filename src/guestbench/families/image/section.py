@@ -102,16 +102,13 @@ def _draw_points(title: str, rows: Mapping[str, Mapping[str, float]], titles: Ma
             for metric in reversed(SIZES)
             if metric in known
         )
-        drawn.append(Row(name, show_bytes(known[FILE]), tuple(marks)))
-    told = "; ".join(
-        f"{name}: {', '.join(f'{titles[metric]} {show_bytes(size)}' for metric, size in sizes.items())}"
-        for name, sizes in rows.items()
-    )
+        told = ", ".join(f"{titles[metric]} {show_bytes(size)}" for metric, size in known.items())
+        drawn.append(Row(name, show_bytes(known[FILE]), tuple(marks), told=told))
     values = [size for row in rows.values() for size in row.values()]
     axis = choose_axis(values, "Size (logarithmic)", log=True, units=UNITS)
     used = {metric for sizes in rows.values() for metric in sizes}
     legend = tuple((Point(kind, 0), titles[size]) for kind, size in enumerate(SIZES) if size in used)
-    return Rows(title, f"Sizes of each system's image. {told}.", axis, tuple(drawn), legend)
+    return Rows(title, "Sizes of each system's image.", axis, tuple(drawn), legend)
 
 
 def _find_contents(header: Header, name: str, sizes: Mapping[str, float]) -> dict[str, float]:
@@ -125,16 +122,16 @@ def _find_contents(header: Header, name: str, sizes: Mapping[str, float]) -> dic
 
 
 def _draw_contents(contents: Mapping[str, Mapping[str, float]]) -> Rows:
-    rows, told = [], []
+    rows = []
     for name, sizes in contents.items():
         before, total, marks = 0.0, sum(sizes.values()), []
         for part, size in sizes.items():
             ends = before / total, (before + size) / total
             marks.append(Bar(*ends, PARTS[part], f"{part}: {show_bytes(size)}"))
             before += size
-        rows.append(Row(name, show_bytes(total), tuple(marks)))
-        told.append(f"{name}: {', '.join(f'{part} {show_bytes(size)}' for part, size in sizes.items())}")
+        told = ", ".join(f"{part} {show_bytes(size)}" for part, size in sizes.items())
+        rows.append(Row(name, show_bytes(total), tuple(marks), told=told))
     held = {part for parts in contents.values() for part in parts}
     legend = tuple((Bar(0, 1, kind), part) for part, kind in PARTS.items() if part in held)
-    axis, description = shares_of("what is in the image"), f"Bytes of each part. {'; '.join(told)}."
-    return Rows("What each image is made of", description, axis, tuple(rows), legend)
+    axis = shares_of("what is in the image")
+    return Rows("What each image is made of", "Bytes of each part.", axis, tuple(rows), legend)

@@ -321,25 +321,20 @@ def _draw_courses(found: Findings, boots: Sequence[tuple[str, Series]], title: s
 def draw_least(found: Mapping[str, Minimum], evidence: Mapping[str, Sequence[Evidence]]) -> Figure:
     """For each system the share of boots that passed, over the memory sizes that were tried."""
     title = "Share of boots that passed, by memory size"
-    tried = {name: sizes for name, sizes in evidence.items() if sizes}
+    tried = {name: known for name, known in evidence.items() if known}
     if not tried:
         return Figure(title)
-    told = "; ".join(
-        f"{name}: {', '.join(f'{each.memory_mib} MiB {each.passed} of {each.boots}' for each in sizes)}"
-        for name, sizes in tried.items()
-    )
+    sizes = [each.memory_mib for known in tried.values() for each in known]
+    rows = []
+    for name, known in tried.items():
+        note, marks = f"least RAM: {show_least(found.get(name))}", tuple(_mark_success(known))
+        told = ", ".join(f"{each.memory_mib} MiB {each.passed} of {each.boots}" for each in known)
+        rows.append(Row(name, note, marks, SHARE_ROW, told=told))
     plot = Rows(
         "Least RAM to boot",
-        f"Boots that got ready and stayed well, by memory size. {told}.",
-        choose_axis(
-            [each.memory_mib for sizes in tried.values() for each in sizes],
-            "Memory given to the guest, MiB (logarithmic)",
-            log=True,
-        ),
-        tuple(
-            Row(name, f"least RAM: {show_least(found.get(name))}", tuple(_mark_success(sizes)), SHARE_ROW)
-            for name, sizes in tried.items()
-        ),
+        "Boots that got ready and stayed well, by memory size.",
+        choose_axis(sizes, "Memory given to the guest, MiB (logarithmic)", log=True),
+        tuple(rows),
         ((PASSED, "every boot passed"), (MIXED, "some passed"), (FAILED, "none passed")),
     )
     return Figure(title, tell("steps"), (plot,))
