@@ -7,7 +7,8 @@ in words why this machine lacks it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -195,71 +196,53 @@ class PowerButton(Protocol):
 # --- machines and VMMs --------------------------------------------------------------------------------
 
 
-class Machine(Protocol):
-    """A running virtual machine. Times are nanoseconds since the exec of its VMM."""
+class Machine(ABC):
+    """A running virtual machine. Times are nanoseconds since the exec of its VMM.
 
-    @property
-    def argv(self) -> tuple[str, ...]:
-        """The exact command line."""
+    `argv` is the exact command line, `pid` the VMM's process id, if it has one, and `sandbox` how the VMM was
+    asked for a filter of its own system calls; empty if it was not. Of all that a machine may be able to do
+    it has nothing, for one reason, until something is put in its place. `forwards` are ports on 127.0.0.1 by
+    the guest's ports that they lead to, those that the launch asked for.
+    """
 
-    @property
-    def pid(self) -> int | None:
-        """The VMM's process id, if it has one."""
+    def __init__(self, argv: Sequence[str], lacking: Lacking) -> None:
+        self.argv = tuple(argv)
+        self.pid: int | None = None
+        self.sandbox = ""
+        self.memory: GuestMemory | Lacking = lacking
+        self.balloon: Balloon | Lacking = lacking
+        self.introspection: Introspection | Lacking = lacking
+        self.snapshots: Snapshots | Lacking = lacking
+        self.power_button: PowerButton | Lacking = lacking
+        self.instructions: InstructionCounter | Lacking = lacking
+        self.link: Link | Lacking = lacking
+        self.forwards: Mapping[int, int] | Lacking = lacking
 
-    @property
-    def sandbox(self) -> str:
-        """How the VMM was asked for a filter of its own system calls; empty if it was not."""
-
-    @property
-    def memory(self) -> GuestMemory | Lacking:
-        """The guest's memory, to be counted."""
-
-    @property
-    def balloon(self) -> Balloon | Lacking:
-        """The guest's balloon."""
-
-    @property
-    def introspection(self) -> Introspection | Lacking:
-        """The guest, to be looked at."""
-
-    @property
-    def snapshots(self) -> Snapshots | Lacking:
-        """The machine's state, to be kept."""
-
-    @property
-    def power_button(self) -> PowerButton | Lacking:
-        """The button by which the guest is asked to power off."""
-
-    @property
-    def instructions(self) -> InstructionCounter | Lacking:
-        """A count of what the guest executes."""
-
-    @property
-    def link(self) -> Link | Lacking:
-        """The other end of the guest's network link."""
-
-    @property
-    def forwards(self) -> Mapping[int, int] | Lacking:
-        """Ports on 127.0.0.1 by the guest's ports that they lead to; those that the launch asked for."""
-
+    @abstractmethod
     def now_ns(self) -> int:
         """The time now, on the clock that stamps the serial console."""
 
+    @abstractmethod
     def read_serial(self, timeout_s: float) -> Chunk | None:
         """The next bytes of the serial console, stamped on arrival; None if none came in time."""
 
+    @abstractmethod
     def write_serial(self, data: bytes) -> None:
         """Type on the serial console."""
 
+    @abstractmethod
     def cpu_ns(self) -> int | None:
         """CPU time the VMM has used so far, or None where there is no such thing."""
 
+    @abstractmethod
     def exit_status(self) -> int | None:
         """The VMM's exit status (negative: the signal), or None while it runs."""
 
+    @abstractmethod
     def wait(self, timeout_s: float) -> int | None:
         """Wait for the VMM to exit; its exit status, or None if it still runs after `timeout_s`."""
 
+    @abstractmethod
     def complaint(self) -> str:
         """What the VMM printed about itself, as printable text; empty if nothing."""
 

@@ -8,27 +8,13 @@ recording says so, else it hangs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from guestbench.errors import ImageError
 from guestbench.model import Platform
-from guestbench.vmm import (
-    Balloon,
-    Chunk,
-    GuestMemory,
-    Identity,
-    InstructionCounter,
-    Introspection,
-    Lacking,
-    LaunchSpec,
-    Link,
-    Machine,
-    PowerButton,
-    Snapshots,
-    Traits,
-)
+from guestbench.vmm import Chunk, Identity, Lacking, LaunchSpec, Machine, Traits
 
 TRAITS = Traits(replays=True, snapshots=False, accelerates=False)
 CPU_SHARE = 0.5
@@ -38,25 +24,14 @@ UNTIMED_BYTE_NS = 1_100
 REPLAYED = Lacking(reason="this VMM replays a recording: there is no guest")
 
 
-class FakeMachine:
+class FakeMachine(Machine):
     """A replaying machine. See `guestbench.vmm.Machine`. What is typed into it is kept in `typed`."""
 
-    memory: GuestMemory | Lacking = REPLAYED
-    balloon: Balloon | Lacking = REPLAYED
-    introspection: Introspection | Lacking = REPLAYED
-    snapshots: Snapshots | Lacking = REPLAYED
-    power_button: PowerButton | Lacking = REPLAYED
-    instructions: InstructionCounter | Lacking = REPLAYED
-    link: Link | Lacking = REPLAYED
-    forwards: Mapping[int, int] | Lacking = REPLAYED
-    pid: int | None = None
-    sandbox = ""
-
     def __init__(self, chunks: tuple[Chunk, ...], status: int | None, argv: tuple[str, ...]) -> None:
+        super().__init__(argv, REPLAYED)
         self._chunks = deque(chunks)
         self._status = status
         self._now_ns = 0
-        self.argv = argv
         self.typed = bytearray()
 
     def now_ns(self) -> int:

@@ -14,7 +14,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -23,20 +23,7 @@ from typing import TYPE_CHECKING
 from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import Net
-from guestbench.vmm import (
-    Balloon,
-    Chunk,
-    GuestMemory,
-    InstructionCounter,
-    Introspection,
-    Lacking,
-    LaunchSpec,
-    Link,
-    Machine,
-    Need,
-    PowerButton,
-    Snapshots,
-)
+from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.capabilities import (
     AcpiButton,
     AskedBalloon,
@@ -66,7 +53,7 @@ GONE = Lacking(reason="QEMU ended before it could be asked")
 NO_NETWORK = Lacking(reason="the guest has no network")
 
 
-class QemuMachine:
+class QemuMachine(Machine):
     """A running QEMU. See `guestbench.vmm.Machine`. Its capabilities are put in by `start`."""
 
     def __init__(
@@ -80,6 +67,7 @@ class QemuMachine:
         *,
         kept: bool,
     ) -> None:
+        super().__init__(argv, lacking)
         self._child = child
         self._console_in, self._console_out = console
         self._arrivals = select.poll()
@@ -87,17 +75,8 @@ class QemuMachine:
         self._stderr_path = stderr_path
         self.qmp = qmp
         self._kept = kept
-        self.argv = tuple(argv)
-        self.pid: int | None = child.pid
+        self.pid = child.pid
         self.sandbox = find_sandbox(argv)
-        self.memory: GuestMemory | Lacking = lacking
-        self.balloon: Balloon | Lacking = lacking
-        self.introspection: Introspection | Lacking = lacking
-        self.snapshots: Snapshots | Lacking = lacking
-        self.power_button: PowerButton | Lacking = lacking
-        self.instructions: InstructionCounter | Lacking = lacking
-        self.link: Link | Lacking = lacking
-        self.forwards: Mapping[int, int] | Lacking = lacking
 
     def now_ns(self) -> int:
         """Nanoseconds since the exec of QEMU."""
