@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guestbench.host import process
-from guestbench.provision.libraries import SUITE, fetch_source
+from guestbench.provision.packages import SUITE, fetch_source
 from guestbench.provision.recipes.library_os import KERNEL_SOURCES, NETWORK, STACK_PACKAGE, STACK_SOURCES
 
 KERNEL = KERNEL_SOURCES

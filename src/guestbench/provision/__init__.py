@@ -53,7 +53,16 @@ def prepare(
     """
     guest = find_guest(system, given, catalogue, folder)
     if guest is None and system.provision.share:
-        guest = _prepare_shared(system, given, catalogue, say, build)
+        owner = find_owner(system, given, catalogue)
+        if owner is None:
+            owner = prepare(catalogue[system.provision.share], given, catalogue, say=say, build=build)
+        if Role.DISK not in owner.pristine:
+            raise ImageError(
+                f"system {system.name} shares the disk of {owner.system.name}, which has none",
+                "guestbench systems list",
+            )
+        cache.make(plan_taking(system, owner.pristine[Role.DISK]), say)
+        guest = share_disk(system, owner)
     if guest is None and build and system.provision.build and not system.provision.on_request:
         cache.make(plan_build(system, folder), say)
         guest = find_guest(system, given, catalogue, folder)
@@ -81,21 +90,6 @@ def check(guest: Guest) -> None:
     """
     for role, image in guest.pristine.items():
         check_bootable(guest.system, role, Path(image.path))
-
-
-def _prepare_shared(
-    system: System, given: Mapping[str, Path], catalogue: Mapping[str, System], say: Say, build: bool
-) -> Guest | None:
-    owner = find_owner(system, given, catalogue)
-    if owner is None:
-        owner = prepare(catalogue[system.provision.share], given, catalogue, say=say, build=build)
-    if Role.DISK not in owner.pristine:
-        raise ImageError(
-            f"system {system.name} shares the disk of {owner.system.name}, which has none",
-            "guestbench systems list",
-        )
-    cache.make(plan_taking(system, owner.pristine[Role.DISK]), say)
-    return share_disk(system, owner)
 
 
 def build(system: System, catalogue: Mapping[str, System], say: Say, *, folder: Path | None = None) -> Guest:

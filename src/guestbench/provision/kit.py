@@ -45,16 +45,14 @@ def prepare_kit(needs: Needs, say: Say) -> Kit:
             if name == SERVER:
                 raise
             missing[name] = f"there is no program for it: {error.message} (mended by: {error.hint})"
-    works = tuple(_prepare_work(workload, programs, missing) for workload in workloads)
+    works = tuple(
+        KitWork(workload=workload, program=program, expected=run_on_host(program, workload))
+        if (program := programs.get(workload.program))
+        else KitWork(workload=workload, missing=missing[workload.program])
+        for workload in workloads
+    )
     kit = Kit(works=works, disk=_make_disk(programs, say), server=programs[SERVER])
     return _add_tools(kit, needs.checks, say) if needs.tools else kit
-
-
-def _prepare_work(workload: Workload, programs: dict[str, Image], missing: dict[str, str]) -> KitWork:
-    program = programs.get(workload.program)
-    if program is None:
-        return KitWork(workload=workload, missing=missing[workload.program])
-    return KitWork(workload=workload, program=program, expected=run_on_host(program, workload))
 
 
 def run_on_host(program: Image, workload: Workload) -> tuple[WorkReport, ...]:

@@ -1,5 +1,8 @@
 """Finds where this host gets its Debian packages from, and downloads some without installing them.
 
+Libraries to compile with, as packages or as source, come to lie unpacked in the cache and stay: the next
+build takes the same version and asks no mirror.
+
 The host's own package state is only ever read. No mirror is named here: it comes from the environment,
 the host's apt configuration, or mmdebstrap's default.
 """
@@ -8,19 +11,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from guestbench.errors import HostError, ToolFailed
+from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.host import process
 from guestbench.images.contents.packages import parse_control, read_dpkg
-from guestbench.provision.cache import Package, cache_folder
+from guestbench.model import Frozen, Say
+from guestbench.provision.cache import Made, Package, Plan, cache_folder, make
 
 MIRROR_VARIABLE = "GUESTBENCH_DEBIAN_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 CONFIG = Path(__file__).with_suffix(".conf")
+SUITE = "bookworm"
+"""The suite that programs of ours are linked with libraries of."""
+UNPACKED = "unpacked"
 
 _INHERITED = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::", "Acquire::https::")
 """apt settings that say how this host reaches its mirror; all others are about the host itself."""
@@ -151,6 +158,68 @@ class PrivateApt:
             words = ": ".join([failed.message.split(":", 1)[0], *complaints[:1]])
             status, stderr = failed.status, failed.stderr
             raise ToolFailed(words, "apt-get update", status=status, stderr=stderr) from failed
+
+
+class Unpacked(Frozen):
+    """A package of Debian that was unpacked into `folder`; `version` is as Debian writes it (`3.40.1-2`)."""
+
+    package: str
+    version: str
+    folder: Path
+
+    @property
+    def upstream(self) -> str:
+        """The version without what Debian adds to it: `3.40.1` of `3.40.1-2`, `2.1.3` of `2.1.3+dfsg1-2`."""
+        version = self.version.rpartition(":")[2]
+        return re.sub(r"[+~]dfsg.*$", "", version.rpartition("-")[0] or version)
+
+
+def fetch_library(package: str, suite: str, say: Say) -> Unpacked:
+    """The files of a binary package (`usr/include/…`, `usr/lib/x86_64-linux-gnu/…`) below `folder`.
+
+    Raises:
+        HostError: no Debian mirror is known, it has no such package, or the disk is full.
+        ToolMissing, ToolFailed: apt or dpkg-deb is not installed, or failed.
+    """
+
+    def unpack(work: Path, say: Say) -> Made:
+        say("asking for the newest version")
+        packages = PrivateApt(work / "apt", suite).unpack([package], work / UNPACKED)
+        return Made(files=(UNPACKED,), packages=packages)
+
+    return _fetch("library", package, suite, unpack, say)
+
+
+def fetch_source(package: str, suite: str, say: Say) -> Unpacked:
+    """The source tree of a source package, with Debian's patches applied, as `folder`.
+
+    Raises:
+        HostError: no Debian mirror is known, it has no such source package, or the disk is full.
+        ToolMissing, ToolFailed: apt or dpkg-source is not installed, or failed.
+    """
+
+    def unpack(work: Path, say: Say) -> Made:
+        say("asking for the newest version")
+        try:
+            process.find_tool("dpkg-source")
+        except ToolMissing as missing:
+            raise ToolMissing(missing.message, "apt-get install dpkg-dev") from None
+        archives = work / "archives"
+        archives.mkdir()
+        control = PrivateApt(work / "apt", suite, kind="deb-src").download_source(package, archives)
+        process.run(["dpkg-source", "--extract", control, work / UNPACKED], env={"LC_ALL": "C.UTF-8"})
+        fields = next(each for each in parse_control(control.read_bytes()) if "Version" in each)
+        found = Package(name=package, version=fields["Version"].decode("ascii", "replace"))
+        return Made(files=(UNPACKED,), packages=(found,))
+
+    return _fetch("source", package, suite, unpack, say)
+
+
+def _fetch(kind: str, package: str, suite: str, unpack: Callable[[Path, Say], Made], say: Say) -> Unpacked:
+    doing = f"fetching {package} of Debian {suite}"
+    kept = make(Plan(f"{kind}-{package}", doing, unpack, [package, suite]), say)
+    (found,) = kept.made.packages
+    return Unpacked(package=found.name, version=found.version, folder=kept.folder / UNPACKED)
 
 
 def installed_packages(status: bytes) -> tuple[Package, ...]:

@@ -17,7 +17,7 @@ from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import SERVER, Image, Say
 from guestbench.provision import cache
-from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
+from guestbench.provision.packages import SUITE, Unpacked, fetch_library
 from guestbench.provision.versions import find_versions
 
 Sources = Mapping[str, Path]

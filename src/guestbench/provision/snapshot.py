@@ -18,7 +18,7 @@ from guestbench.errors import HostError, TrialError
 from guestbench.guest.console import watch
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
-from guestbench.model import Frozen, Guest, Image, Ok, Platform, Role, Say, System
+from guestbench.model import Frozen, Guest, Image, Ok, Platform, Role, Say
 from guestbench.provision import cache
 from guestbench.provision.first_boot import create_layer, disk_format
 from guestbench.vmm import Lacking, LaunchSpec, Need, find_vmm
@@ -60,6 +60,7 @@ def take_snapshot(
         TrialError: the guest did not get ready.
         HostError: this host cannot run it, or the cache cannot be written.
     """
+    name, vmm = guest.system.name, find_vmm(platform.vmm)
     layer = f"disk.{disk_format(guest).value}"
     spec = LaunchSpec(
         boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(), tools=tools
@@ -74,35 +75,30 @@ def take_snapshot(
             files.append(layer)
         needs = frozenset({Need.SNAPSHOTS})
         to_boot = msgspec.structs.replace(spec, images=images, folder=work, writable=True, needs=needs)
-        _save_state(guest.system, platform, to_boot, settle_s, work / STATE_NAME)
-        return cache.Made(files=tuple(files), source=f"{guest.system.name} when it was ready")
+        log = SerialLog()
+        with vmm.start(to_boot) as machine:
+            outcome = watch_boot(machine, guest.system, log).outcome
+            if not isinstance(outcome, Ok):
+                raise TrialError(
+                    f"{name} did not get ready for a snapshot: {outcome.reason}",
+                    f"guestbench systems boot {shlex.quote(name)}",
+                )
+            if settle_s:
+                deadline_ns = machine.now_ns() + round(settle_s * 1e9)
+                watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
+            if isinstance(machine.snapshots, Lacking):
+                why = machine.snapshots.reason
+                raise HostError(f"no snapshot of {name} can be kept: {why}", "guestbench doctor")
+            machine.snapshots.save(work / STATE_NAME)
+        return cache.Made(files=tuple(files), source=f"{name} when it was ready")
 
     digests = {role: image.sha256 for role, image in guest.images.items()}
     # A state of another machine, or of another version of the VMM, cannot be resumed.
-    vmm = find_vmm(platform.vmm)
     facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s]
-    doing = f"booting {guest.system.name} for a snapshot"
+    doing = f"booting {name} for a snapshot"
     folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
     images = dict(guest.images)
     if Role.DISK in images:
         images[Role.DISK] = cache.read_image(folder / layer)
     guest = msgspec.structs.replace(guest, images=images)
     return Snapshot(guest=guest, platform=platform, state=folder / STATE_NAME)
-
-
-def _save_state(system: System, platform: Platform, spec: LaunchSpec, settle_s: float, state: Path) -> None:
-    with find_vmm(platform.vmm).start(spec) as machine:
-        log = SerialLog()
-        outcome = watch_boot(machine, system, log).outcome
-        if not isinstance(outcome, Ok):
-            raise TrialError(
-                f"{system.name} did not get ready for a snapshot: {outcome.reason}",
-                f"guestbench systems boot {shlex.quote(system.name)}",
-            )
-        if settle_s:
-            deadline_ns = machine.now_ns() + round(settle_s * 1e9)
-            watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
-        if isinstance(machine.snapshots, Lacking):
-            why = machine.snapshots.reason
-            raise HostError(f"no snapshot of {system.name} can be kept: {why}", "guestbench doctor")
-        machine.snapshots.save(state)

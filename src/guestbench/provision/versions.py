@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +15,10 @@ OPTIONS = {"mke2fs": "-V"}
 
 def find_versions(*tools: str) -> dict[str, str]:
     """The first line that each tool says of its version; empty for one that is not installed."""
-    found = {}
+    found = dict.fromkeys(tools, "")
     for tool in tools:
-        try:
+        with suppress(ToolMissing):
             found[tool] = _ask(process.find_tool(tool), OPTIONS.get(tool, "--version"))
-        except ToolMissing:
-            found[tool] = ""
     return found
 
 

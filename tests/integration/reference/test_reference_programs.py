@@ -18,7 +18,7 @@ from reference_guest import output_of, run
 from guestbench.errors import HostError
 from guestbench.guest.contract import find_reports
 from guestbench.host import process
-from guestbench.provision.libraries import SUITE, Unpacked, fetch_library, fetch_source
+from guestbench.provision.packages import SUITE, Unpacked, fetch_library, fetch_source
 from guestbench.provision.programs import build_program
 
 pytestmark = pytest.mark.qemu

@@ -12,7 +12,7 @@ from guestbench.definition.systems import load_catalogue, load_system
 from guestbench.errors import DefinitionError, HostError, ImageError
 from guestbench.host import process
 from guestbench.model import Role
-from guestbench.provision.libraries import Unpacked
+from guestbench.provision.packages import Unpacked
 from guestbench.provision.recipes import find_recipe, library_os
 from guestbench.provision.recipes.library_os import LibraryOs
 

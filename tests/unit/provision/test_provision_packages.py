@@ -11,7 +11,7 @@ import pytest
 from guestbench.errors import HostError, ToolFailed, ToolMissing
 from guestbench.host import process
 from guestbench.provision import packages
-from guestbench.provision.libraries import Unpacked, fetch_library, fetch_source
+from guestbench.provision.packages import Unpacked, fetch_library, fetch_source
 
 STATUS = """\
 Package: zstd

@@ -17,7 +17,7 @@ from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source
 from guestbench.model import Needs
 from guestbench.provision import kit, programs
-from guestbench.provision.libraries import SUITE, Unpacked, fetch_library
+from guestbench.provision.packages import SUITE, Unpacked, fetch_library
 
 pytestmark = pytest.mark.network
 

@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import NamedTuple
 
 from guestbench.errors import TrialError
@@ -47,13 +46,10 @@ class Transfer(Frozen):
         return self.size_bytes / self.seconds
 
 
-def _make_pattern() -> bytes:
-    ring = bytes(range(FIRST_PRINTABLE, FIRST_PRINTABLE + CHARACTERS)) * 2
-    return b"".join(ring[first : first + LINE_CHARACTERS] + b"\r\n" for first in range(CHARACTERS))
-
-
+_RING = bytes(range(FIRST_PRINTABLE, FIRST_PRINTABLE + CHARACTERS)) * 2
 # Long enough that the longest block, wherever in the period it begins, is compared in one piece.
-_PATTERN = _make_pattern() * (BLOCK_BYTES // PERIOD_BYTES + 2)
+_LINES = b"".join(_RING[first : first + LINE_CHARACTERS] + b"\r\n" for first in range(CHARACTERS))
+_PATTERN = _LINES * (BLOCK_BYTES // PERIOD_BYTES + 2)
 
 
 @contextmanager
@@ -255,9 +251,7 @@ class ReadyProbe(AbstractContextManager["ReadyProbe"]):
         self.byte: int | None = None
         self.trouble = ""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __call__(self) -> float:

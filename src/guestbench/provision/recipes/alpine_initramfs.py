@@ -142,23 +142,18 @@ def read_modules(ramdisk: Path, names: tuple[str, ...], archive: Path, work: Pat
         ImageError: the ramdisk is damaged, or has no such module.
     """
     with open_source(ramdisk, shown=archive) as source, open_initramfs(source, work) as (tree, _):
-        there, built_in = _find_modules(tree, archive)
+        there: dict[str, Callable[[], bytes]] = {}
+        built_in: set[str] = set()
+        for entry in tree:
+            path = entry.path.decode("utf-8", "replace")
+            if entry.is_regular and (found := _MODULE.fullmatch(path)):
+                there[found[1]] = partial(_read_module, tree, entry, archive)
+            elif entry.is_regular and _BUILT_IN.fullmatch(path):
+                lines = tree.read(entry, MAX_LIST_BYTES).decode("utf-8", "replace").split()
+                built_in |= {posixpath.basename(line).split(".")[0].replace("-", "_") for line in lines}
         wanted = [name for name in names if name.replace("-", "_") not in built_in]
         where, hint = f"{INITRAMFS} in {archive} has no kernel module", "guestbench systems list"
         return initramfs.order_modules(there, wanted, lambda name: ImageError(f"{where} {name}", hint))
-
-
-def _find_modules(tree: Tree, archive: Path) -> tuple[dict[str, Callable[[], bytes]], set[str]]:
-    there: dict[str, Callable[[], bytes]] = {}
-    built_in: set[str] = set()
-    for entry in tree:
-        path = entry.path.decode("utf-8", "replace")
-        if entry.is_regular and (found := _MODULE.fullmatch(path)):
-            there[found[1]] = partial(_read_module, tree, entry, archive)
-        elif entry.is_regular and _BUILT_IN.fullmatch(path):
-            listing = tree.read(entry, MAX_LIST_BYTES).decode("utf-8", "replace")
-            built_in |= {posixpath.basename(line).split(".")[0].replace("-", "_") for line in listing.split()}
-    return there, built_in
 
 
 def _read_module(tree: Tree, entry: Entry, archive: Path) -> bytes:

@@ -12,6 +12,7 @@ import re
 import shlex
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,20 +36,12 @@ FLAGS = (
 )
 APT_OPTIONS = ('APT::Install-Recommends "false";', 'Acquire::Languages "none";')
 
-STAGES = (
-    (r"running apt-get update", "fetching package lists"),
-    (r"downloading packages with apt", "downloading the essential packages"),
-    (r"extracting archives", "unpacking the essential packages"),
-    (r"installing essential packages", "installing the essential packages"),
-    (r"installing remaining packages", "downloading and installing the other packages"),
-    (r"running special hook: tar-in", "finishing and writing the file system"),
-)
-"""What mmdebstrap's log lines mean to a user; the others are not worth showing."""
-
 FREE_MIB = 2048
 """Room that a build wants beyond the image itself: root file system, raw disk (sparse) and packages."""
 
-GRUB_CONFIG = Path(__file__).with_suffix(".cfg").read_text()
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+GRUB_CONFIG: str = _DATA["grub_config"]
+STAGES: dict[str, str] = _DATA["stages"]
 
 
 class DebianDisk(Recipe, tag="debian-disk"):
@@ -86,7 +79,12 @@ class DebianDisk(Recipe, tag="debian-disk"):
             ToolMissing, ToolFailed: a tool is not installed, or failed.
         """
         mode = find_mode()
-        _check_space(work, self)
+        wanted, free = min(self.size_mib, FREE_MIB) + FREE_MIB, free_bytes(work) // MIB
+        if free < wanted:
+            raise HostError(
+                f"building the image needs {wanted} MiB in {work.parent}, but only {free} MiB are free",
+                "df -h  # then: export XDG_CACHE_HOME=FOLDER, where there is more room",
+            )
         raw = work / "disk.raw"
         with raw.open("wb") as file:
             file.truncate(self.size_mib * MIB)
@@ -124,16 +122,6 @@ def find_mode() -> str:
         return "root" if tried.status else "unshare"
     words = process.tail(tried.stderr).strip().splitlines() or ["it gave no reason"]
     raise HostError(f"mmdebstrap cannot make a user namespace: {words[-1]}", MEND_SUBORDINATE_IDS)
-
-
-def _check_space(work: Path, recipe: DebianDisk) -> None:
-    wanted = min(recipe.size_mib, FREE_MIB) + FREE_MIB
-    free = free_bytes(work) // MIB
-    if free < wanted:
-        raise HostError(
-            f"building the image needs {wanted} MiB in {work.parent}, but only {free} MiB are free",
-            "df -h  # then: export XDG_CACHE_HOME=FOLDER, where there is more room",
-        )
 
 
 def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) -> None:
@@ -212,8 +200,8 @@ def _follow(child: process.Child, log: Path, say: Say) -> int:
         while True:
             status = child.wait(0.2)
             for line in file.read().decode("utf-8", "replace").splitlines():
-                for pattern, meaning in STAGES:
-                    if re.search(pattern, line):
+                for said, meaning in STAGES.items():
+                    if said in line:
                         say(meaning)
             if status is not None:
                 return status

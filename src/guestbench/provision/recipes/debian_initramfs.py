@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from guestbench.errors import HostError
 from guestbench.host import process
-from guestbench.model import TOOL_DRIVERS, Image, Role, Say
+from guestbench.model import TOOL_DRIVERS, Role, Say
 from guestbench.model.kinds import DebianPackage, FileName, FileNames, SourceFolder
 from guestbench.provision import cpio, initramfs
 from guestbench.provision.cache import Made
@@ -62,7 +62,9 @@ class DebianInitramfs(Recipe, tag="debian-initramfs"):
         """
         say("fetching package lists")
         apt = PrivateApt(work / "apt", self.suite)
-        kernel_package = _find_kernel_package(apt, self.kernel_package)
+        # The package that holds the kernel itself; ours may be one that depends on the newest of them.
+        depends = (name for name in apt.depends(self.kernel_package) if name.startswith("linux-image-"))
+        kernel_package = next(depends, self.kernel_package)
         names = [kernel_package, *([BUSYBOX_PACKAGE] if self.busybox else [])]
         say(f"downloading and unpacking {' and '.join(names)}")
         unpacked = work / "unpacked"
@@ -73,7 +75,8 @@ class DebianInitramfs(Recipe, tag="debian-initramfs"):
         if self.busybox:
             entries |= busybox_entries(_find_one(unpacked, "bin/busybox", BUSYBOX_PACKAGE))
         programs = {name: build_program(name, say) for name in self.programs}
-        entries |= {name: _program_entry(program) for name, program in programs.items()}
+        for name, program in programs.items():
+            entries[name] = cpio.regular_file(Path(program.path).read_bytes(), executable=True)
         entries |= module_entries(unpacked, self.modules)
         initramfs.write_archive(work / initramfs.NAME, entries)
         files = [*self.images.values()]
@@ -83,16 +86,6 @@ class DebianInitramfs(Recipe, tag="debian-initramfs"):
             files.append(initramfs.DRIVERS_NAME)
         digests = {name: program.sha256 for name, program in programs.items()}
         return Made(files=tuple(files), packages=packages, programs=digests)
-
-
-def _find_kernel_package(apt: PrivateApt, package: str) -> str:
-    """The package that holds the kernel itself; `package` may be one that depends on the newest of them."""
-    images = [name for name in apt.depends(package) if name.startswith("linux-image-")]
-    return images[0] if images else package
-
-
-def _program_entry(program: Image) -> cpio.Entry:
-    return cpio.regular_file(Path(program.path).read_bytes(), executable=True)
 
 
 def _find_one(unpacked: Path, pattern: str, package: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-import msgspec
+from msgspec.structs import replace
 
 from guestbench.families.surface.network.link_host import LinkHost
 from guestbench.families.surface.network.scan_target import Stop, Target, Watch
@@ -73,43 +73,39 @@ def scan(
     try:
         guest = watch.find_guest(address_s)
         if guest is None:
-            found = _change(found, reason=NO_ADDRESS if host.heard else SILENT)
+            found = replace(found, reason=NO_ADDRESS if host.heard else SILENT)
         else:
             address, mac = guest
-            found = _change(found, address=socket.inet_ntoa(address), mac=mac.hex(":"))
+            found = replace(found, address=socket.inet_ntoa(address), mac=mac.hex(":"))
             target = Target(watch, address, mac)
             tcp = TcpScan(target, ports, tcp_s)
             try:
                 tcp.run()
             finally:
-                found = _change(found, tcp=tcp.to_ports(), reason=LATE if tcp.is_late else "")
+                found = replace(found, tcp=tcp.to_ports(), reason=LATE if tcp.is_late else "")
             udp = UdpScan(target)
             try:
                 udp.run()
             finally:
-                found = _change(found, udp=udp.to_ports())
+                found = replace(found, udp=udp.to_ports())
     except Stop as stop:
-        return _change(found, reason=str(stop), reason_ipv6=str(stop))
+        return replace(found, reason=str(stop), reason_ipv6=str(stop))
     return _scan_ipv6(watch, found, ports, tcp_s)
 
 
 def _scan_ipv6(watch: Watch, found: PortScan, ports: Sequence[int], tcp_s: float) -> PortScan:
     if not watch.host.heard:
-        return _change(found, reason_ipv6=SILENT)
+        return replace(found, reason_ipv6=SILENT)
     try:
         guest = watch.find_guest(IPV6_S, ipv6=True)
         if guest is None:
-            return _change(found, reason_ipv6=NO_IPV6)
-        found = _change(found, address_ipv6=socket.inet_ntop(socket.AF_INET6, guest[0]))
+            return replace(found, reason_ipv6=NO_IPV6)
+        found = replace(found, address_ipv6=socket.inet_ntop(socket.AF_INET6, guest[0]))
         tcp = TcpScan(Target(watch, *guest), ports, tcp_s)
         try:
             tcp.run()
         finally:
-            found = _change(found, tcp_ipv6=tcp.to_ports(), reason_ipv6=LATE if tcp.is_late else "")
+            found = replace(found, tcp_ipv6=tcp.to_ports(), reason_ipv6=LATE if tcp.is_late else "")
     except Stop as stop:
-        return _change(found, reason_ipv6=str(stop))
+        return replace(found, reason_ipv6=str(stop))
     return found
-
-
-def _change(found: PortScan, **changes: object) -> PortScan:
-    return msgspec.structs.replace(found, **changes)

@@ -45,12 +45,6 @@ class Service(Frozen):
     size: int = 0
     group: str = ""
 
-    @property
-    def question(self) -> bytes:
-        """What the service is asked."""
-        known = self.text.encode() or bytes.fromhex(self.hex)
-        return known.ljust(self.size if known or self.size else 8, b"\0")
-
 
 _ROWS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 SERVICES = {int(port): msgspec.convert(row, Service) for port, row in _ROWS.items()}
@@ -148,7 +142,9 @@ def make_question(port: int, guest: bytes) -> bytes:
     of its address.
     """
     if port != LLMNR_PORT:
-        return SERVICES[port].question
+        service = SERVICES[port]
+        known = service.text.encode() or bytes.fromhex(service.hex)
+        return known.ljust(service.size if known or service.size else 8, b"\0")
     labels = (*reversed(socket.inet_ntoa(guest).split(".")), "in-addr", "arpa", "")
     name = b"".join(bytes([len(label)]) + label.encode() for label in labels)
     return struct.pack("!HHHHHH", 0x6762, 0, 1, 0, 0, 0) + name + struct.pack("!HH", 12, 1)

@@ -18,7 +18,7 @@ from guestbench.host import process
 from guestbench.model import Role, Say
 from guestbench.model.kinds import FileName, Kind, of
 from guestbench.provision.cache import Made, Package
-from guestbench.provision.libraries import Unpacked, fetch_source
+from guestbench.provision.packages import Unpacked, fetch_source
 from guestbench.provision.programs import build_program, describe_build, program_sources
 from guestbench.provision.recipes import Recipe, Site
 from guestbench.provision.versions import find_versions
