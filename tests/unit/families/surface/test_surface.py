@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from image_files import Load, elf64, multiboot_header
-from monitor_guest import RecordedQmp
+from monitor_guest import RecordedQmp, load_recording
 from replay import make_system
 
 from guestbench.errors import ShellError
@@ -135,6 +135,18 @@ def test_tables_that_cannot_be_read_leave_every_figure_unknown() -> None:
         assert not found.samples
         assert "surface.wx_pages" in reasons(found.gaps)
         assert set(reasons(found.gaps).values()) == {reason}
+
+
+@pytest.mark.parametrize(
+    ("writable", "told"), [("-r-", ""), ("-rw", "; the VMM itself lists other mappings")]
+)
+def test_a_vmm_that_lists_other_mappings_is_told(writable: str, told: str) -> None:
+    """A figure that the VMM's own listing contradicts would be believed."""
+    guest = load_recording("paging-pae")
+    guest.answers["info mem"] = str(guest.answers["info mem"]).replace("-r-", writable)
+    found = paging_figures.find_protection(guest.monitor, with_stack=True)
+    (pages,) = [sample for sample in found.samples if sample.metric == "surface.wx_pages"]
+    assert pages.detail == f"99.6% of what is mapped{told}"
 
 
 def test_a_vmm_that_shows_nothing_leaves_gaps_with_its_reason() -> None:

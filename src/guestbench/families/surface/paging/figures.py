@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guestbench.families.surface.paging.page_tables import Stack, read_page_tables, read_stacks
+from guestbench.families.surface.paging.page_tables import CrossCheck, Stack, read_page_tables, read_stacks
 from guestbench.families.surface.seen import Seen
 from guestbench.guest.shell import Shell
 from guestbench.model import Provenance, Unknown
@@ -36,6 +36,8 @@ def find_protection(guest: Introspection | Lacking, *, with_stack: bool) -> Seen
     control, pages = "registers", "tlb" if "tlb" in guest.evidence else "registers"
     off = rights.provenance is Provenance.DERIVED
     share = f"{rights.writable_executable_share:.1%} of what is mapped"
+    if isinstance(tables.check, CrossCheck) and not tables.check.agrees:
+        share += "; the VMM itself lists other mappings"
     seen.add("surface.paging", not off, control, detail=tables.mode.value)
     seen.add(
         "surface.wx_pages",
