@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from guestbench.host.facts import QEMU
 from guestbench.model import Accel, Disk, Kernel, Net, Platform, Role
 from guestbench.vmm import TOOLS_SERIAL, LaunchSpec, Need
 from guestbench.vmm.qemu.machines import find_machine
-
-PROGRAM = "qemu-system-x86_64"
 
 RAM = "ram"
 MEMFD = "memory-backend-memfd"
@@ -35,13 +34,13 @@ def build_argv(
     platform = _platform_options(spec.platform, spec.needs, link_fd, spec.forwards)
     # A guest that powers off takes its memory and its CPU's state with it unless QEMU stays.
     stays = ("-no-shutdown",) if is_kept(spec) else ()
-    return (PROGRAM, *platform, *stays, *console, *_guest_options(spec), *_tools_options(spec), *incoming)
+    return (QEMU, *platform, *stays, *console, *_guest_options(spec), *_tools_options(spec), *incoming)
 
 
 def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
     """The same machine with its serial console on the terminal; Ctrl-A X ends it, Ctrl-A H helps."""
     console = ("-serial", "mon:stdio")
-    return (PROGRAM, *_platform_options(spec.platform), *console, *_guest_options(spec))
+    return (QEMU, *_platform_options(spec.platform), *console, *_guest_options(spec))
 
 
 def is_kept(spec: LaunchSpec) -> bool:
