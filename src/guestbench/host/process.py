@@ -12,11 +12,13 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from types import FrameType
+from typing import IO, Any, NamedTuple
 
 from guestbench.errors import ToolFailed, ToolMissing
 
@@ -90,36 +92,28 @@ def run(
         ToolFailed: it ended with another status than 0 (unless `check` is false), or took too long.
     """
     tool = find_tool(str(argv[0]))
-    parent = os.getpid()
-    try:
-        done = subprocess.run(
-            [str(tool), *map(str, argv[1:])],
-            input=input,
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=timeout_s,
-            cwd=cwd,
-            env={**os.environ, **env} if env is not None else None,
-            preexec_fn=lambda: die_with_parent(parent),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise ToolFailed(
-            f"{tool.name} took more than {timeout_s:g} s",
-            "guestbench doctor",
-            status=-signal.SIGKILL,
-            stderr=tail(late.stderr or b""),
-        ) from None
-    if check and done.returncode != 0:
-        words = tail(done.stderr)
+    popen = _spawn([tool, *argv[1:]], env, stdin=PIPE, stdout=stdout or PIPE, stderr=PIPE, cwd=cwd)
+    with popen:
+        try:
+            output, complaint = popen.communicate(input, timeout_s)
+        except subprocess.TimeoutExpired as late:
+            popen.kill()
+            raise ToolFailed(
+                f"{tool.name} took more than {timeout_s:g} s",
+                "guestbench doctor",
+                status=-signal.SIGKILL,
+                stderr=tail(late.stderr or b""),
+            ) from None
+        except BaseException:
+            popen.kill()
+            raise
+    status = popen.returncode
+    if check and status != 0:
+        words = tail(complaint)
         last = words.strip().splitlines()[-1:] or ["it printed nothing"]
-        raise ToolFailed(
-            f"{tool.name} failed with status {done.returncode}: {last[0]}",
-            "guestbench doctor",
-            status=done.returncode,
-            stderr=words,
-        )
-    return Completed(done.returncode, done.stdout or b"", done.stderr or b"")
+        message = f"{tool.name} failed with status {status}: {last[0]}"
+        raise ToolFailed(message, "guestbench doctor", status=status, stderr=words)
+    return Completed(status, output or b"", complaint)
 
 
 def run_in_foreground(argv: Sequence[str | Path]) -> int:
@@ -128,12 +122,56 @@ def run_in_foreground(argv: Sequence[str | Path]) -> int:
     Raises:
         ToolMissing: argv[0] is not installed.
     """
-    tool = find_tool(str(argv[0]))
+    with _spawn([find_tool(str(argv[0])), *argv[1:]]) as popen:
+        try:
+            return popen.wait()
+        except BaseException:
+            popen.kill()
+            raise
+
+
+def _spawn(
+    argv: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    before_exec: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a program that dies with us. `env` is added to ours; `options` are those of `Popen`.
+
+    Raises:
+        KeyboardInterrupt: SIGINT came meanwhile. What a handler raises while Python runs the callbacks around
+            a fork is printed and lost, and the run that the user wanted to end would go on.
+    """
     parent = os.getpid()
-    done = subprocess.run(
-        [str(tool), *map(str, argv[1:])], preexec_fn=lambda: die_with_parent(parent), check=False
-    )
-    return done.returncode
+    heard: list[int] = []
+    inherited = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    def prepare() -> None:
+        die_with_parent(parent)
+        before_exec()
+
+    raises = inherited is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if raises:
+        signal.signal(signal.SIGINT, note)
+    try:
+        popen = subprocess.Popen(
+            list(map(str, argv)),
+            env={**os.environ, **env} if env is not None else None,
+            preexec_fn=prepare,
+            **options,
+        )
+    finally:
+        if raises:
+            signal.signal(signal.SIGINT, inherited)
+    if heard:
+        popen.kill()
+        popen.communicate()
+        raise KeyboardInterrupt
+    return popen
 
 
 class Child:
@@ -204,22 +242,20 @@ def start(
         ToolMissing: argv[0] is not installed.
     """
     tool = find_tool(str(argv[0]))
-    parent = os.getpid()
     clock_out, clock_in = os.pipe()
 
     def before_exec() -> None:
-        die_with_parent(parent)
         os.write(clock_in, time.monotonic_ns().to_bytes(8, "little"))
 
     try:
-        popen = subprocess.Popen(
-            [str(tool), *map(str, argv[1:])],
+        popen = _spawn(
+            [tool, *argv[1:]],
+            env,
+            before_exec,
             pass_fds=tuple(pass_fds),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env={**os.environ, **env} if env is not None else None,
-            preexec_fn=before_exec,
             start_new_session=new_session,
         )
         exec_ns = int.from_bytes(os.read(clock_out, 8), "little")
