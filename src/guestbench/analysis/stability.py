@@ -3,7 +3,7 @@
 Sources of the choices made here:
 [Kendall] M. Kendall, J. D. Gibbons: Rank Correlation Methods, 5th ed., Oxford 1990, chapter 4.
 [Tukey] J. W. Tukey: Exploratory Data Analysis, Addison-Wesley 1977, chapter 2: "far out" values.
-[Anderson] R. L. Anderson: Distribution of the serial correlation coefficient, Ann. Math. Stat. 13 (1942).
+[DW] J. Durbin, G. S. Watson: Testing for serial correlation in least squares regression I, Biometrika 37 (1950).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ FEWEST = 10
 """Below so many values, chance alone makes any pattern."""
 LIMIT = 2.576
 """Standard deviations that chance exceeds once in a hundred, in either direction."""
+UPPER = 2.326
+"""The same, for one direction alone."""
 TRIFLE = 0.01
 """A spread below this share of the median matters to no one, whatever its pattern."""
 FAR_OUT = 3.0
@@ -65,7 +67,7 @@ def _find_drift(values: Sequence[float]) -> str:
 
 
 def _find_serial(values: Sequence[float]) -> str:
-    """Whether neighbours are alike beyond what a trend makes of them [Anderson]."""
+    """Whether neighbours are alike beyond what a trend makes of them, at a level of 1%."""
     n = len(values)
     slope, start = statistics.linear_regression(range(n), values)
     rest = [value - start - slope * place for place, value in enumerate(values)]
@@ -73,13 +75,37 @@ def _find_serial(values: Sequence[float]) -> str:
     if total == 0:
         return ""
     r = math.fsum(a * b for a, b in pairwise(rest)) / total
-    # Residuals of a line have a serial correlation of about -2/n to begin with.
-    if abs(r + 2 / n) * math.sqrt(n) <= LIMIT:
+    mean, deviation = find_serial_moments(n)
+    if r <= mean + UPPER * deviation:
         return ""
     return (
         f"each value is like the one before it (serial correlation {r:.2f}); "
         "the interval is too narrow: spread the blocks over a longer time"
     )
+
+
+def find_serial_moments(n: int) -> tuple[float, float]:
+    """Mean and SD of the correlation of `n` neighbouring residuals of a line, where the values are independent.
+
+    It is r = e'Ae / e'e for residuals e = Mx, with A half the sum of both shifts and M = I - P, and its moments
+    follow from the traces of MA and of its square [DW]. P has two dimensions, which are gone through.
+    """
+    line = [place - (n - 1) / 2 for place in range(n)]
+    length = math.sqrt(math.fsum(t * t for t in line))
+    basis = [[1 / math.sqrt(n)] * n, [t / length for t in line]]
+    shifted = [
+        [((q[k - 1] if k else 0.0) + (q[k + 1] if k + 1 < n else 0.0)) / 2 for k in range(n)] for q in basis
+    ]
+    within = [[_dot(q, s) for s in shifted] for q in basis]
+    trace = -(within[0][0] + within[1][1])
+    squares = (n - 1) / 2 - 2 * sum(_dot(s, s) for s in shifted)
+    squares += sum(value * value for row in within for value in row)
+    free = n - 2
+    return trace / free, math.sqrt(2 * (free * squares - trace**2) / (free + 2)) / free
+
+
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
 
 
 def _find_modes(values: Sequence[float]) -> str:

@@ -61,3 +61,27 @@ def test_chance_is_seldom_flagged(n: int) -> None:
         values = random.lognormal(0.0, 0.05, n)
         found.update(kinds([float(value) for value in values]))
     assert max(found.values(), default=0) <= 50, found
+
+
+def correlated(n: int, correlation: float, sets: int) -> list[list[float]]:
+    """Seeded series about 1 of which each value is so much like the one before it."""
+    random = np.random.default_rng(5)
+    noise = random.normal(0.0, 0.05, (sets, n + 50))
+    for place in range(1, n + 50):
+        noise[:, place] += correlation * noise[:, place - 1]
+    return [[float(value) for value in row] for row in 1 + noise[:, 50:]]
+
+
+@pytest.mark.parametrize("n", [10, 14, 40])
+def test_serial_correlation_is_found_at_its_level(n: int) -> None:
+    """A warning at one in a hundred that never comes says that all is well where nothing was looked at."""
+    sets = 2000
+    chance = sum("serial correlation" in kinds(each) for each in correlated(n, 0.0, sets)) / sets
+    assert 0.004 <= chance <= 0.02
+
+
+@pytest.mark.parametrize(("n", "least"), [(10, 0.08), (20, 0.5), (40, 0.95)])
+def test_serial_correlation_is_found_where_it_is(n: int, least: float) -> None:
+    """A host whose load comes and goes in minutes would make every interval too narrow without a word."""
+    found = sum("serial correlation" in kinds(each) for each in correlated(n, 0.7, 300)) / 300
+    assert found >= least
