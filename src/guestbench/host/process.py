@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any, NamedTuple
 
 from guestbench.errors import ToolFailed, ToolMissing
@@ -139,16 +138,12 @@ def _spawn(
     """Start a program that dies with us. `env` is added to ours; `options` are those of `Popen`.
 
     Raises:
-        KeyboardInterrupt: SIGINT came meanwhile. What a handler raises while Python runs the callbacks around
-            a fork is printed and lost, and the run that the user wanted to end would go on.
+        KeyboardInterrupt: SIGINT came meanwhile. It is raised when all is done, for what a handler raises while
+            Python runs the callbacks around a fork is printed and lost, and the run would go on.
     """
     parent = os.getpid()
     heard: list[int] = []
     inherited = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        signal.default_int_handler(number, frame)
 
     def prepare() -> None:
         die_with_parent(parent)
@@ -156,7 +151,7 @@ def _spawn(
 
     raises = inherited is signal.default_int_handler and threading.current_thread() is threading.main_thread()
     if raises:
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         popen = subprocess.Popen(
             list(map(str, argv)),

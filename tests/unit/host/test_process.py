@@ -35,7 +35,7 @@ def test_ctrl_c_while_a_program_is_started_is_not_lost(start: str) -> None:
     script = INTERRUPTED_WHILE_IT_FORKS.format(start=start)
     done = process.run([sys.executable, "-c", script], timeout_s=30)
     assert done.stdout == b"interrupted\n"
-    assert b"Exception ignored in" in done.stderr  # so the interrupt did come at such a place
+    assert done.stderr == b""
 
 
 def test_ctrl_c_stays_ignored_where_it_was() -> None:
