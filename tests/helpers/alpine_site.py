@@ -110,8 +110,8 @@ def netboot_initramfs(
     """An initial ramdisk like mkinitfs makes: modules compressed one by one, a list of those built in."""
     folder = f"lib/modules/{RELEASE}"
     entries = {
-        f"{folder}/kernel/drivers/{name}.ko.gz": cpio.regular_file(gzip.compress(data))
+        f"{folder}/kernel/drivers/{name}.ko.gz": cpio.regular_file(gzip.compress(data, mtime=0))
         for name, data in modules.items()
     }
     entries[f"{folder}/modules.builtin"] = cpio.regular_file(built_in.encode())
-    return gzip.compress(cpio.pack(entries))
+    return gzip.compress(cpio.pack(entries), mtime=0)

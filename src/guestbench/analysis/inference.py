@@ -12,6 +12,10 @@ Sources of the choices made here:
 [WW] A. Wald, J. Wolfowitz: Statistical tests based on permutations of the observations, AMS 15 (1944).
 [Cliff] N. Cliff: Dominance statistics, Psychological Bulletin 114 (1993).
 [Holm] S. Holm: A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6 (1979).
+[Schuirmann] D. J. Schuirmann: A comparison of the two one-sided tests procedure, J. Pharmacokinetics and
+Biopharmaceutics 15 (1987).
+[Sheppard] W. F. Sheppard: On the calculation of the most probable values of frequency-constants for data
+arranged according to equidistant divisions of a scale, Proc. London Math. Soc. 29 (1898).
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import bdtrc, stdtrit
 
 from guestbench.model import Interval
 
@@ -33,42 +38,90 @@ EXACT_PERMUTATIONS = 1 << 16
 """As many are counted out; of more, as many are drawn."""
 BOOTSTRAP_LEAST = 20
 """Below this many values a bootstrap knows too little of the tails to be better than Student's t."""
+FEWEST_DISTINCT = 3
+"""Fewer different values than these do not show how they scatter."""
 LARGE_SAMPLE = 200
 """From so many values on (of both samples, or pairs) p is taken from the normal distribution [WW].
 
 At 200 log-normal values of CV 20% it differs from the p of drawn permutations by less than those do from one
 another, and it takes microseconds rather than seconds and hundreds of megabytes.
 """
+SMALL_SIDE = 30
+"""Unless one sample has fewer than these: then the larger one makes the sum no more normal."""
+CHUNK_VALUES = 1 << 21
+"""As many values are permuted at a time, which takes 50 MB."""
 BOOTSTRAP_MOST = 1000
 """Above this many, Student's t needs no help, and resampling takes seconds."""
 RESAMPLES = 9999
+MOST_EXPONENT = math.log(sys.float_info.max)
 MOST_VALUES = 100_000
 """Whoever needs more than these blocks should not look for so small an effect."""
 
 Values = NDArray[np.float64]
+Tried = Sequence[tuple[float, bool]]
 
 
-def pair_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
-    """Student's interval for the mean of differences within blocks; None below two of them."""
-    values = np.asarray(differences, dtype=np.float64)
-    if len(values) < 2:
+def pair_interval(
+    differences: Sequence[float], confidence: float = CONFIDENCE, least_variance: float = 0.0
+) -> Interval | None:
+    """Student's interval for the mean of differences within blocks; None below two of them.
+
+    They scatter by `least_variance` at least, that of what the instrument cannot tell.
+    """
+    if len(differences) < 2:
         return None
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return _interval(float(values.mean()), error, len(values) - 1, confidence)
+    middle, variance = _describe(differences)
+    error = max(variance, least_variance) / len(differences)
+    return _interval(middle, error, len(differences) - 1, confidence)
 
 
-def welch_interval(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
-    """Welch's interval for mean(a) - mean(b) [Welch]; None where either has fewer than two values."""
+def welch_interval(
+    a: Sequence[float],
+    b: Sequence[float],
+    confidence: float = CONFIDENCE,
+    least_variances: tuple[float, float] = (0.0, 0.0),
+) -> Interval | None:
+    """Welch's interval for mean(a) - mean(b) [Welch]; None where either has fewer than two values.
+
+    Each side scatters by its least variance at least, as in `pair_interval`.
+    """
     if min(len(a), len(b)) < 2:
         return None
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    parts = [float(x.var(ddof=1)) / len(x) for x in (first, second)]
-    total = sum(parts)
-    difference = float(first.mean() - second.mean())
-    if total == 0:
-        return Interval(low=difference, high=difference, confidence=confidence)
-    freedom = total**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
-    return _interval(difference, math.sqrt(total), freedom, confidence)
+    (first, scatter_a), (second, scatter_b) = _describe(a), _describe(b)
+    parts = [max(scatter_a, least_variances[0]) / len(a), max(scatter_b, least_variances[1]) / len(b)]
+    total, difference = sum(parts), first - second
+    if not 0 < total < math.inf:
+        return _interval(difference, total, min(len(a), len(b)) - 1, confidence)
+    shares = [(part / total) ** 2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True)]
+    return _interval(difference, total, 1 / sum(shares), confidence)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean, also of values whose sum is beyond what numbers can hold."""
+    largest = max(map(abs, values), default=0.0) or 1.0
+    return largest * (math.fsum(value / largest for value in values) / len(values))
+
+
+def exp(value: float) -> float:
+    """e to this power; infinite beyond what numbers can hold."""
+    return math.inf if value > MOST_EXPONENT else math.exp(value)
+
+
+def _describe(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and variance; of values whose squares are beyond what numbers can hold, an infinite variance."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.asarray(values, dtype=np.float64)
+        return float(found.mean()), float(found.var(ddof=1))
+
+
+def resolution_variance(resolution: float, middle: float = 1.0) -> float:
+    """Variance of what an instrument cannot tell, relative to `middle`: of a uniform error [Sheppard]."""
+    return (resolution / middle) ** 2 / 12
+
+
+def too_few_distinct(*samples: Sequence[float]) -> bool:
+    """Whether the values of all are too much the same to show how they scatter."""
+    return len({value for sample in samples for value in sample}) < FEWEST_DISTINCT
 
 
 def bootstrap_interval(
@@ -127,9 +180,11 @@ def paired_permutation_p(differences: Sequence[float]) -> float:
 
 def permutation_p(a: Sequence[float], b: Sequence[float]) -> float:
     """Two-sided p of "it is chance which value is whose", for samples without blocks [Good]."""
+    # Which of both is permuted is the same; of the smaller one fewer are chosen.
+    a, b = sorted((a, b), key=len)
     pooled = np.asarray([*a, *b], dtype=np.float64)
     n, size = len(pooled), len(a)
-    if n >= LARGE_SAMPLE:
+    if _is_large(n, size):
         difference = float(pooled[:size].sum() - pooled.mean() * size)
         return _normal_p(difference, size * (n - size) / n * float(pooled.var(ddof=1)))
     observed = float(pooled[:size].sum())
@@ -138,9 +193,26 @@ def permutation_p(a: Sequence[float], b: Sequence[float]) -> float:
     if math.comb(n, size) <= EXACT_PERMUTATIONS:
         chosen = np.asarray(list(combinations(range(n), size)), dtype=np.intp)
         return _share_beyond(pooled[chosen].sum(axis=1) - centre, limit)
+    sums = np.concatenate([pooled[chosen].sum(axis=1) for chosen in _draw_samples(n, size)])
+    return _share_beyond(sums - centre, limit, drawn=True)
+
+
+def _draw_samples(n: int, size: int) -> Iterator[NDArray[np.intp]]:
+    """Places of random samples without replacement, `EXACT_PERMUTATIONS` of them or nearly so many."""
     random = np.random.default_rng(0)
-    orders = random.permuted(np.tile(np.arange(n), (EXACT_PERMUTATIONS, 1)), axis=1)[:, :size]
-    return _share_beyond(pooled[orders].sum(axis=1) - centre, limit, drawn=True)
+    if size**2 < n:
+        drawn = np.sort(random.integers(0, n, (EXACT_PERMUTATIONS, size)), axis=1)
+        yield drawn[(np.diff(drawn, axis=1) > 0).all(axis=1)]
+        return
+    rows = max(1, CHUNK_VALUES // n)
+    for done in range(0, EXACT_PERMUTATIONS, rows):
+        keys = random.random((min(rows, EXACT_PERMUTATIONS - done), n))
+        yield keys.argpartition(size, axis=1)[:, :size]
+
+
+def _is_large(n: int, smaller: int) -> bool:
+    """Whether the sum of a sample is normal enough, whichever of all values it holds."""
+    return n >= LARGE_SAMPLE and smaller >= SMALL_SIDE
 
 
 def _share_beyond(sums: Values, limit: float, *, drawn: bool = False) -> float:
@@ -158,8 +230,8 @@ def _normal_p(difference: float, variance: float) -> float:
 
 def least_p(n_a: int, n_b: int, *, paired: bool) -> float:
     """The smallest p that a permutation test of so many values can have at all."""
-    if (n_a if paired else n_a + n_b) >= LARGE_SAMPLE:
-        return 0.0 if n_a and n_b else 1.0
+    if n_a >= LARGE_SAMPLE if paired else _is_large(n_a + n_b, min(n_a, n_b)):
+        return 0.0
     return 2.0 / 2**n_a if paired else 2.0 / math.comb(n_a + n_b, n_a)
 
 
@@ -181,21 +253,51 @@ def adjust_holm(ps: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def needed_values(sd: float, effect: float, power: float = 0.8, confidence: float = CONFIDENCE) -> int:
-    """How many blocks tell a mean difference of `effect` from 0, when single differences have this SD.
+def search_p(smaller: Tried, least: float, larger: Tried, failed: float) -> float:
+    """At most how likely chance makes one guest pass so often where another one, that is the same, failed.
 
-    The interval's half width and the quantile of `power` have to fit into the effect. At most `MOST_VALUES`.
+    Each of `Tried` is a size, and whether it was enough. `least` is the one found for the smaller one, and
+    `failed` the largest that failed of the other. For a size s between them let the smaller one have passed k
+    of its n boots with sizes from `least` to s, and the larger one failed in l of its m with sizes from s to
+    `failed`. If success with s has the chance p for both, and with more memory no less, then this has at most
+    the chance P(Bin(n, p) >= k) P(Bin(m, 1 - p) >= l); p and s are those for which it is worst and best. For
+    either of the two being the smaller one it is doubled.
+    """
+    found = 1.0
+    for size in {size for size, _ in (*smaller, *larger) if least <= size <= failed}:
+        passes = [well for tried, well in smaller if least <= tried <= size]
+        fails = [not well for tried, well in larger if size <= tried <= failed]
+        if passes and fails:
+            found = min(found, 2 * _bound_chance(len(passes), sum(passes), len(fails), sum(fails)))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _bound_chance(n: int, k: int, m: int, l: int) -> float:  # noqa: E741
+    shares = np.linspace(0.005, 0.995, 199)
+    return float((bdtrc(k - 1, n, shares) * bdtrc(l - 1, m, 1 - shares)).max())
+
+
+def needed_values(sd: float, effect: float, power: float = 0.8, confidence: float = CONFIDENCE) -> int:
+    """In how many blocks two that are alike are found to be so, within `effect`, in a share `power` of cases.
+
+    Single differences have this SD. The mean has to come so near to 0 that the whole interval lies within the
+    effect on both sides [Schuirmann]: its half width and the quantile of (1 + power) / 2 have to fit into it.
+    A true difference of just the effect is not decided by any number of blocks. At most `MOST_VALUES`.
     """
     if sd <= 0 or effect <= 0:
         return 2
 
     def reach(n: int) -> float:
-        quantiles = stdtrit(n - 1, (1 + confidence) / 2) + stdtrit(n - 1, power)
+        quantiles = stdtrit(n - 1, (1 + confidence) / 2) + stdtrit(n - 1, (1 + power) / 2)
         return float(quantiles) * sd / math.sqrt(n)
 
     return bisect_left(range(MOST_VALUES), -effect, lo=2, key=lambda n: -reach(n))
 
 
-def _interval(middle: float, error: float, freedom: float, confidence: float) -> Interval:
-    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+def _interval(middle: float, variance: float, freedom: float, confidence: float) -> Interval:
+    """Student's interval about the middle; without ends where numbers cannot hold them."""
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
+    if not math.isfinite(middle) or not math.isfinite(reach):
+        return Interval(low=-math.inf, high=math.inf, confidence=confidence)
     return Interval(low=middle - reach, high=middle + reach, confidence=confidence)

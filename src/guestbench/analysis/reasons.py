@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from guestbench.analysis.findings import Findings
-from guestbench.analysis.summary import BUSY_SHARE
+from guestbench.analysis.summary import BUSY_CORES
 from guestbench.families import list_families
 from guestbench.model import Ok, Record
 from guestbench.page.blocks import Code, Text
 from guestbench.page.figures import name_figure
-from guestbench.page.numbers import show_share
 
 
 def find_reason(records: Iterable[Record], system: str, metric: str, labels: Mapping[str, str]) -> str:
@@ -25,7 +24,7 @@ def find_work_warnings(found: Findings) -> tuple[Text, ...]:
     families = [each for each in list_families() if any(purpose.works for purpose in each.purposes)]
     names = {each.name for each in families}
     working = {purpose.name for each in families for purpose in each.purposes if purpose.works}
-    warnings: dict[Text, None] = dict.fromkeys(_find_busy(found.find_trials(working)))
+    warnings: dict[Text, None] = dict.fromkeys(_find_busy(found.find_trials(working), found.header.host.cpus))
     for summary in found.summaries:
         metric = found.metric(summary.metric)
         if metric.compared and metric.family in names:
@@ -35,11 +34,11 @@ def find_work_warnings(found: Findings) -> tuple[Text, ...]:
     return tuple(warnings)
 
 
-def _find_busy(records: list[Record]) -> Iterator[Text]:
-    shares = [record.conditions.cpu_others for record in records]
-    over = [share for share in shares if share > BUSY_SHARE]
+def _find_busy(records: list[Record], cpus: int) -> Iterator[Text]:
+    cores = [record.conditions.cpu_others * cpus for record in records]
+    over = [used for used in cores if used > BUSY_CORES]
     if over:
         yield (
-            f"in {len(over)} of {len(shares)} trials of work other processes used more than "
-            f"{show_share(BUSY_SHARE)} of the host's CPU time, at most {show_share(max(over))}"
+            f"in {len(over)} of {len(cores)} trials of work other processes used more than "
+            f"{BUSY_CORES:g} of the host's {cpus} cores, at most {max(over):.2g}"
         )

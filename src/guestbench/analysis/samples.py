@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, geometric_mean
 
 import msgspec
 
-from guestbench.analysis.summary import group_trials
+from guestbench.analysis.summary import find_metric, group_trials
+from guestbench.families import ask
 from guestbench.model import Header, Key, Record
 
 
 class Sampled(msgspec.Struct, frozen=True):
-    """The values of one metric of one system by block (0 where its trials are in none), and its failures."""
+    """The values of one metric of one system by block (0 where its trials are in none), and its failures.
+
+    `resolution` is what its instrument can tell apart, in the metric's unit; 0 where that is not known. Of
+    the result of a search, `tried` has what was tried, and whether it was enough, once for each time.
+    """
 
     values: tuple[tuple[int, float], ...] = ()
     failed: int = 0
+    resolution: float = 0.0
+    tried: tuple[tuple[float, bool], ...] = ()
 
     @property
     def numbers(self) -> list[float]:
@@ -30,16 +38,39 @@ Samples = Mapping[str, Mapping[Key, Sampled]]
 def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None) -> Samples:
     """The values of every system of the run, of trials that count, in the order planned.
 
-    What trials of several purposes brought is one sample; failures are those of the last of them.
+    What trials of several purposes brought is one sample; failures are those of the last of them. Values of
+    trials that went on from one boot are one value.
     """
+    records = tuple(records)
     found: dict[str, dict[Key, Sampled]] = {guest.system.name: {} for guest in header.guests}
     for (system, _, _), group in group_trials(header, records, purposes).items():
         mine = found.setdefault(system, {})
         for key, values in group.values.items():
             before = mine.get(key, Sampled()).values
-            more = tuple((block, float(value)) for block, value in values)
-            mine[key] = Sampled(values=(*before, *more), failed=group.failed)
+            more = _join_origins([(block, float(value), origin) for block, value, origin in values])
+            resolution = find_metric(header, key[0]).resolution
+            mine[key] = Sampled(values=(*before, *more), failed=group.failed, resolution=resolution)
+    for system, key, tried in ask("findings", "tried", header, records):
+        if key in found.get(system, {}):
+            found[system][key] = msgspec.structs.replace(found[system][key], tried=tried)
     return found
+
+
+def _join_origins(values: Sequence[tuple[int, float, str]]) -> Iterator[tuple[int, float]]:
+    """The values by block, those of one boot that several trials went on from as their mean, in no block.
+
+    They are alike because the boot is one, so that they count as one. The mean is the geometric one, where
+    there is one.
+    """
+    origins: dict[str, list[tuple[int, float]]] = {}
+    for place, (block, value, origin) in enumerate(values):
+        origins.setdefault(origin or f"trial {place}", []).append((block, value))
+    for same in origins.values():
+        if len(same) == 1:
+            yield same[0]
+        else:
+            own = [value for _, value in same]
+            yield 0, geometric_mean(own) if min(own) > 0 else fmean(own)
 
 
 def find_pairs(a: Sampled, b: Sampled) -> list[tuple[float, float]]:

@@ -3,7 +3,8 @@
 Sources of the choices made here:
 [Kendall] M. Kendall, J. D. Gibbons: Rank Correlation Methods, 5th ed., Oxford 1990, chapter 4.
 [Tukey] J. W. Tukey: Exploratory Data Analysis, Addison-Wesley 1977, chapter 2: "far out" values.
-[DW] J. Durbin, G. S. Watson: Testing for serial correlation in least squares regression I, Biometrika 37 (1950).
+[DW] J. Durbin, G. S. Watson: Testing for serial correlation in least squares regression I, Biometrika 37
+(1950).
 """
 
 from __future__ import annotations
@@ -85,10 +86,10 @@ def _find_serial(values: Sequence[float]) -> str:
 
 
 def find_serial_moments(n: int) -> tuple[float, float]:
-    """Mean and SD of the correlation of `n` neighbouring residuals of a line, where the values are independent.
+    """Mean and SD of the correlation of `n` neighbouring residuals of a line, of independent values.
 
-    It is r = e'Ae / e'e for residuals e = Mx, with A half the sum of both shifts and M = I - P, and its moments
-    follow from the traces of MA and of its square [DW]. P has two dimensions, which are gone through.
+    It is r = e'Ae / e'e for residuals e = Mx, with A half the sum of both shifts and M = I - P, and its
+    moments follow from the traces of MA and of its square [DW]. P has two dimensions, which are gone through.
     """
     line = [place - (n - 1) / 2 for place in range(n)]
     length = math.sqrt(math.fsum(t * t for t in line))

@@ -35,10 +35,10 @@ CONFIDENCE = 0.95
 NOISY_CV = 0.10
 """Coefficient of variation from which a result is called noisy [pyperf]."""
 
-BUSY_SHARE = 0.10
-"""Share of the host's CPU time used by others above which a trial counts as disturbed.
+BUSY_CORES = 0.2
+"""CPU time used by others, in cores, above which a trial counts as disturbed.
 
-On a host of two CPUs a neighbour that keeps one busy shows as half; a tenth is above what an idle host shows.
+A neighbour that keeps a core busy shows as 1 on a host of any size; a fifth is above what an idle one shows.
 """
 
 
@@ -65,13 +65,14 @@ def summarise(
 class Group(msgspec.Struct):
     """The trials of one system, purpose and workload: that one piece of work fails says nothing of another.
 
-    `values` has those of successful trials, each with its block, by metric and labels; `passed` is those
-    trials, and `failed` the number of the others. What a search tries is no sample of anything: only what is
-    derived of it is a value, and that something is not enough is an answer rather than a failure. Where every
-    trial failed, the main metric of their purpose stands without a value.
+    `values` has those of successful trials, each with its block and the state that the trial went on from,
+    by metric and labels; `passed` is those trials, and `failed` the number of the others. What a search tries
+    is no sample of anything: only what is derived of it is a value, and that something is not enough is an
+    answer rather than a failure. Where every trial failed, the main metric of their purpose stands without a
+    value.
     """
 
-    values: dict[Key, list[tuple[int, int | float]]] = {}
+    values: dict[Key, list[tuple[int, int | float, str]]] = {}
     passed: list[Record] = []
     failed: int = 0
 
@@ -99,7 +100,7 @@ def group_trials(
         for sample in record.samples:
             if not purpose.search or sample.provenance is Provenance.DERIVED:
                 key = to_key(sample.metric, sample.labels)
-                group.values.setdefault(key, []).append((trial.block, sample.value))
+                group.values.setdefault(key, []).append((trial.block, sample.value, record.origin))
     for (_, name, _), group in groups.items():
         if group.failed and not group.passed and wanted[name].main:
             group.values[wanted[name].main, ()] = []
@@ -193,12 +194,12 @@ def variation(summary: Summary) -> float | None:
 
 def _summarise_group(header: Header, system: str, purpose: Purpose, group: Group) -> list[Summary]:
     rank = rank_metrics(header)
-    disturbed = _disturbances(group.passed)
+    disturbed = _disturbances(group.passed, header.host.cpus)
     found = []
     for (name, labels), values in sorted(
         group.values.items(), key=lambda item: (rank(item[0][0]), item[0][0])
     ):
-        summary = _describe(system, name, dict(labels), [value for _, value in values], group.failed)
+        summary = _describe(system, name, dict(labels), [value for _, value, _ in values], group.failed)
         warnings = _find_warnings(find_metric(header, name), purpose, summary, disturbed)
         found.append(msgspec.structs.replace(summary, warnings=warnings))
     return found
@@ -243,7 +244,7 @@ def _find_warnings(
         return tuple(found)
     repeated = purpose.counted and not purpose.works
     if repeated and summary.n == 1:
-        found.append("one value only: no spread and no interval; raise --cycles")
+        found.append("one value only: no spread and no interval; measure more cycles")
     cv = variation(summary)
     if not metric.difference and cv is not None and cv >= NOISY_CV:
         found.append(f"noisy: CV {cv:.0%}; rerun on a quiet host")
@@ -252,16 +253,16 @@ def _find_warnings(
     return (*found, *(() if purpose.works else disturbed))
 
 
-def _disturbances(records: Sequence[Record]) -> tuple[str, ...]:
+def _disturbances(records: Sequence[Record], cpus: int) -> tuple[str, ...]:
     found = []
     for share, what in (
         ([r.conditions.cpu_others for r in records], "other processes used"),
         ([r.conditions.cpu_steal for r in records], "the hypervisor below took"),
     ):
-        over = [value for value in share if value > BUSY_SHARE]
+        over = [value * cpus for value in share if value * cpus > BUSY_CORES]
         if over:
             found.append(
-                f"the host was busy: {what} more than {BUSY_SHARE:.0%} of its CPU time "
-                f"in {len(over)} of {len(share)} trials, at most {max(over):.0%}"
+                f"the host was busy: {what} more than {BUSY_CORES:g} of its {cpus} cores "
+                f"in {len(over)} of {len(share)} trials, at most {max(over):.2g}"
             )
     return tuple(found)

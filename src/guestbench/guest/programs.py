@@ -57,12 +57,12 @@ def boot_with(
     return msgspec.structs.replace(spec, boot=msgspec.structs.replace(boot, cmdline=cmdline), images=images)
 
 
-def start_in_shell(guest: Guest, disk: Image | None, settle_s: float) -> Start | None:
+def start_in_shell(guest: Guest, disk: Image | None, settle_s: float, variant: int) -> Start | None:
     """The state of a guest that is idle, with the disk if it is given work from one; None without a shell."""
     work = guest.system.work
     if not isinstance(work, ShellWork):
         return None
-    return Start(settle_s=settle_s, tools=disk if work.disk else None)
+    return Start(settle_s=settle_s, tools=disk if work.disk else None, variant=variant)
 
 
 def with_disk(spec: LaunchSpec, job: Job, disk: Image | None) -> LaunchSpec:

@@ -138,8 +138,8 @@ def _spawn(
     """Start a program that dies with us. `env` is added to ours; `options` are those of `Popen`.
 
     Raises:
-        KeyboardInterrupt: SIGINT came meanwhile. It is raised when all is done, for what a handler raises while
-            Python runs the callbacks around a fork is printed and lost, and the run would go on.
+        KeyboardInterrupt: SIGINT came meanwhile. It is raised when all is done, for what a handler raises
+            while Python runs the callbacks around a fork is printed and lost, and the run would go on.
     """
     parent = os.getpid()
     heard: list[int] = []

@@ -26,7 +26,9 @@ class Method(StrEnum):
     SAMPLES = "samples"
     """As two independent samples."""
     EXACT = "exact"
-    """As figures that do not scatter: sizes of files, and results of a search."""
+    """As figures that do not scatter, such as sizes of files."""
+    SEARCH = "search"
+    """As results of a search, which lie between what was tried and failed and what was tried and passed."""
     NONE = "none"
     """Not at all: a value is missing, or not positive."""
 
@@ -34,10 +36,13 @@ class Method(StrEnum):
 class Comparison(Frozen):
     """One metric of `system` against `baseline`, of those trials that succeeded; failures are counted.
 
-    `ratio` is of geometric means, system over baseline, or of the figures themselves where these are exact;
-    `difference` is of the means, in the metric's unit. `ratio_bca` is a bootstrap interval beside `ratio_ci`.
-    `p` is two-sided, of a permutation test; `p_holm` the same adjusted for all comparisons of the report;
-    `delta` is Cliff's. `reason` says why a verdict is not more than it is; `needed` how many blocks would do.
+    `pairs` is in how many blocks both have a value, where these were compared. `ratio` is of geometric means,
+    system over baseline, or of the figures themselves where these do not scatter; `ratio_median` is of the
+    medians. `difference` is of the means, in the metric's unit. `ratio_bca` is a bootstrap interval beside
+    `ratio_ci`; of results of a search `ratio_ci` is what the sizes tried leave open. `p` is two-sided, of a
+    permutation test; `p_holm` the same adjusted for all comparisons of the report; `delta` is Cliff's: how
+    much more often a value of the system exceeds one of the baseline than the other way round. `reason` says
+    why a verdict is not more than it is; `needed` in how many blocks two that are alike would be found to be.
     """
 
     metric: str
@@ -50,7 +55,9 @@ class Comparison(Frozen):
     failed_baseline: int
     method: Method
     verdict: Verdict
+    pairs: int | None = None
     ratio: float | None = None
+    ratio_median: float | None = None
     ratio_ci: Interval | None = None
     ratio_bca: Interval | None = None
     difference: float | None = None

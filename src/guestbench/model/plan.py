@@ -47,8 +47,10 @@ class Needs(Frozen):
 class Start(Frozen):
     """A state from which a trial can go on instead of booting: so long after the guest was ready.
 
-    `tools` is the disk that the guest then has, with the drivers for it.
+    `tools` is the disk that the guest then has, with the drivers for it. States of another `variant` are of
+    another boot of the same guest: what differs from boot to boot shows only in several of them.
     """
 
     settle_s: float = 0.0
     tools: Image | None = None
+    variant: int = 0

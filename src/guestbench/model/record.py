@@ -205,7 +205,8 @@ class Record(Frozen, tag_field="kind", tag="record"):
     """All that a trial produced. Failures are records too.
 
     `images` maps a role to the file's SHA-256; `artifacts` a name to a path relative to the run folder;
-    `started` is UTC in ISO 8601.
+    `started` is UTC in ISO 8601. `origin` names the state of a guest from which the trial went on, and is
+    empty where it booted one: trials of one origin say nothing of how boots differ.
     """
 
     version: int
@@ -224,6 +225,7 @@ class Record(Frozen, tag_field="kind", tag="record"):
     series: tuple[Series, ...] = ()
     gaps: tuple[Gap, ...] = ()
     work: tuple[WorkReport, ...] = ()
+    origin: str = ""
 
     @property
     def holds(self) -> bool:

@@ -51,10 +51,12 @@ def take_snapshot(
     *,
     tools: Path | None = None,
     settle_s: float = 0.0,
+    variant: int = 0,
 ) -> Snapshot:
     """The snapshot of a guest `settle_s` seconds after it was ready, from the cache if it is there.
 
-    `tools` is a disk of tools that the guest has, and that whoever goes on from it must attach as well.
+    `tools` is a disk of tools that the guest has, and that whoever goes on from it must attach as well. Each
+    `variant` is a boot of its own.
 
     Raises:
         TrialError: the guest did not get ready.
@@ -94,7 +96,7 @@ def take_snapshot(
 
     digests = {role: image.sha256 for role, image in guest.images.items()}
     # A state of another machine, or of another version of the VMM, cannot be resumed.
-    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s]
+    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s, *([variant] if variant else [])]
     doing = f"booting {name} for a snapshot"
     folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
     images = dict(guest.images)

@@ -145,8 +145,6 @@ def _tell_verdict(change: Change, effect: float) -> str:
     if each.verdict in (Verdict.SMALLER, Verdict.LARGER) and change.better is not Better.NEITHER:
         good = (each.verdict is Verdict.SMALLER) == (change.better is Better.LOWER)
         word = f"{word}, which is {'better' if good else 'worse'}"
-    if each.needed is not None and each.ratio_ci is not None and "would tell" in each.reason:
-        return f"{word}: about {each.needed:,} cycles would tell {effect * 100:.3g}%"
     return f"{word}: {each.reason}" if each.reason else word
 
 

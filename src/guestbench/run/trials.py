@@ -144,6 +144,7 @@ def _find_state(family: str, header: Header, trial: Trial) -> Resume | None:
             lambda _: None,
             tools=Path(start.tools.path) if start.tools else None,
             settle_s=start.settle_s,
+            variant=start.variant,
         )
     except TrialError:
         return None

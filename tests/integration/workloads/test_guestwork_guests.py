@@ -32,7 +32,7 @@ def machine(program: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
     images = provision.prepare(catalogue["linux-minimal"], {}, catalogue, say=lambda _: None).images
     packed = cpio.pack({"guestwork": cpio.regular_file(program.read_bytes(), executable=True)})
     initrd = tmp_path_factory.mktemp("initrd") / "initrd.gz"
-    initrd.write_bytes(Path(images[Role.INITRD].path).read_bytes() + gzip.compress(packed))
+    initrd.write_bytes(Path(images[Role.INITRD].path).read_bytes() + gzip.compress(packed, mtime=0))
     return [
         *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "256", "-nodefaults"),
         *("-display", "none", "-serial", "stdio", "-no-reboot"),

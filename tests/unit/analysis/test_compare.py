@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 import pytest
 from factories import boot_samples, make_guest, make_header, make_record, make_system, make_trials
 from report_pages import markdown_of
+from verdicts import search_least
 
 from guestbench.analysis.claims import judge_claims
 from guestbench.analysis.compare import Pair, compare, compare_run, settle
-from guestbench.analysis.samples import Sampled
-from guestbench.model import Claim, Crashed, Gap, GuestFamily, Header, Method, Record, Ruling, Sample, Verdict
+from guestbench.analysis.samples import Sampled, collect
+from guestbench.model import (
+    Claim,
+    Crashed,
+    Gap,
+    GuestFamily,
+    Header,
+    Method,
+    Record,
+    Ruling,
+    Sample,
+    Trial,
+    Verdict,
+)
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
 
@@ -77,8 +92,8 @@ def test_figures_that_do_not_scatter_are_compared_as_they_are() -> None:
     [
         (loose(failed=3), loose(1.0), "the system has no value: all 3 trials failed"),
         (loose(1.0), loose(), "the baseline has no value"),
-        (loose(0.0), loose(1.0), "the system has a value of 0 or below, of which no ratio can be made"),
-        (loose(1.0), loose(2.0), "a single value; more cycles show how it scatters"),
+        (loose(0.0), loose(1.0), "a single value does not show how it scatters"),
+        (loose(1.0), loose(2.0), "a single value does not show how it scatters"),
     ],
 )
 def test_what_cannot_be_compared_says_why(a: Sampled, b: Sampled, reason: str) -> None:
@@ -235,3 +250,163 @@ def test_the_report_shows_claims_and_comparisons() -> None:
     assert "## Compared with `debian`" in report
     assert "0.0500 (0.0500 to 0.0500)" in report or "0.0500 (0.0" in report
     assert "## Compared with" not in markdown_of(*make_run(baseline=""))
+
+
+# --- few, equal and strange values ------------------------------------------------------------------------
+
+
+def test_values_that_do_not_scatter_prove_nothing() -> None:
+    """Two boots that happen to take the same time would make an interval without width, and a verdict."""
+    for a, b in (((1.04, 1.04), (1.0, 1.0)), ((1.04,) * 3, (1.0,) * 3), ((1.0, 1.0), (1.0, 1.0))):
+        for make in (blocks, lambda values: loose(*values)):
+            found = compare(make(a), make(b))
+            assert (found.verdict, found.ratio_ci) == (Verdict.INCONCLUSIVE, None)
+            assert found.reason == "too few different values to show how they scatter"
+
+
+def test_what_the_instrument_cannot_tell_is_in_the_interval() -> None:
+    """CPU time in ticks of 10 ms would be known to the nanosecond wherever it does not change."""
+    a, b = (Sampled(values=tuple((n, v) for n in range(1, 6)), resolution=0.01) for v in (0.11, 0.10))
+    found = compare(a, b)
+    assert found.ratio_ci is not None and found.ratio_ci.high / found.ratio_ci.low > 1.05
+    assert compare(a, a).verdict is Verdict.INCONCLUSIVE
+    fine = msgspec.structs.replace(a, resolution=0.0001)
+    assert compare(fine, fine).verdict is Verdict.EQUIVALENT
+
+
+def test_many_equal_values_are_judged_by_the_test() -> None:
+    """A counter that gives the same each time would never be found to have changed."""
+    found = compare(blocks([2.0] * 10), blocks([1.0] * 10))
+    assert (found.verdict, found.reason) == (Verdict.LARGER, "by the permutation test alone")
+    assert compare(blocks([2.0] * 10), blocks([2.0] * 10)).verdict is Verdict.EQUIVALENT
+
+
+def test_two_common_blocks_of_six_are_no_pairs() -> None:
+    """A difference of a hundred times would be inconclusive, since four of six values were dropped."""
+    a = Sampled(values=tuple((n, 100.0 + n) for n in (1, 2, 7, 8, 9, 10)))
+    b = Sampled(values=tuple((n, 1.0 + n / 100) for n in range(1, 7)))
+    found = compare(a, b)
+    assert (found.verdict, found.method, found.pairs) == (Verdict.LARGER, Method.SAMPLES, None)
+    both = Sampled(values=b.values[:4]), Sampled(values=tuple((n, 2 * v) for n, v in b.values))
+    assert (compare(*both).method, compare(*both).pairs) == (Method.BLOCKS, 4)
+
+
+def test_a_test_of_few_pairs_is_not_taken_for_one_of_many() -> None:
+    """Of ten boots a side four pairs would be left, and a test that cannot reject would refute."""
+    a = Sampled(values=tuple((n, 2.0 + n / 50) for n in range(1, 6)))
+    b = Sampled(values=tuple((n, 1.0 + n / 60) for n in range(1, 6)))
+    found = compare(a, b)
+    assert (found.pairs, found.verdict, found.reason) == (5, Verdict.LARGER, "by the interval alone")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "exact", "verdict"),
+    [
+        (loose(50.0), loose(0.0), True, Verdict.LARGER),
+        (loose(0.0), loose(5000.0), True, Verdict.SMALLER),
+        (loose(0.0), loose(0.0), True, Verdict.EQUIVALENT),
+        (loose(*[0.0] * 8), loose(*[0.0] * 8), False, Verdict.EQUIVALENT),
+        (loose(*range(50, 60)), loose(*[0.0] * 10), False, Verdict.LARGER),
+        (loose(*[0.0] * 10), loose(*range(50, 60)), False, Verdict.SMALLER),
+        (loose(0.0, 1.0, 2.0, 0.0, 1.0), loose(1.0, 0.0, 0.0, 2.0, 2.0), False, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_rise_from_nothing_is_a_rise(a: Sampled, b: Sampled, exact: bool, verdict: Verdict) -> None:
+    """Fifty open ports where there were none would be inconclusive, for want of a ratio."""
+    found = compare(a, b, exact=exact)
+    assert (found.verdict, found.ratio) == (verdict, None)
+
+
+def test_huge_values_are_compared() -> None:
+    """One value that a guest made up would end the report in a traceback."""
+    found = compare(blocks([1e308, 1.2e308, 1e307]), blocks([1e-300, 2e-300, 3e-300]))
+    assert found.ratio_ci is not None and found.ratio_ci.low > 1
+
+
+def test_a_median_that_contradicts_the_mean_is_told() -> None:
+    """One boot that hung for a minute would make a guest slower that is quicker in nine of ten."""
+    header, records = make_run()
+    page = markdown_of(header, records)
+    assert "the medians say" not in page
+    slow = [
+        msgspec.structs.replace(record, samples=boot_samples(60.0 if record.trial.block == 1 else 0.5, 0.1))
+        if (record.trial.system, record.trial.purpose) == ("uk", "boot")
+        else record
+        for record in records
+    ]
+    assert slow != list(records) and "the medians say" in markdown_of(header, slow)
+
+
+# --- searches ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("soft", [0, 4, 12, 30])
+def test_two_searches_of_one_guest_are_seldom_told_apart(soft: int) -> None:
+    """Of two guests that are the same, one would be said to need more RAM in every third comparison."""
+    random = np.random.default_rng(11)
+    chance = [0.0] * 40 + [(n + 1) / (soft + 1) for n in range(soft)]
+    found = [
+        compare(search_least(chance, random), search_least(chance, random), exact=True) for _ in range(300)
+    ]
+    apart = sum(each.verdict in (Verdict.SMALLER, Verdict.LARGER) for each in found)
+    assert all(each.method is Method.SEARCH for each in found)
+    assert apart <= 15
+
+
+def test_guests_of_different_needs_are_told_apart() -> None:
+    """A guest that needs 72 MiB and one that needs 40 would be inconclusive."""
+    random = np.random.default_rng(12)
+    small, large = search_least([0.0] * 39, random), search_least([0.0] * 71, random)
+    found = compare(small, large, exact=True)
+    assert (found.verdict, found.ratio) == (Verdict.SMALLER, 40 / 72)
+    assert found.ratio_ci is not None and (found.ratio_ci.low, found.ratio_ci.high) == (39 / 72, 40 / 71)
+    one = search_least([0.0] * 20, random, boots=1), search_least([0.0] * 21, random, boots=1)
+    found = compare(*one, exact=True)
+    assert (found.verdict, found.reason) == (
+        Verdict.INCONCLUSIVE,
+        "too few boots with the sizes between them to exclude chance",
+    )
+
+
+# --- trials that went on from one boot ---------------------------------------------------------------------
+
+
+def make_work(boots: int, values: Sequence[float], name: str = "uk") -> list[Record]:
+    """Trials of one system, one a block, that take turns in going on from so many boots."""
+    return [
+        msgspec.structs.replace(
+            make_record(
+                Trial(id=f"{name}-{n}", system=name, purpose="boot", block=n, cycle=n, definition=""),
+                boot_samples(value, 0.1),
+            ),
+            origin=f"snapshot-{name}-{n % boots}",
+        )
+        for n, value in enumerate(values, 1)
+    ]
+
+
+def test_trials_that_went_on_from_one_boot_are_one_value() -> None:
+    """What differs from boot to boot would be taken for nothing, since one boot was measured three times."""
+    header = make_header([make_guest(make_system("uk"))], [])
+    found = collect(header, make_work(2, [1.0, 2.0, 4.0, 8.0]))["uk"]["boot.ready", ()]
+    assert [block for block, _ in found.values] == [0, 0]
+    assert found.numbers == pytest.approx([2.0, 4.0])
+    each = collect(header, make_work(4, [1.0, 2.0, 4.0, 8.0]))["uk"]["boot.ready", ()]
+    assert each.values == ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0))
+
+
+@pytest.mark.parametrize("boots", [1, 3])
+def test_two_guests_that_are_the_same_are_seldom_told_apart_by_work(boots: int) -> None:
+    """Boots that differ by 3% would make equal guests different in every other run."""
+    random, apart = np.random.default_rng(8), 0
+    header = make_header([make_guest(make_system(name)) for name in ("uk", "pot")], [])
+    for _ in range(150):
+        records: list[Record] = []
+        for name in ("uk", "pot"):
+            own = random.normal(0, 0.03, boots)
+            values = [math.exp(own[n % boots] + random.normal(0, 0.005)) for n in range(1, 10)]
+            records += make_work(boots, values, name)
+        found = collect(header, records)
+        sides = (found[name]["boot.ready", ()] for name in ("uk", "pot"))
+        apart += compare(*sides).verdict in (Verdict.SMALLER, Verdict.LARGER)
+    assert apart <= 10

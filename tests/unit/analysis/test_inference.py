@@ -99,8 +99,8 @@ def test_bootstrap_is_the_same_each_time_and_near_students() -> None:
 def test_values_needed_grow_with_scatter() -> None:
     """The advice how many cycles would do would be wrong by an order."""
     few, many = (inference.needed_values(sd, 0.03) for sd in (0.05, 0.2))
-    # By the normal distribution, (1.96 + 0.84)² · (0.05 / 0.03)² is 22.
-    assert 22 <= few <= 26 and 340 <= many <= 360
+    # By the normal distribution, (1.96 + 1.28)² · (0.05 / 0.03)² is 29.
+    assert 29 <= few <= 33 and 465 <= many <= 475
     assert inference.needed_values(0.0, 0.03) == 2
     assert inference.needed_values(1e9, 0.03) == inference.MOST_VALUES
 
@@ -124,3 +124,38 @@ def test_a_tenth_is_found() -> None:
 def test_equal_systems_of_little_scatter_are_called_equivalent() -> None:
     """Nobody could ever be told that two systems are as good as equal."""
     assert verdicts.simulate(300, cv=0.01).equivalent > 0.95
+
+
+@pytest.mark.parametrize("sd", [0.03, 0.05])
+def test_as_many_values_as_are_said_to_be_needed_decide(sd: float) -> None:
+    """Whoever measures the blocks that the report asks for would be told again that it cannot tell."""
+    effect = math.log1p(0.03)
+    n = inference.needed_values(sd, effect)
+    random, decided = np.random.default_rng(2), 0
+    for _ in range(500):
+        ends = inference.pair_interval(list(random.normal(0.0, sd, n)))
+        decided += ends is not None and -effect < ends.low and ends.high < effect
+    assert 0.74 <= decided / 500 <= 0.88
+
+
+def test_a_few_values_are_not_called_different_from_many() -> None:
+    """Three boots beside two hundred would be judged as if both were many."""
+    random, false = np.random.default_rng(4), 0
+    for _ in range(150):
+        a, b = random.lognormal(0, 0.3, 3), random.lognormal(0, 0.3, 200)
+        false += inference.permutation_p(list(np.log(a)), list(np.log(b))) <= 0.01
+    assert false <= 6
+    assert inference.least_p(3, 200, paired=False) == pytest.approx(2 / math.comb(203, 3))
+
+
+def test_numbers_beyond_all_bounds_end_in_open_intervals() -> None:
+    """A value that a guest made up, or a confidence near 1, would end the command in a traceback."""
+    huge = [1e308, 1.5e308]
+    assert inference.mean(huge) == pytest.approx(1.25e308)
+    assert inference.exp(1e9) == math.inf and inference.exp(-1e9) == 0
+    for ends in (
+        inference.welch_interval(huge, [1.0, -1e308]),
+        inference.pair_interval([1e308, -1e308]),
+        inference.pair_interval([0.1, 0.2], 1 - 1e-16),
+    ):
+        assert ends is not None and ends.low == -math.inf and ends.high == math.inf

@@ -199,18 +199,18 @@ def test_noisy_values_are_warned_about() -> None:
 def test_single_value_is_warned_about() -> None:
     """A user would take one boot for a measurement of how boots are."""
     header, records = make_boot_run({"a": [1.0]})
-    assert "raise --cycles" in find_own(header, records, "a").warnings[0]
+    assert "measure more cycles" in find_own(header, records, "a").warnings[0]
 
 
 @pytest.mark.parametrize(
     ("others", "steal", "expected"),
     [
         (0.10, 0.10, ()),
-        (0.47, 0.0, ("other processes used more than 10% of its CPU time in 1 of 2 trials, at most 47%",)),
+        (0.47, 0.0, ("other processes used more than 0.2 of its 2 cores in 1 of 2 trials, at most 0.94",)),
         (
             0.0,
             0.2,
-            ("the hypervisor below took more than 10% of its CPU time in 1 of 2 trials, at most 20%",),
+            ("the hypervisor below took more than 0.2 of its 2 cores in 1 of 2 trials, at most 0.4",),
         ),
     ],
 )

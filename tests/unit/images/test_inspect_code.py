@@ -308,7 +308,7 @@ def test_kernel_is_unpacked_and_its_configuration_read(tmp_path: Path, kind: str
     """A kernel that carries its configuration would be reported without."""
     import gzip
 
-    contents = b"IKCFG_ST" + gzip.compress(CONFIG) + b"IKCFG_ED"
+    contents = b"IKCFG_ST" + gzip.compress(CONFIG, mtime=0) + b"IKCFG_ED"
     vmlinux = elf64((Load(5, NOPS + POP_RET), Load(4, contents)))
     options = ["--check=crc32"] if kind == "xz" else ["-q"] if kind == "zstd" else []
     packed = process.run([kind, "-c", *options], input=vmlinux).stdout

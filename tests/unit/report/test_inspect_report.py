@@ -310,7 +310,7 @@ def test_initial_ramdisk_of_ours_is_read(tmp_path: Path) -> None:
     """The initial ramdisks that this tool builds could not be inspected."""
     image = tmp_path / "initrd.gz"
     entries = {"bin/sh": regular_file(b"\x7fELF", executable=True), "tmp": directory(0o777)}
-    image.write_bytes(gzip.compress(pack(entries)))
+    image.write_bytes(gzip.compress(pack(entries), mtime=0))
     result = inspect_image(image, tmp_path)
     assert result.kind is Kind.INITRAMFS
     assert result.files is not None

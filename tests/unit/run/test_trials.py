@@ -33,16 +33,18 @@ def test_only_trials_that_give_work_get_the_kit(purpose: str, monkeypatch: pytes
     assert job.settings == header.experiment.settings
 
 
-Asked = list[tuple[str, Path | None, float]]
+Asked = list[tuple[str, Path | None, float, int]]
 
 
 @pytest.fixture
 def snapshots(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """The snapshots that are asked for: system, tools disk, seconds of settling."""
+    """The snapshots that are asked for: system, tools disk, seconds of settling, and which of its boots."""
     asked: Asked = []
 
-    def take(guest: Guest, platform: Platform, *_: object, tools: Path | None, settle_s: float) -> Snapshot:
-        asked.append((guest.system.name, tools, settle_s))
+    def take(
+        guest: Guest, platform: Platform, *_: object, tools: Path | None, settle_s: float, variant: int
+    ) -> Snapshot:
+        asked.append((guest.system.name, tools, settle_s, variant))
         return Snapshot(guest=guest, platform=platform, state=Path("/state"))
 
     monkeypatch.setattr(provision, "take_snapshot", take)
@@ -74,7 +76,16 @@ def test_only_guests_with_a_shell_go_on_from_a_snapshot(
     assert (job.resume is not None) == (disk is not None)
     if disk is not None:
         tools = Path(make_image(disk).path) if disk else None
-        assert snapshots == [(system.name, tools, settle_s)]
+        assert snapshots == [(system.name, tools, settle_s, 0)]
+
+
+def test_cycles_of_work_take_turns_in_going_on_from_several_boots(snapshots: Asked) -> None:
+    """What differs from boot to boot would not be seen, and equal guests be told apart by one boot each."""
+    header = make_work_header([DEBIAN], KIT)
+    for cycle in (1, 2, 3, 4):
+        trial = msgspec.structs.replace(trial_of("debian", "work", "cpu"), cycle=cycle)
+        run.make_job(trial, header, Path())
+    assert [variant for *_, variant in snapshots] == [0, 1, 2, 0]
 
 
 def test_a_guest_that_gets_no_snapshot_boots_in_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:

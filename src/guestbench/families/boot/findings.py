@@ -13,27 +13,20 @@ READY_MARK = "ready"
 
 
 def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]:
-    """`boot.above_floor` for every successful counted boot, but those of the floor.
+    """`boot.above_floor` for every successful counted boot in whose block the floor got ready as well.
 
-    The floor's median is taken of the run's successful floor boots; without any nothing is derived.
+    It is the difference from the floor's boot of the same block: so it scatters as both do, and what the
+    whole block shares cancels.
     """
-    floor = floor_median(header, records)
-    floors = {guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR}
+    floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
+    floor: dict[int, float] = {}
+    for record in records:
+        if record.trial.system in floors[:1]:
+            floor.update((record.trial.block, value) for value in _find_ready(record))
     for place, record in enumerate(records):
-        if floor is not None and record.trial.system not in floors:
+        if record.trial.system not in floors and record.trial.block in floor:
             for value in _find_ready(record):
-                yield place, Sample(metric=ABOVE_FLOOR, value=value - floor)
-
-
-def floor_median(header: Header, records: Sequence[Record]) -> float | None:
-    """Median `boot.ready`, in seconds, of the first floor system that got ready at all; None without one."""
-    for guest in header.guests:
-        if guest.system.family is GuestFamily.FLOOR:
-            mine = (record for record in records if record.trial.system == guest.system.name)
-            values = [value for record in mine for value in _find_ready(record)]
-            if values:
-                return statistics.median(values)
-    return None
+                yield place, Sample(metric=ABOVE_FLOOR, value=value - floor[record.trial.block])
 
 
 def _counts(record: Record) -> bool:

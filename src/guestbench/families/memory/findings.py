@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from guestbench.families.memory import LEAST, MEMORY, VMM, VMM_ABOVE_FLOOR, Settings, search
-from guestbench.model import Frozen, GuestFamily, Header, Ok, Record, Sample, find_settings
+from guestbench.model import Frozen, GuestFamily, Header, Key, Ok, Record, Sample, find_settings, to_key
 
 
 class Evidence(Frozen):
@@ -78,6 +78,16 @@ def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sam
             if values := floor.get(sample.labels.get("state", "")):
                 above = sample.value - statistics.median(values)
                 yield place, Sample(metric=VMM_ABOVE_FLOOR, value=above, labels=sample.labels)
+
+
+def tried(
+    header: Header, records: Sequence[Record]
+) -> Iterator[tuple[str, Key, tuple[tuple[float, bool], ...]]]:
+    """The sizes tried in the search for the least RAM, and whether the guest was well."""
+    for guest in header.guests:
+        boots = search.to_tried(search.group_boots(records, guest.system.name))
+        sizes = tuple((float(size), well) for size, results in boots.items() for well in results)
+        yield guest.system.name, to_key(LEAST, {}), sizes
 
 
 def _find_own(record: Record) -> Iterator[Sample]:

@@ -49,7 +49,7 @@ def find_start(header: Header, trial: Trial) -> Start | None:
     if header.kit is None:
         return None
     guest = header.find_guest(trial.system)
-    return start_in_shell(guest, header.kit.disk, _find_settings(header).settle_s)
+    return start_in_shell(guest, header.kit.disk, *_find_settings(header).choose_state(trial))
 
 
 def _find_settings(header: Header) -> work.Settings:

@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from guestbench.families import read_metrics
-from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Workload
+from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Trial, Workload
 from guestbench.model.kinds import DISTINCT, Seconds, WorkloadName, within
 
 WORK, CHECK = "work", "cross-check"
@@ -23,6 +23,10 @@ class Settings(Frozen):
     settle_s: Annotated[
         Seconds, Meta(description="How long after ready a guest with a shell goes to work.")
     ] = 10.0
+    snapshots: Annotated[
+        int,
+        within(1, 100, "In how many boots a guest with a shell works, one after the other."),
+    ] = 3
     workloads: Annotated[
         tuple[WorkloadName, ...], DISTINCT, Meta(description="What is done; see guestbench workloads.")
     ] = ("cpu", "memory", "merkle", "irmin")
@@ -31,6 +35,10 @@ class Settings(Frozen):
     ] = False
     transfer_mib: Annotated[int, within(1, 2**20, "Size of the TCP transfers, each way.")] = 32
     requests: Annotated[int, within(1, 1_000_000, "Single bytes sent in turn for the latency.")] = 1000
+
+    def choose_state(self, trial: Trial) -> tuple[float, int]:
+        """Seconds after ready at which a guest goes to work, and in which of its boots: they take turns."""
+        return self.settle_s, (trial.cycle - 1) % self.snapshots
 
 
 def to_metric(tool: str) -> str:

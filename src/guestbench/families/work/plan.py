@@ -59,7 +59,7 @@ def find_start(header: Header, trial: Trial) -> Start | None:
         return None
     checks = trial.purpose == CHECK
     disk = header.kit.tools_disk if checks else header.kit.disk
-    return start_in_shell(header.find_guest(trial.system), disk, _find_settings(header).settle_s)
+    return start_in_shell(header.find_guest(trial.system), disk, *_find_settings(header).choose_state(trial))
 
 
 def describe(record: Record) -> str:

@@ -111,7 +111,7 @@ def teach(guest: Guest, kit: Kit, folder: Path) -> Guest:
     assert kit.server is not None
     program = cpio.regular_file(Path(kit.server.path).read_bytes(), executable=True)
     initrd = folder / "initrd.gz"
-    packed = gzip.compress(cpio.pack({"misworks": program}))
+    packed = gzip.compress(cpio.pack({"misworks": program}), mtime=0)
     initrd.write_bytes(Path(guest.images[Role.INITRD].path).read_bytes() + packed)
     return msgspec.structs.replace(
         guest,
