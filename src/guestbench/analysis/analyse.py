@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from guestbench.analysis.findings import Findings
+from guestbench.analysis.stopping import find_looks, trim
 from guestbench.analysis.summary import add_derived, summarise
 from guestbench.model import Header, Record
 
@@ -14,7 +15,8 @@ from guestbench.model import Header, Record
 def analyse(header: Header, records: Sequence[Record]) -> Findings:
     """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
     derived = add_derived(header, records)
-    found = Findings(header=header, records=derived, summaries=summarise(header, derived))
+    header, looks = trim(header, derived), find_looks(header, derived)
+    found = Findings(header=header, records=derived, summaries=summarise(header, derived), looks=looks)
     if not header.experiment.baseline and not header.experiment.claims:
         # Statistics take half a second to load.
         return found

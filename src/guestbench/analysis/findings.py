@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from guestbench.analysis.stopping import Looks
 from guestbench.analysis.summary import find_metric, find_summary
 from guestbench.model import Comparison, Header, Judgement, LabelSet, Metric, Record, Summary
 
@@ -13,7 +14,7 @@ from guestbench.model import Comparison, Header, Judgement, LabelSet, Metric, Re
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """A run with its summaries of the counted trials, comparisons with the baseline, and judged claims.
 
-    `records` have what is derived of several.
+    `records` have what is derived of several, and the header has no trials that its rule made needless.
     """
 
     header: Header
@@ -21,6 +22,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...] = ()
     judgements: tuple[Judgement, ...] = ()
+    looks: Looks = Looks()
 
     @property
     def names(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from guestbench.analysis.stopping import trim
 from guestbench.families import ask, list_purposes
 from guestbench.model import REPLAYING_VMM, Frozen, Header, Ok, Outcome, Record
 
@@ -47,6 +48,7 @@ def find_failures(header: Header, records: Sequence[Record], run: str = "") -> d
 
 def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
     """One sentence for each thing about the run as a whole that weakens it; empty for a sound run."""
+    header = trim(header, records)
     missing = count_missing(header, records)
     rest = "Typed in this file's folder, guestbench run --resume . makes the rest."
     incomplete = (
@@ -68,9 +70,9 @@ def ask_measured(hook: str, header: Header, records: Sequence[Record]) -> Iterat
 
 
 def count_missing(header: Header, records: Sequence[Record]) -> int:
-    """How many of the planned trials have no record."""
+    """How many of the planned trials have no record, and are not needless by the rule of the run."""
     done = {record.trial.id for record in records}
-    return sum(trial.id not in done for trial in header.trials)
+    return sum(trial.id not in done for trial in trim(header, records).trials)
 
 
 def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...]:

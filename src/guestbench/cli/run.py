@@ -27,7 +27,7 @@ from guestbench.model import Accel, Ok
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from guestbench.model import Header, Record
+    from guestbench.model import Header, Record, StopRule
     from guestbench.run.prepare import Request
     from guestbench.run.store import Store
 
@@ -69,6 +69,12 @@ def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> 
     return tuple(filter(None, value.split(","))) if value is not None else ()
 
 
+def _parse_until(_: click.Context, __: click.Parameter, value: str | None) -> StopRule | None:
+    from guestbench.definition.until import parse_until
+
+    return parse_until(value) if value is not None else None
+
+
 def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Changes:
     return parse_settings(values, find_tables(), setting_meanings(list_workloads()))
 
@@ -93,6 +99,15 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     help="Measure only these families; see below.",
 )
 @click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
+@click.option(
+    "--until",
+    metavar="RULE",
+    callback=_parse_until,
+    help="Boot in blocks until this is reached, not a fixed number of times. 'ci=3%': the 95% interval of "
+    "each system's ratio to the baseline, within blocks, reaches at most 3% from it; looks after 10, 14, 20, "
+    "28, 40, … blocks. 'verdict': each is told to be slower, faster or alike within 3%; looks after 10, "
+    "20, 40, 80 and 160 blocks at 1.58% each. --cycles is then the most blocks [default: 160].",
+)
 @click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
 @click.option(
@@ -123,6 +138,7 @@ def command(
     only: tuple[str, ...],
     metrics: tuple[str, ...],
     cycles: int | None,
+    until: StopRule | None,
     warmups: int | None,
     seed: int | None,
     accel: str | None,
@@ -146,6 +162,7 @@ def command(
         only=only,
         metrics=metrics,
         cycles=cycles,
+        until=until,
         warmups=warmups,
         seed=seed,
         accel=Accel(accel) if accel else None,
@@ -214,13 +231,14 @@ def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tupl
 
 def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:
     from guestbench.analysis.quality import ask_measured
+    from guestbench.analysis.stopping import trim
 
     look = f"less {shlex.quote(str(folder / 'comparison_results.md'))}"
-    planned = {trial.id for trial in header.trials}
+    planned = {trial.id for trial in trim(header, records).trials}
     failed = [r for r in records if r.trial.id in planned and not isinstance(r.outcome, Ok)]
     if failed:
         raise TrialError(
-            f"{len(failed)} of {len(header.trials)} trials failed; the first: {failed[0].trial.id}: "
+            f"{len(failed)} of {len(planned)} trials failed; the first: {failed[0].trial.id}: "
             f"{failed[0].outcome.reason}",
             look,
         )

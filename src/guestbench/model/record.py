@@ -41,7 +41,8 @@ class Metric(Frozen):
     `difference` may be near 0, so that nothing is relative to it. `resolution` is what the instrument can
     tell apart, in the metric's unit, 0 where that is not known. `headline` is the title of its column in the
     headline and in the terminal's table, empty where it has none, `span` what the summary calls it in a
-    sentence on how far the systems lie apart; both are of the value with `shown_labels`.
+    sentence on how far the systems lie apart; both are of the value with `shown_labels`. Whether a run has
+    blocks enough is decided by a metric that `steers`, which is the main one of its trials.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Metric(Frozen):
     headline: str = ""
     span: str = ""
     shown_labels: LabelSet = ()
+    steers: bool = False
 
     def is_compared_with(self, labels: Mapping[str, str]) -> bool:
         """Whether systems and runs are compared in its values with these labels."""

@@ -10,6 +10,7 @@ from guestbench.model.base import Frozen
 from guestbench.model.experiment import REPLAYING_VMM, Accel, Experiment, Platform, Tables
 from guestbench.model.family import Purpose
 from guestbench.model.record import Metric, Trial
+from guestbench.model.stopping import StopRule
 from guestbench.model.system import Guest, Image, Role, System
 from guestbench.model.work import Kit
 
@@ -63,7 +64,8 @@ class Absent(Frozen):
 class Header(Frozen, tag_field="kind", tag="header"):
     """The first line of a store: everything about a run that its records share.
 
-    `purposes` are what its trials are for, so that it can be analysed where a family is not installed.
+    `purposes` are what its trials are for, so that it can be analysed where a family is not installed. With
+    a rule `until`, `trials` are the most that there may be.
     """
 
     version: int
@@ -83,6 +85,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     memory_policy: MemoryPolicy | None = None
     kit: Kit | None = None
     purposes: tuple[Purpose, ...] = ()
+    until: StopRule | None = None
 
     @property
     def systems(self) -> tuple[System, ...]:

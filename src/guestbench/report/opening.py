@@ -24,6 +24,7 @@ from guestbench.page.blocks import (
 from guestbench.page.figures import show_amount, show_outcome
 from guestbench.page.numbers import NOTHING, show_seconds
 from guestbench.report.families import find_columns
+from guestbench.report.stopping import tell_end
 
 tell = read_words(__file__)
 
@@ -39,6 +40,7 @@ def open_page(found: Findings) -> Iterator[Block]:
         (*join(systems, last=" and "), f" {were} on one host:"),
         (machine, Code(header.accel.used.value), "."),
         *ask("section", "opening", found),
+        *tell_end(found),
     )
     emulated = tell("emulated").lines
     slow = emulated if header.is_emulated else ()

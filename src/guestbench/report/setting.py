@@ -25,6 +25,7 @@ from guestbench.page.blocks import (
 from guestbench.page.figures import outcome_name, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes_exactly, show_exact, show_seconds, show_share
 from guestbench.report.command_lines import describe_command_lines
+from guestbench.report.stopping import describe_looks
 
 tell = read_words(__file__)
 
@@ -39,6 +40,7 @@ def describe_setting(found: Findings) -> Iterator[Section]:
     yield Section("host-and-conditions", "Host and conditions", host)
     lines = tuple(describe_command_lines(header, found.records))
     parts = (Section("command-lines", "Command lines", lines),) if lines else ()
+    parts = (*describe_looks(found), *parts)
     method = platform_table(found), Bullets(tuple(_tell_method(found))), *ask("section", "order", found)
     yield Section("how-it-was-measured", "How it was measured", method, parts)
     images = Section("image-files", "Image files", tuple(_describe_images(header)))

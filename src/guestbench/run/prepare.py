@@ -10,7 +10,7 @@ import os
 import secrets
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from guestbench import __version__, provision
 from guestbench.definition.experiments import load_experiment
 from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
 from guestbench.definition.systems import Catalogue, find_system, load_catalogue, system_folder
+from guestbench.definition.until import limit
 from guestbench.errors import GuestbenchError, HostError, ImageError, StoreError, UsageError
 from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
@@ -41,6 +42,7 @@ from guestbench.model import (
     Platform,
     Role,
     Say,
+    StopRule,
     System,
     Trial,
     find_settings,
@@ -66,6 +68,7 @@ class Request(Frozen):
     seed: int | None = None
     accel: Accel | None = None
     settings: Changes = {}
+    until: StopRule | None = None
     build: bool = True
     command: tuple[str, ...] = ()
 
@@ -91,6 +94,8 @@ def prepare(request: Request, say: Say) -> Header:
     vmm = find_vmm(experiment.platform.vmm)
     vmm.check(experiment.platform)
     candidates = _find_systems(experiment, catalogue, request)
+    if request.until:
+        check_until(experiment, [candidate.system for candidate in candidates.values()])
     this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
     guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
@@ -119,6 +124,7 @@ def prepare(request: Request, say: Say) -> Header:
         memory_policy=host.read_memory_policy(),
         metrics=(),
         trials=(),
+        until=limit(request.until, experiment.cycles) if request.until else None,
     )
     return complete(msgspec.structs.replace(header, kit=_prepare_kit(header, say)))
 
@@ -152,8 +158,12 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     """The experiment as the command line changes it.
 
     Raises:
-        UsageError: the request names a metric family that does not exist.
+        UsageError: the request names a metric family that does not exist, or a cap that its rule has no
+            look before.
     """
+    cycles = request.cycles
+    if request.until:
+        cycles = limit(request.until, cycles if cycles is not None else request.until.most).most
     given = request.settings
     platform = _replace(experiment.platform, **given.get(PLATFORM, {}))
     tables = {
@@ -162,13 +172,35 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     }
     return _replace(
         experiment,
-        cycles=request.cycles,
+        cycles=cycles,
         warmups=request.warmups,
         seed=request.seed,
         metrics=_parse_families(request.metrics) or None,
         platform=_replace(platform, accel=request.accel),
         settings=tables,
     )
+
+
+def check_until(experiment: Experiment, systems: Sequence[System]) -> None:
+    """Refuse a rule in a run that has nothing to look at.
+
+    Raises:
+        UsageError: no system is compared, or no family that is measured has a metric that steers.
+    """
+    names = [system.name for system in systems if system.family is not GuestFamily.FLOOR]
+    if experiment.baseline not in names or len(names) < 2:
+        raise UsageError(
+            "--until looks at the ratios of systems to the baseline, and this run has "
+            + (f"no other than {experiment.baseline}" if experiment.baseline in names else "no baseline"),
+            "guestbench run seed --until ci=3%  # an experiment with a baseline, and without --only-system",
+        )
+    steering = {metric.family for family in list_families() for metric in family.metrics if metric.steers}
+    if not steering & {*experiment.metrics}:
+        told = ",".join((*experiment.metrics, *sorted(steering)))
+        raise UsageError(
+            f"--until looks at figures of {' or '.join(sorted(steering))}, which is not to be measured",
+            f"guestbench run --until ci=3% --metrics {told}",
+        )
 
 
 def _replace(settings: Settings, /, **changes: object) -> Settings:

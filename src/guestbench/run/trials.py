@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from guestbench import provision
+from guestbench.analysis.stopping import trim
 from guestbench.errors import TrialError
 from guestbench.families import find_family, find_hook, find_purpose
 from guestbench.host import facts as host
@@ -71,7 +72,8 @@ def make_trials(
     """
     records = list(done)
     finished = {record.trial.id for record in done}
-    progress.begin(header.trials, done)
+    needed = _Needed(header, records)
+    progress.begin(needed.header.trials, done)
 
     def make(trials: Sequence[Trial], slots: int) -> None:
         for trial in trials:
@@ -87,7 +89,10 @@ def make_trials(
     for purpose, together in groupby(missing, key=lambda trial: find_purpose(trial.purpose)):
         if purpose.timed:
             for trial in together:
-                make([trial], 1)
+                if needed.look_before(trial):
+                    progress.begin(needed.header.trials, records)
+                if needed.holds(trial):
+                    make([trial], 1)
         else:
             make(list(together), slots)
     for family in header.experiment.metrics:
@@ -95,6 +100,33 @@ def make_trials(
             while trials := plan_more(header, follow_up(header, records, slots), records):
                 make(trials, slots)
     return tuple(records)
+
+
+class _Needed:
+    """Which trials are needed by the rule of the run, as of the last of its looks."""
+
+    def __init__(self, header: Header, records: Sequence[Record]) -> None:
+        self._records = records
+        self._looked = 0
+        self._take(trim(header, records))
+
+    def _take(self, header: Header) -> None:
+        self.header = header
+        self._ids = {trial.id for trial in header.trials}
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether the trial is to be made."""
+        return trial.id in self._ids
+
+    def look_before(self, trial: Trial) -> bool:
+        """Look, if this is the first trial after so many blocks; whether trials are needless by that."""
+        rule, blocks = self.header.until, trial.block - 1
+        if rule is None or blocks not in rule.looks or blocks <= self._looked or not self.holds(trial):
+            return False
+        self._looked = blocks
+        before = len(self._ids)
+        self._take(trim(self.header, self._records))
+        return len(self._ids) < before
 
 
 def count_slots(platform: Platform) -> int:

@@ -11,7 +11,7 @@ from guestbench import model
 from guestbench.analysis.analyse import analyse
 from guestbench.analysis.findings import Findings
 
-JSON_VERSION = 5
+JSON_VERSION = 6
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
 
 T = TypeVar("T", bound=model.Frozen)
@@ -63,7 +63,7 @@ class Results(model.Frozen):
     """The shape of results.json. Lists keep the run's order; the fields are those of `guestbench.model`.
 
     `comparisons` are with the experiment's baseline, and `judgements` of its claims; both are empty where the
-    experiment has none.
+    experiment has none. `looks` are those of the rule `until`, where the run had one.
     """
 
     version: int
@@ -84,6 +84,8 @@ class Results(model.Frozen):
     trials: tuple[MadeTrial, ...]
     samples: tuple[TidySample, ...]
     summaries: tuple[model.Summary, ...]
+    until: model.StopRule | None
+    looks: tuple[model.Look, ...]
     comparisons: tuple[model.Comparison, ...]
     judgements: tuple[model.Judgement, ...]
 
@@ -107,6 +109,7 @@ def render_findings(found: Findings) -> bytes:
     )
     samples = tuple(_find_samples(header, found.records))
     own = {"version": JSON_VERSION, "systems": header.guests, "trials": trials, "samples": samples}
+    own["looks"] = found.looks.taken
     results = _fill(Results, found, header, **own)
     return msgspec.json.format(msgspec.json.encode(results, order="deterministic"), indent=2) + b"\n"
 
