@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from guestbench.analysis.stopping import Looks
 from guestbench.analysis.summary import find_metric, find_summary
-from guestbench.model import Comparison, Header, Judgement, LabelSet, Metric, Record, Summary
+from guestbench.model import Comparison, Header, Judgement, LabelSet, Looks, Metric, Record, Summary
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):

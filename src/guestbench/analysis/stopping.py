@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from guestbench.families import list_purposes
-from guestbench.model import Goal, GuestFamily, Header, Interval, Look, Record, StopRule, Trial
+from guestbench.model import Goal, GuestFamily, Header, Interval, Look, Looks, Record, StopRule, Trial
 
 COVERAGE = 0.94
 """Of the 95% interval of a run that stops by its width, in the worst of the cases simulated."""
@@ -49,13 +49,6 @@ def find_steered(header: Header) -> Mapping[str, str]:
     return {each.name: each.main for each in list_purposes(header) if each.counted and each.main in steering}
 
 
-class Looks(msgspec.Struct, frozen=True):
-    """The looks that were taken, and after how many blocks the last one ended the run; None if none did."""
-
-    taken: tuple[Look, ...] = ()
-    end: int | None = None
-
-
 def find_looks(header: Header, records: Sequence[Record]) -> Looks:
     """Every look that the records allow, up to the one that ends the run.
 
@@ -76,8 +69,8 @@ def find_looks(header: Header, records: Sequence[Record]) -> Looks:
         ]
         taken += seen
         if all(look.reached for look in seen):
-            return Looks(tuple(taken), blocks)
-    return Looks(tuple(taken))
+            return Looks(taken=tuple(taken), end=blocks)
+    return Looks(taken=tuple(taken))
 
 
 def _count_whole(planned: Collection[Trial], records: Sequence[Record]) -> int:

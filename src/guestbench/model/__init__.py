@@ -46,7 +46,7 @@ from guestbench.model.record import (
     to_key,
 )
 from guestbench.model.run import Absent, AccelChoice, Header, Host, Job, MemoryPolicy, Resume
-from guestbench.model.stopping import Goal, Look, StopRule
+from guestbench.model.stopping import Goal, Look, Looks, StopRule
 from guestbench.model.summary import Interval, Summary
 from guestbench.model.system import (
     Boot,

@@ -47,3 +47,10 @@ class Look(Frozen):
     interval: Interval | None
     p: float | None
     reached: bool
+
+
+class Looks(Frozen):
+    """The looks that were taken, and after how many blocks the last one ended the run; None if none did."""
+
+    taken: tuple[Look, ...] = ()
+    end: int | None = None
