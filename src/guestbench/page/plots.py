@@ -17,6 +17,8 @@ FAR_APART = 8
 """From this ratio on between the largest and the smallest, sizes and times do not fit one linear axis."""
 BAR = 16
 """Pixels of the height of a row's marks."""
+CURVES = 260
+"""The same of a plot of curves."""
 LONGEST_NAME = 44
 
 
@@ -32,6 +34,8 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     suffix: str = ""
     units: tuple[tuple[float, str], ...] = ()
     """Names of multiples, the largest first, if each tick is to have its own."""
+    whole: bool = False
+    """Whether there is nothing between whole numbers."""
 
     def share(self, value: float) -> float:
         """Where a value lies, from 0 at the left to 1 at the right; values beyond stop at the end."""
@@ -49,6 +53,7 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         found = _log_ticks(low, high) if self.log else _linear_ticks(low, high)
         # Ticks that are written with a unit are wide.
         found = found[:: math.ceil(len(found) / WIDE_TICKS)] if self.units else found
+        found = [tick for tick in found if tick.is_integer()] if self.whole else found
         return [tick * self.factor for tick in found]
 
     def show(self, value: float) -> str:
@@ -67,6 +72,7 @@ def choose_axis(
     log: bool = False,
     zero: bool = False,
     factor: float = 1.0,
+    suffix: str = "",
     units: tuple[tuple[float, str], ...] = (),
 ) -> Axis:
     """An axis with room for all values; `zero` has it begin there. A log axis needs values above 0."""
@@ -79,7 +85,8 @@ def choose_axis(
     else:
         room = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
         low, high = low - room, high + room
-    return Axis(low=low * factor, high=high * factor, label=label, log=log, factor=factor, units=units)
+    ends = low * factor, high * factor
+    return Axis(low=ends[0], high=ends[1], label=label, log=log, factor=factor, suffix=suffix, units=units)
 
 
 def shares_of(whole: str) -> Axis:
@@ -182,12 +189,23 @@ class Row(msgspec.Struct, frozen=True):
     told: str = ""
 
 
+class Line(StrEnum):
+    """How the points of a course are drawn."""
+
+    CURVE = "curve"
+    STAIRS = "stairs"
+    """As a curve, without a marker at its end."""
+    POINTS = "points"
+    HOLLOW = "hollow"
+
+
 class Course(msgspec.Struct, frozen=True):
     """What became of a value over time: points of time and value, and what is to be said at the last."""
 
     kind: int
     points: tuple[tuple[float, float], ...] = ()
     title: str = ""
+    line: Line = Line.CURVE
 
 
 Legend = tuple[tuple[Bar | Point | Course, str], ...]
@@ -209,7 +227,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class Curves(msgspec.Struct, frozen=True):
-    """A plot of courses; the axis upwards is labelled beside the title."""
+    """A plot of courses, `height` pixels high; the axis upwards is labelled beside the title."""
 
     title: str
     description: str
@@ -217,6 +235,7 @@ class Curves(msgspec.Struct, frozen=True):
     upwards: Axis
     courses: tuple[Course, ...]
     legend: Legend = ()
+    height: int = CURVES
 
 
 Plot = Rows | Curves

@@ -22,6 +22,7 @@ from guestbench.page.plots import (
     Curves,
     Dots,
     Legend,
+    Line,
     Look,
     Mark,
     Point,
@@ -47,10 +48,15 @@ NARROW = 36
 """Characters of a name and its note that fit one line on a phone."""
 BELOW = 42
 """Pixels that an axis takes below the plot."""
-CURVES, ABOVE_CURVES = 260, 24
-"""Height of a plot of curves, and of the line above it, in pixels."""
+ABOVE_CURVES = 24
+"""Height of the line above a plot of curves, in pixels."""
+MOST_MARKERS = 400
+"""Points of a plot above which each is a mere dot: markers would cover one another."""
 RADII = ((60, 3.0), (300, 2.0), (inf, 1.2))
 """Up to how many dots of a row have which radius in pixels: of many, the density is to show."""
+
+SMALL = 1.8
+"""Radius of such a dot, in pixels."""
 
 _up = itemgetter(1)
 
@@ -165,24 +171,41 @@ def _draw_dots(dots: Dots, axis: Axis, top: float, height: float) -> Html:
 
 
 def _draw_curves(plot: Curves) -> Html:
-    across, upwards, top = plot.across, plot.upwards, ABOVE_CURVES
+    across, upwards, top, height = plot.across, plot.upwards, ABOVE_CURVES, plot.height
     parts = [_name(plot.title, upwards.label, 0)]
     for tick in upwards.ticks():
-        y = top + CURVES * (1 - upwards.share(tick))
+        y = top + height * (1 - upwards.share(tick))
         parts += [
             _line("0", y, "100%", y, "grid"),
             tag("text", upwards.show(tick), x="100%", y=f"{y - 3:.1f}", class_="tick end"),
         ]
-    parts.append(_frame(across, top, top + CURVES))
+    parts.append(_frame(across, top, top + height))
+    many = sum(len(course.points) for course in plot.courses) > MOST_MARKERS
     for course in plot.courses:
         points = [
             (across.share(at), upwards.share(value) if value > 0 or not upwards.log else 0.0)
             for at, value in course.points
         ]
-        parts.append(_curve(_thin(points), top, CURVES, f"curve k{course.kind % KINDS}"))
-        end = Point(course.kind, course.points[-1][0], course.title)
-        parts.append(_marker(end, _x(across, end.at), round(top + CURVES * (1 - points[-1][1]), 1)))
-    return _plot(plot.title, plot.description, top + CURVES + BELOW, *parts)
+        if course.line in (Line.POINTS, Line.HOLLOW):
+            parts.append(_draw_points(course, points, height, many=many))
+            continue
+        parts.append(_curve(_thin(points), top, height, f"curve k{course.kind % KINDS}"))
+        if course.line is Line.CURVE:
+            end = Point(course.kind, course.points[-1][0], course.title)
+            parts.append(_marker(end, _x(across, end.at), round(top + height * (1 - points[-1][1]), 1)))
+    return _plot(plot.title, plot.description, top + height + BELOW, *parts)
+
+
+def _draw_points(course: Course, points: Sequence[tuple[float, float]], height: float, *, many: bool) -> Html:
+    """Points of shares from 0 to 1, across and upwards, as markers or, if there are many, as dots."""
+    places = [(f"{100 * at:.2f}%", ABOVE_CURVES + height * (1 - up)) for at, up in points]
+    hollow = course.line is Line.HOLLOW
+    if many and not hollow:
+        # Written without `tag` and its escaping: there may be thousands, and they are numbers.
+        drawn = "".join(f'<circle cx="{x}" cy="{y:.1f}" r="{SMALL:g}"/>' for x, y in places)
+        return tag("g", Html(drawn), class_=f"dot f{course.kind % KINDS}")
+    marker = Point(course.kind, 0, hollow=hollow)
+    return Html("".join(_marker(marker, x, round(y, 1)) for x, y in places))
 
 
 def _thin(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -261,10 +261,10 @@ def drawn(header: Header, records: Sequence[Record]) -> set[str]:
 
 def test_plots_are_there_where_there_are_data() -> None:
     """A plot would be missing, or an empty one shown."""
-    boots = {"image-size", "boot-time", "milestones"}
+    boots = {"image-size", "boot-time", "boots-in-order", "milestones"}
     memory = {"least-ram-to-boot", "ram-that-the-host-sees-in-use"}
     header, records = make_run()
-    assert drawn(*compared_run()) == {*boots, "comparison"}
+    assert drawn(*compared_run()) == {*boots, "block-by-block", "comparison"}
     assert drawn(header, records) == boots
     assert drawn(*memory_run()) == memory
     assert drawn(*make_memory_run()) == {"least-ram-to-boot"}

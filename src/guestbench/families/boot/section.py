@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE, find_summary, smallest_sample, summarise, variation
 from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, FIRST, MARK, READY
+from guestbench.families.boot.course import describe_course, draw_shares
 from guestbench.families.boot.findings import READY_MARK, Step, milestone_steps
 from guestbench.model import Ok, Summary
 from guestbench.page.blocks import (
@@ -85,6 +86,7 @@ def sections(found: Findings) -> Iterator[Section]:
 
 def _describe_boots(found: Findings, times: Table) -> Iterator[Block]:
     yield draw_boots(found)
+    yield draw_shares(found)
     yield times
     yield tell("values")
     yield say("Every value, in the order measured:")
@@ -98,6 +100,7 @@ def _describe_boots(found: Findings, times: Table) -> Iterator[Block]:
 
 
 def _find_parts(found: Findings) -> Iterator[Section]:
+    yield from describe_course(found)
     milestones = tuple(_describe_milestones(found))
     if milestones:
         yield Section("milestones", "Milestones", milestones)
