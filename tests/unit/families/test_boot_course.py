@@ -127,7 +127,7 @@ def test_the_table_tells_what_the_plot_shows_of_time() -> None:
 
 def test_plots_are_for_the_page_alone_where_there_is_nothing_to_compare() -> None:
     """A run without a baseline, or without any boot that got ready, would have an empty plot."""
-    header, records = make_boot_run({"a": [1.0, 2.0]})
+    header, records = make_boot_run({"a": [1.0, 2.0, 1.0, 2.0]})
     assert [each.id for each in describe_course(analyse(header, records))] == ["boots-in-order"]
     failed = tuple(with_outcome(record, Crashed(reason="x")) for record in records)
     assert list(describe_course(analyse(header, failed))) == []

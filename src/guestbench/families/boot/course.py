@@ -134,7 +134,7 @@ def tabulate_halves(found: Findings) -> Table:
     for name in found.names:
         made = [(value, r) for r in found.find_trials((BOOT,), name) if (value := _find_ready(r)) is not None]
         half = len(made) // 2
-        if half:
+        if half > 1:
             parts = made[:half], made[-half:]
             middles = [median(value for value, _ in part) for part in parts]
             others = [median(record.conditions.cpu_others for _, record in part) for part in parts]
