@@ -54,6 +54,7 @@ class Need(StrEnum):
     POWER_BUTTON = "power-button"
     LINK = "link"
     INSTRUCTIONS = "instructions"
+    STAMPS = "stamps"
 
 
 class LaunchSpec(Frozen):
@@ -186,6 +187,13 @@ class InstructionCounter(Protocol):
         """Their number so far. Raises HostError if the VMM has gone."""
 
 
+class Stamps(Protocol):
+    """When the guest wrote what it wrote on its serial console, by the VMM's own clock."""
+
+    def read(self) -> tuple[Chunk, ...]:
+        """Each byte written so far, with its time; none if the VMM did not write them down."""
+
+
 class PowerButton(Protocol):
     """The button by which a guest is asked to power off."""
 
@@ -215,6 +223,7 @@ class Machine(ABC):
         self.snapshots: Snapshots | Lacking = lacking
         self.power_button: PowerButton | Lacking = lacking
         self.instructions: InstructionCounter | Lacking = lacking
+        self.stamps: Stamps | Lacking = lacking
         self.link: Link | Lacking = lacking
         self.forwards: Mapping[int, int] | Lacking = lacking
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from guestbench.errors import UsageError
 from guestbench.model import Accel, DiskFormat, Image, Kernel, Net, Platform, Role
 from guestbench.vmm import LaunchSpec, Need
 from guestbench.vmm.qemu import check, tsc
+from guestbench.vmm.qemu.capabilities import SerialTrace
 from guestbench.vmm.qemu.command import build_argv, build_interactive_argv
 
 MICROVM = Platform(machine="microvm", accel=Accel.TCG)
@@ -50,6 +52,34 @@ def test_devices_are_those_of_the_machines_bus(tmp_path: Path) -> None:
     assert drives == ["file=/d,,1,if=none,id=disk,format=qcow2,snapshot=on"]
     drives = option(build_argv(make_spec(tmp_path, Platform(), boot=disk)), "-drive")
     assert drives == ["file=/d,,1,if=virtio,format=qcow2,snapshot=on"]
+
+
+def test_the_serial_port_is_traced_only_where_its_stamps_are_wanted(tmp_path: Path) -> None:
+    """A trace would cost time in every boot, or the stamps could not be checked."""
+    plain = build_argv(make_spec(tmp_path, Platform()))
+    assert "-trace" not in plain and "-msg" not in plain
+    argv = build_argv(make_spec(tmp_path, Platform(), needs=frozenset({Need.STAMPS})))
+    assert option(argv, "-trace") == [f"enable=serial_write,file={tmp_path}/serial.trace"]
+    # Without this a trace has no times.
+    assert option(argv, "-msg") == ["timestamp=on"]
+
+
+def test_stamps_are_of_the_bytes_that_the_guest_sent(tmp_path: Path) -> None:
+    """The divisor of the baud rate would be taken for bytes of the guest, and stamps be of others."""
+    trace = tmp_path / "serial.trace"
+    stamps = SerialTrace(trace, lambda: 5_000_000_000)
+    assert stamps.read() == ()
+    now_s = time.time_ns() // 10**9
+    writes = [("3", "80"), ("0", "01"), ("3", "03"), ("0", "68"), ("1", "00"), ("0", "69")]
+    lines = (
+        f"4711@{now_s}.{10 * n:06}:serial_write write addr 0x0{register} val 0x{value}\n"
+        for n, (register, value) in enumerate(writes)
+    )
+    trace.write_text("".join(lines))
+    found = stamps.read()
+    assert [chunk.data for chunk in found] == [b"h", b"i"]
+    assert found[1].t_ns - found[0].t_ns == pytest.approx(20_000, abs=1)
+    assert found[0].t_ns == pytest.approx(5e9, abs=2e9)
 
 
 def test_the_machines_own_options_come_before_the_users(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guestbench.errors import HostError
-from guestbench.vmm import Footprint
+from guestbench.vmm import Chunk, Footprint
 from guestbench.vmm.qemu.command import BALLOON, MEMFD
 from guestbench.vmm.qemu.memory import read_footprint
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 BALLOON_PATH = f"/machine/peripheral/{BALLOON}"
 BALLOON_POLL_S = 1
 STATE_S = 120.0
+SERIAL_WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
+DIVISOR_LATCH = 0x80
+"""The bit of a 16550's register 3 that makes register 0 the baud rate's divisor instead of the next byte."""
 UNLIMITED = 2**40
 
 
@@ -88,6 +92,31 @@ class ReplayCounter:
         if not isinstance(answer, dict) or not isinstance(answer.get("icount"), int):
             raise HostError("QEMU does not say how many instructions it executed", "guestbench doctor")
         return int(answer["icount"])
+
+
+class SerialTrace:
+    """QEMU's trace of the serial port, to the microsecond. See `vmm.Stamps`.
+
+    `file` has the trace, and `now_ns` is the time since QEMU's exec.
+    """
+
+    def __init__(self, file: Path, now_ns: Callable[[], int]) -> None:
+        self._file = file
+        self._now_ns = now_ns
+
+    def read(self) -> tuple[Chunk, ...]:
+        """Each byte written so far, with its time since QEMU's exec."""
+        # The trace has the time of day.
+        exec_ns = time.time_ns() - self._now_ns()
+        written, latched = [], False
+        text = self._file.read_text() if self._file.exists() else ""
+        for seconds, micros, register, value in SERIAL_WRITE.findall(text):
+            if register == "3":
+                latched = bool(int(value, 16) & DIVISOR_LATCH)
+            elif not latched:
+                t_ns = int(seconds) * 10**9 + int(micros) * 1000 - exec_ns
+                written.append(Chunk(t_ns=t_ns, data=bytes.fromhex(value)))
+        return tuple(written)
 
 
 class AcpiButton:

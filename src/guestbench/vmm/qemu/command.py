@@ -16,6 +16,8 @@ MEMFD = "memory-backend-memfd"
 """How QEMU names the memfd of the memory backend of this type."""
 BALLOON = "balloon0"
 UNUSED_NETWORK = ("-netdev", "user,id=unused")
+TRACE = "serial.trace"
+"""The file in the folder of a launch in which QEMU writes down each access to the serial port."""
 TOOLS_SLOT = 0x10
 """A PCI slot behind all others: QEMU would put the tools disk before the disk to boot from."""
 LINUX_AT, LINUX_MAGIC = 0x202, b"HdrS"
@@ -34,7 +36,8 @@ def build_argv(
     platform = _platform_options(spec.platform, spec.needs, link_fd, spec.forwards)
     # A guest that powers off takes its memory and its CPU's state with it unless QEMU stays.
     stays = ("-no-shutdown",) if is_kept(spec) else ()
-    return (QEMU, *platform, *stays, *console, *_guest_options(spec), *_tools_options(spec), *incoming)
+    own = *stays, *_trace_options(spec), *console
+    return (QEMU, *platform, *own, *_guest_options(spec), *_tools_options(spec), *incoming)
 
 
 def build_interactive_argv(spec: LaunchSpec) -> tuple[str, ...]:
@@ -82,6 +85,13 @@ def _platform_options(
 def _qmp_options(qmp_fd: int | None) -> Iterator[str]:
     if qmp_fd is not None:
         yield from ("-chardev", f"socket,id=qmp0,fd={qmp_fd}", "-mon", "chardev=qmp0,mode=control")
+
+
+def _trace_options(spec: LaunchSpec) -> Iterator[str]:
+    if Need.STAMPS in spec.needs:
+        # A trace alone has no times.
+        file = escape_option(str(spec.folder / TRACE))
+        yield from ("-msg", "timestamp=on", "-trace", f"enable=serial_write,file={file}")
 
 
 def _guest_options(spec: LaunchSpec) -> Iterator[str]:

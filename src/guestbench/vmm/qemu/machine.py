@@ -30,9 +30,10 @@ from guestbench.vmm.qemu.capabilities import (
     Memfd,
     Migration,
     ReplayCounter,
+    SerialTrace,
     await_status,
 )
-from guestbench.vmm.qemu.command import build_argv, find_sandbox, is_kept
+from guestbench.vmm.qemu.command import TRACE, build_argv, find_sandbox, is_kept
 from guestbench.vmm.qemu.link import SocketLink
 
 if TYPE_CHECKING:
@@ -146,13 +147,14 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
     with ExitStack() as stack:
         try:
             stderr = stack.enter_context(stderr_path.open("wb"))
+            (spec.folder / TRACE).unlink(missing_ok=True)  # QEMU appends
             state = stack.enter_context(spec.resume.open("rb")) if spec.resume else None
         except OSError as error:
             raise HostError(f"cannot open {error.filename}: {error.strerror}", "df -h .") from error
         their_in, console_in = _pipe(stack)
         console_out, their_out = _pipe(stack)
         offline = spec.platform.net is Net.NONE
-        talks = bool(spec.needs - {Need.LINK} or state or (spec.forwards and not offline))
+        talks = bool(spec.needs - {Need.LINK, Need.STAMPS} or state or (spec.forwards and not offline))
         qmp_ours, qmp_theirs = _socketpair(stack) if talks else (None, None)
         linked = Need.LINK in spec.needs and not offline
         link_ours, link_theirs = _socketpair(stack) if linked else (None, None)
@@ -175,6 +177,8 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
             machine.link = machine.forwards = NO_NETWORK
         if link_ours:
             machine.link = SocketLink(link_ours)
+        if Need.STAMPS in spec.needs:
+            machine.stamps = SerialTrace(spec.folder / TRACE, machine.now_ns)
         if Need.MEMORY in spec.needs:
             machine.memory = Memfd(child.pid)
         if qmp:
