@@ -1,38 +1,42 @@
 """Holds the instruments against a guest that does what it is told: told, measured, and the difference.
 
-    .venv/bin/python benchmarks/calibration.py [--rounds 5] [--machine q35]
+    .venv/bin/python benchmarks/calibration.py [--blocks 10] [--machine q35]
 
-The guest is the kernel of the reference unikernel without a program. It gets ready after so many
-milliseconds or instructions, touches so much memory, or writes so many bytes, as its boot arguments say.
-The instruments are those of any run: `watch_boot` for boot time, the count of resident pages for memory,
-the log of the serial console for bytes. Instructions are counted by QEMU itself (`-icount` with
-`rr=record`). What a boot takes when told the least is subtracted; rounds of times are shuffled, and the
-median of their differences is printed. A busy host makes times longer, and nothing else. Memory is counted
-on machines with PCI only. No figure is held against a bound here:
+First come the figures of `guestbench calibrate`: planted delays and memory, a guest against itself, and the
+harness. Then, simulated, how often the difference is found that so many blocks are said to tell apart. Last
+the bytes and instructions that the kernel of the reference unikernel was told to write and to run. Bytes are
+in the log of the serial console; instructions are counted by QEMU itself (`-icount` with `rr=record`), and
+what a boot takes when told the least is subtracted. No figure is held against a bound here:
 `tests/integration/reference/test_reference_calibration.py` does that.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import math
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from typing import NamedTuple
 
+import numpy as np
+from msgspec import json
+
+from guestbench.analysis import inference
+from guestbench.families.calibration import STAMP, WORKER_CPU, WORKER_START
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_boot
+from guestbench.host import process
 from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System
 from guestbench.provision.recipes.library_os import compile_kernel
+from guestbench.report.export.json import Results
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.machine import start
 
 READY = "[refuk ready]"
-TIMES_MS = (0, 10, 100, 1000)
-MEMORY_MIB = (0, 16, 64, 256)
 BYTES = (1_000, 10_000, 100_000, 1_000_000)
 INSTRUCTIONS = (2, 1_001, 1_000_000, 100_000_000)
 """The first is what the others are compared with."""
@@ -148,42 +152,71 @@ def show(what: str, told: int, measured: float, unit: str) -> None:
     print(f"{what:24} {told:>14,} {measured:>18,.3f} {measured - told:>+14,.3f}  {unit}", flush=True)
 
 
-def measure_times(kernel: Path, rounds: int, folder: Path, platform: Platform) -> None:
-    """Print the lines of boot time: medians of what a boot took longer than its round's boot with 0 ms."""
-    took: dict[int, list[float]] = {told: [] for told in TIMES_MS}
-    order = random.Random(1)
-    for _ in range(rounds):
-        for told in order.sample(TIMES_MS, len(TIMES_MS)):
-            took[told].append(measure_ready_s(kernel, told, folder, platform) * 1000)
-    for told in TIMES_MS[1:]:
-        longer = [ms - base for ms, base in zip(took[told], took[0], strict=True)]
-        show("ready after", told, median(longer), "ms")
-    print(f"{'':24} (told 0 ms: ready after {median(took[0]):.1f} ms, median of {rounds})")
+class Told(NamedTuple):
+    """Shares of the data sets: true differences that were found, and equals that came out different."""
+
+    found: float
+    alarms: float
 
 
-def measure_memory(kernel: Path, folder: Path, platform: Platform) -> None:
-    """Print the lines of touched memory."""
-    base_kib = measure_touched_kib(kernel, MEMORY_MIB[0], folder, platform)
-    for mebibytes in MEMORY_MIB[1:]:
-        touched = measure_touched_kib(kernel, mebibytes, folder, platform) - base_kib
-        show("memory touched", mebibytes * 1024, touched, f"KiB, above {base_kib:,}")
+def simulate_told(sets: int, *, blocks: int, cv: float = 0.05) -> Told:
+    """How often an interval finds the difference that so many blocks are said to tell apart.
+
+    Each data set is a pair within blocks of values of this CV, from a fixed seed; the difference is that of
+    the true scatter.
+    """
+    random = np.random.default_rng(20260321)
+    sd = math.sqrt(2) * cv
+    effect = inference.least_effect(sd, blocks)
+    found = alarms = 0
+    for differences in random.normal(0.0, sd, (sets, blocks)):
+        for shift in (0.0, effect):
+            interval = inference.pair_interval((differences + shift).tolist())
+            apart = interval is not None and not interval.low <= 0 <= interval.high
+            found += apart and shift > 0
+            alarms += apart and shift == 0
+    return Told(found / sets, alarms / sets)
+
+
+def print_calibration(blocks: int) -> None:
+    """Run `guestbench calibrate`, and print what it says of planted amounts, of equals and of the harness."""
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as name:
+        folder = Path(name) / "run"
+        argv = [sys.executable, "-m", "guestbench", "calibrate", "--blocks", str(blocks), "-o", str(folder)]
+        process.run(argv)
+        results = json.decode((folder / "results.json").read_bytes(), type=Results)
+    for each in results.recoveries:
+        spread = "" if each.residual_sd is None else f", SD around the line {each.residual_sd:.6g}"
+        print(f"{each.metric}: slope {each.slope:.4f} of {each.n} values{spread}")
+    for pair in results.known_ratios:
+        told = "".join(f"; tells {each.effect:.1%} in {each.blocks} blocks" for each in pair.told)
+        low, high = (pair.interval.low, pair.interval.high) if pair.interval else (math.nan, math.nan)
+        print(
+            f"{pair.system} {pair.labels}: {pair.ratio:.4f} ({low:.4f} to {high:.4f}), "
+            f"true {pair.expected:.4f}{told}"
+        )
+    for summary in results.summaries:
+        if summary.metric in (STAMP, WORKER_START, WORKER_CPU) and summary.median is not None:
+            worst = f"{summary.maximum:.6f}"
+            print(f"{summary.system} {summary.metric}: median {summary.median:.6f} s, worst {worst} s")
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9, help="boots for each time")
+    parser.add_argument("--blocks", type=int, default=10, help="of boots")
     parser.add_argument("--machine", default="q35", help="of QEMU")
     asked = parser.parse_args()
     platform = Platform(machine=asked.machine, accel=Accel.TCG, net=Net.NONE)
+    print_calibration(asked.blocks)
+    for blocks in (4, 10, 20, 40):
+        rates = simulate_told(20_000, blocks=blocks)
+        print(f"simulated, {blocks} blocks: found {rates.found:.1%}, equals different {rates.alarms:.1%}")
     print(f"{'':24} {'told':>14} {'measured':>18} {'difference':>14}")
     with tempfile.TemporaryDirectory(prefix="guestbench-") as name:
         folder = Path(name)
         kernel = folder / "kernel.elf"
         compile_kernel(kernel, None)
-        measure_times(kernel, asked.rounds, folder, platform)
-        if asked.machine != "microvm":
-            measure_memory(kernel, folder, platform)
         for told in BYTES:
             arrived = read_bytes(kernel, told, folder, platform)
             wrong = "" if arrived == make_bytes(told) else ", and they are other bytes"

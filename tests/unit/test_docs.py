@@ -20,6 +20,7 @@ from guestbench.definition.workloads import load_workload
 from guestbench.families import list_families, work
 from guestbench.guest.contract import find_reports
 from guestbench.model import Frozen, ImageWork, Kernel, Load, Metric, Provision, Service, Work, Workload
+from guestbench.page.figures import show_read_to
 from guestbench.registry import RECIPES
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -101,7 +102,7 @@ def test_example_experiment_is_one_that_loads(tmp_path: Path) -> None:
     assert loaded.seed == 1
     told = tomllib.loads(example("my-kernel.toml"))
     assert set(told["work"]) == set(work.Settings.__struct_fields__)
-    assert set(told["metrics"]) == {family.name for family in list_families()}
+    assert {*told["metrics"], "calibration"} == {family.name for family in list_families()}
 
 
 def test_example_workload_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +181,30 @@ def test_documented_families_are_those_there_are() -> None:
     """A family would be measured that the reader was not told of, or promised and not there."""
     table = (ROOT / "README.md").read_text().split("| family |")[1].split("\n\n")[0]
     assert re.findall(r"(?m)^\| (\w+) \|", table) == [family.name for family in list_families()]
+
+
+def test_documented_instruments_read_to_what_their_rows_say() -> None:
+    """A reader would take a difference for one that the instrument cannot see, or the other way round."""
+    table = (DOCS / "method.md").read_text().split("| Metric | Read to |")[1].split("\n\n")[0]
+    rows = [row.name for family in list_families() for row in family.metrics if row.read_to_why]
+    expected = [
+        f"| `{row.name}` | {show_read_to(row)} | {row.read_to_why} |"
+        for family in list_families()
+        for row in family.metrics
+        if row.name in rows
+    ]
+    assert table.splitlines()[2:] == expected
+
+
+def test_every_instrument_that_does_not_count_says_what_it_reads_to() -> None:
+    """A figure would be given as if it were known to the last digit."""
+    kit_rows = (*work.CHECKS, work.describe_metric(load_workload("cpu")))
+    for row in (*kit_rows, *(row for family in list_families() for row in family.metrics)):
+        reads = row.resolution > 0 or row.relative_error > 0
+        assert reads == bool(row.read_to_why), row.name
+        assert 0 <= row.relative_error < 0.1, row.name
+        if row.unit in ("s", "KiB", "MiB") or row.unit.endswith("/s"):
+            assert reads or row.name == "memory.tried", row.name
 
 
 def test_example_of_a_metric_is_a_row() -> None:

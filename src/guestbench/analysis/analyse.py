@@ -15,8 +15,17 @@ from guestbench.model import Header, Record
 def analyse(header: Header, records: Sequence[Record]) -> Findings:
     """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
     derived = add_derived(header, records)
+    from guestbench.analysis.calibration import find_known_ratios, find_recoveries
+
     header, looks = trim(header, derived), find_looks(header, derived)
-    found = Findings(header=header, records=derived, summaries=summarise(header, derived), looks=looks)
+    found = Findings(
+        header=header,
+        records=derived,
+        summaries=summarise(header, derived),
+        looks=looks,
+        known_ratios=tuple(find_known_ratios(header, derived)),
+        recoveries=tuple(find_recoveries(header, derived)),
+    )
     if not header.experiment.baseline and not header.experiment.claims:
         # Statistics take half a second to load.
         return found

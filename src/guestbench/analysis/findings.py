@@ -7,13 +7,25 @@ from collections.abc import Iterable
 import msgspec
 
 from guestbench.analysis.summary import find_metric, find_summary
-from guestbench.model import Comparison, Header, Judgement, LabelSet, Looks, Metric, Record, Summary
+from guestbench.model import (
+    Comparison,
+    Header,
+    Judgement,
+    KnownRatio,
+    LabelSet,
+    Looks,
+    Metric,
+    Record,
+    Recovery,
+    Summary,
+)
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """A run with its summaries of the counted trials, comparisons with the baseline, and judged claims.
 
     `records` have what is derived of several, and the header has no trials that its rule made needless.
+    `known_ratios` and `recoveries` say how well its own instruments and this host tell things apart.
     """
 
     header: Header
@@ -22,6 +34,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: tuple[Comparison, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     looks: Looks = Looks()
+    known_ratios: tuple[KnownRatio, ...] = ()
+    recoveries: tuple[Recovery, ...] = ()
 
     @property
     def names(self) -> list[str]:

@@ -29,7 +29,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtrc, stdtrit
+from scipy.special import bdtrc, nctdtrinc, stdtrit
 
 from guestbench.model import Interval
 
@@ -72,7 +72,7 @@ def pair_interval(
         return None
     middle, variance = _describe(differences)
     error = max(variance, least_variance) / len(differences)
-    return _interval(middle, error, len(differences) - 1, confidence)
+    return student_interval(middle, error, len(differences) - 1, confidence)
 
 
 def welch_interval(
@@ -91,9 +91,9 @@ def welch_interval(
     parts = [max(scatter_a, least_variances[0]) / len(a), max(scatter_b, least_variances[1]) / len(b)]
     total, difference = sum(parts), first - second
     if not 0 < total < math.inf:
-        return _interval(difference, total, min(len(a), len(b)) - 1, confidence)
+        return student_interval(difference, total, min(len(a), len(b)) - 1, confidence)
     shares = [(part / total) ** 2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True)]
-    return _interval(difference, total, 1 / sum(shares), confidence)
+    return student_interval(difference, total, 1 / sum(shares), confidence)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -295,8 +295,19 @@ def needed_values(sd: float, effect: float, power: float = 0.8, confidence: floa
     return bisect_left(range(MOST_VALUES), -effect, lo=2, key=lambda n: -reach(n))
 
 
-def _interval(middle: float, variance: float, freedom: float, confidence: float) -> Interval:
-    """Student's interval about the middle; without ends where numbers cannot hold them."""
+def least_effect(sd: float, n: int, power: float = 0.9, confidence: float = CONFIDENCE) -> float:
+    """The mean difference whose interval leaves out 0 with that `power`, in `n` differences of this SD.
+
+    Exactly, by the noncentral t distribution; that the interval may also lie on the wrong side is left out.
+    """
+    quantile = stdtrit(n - 1, (1 + confidence) / 2)
+    return float(nctdtrinc(n - 1, 1 - power, quantile)) * sd / math.sqrt(n)
+
+
+def student_interval(
+    middle: float, variance: float, freedom: float, confidence: float = CONFIDENCE
+) -> Interval:
+    """Student's interval about an estimate of this variance; without ends where numbers cannot hold them."""
     reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
     if not math.isfinite(middle) or not math.isfinite(reach):
         return Interval(low=-math.inf, high=math.inf, confidence=confidence)

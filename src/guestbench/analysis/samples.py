@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import fmean, geometric_mean
+from statistics import fmean, geometric_mean, median
 
 import msgspec
 
@@ -48,8 +48,9 @@ def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] |
         for key, values in group.values.items():
             before = mine.get(key, Sampled()).values
             more = _join_origins([(block, float(value), origin) for block, value, origin in values])
-            resolution = find_metric(header, key[0]).resolution
-            mine[key] = Sampled(values=(*before, *more), failed=group.failed, resolution=resolution)
+            own = (*before, *more)
+            finest = find_metric(header, key[0]).read_to(median(abs(value) for _, value in own) if own else 0)
+            mine[key] = Sampled(values=own, failed=group.failed, resolution=finest)
     for system, key, tried in ask("findings", "tried", header, records):
         if key in found.get(system, {}):
             found[system][key] = msgspec.structs.replace(found[system][key], tried=tried)

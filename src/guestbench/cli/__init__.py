@@ -51,6 +51,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     cls=LazyGroup,
     package=__name__,
     helps={
+        "calibrate": "Measure what this host can tell apart: planted delays and memory, and guests against "
+        "themselves.",
         "diff": "Compare the run in NEW with the run in OLD, such as two versions of a unikernel.",
         "doctor": "Tell what this host has and lacks for measuring, each with the line that mends it.",
         "export": "Print the run in DIR in a format that other programs read.",

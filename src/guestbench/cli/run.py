@@ -170,6 +170,15 @@ def command(
         build=not no_build,
         command=context.obj,
     )
+    measure(request, output, as_json)
+
+
+def measure(request: Request, output: Path | None, as_json: bool) -> None:
+    """Make a run, write its report into the folder `output`, and print its summary, or results.json.
+
+    Raises:
+        TrialError: a trial failed.
+    """
     _finish(*_start(request, output), as_json)
 
 

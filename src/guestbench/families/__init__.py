@@ -19,6 +19,8 @@ are found by name:
 `findings.unlike(header, records)` yields metric and system of what cannot be shown to be the same thing.
 `findings.changed(old, new)` yields system and key, and why figures of two runs are not of the same thing.
 `findings.settings(header)` yields what must be alike in two runs that are compared, and what it is.
+`findings.known_ratios(header, records)` yields system, key, two samples and the ratio that they truly have.
+`findings.planted(header, records)` yields system, metric, and points: block, what was planted, and the value.
 `findings.notices(header, records)` yields a sentence for each thing that weakens the run's figures.
 `findings.unfinished(header, records)` yields one for each search that has not ended; no trial is missing.
 `findings.unanswered(header, records)` yields a text for each question that was not answered in the end.

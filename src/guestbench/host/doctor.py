@@ -105,7 +105,7 @@ def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Rea
     memory = host.read_memory(root)
     device = root / KVM_DEVICE.relative_to("/")
     usable = os.access(device, os.R_OK | os.W_OK)
-    governor, boost = host.read_cpu_policy(root)
+    policy = host.read_cpu_policy(root)
     return Readings(
         python=sys.version_info[:3],
         qemu=qemu,
@@ -126,8 +126,8 @@ def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Rea
         cpus_allowed=len(os.sched_getaffinity(0)),
         load_1m=host.read_load(root),
         other_vms=host.count_other_vms(root=root),
-        governor=governor,
-        boost=boost,
+        governor=policy.governor,
+        boost=policy.boost,
         intel_pstate=(root / "sys/devices/system/cpu/intel_pstate/no_turbo").exists(),
         virtualization=host.find_virtualization(root),
     )

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -17,12 +18,14 @@ import msgspec
 
 from guestbench.errors import ToolFailed, ToolMissing
 from guestbench.host import process
-from guestbench.model import Conditions, Frozen, Host, MemoryPolicy
+from guestbench.model import Conditions, CpuPolicy, Frozen, Host, MemoryPolicy
 
 ROOT = Path("/")
 QEMU = "qemu-system-x86_64"
 QEMU_MIN = (7, 0)
 TOOL_TIMEOUT_S = 20.0
+STARTTIME = 20
+"""Which word behind a program's name in /proc/PID/stat is its start, in clock ticks since the machine's."""
 
 MEND_SUBORDINATE_IDS = 'sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"'
 """What gives a user the ids that a user namespace maps."""
@@ -191,12 +194,16 @@ class CpuTimes(Frozen):
     """CPU time of the whole machine since it started, all CPUs together, from /proc/stat.
 
     The kernel counts in ticks of 10 ms on most machines: shares of spans far shorter than that mean nothing.
+    `waited_ns` is for how long some task had to wait for `cpu`, `io` or `memory`, empty where the kernel has
+    no pressure stall information. `at_ns` is when all this was so, on the monotonic clock.
     """
 
     total_ns: int
     busy_ns: int
     steal_ns: int
     load_1m: float
+    at_ns: int
+    waited_ns: dict[str, int]
 
 
 def read_cpu_times(root: Path = ROOT) -> CpuTimes:
@@ -212,7 +219,30 @@ def read_cpu_times(root: Path = ROOT) -> CpuTimes:
         busy_ns=busy * tick_ns,
         steal_ns=steal * tick_ns,
         load_1m=read_load(root),
+        at_ns=time.monotonic_ns(),
+        waited_ns=read_pressure(root),
     )
+
+
+def read_pressure(root: Path = ROOT) -> dict[str, int]:
+    """For how long some task has waited for each resource since the machine started, in nanoseconds.
+
+    That is the `total` of the line `some` of /proc/pressure (Linux, Documentation/accounting/psi.rst).
+    """
+    files = {name: _read_text(root / "proc/pressure" / name) for name in ("cpu", "io", "memory")}
+    totals = {name: re.search(r"(?m)^some .*\btotal=(\d+)$", text) for name, text in files.items()}
+    return {name: int(found[1]) * 1000 for name, found in totals.items() if found}
+
+
+def read_own_age_ns(root: Path = ROOT) -> int | None:
+    """How long this process has run, in nanoseconds, to a tick of the kernel's clock; None if unknown."""
+    # proc(5): the name of a program, in parentheses, may have anything in it.
+    words = _read_text(root / "proc/self/stat").rpartition(")")[2].split()
+    if len(words) < STARTTIME:
+        return None
+    started_ns = int(words[STARTTIME - 1]) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started_ns
+    return age_ns if age_ns >= 0 else None
 
 
 def conditions(before: CpuTimes, after: CpuTimes, own_cpu_ns: int) -> Conditions:
@@ -220,14 +250,20 @@ def conditions(before: CpuTimes, after: CpuTimes, own_cpu_ns: int) -> Conditions
 
     Shares are of all CPUs' time, from 0 to 1; both are 0 where no tick passed between the snapshots.
     """
-    total = after.total_ns - before.total_ns
+    total, span = after.total_ns - before.total_ns, after.at_ns - before.at_ns
+    pressure = {
+        name: _clamp((waited - before.waited_ns[name]) / span)
+        for name, waited in after.waited_ns.items()
+        if name in before.waited_ns and span > 0
+    }
     if total <= 0:
-        return Conditions(load_1m=after.load_1m, cpu_others=0.0, cpu_steal=0.0)
+        return Conditions(load_1m=after.load_1m, cpu_others=0.0, cpu_steal=0.0, pressure=pressure)
     others = after.busy_ns - before.busy_ns - own_cpu_ns
     return Conditions(
         load_1m=after.load_1m,
         cpu_others=_clamp(others / total),
         cpu_steal=_clamp((after.steal_ns - before.steal_ns) / total),
+        pressure=pressure,
     )
 
 
@@ -254,14 +290,14 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def read_cpu_policy(root: Path = ROOT) -> tuple[str, bool | None]:
-    """The first CPU's frequency governor (empty if none shows) and whether boost is on (None: unknown)."""
+def read_cpu_policy(root: Path = ROOT) -> CpuPolicy:
+    """How fast this machine's CPUs may run."""
     cpus = root / "sys/devices/system/cpu"
     governor = _read_text(cpus / "cpu0/cpufreq/scaling_governor")
     if no_turbo := _read_text(cpus / "intel_pstate/no_turbo"):
-        return governor, no_turbo == "0"
+        return CpuPolicy(governor=governor, boost=no_turbo == "0")
     boost = _read_text(cpus / "cpufreq/boost")
-    return governor, boost == "1" if boost else None
+    return CpuPolicy(governor=governor, boost=boost == "1" if boost else None)
 
 
 def try_user_namespace() -> tuple[bool, str]:

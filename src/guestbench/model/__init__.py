@@ -5,6 +5,7 @@ Every type decodes strictly: an unknown field is an error, never ignored.
 """
 
 from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
+from guestbench.model.calibration import KnownRatio, Recovery, Told
 from guestbench.model.comparison import Comparison, Judgement, Method, Ruling, Verdict
 from guestbench.model.experiment import (
     REPLAYING_VMM,
@@ -45,7 +46,7 @@ from guestbench.model.record import (
     Wrong,
     to_key,
 )
-from guestbench.model.run import Absent, AccelChoice, Header, Host, Job, MemoryPolicy, Resume
+from guestbench.model.run import Absent, AccelChoice, CpuPolicy, Header, Host, Job, MemoryPolicy, Resume
 from guestbench.model.stopping import Goal, Look, Looks, StopRule
 from guestbench.model.summary import Interval, Summary
 from guestbench.model.system import (

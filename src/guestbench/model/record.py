@@ -38,11 +38,13 @@ class Metric(Frozen):
     `group` names the table of its family in which a report shows it, where the family has several. Systems
     and runs are compared in it if it is `compared`: in its values with one of `compared_labels`, `()` being
     those without labels, or in all of them where none is named. `exact` values do not scatter; a
-    `difference` may be near 0, so that nothing is relative to it. `resolution` is what the instrument can
-    tell apart, in the metric's unit, 0 where that is not known. `headline` is the title of its column in the
-    headline and in the terminal's table, empty where it has none, `span` what the summary calls it in a
-    sentence on how far the systems lie apart; both are of the value with `shown_labels`. Whether a run has
-    blocks enough is decided by a metric that `steers`, which is the main one of its trials.
+    `difference` may be near 0, so that nothing is relative to it. The instrument reads to `resolution`, in
+    the metric's unit, or to the share `relative_error` of a value, whichever is more: it cannot tell apart
+    what lies closer together. Both are 0 for what is counted one by one, and `read_to_why` says how the rest
+    is known. `headline` is the title of its column in the headline and in the terminal's table, empty where
+    it has none, `span` what the summary calls it in a sentence on how far the systems lie apart; both are of
+    the value with `shown_labels`. Whether a run has blocks enough is decided by a metric that `steers`, which
+    is the main one of its trials.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Metric(Frozen):
     exact: bool = False
     difference: bool = False
     resolution: float = 0.0
+    relative_error: float = 0.0
+    read_to_why: str = ""
     headline: str = ""
     span: str = ""
     shown_labels: LabelSet = ()
@@ -66,6 +70,10 @@ class Metric(Frozen):
         """Whether systems and runs are compared in its values with these labels."""
         _, found = to_key(self.name, labels)
         return self.compared and (not self.compared_labels or found in self.compared_labels)
+
+    def read_to(self, value: float) -> float:
+        """What the instrument can tell apart at that value, in the metric's unit; 0 if it counts."""
+        return max(self.resolution, self.relative_error * abs(value))
 
     @property
     def is_timed(self) -> bool:
@@ -196,11 +204,16 @@ class TrialResult(Frozen):
 
 
 class Conditions(Frozen):
-    """What else the host did during a trial, as shares of all its CPUs' time (0 to 1)."""
+    """What else the host did during a trial, as shares of all its CPUs' time (0 to 1).
+
+    `pressure` has for `cpu`, `io` and `memory` the share of the trial's time in which some task of the host
+    waited for it, the trial's own among them; it is empty where the kernel does not tell.
+    """
 
     load_1m: float
     cpu_others: float
     cpu_steal: float
+    pressure: dict[str, float] = {}
 
 
 class Record(Frozen, tag_field="kind", tag="record"):

@@ -46,6 +46,17 @@ class MemoryPolicy(Frozen):
     swap_mib: int
 
 
+class CpuPolicy(Frozen):
+    """How fast the host's CPUs may run.
+
+    `governor` is the first one's for its frequency, empty if none shows; `boost` says whether they may exceed
+    their base frequency, None where that does not show.
+    """
+
+    governor: str
+    boost: bool | None
+
+
 class AccelChoice(Frozen):
     """Which accelerator a run uses, and why."""
 
@@ -83,6 +94,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     metrics: tuple[Metric, ...]
     trials: tuple[Trial, ...]
     memory_policy: MemoryPolicy | None = None
+    cpu_policy: CpuPolicy | None = None
     kit: Kit | None = None
     purposes: tuple[Purpose, ...] = ()
     until: StopRule | None = None

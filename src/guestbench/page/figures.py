@@ -17,10 +17,13 @@ from guestbench.page.numbers import (
     show_mean,
     show_rate,
     show_seconds,
+    show_share,
 )
 
 TINY_S = 0.01
 """Mean times below this are written in µs."""
+FINE_S = 0.001
+"""And what instruments read to, below this."""
 SMALLEST_P = 0.001
 
 T = TypeVar("T")
@@ -57,6 +60,11 @@ def show_summary(summary: Summary, unit: str) -> str:
         if summary.minimum != summary.maximum:
             shown += f" ({show_amount(summary.minimum, unit)} to {show_amount(summary.maximum, unit)})"
     return shown + (f" ({summary.failed} of {summary.n + summary.failed} failed)" if summary.failed else "")
+
+
+def show_near_one(ratio: float | None) -> str:
+    """A ratio of things that are as good as equal, with three decimals."""
+    return NOTHING if ratio is None else f"{ratio:.3f}"
 
 
 def show_median(summary: Summary) -> str:
@@ -137,3 +145,12 @@ def show_outcome(outcome: Outcome) -> str:
 def tell_metrics(metrics: Iterable[Metric]) -> tuple[str, ...]:
     """For each metric that says what it is: its title and that, for a list."""
     return tuple(f"{metric.title}: {metric.help}" for metric in metrics)
+
+
+def show_read_to(metric: Metric) -> str:
+    """What a metric's instrument reads to, as `300 µs` or `20 ms, or 1.0% where that is more`."""
+    small = metric.unit == "s" and metric.resolution < FINE_S
+    finest = f"{metric.resolution * 1e6:g} µs" if small else show_amount(metric.resolution, metric.unit)
+    least = finest if metric.resolution else ""
+    share = show_share(metric.relative_error) if metric.relative_error else ""
+    return f"{least}, or {share} where that is more" if least and share else least or share or "exactly"

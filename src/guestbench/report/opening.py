@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import Failed, find_failures, find_notices
 from guestbench.families import ask, list_purposes
-from guestbench.model import GuestFamily, Record
+from guestbench.model import GuestFamily, KnownRatio, Record
 from guestbench.page.blocks import (
     Block,
     Bullets,
@@ -21,8 +22,8 @@ from guestbench.page.blocks import (
     join,
     read_words,
 )
-from guestbench.page.figures import show_amount, show_outcome
-from guestbench.page.numbers import NOTHING, show_seconds
+from guestbench.page.figures import show_amount, show_interval, show_near_one, show_outcome
+from guestbench.page.numbers import NOTHING, count_things, show_seconds, show_share
 from guestbench.report.families import find_columns
 from guestbench.report.stopping import tell_end
 
@@ -46,9 +47,11 @@ def open_page(found: Findings) -> Iterator[Block]:
     slow = emulated if header.is_emulated else ()
     yield Paragraph(about if spans else (*about, *slow))
     yield Bullets(spans)
+    yield Paragraph((*_tell_resolved(found), *_tell_disturbance(found.records)))
     yield Paragraph(slow if spans else ())
     yield Bullets(tuple((Code(each.system), f": {each.reason}") for each in header.absent), "Left out:")
-    yield Bullets(find_notices(header, found.records), "About this run:")
+    notices = *find_notices(header, found.records), *_tell_unsound(found)
+    yield Bullets(notices, "About this run:")
     yield Bullets(
         tuple(_describe_failure(*each) for each in find_failures(header, found.records).items()),
         "Failed trials:",
@@ -66,6 +69,7 @@ def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator
     yield _tabulate(found, columns, ("system", *(_begin_small(column.title) for column in columns)))
     yield Paragraph(() if found.names else ("systems: none",))
     yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
+    yield Bullets((*_tell_resolved(found), *_tell_disturbance(found.records), *_tell_unsound(found)))
     failed = map(tell_failed, find_failures(found.header, found.records))
     left_out = (f"left out: {each.system}: {each.reason}" for each in found.header.absent)
     yield Bullets((*failed, *left_out))
@@ -101,6 +105,52 @@ def _tell_spans(found: Findings) -> Iterator[Text]:
             if low != high:
                 least, most = (show_amount(have[name], metric.unit) for name in (low, high))
                 yield f"The {metric.span} goes from {least} (", Code(low), f") to {most} (", Code(high), ")."
+
+
+def _tell_resolved(found: Findings) -> Iterator[Text]:
+    """What this host tells apart in as many blocks, by the guests that were measured twice in each.
+
+    Only of a run that has blocks; of one without such guests that it is not known.
+    """
+    twins = [each for each in found.known_ratios if each.is_same]
+    if not twins and any(record.trial.block for record in found.records):
+        yield from tell("unresolved").lines
+    for each in twins:
+        yield from tell("twins", **_fill(each), blocks=count_things(each.n, "block")).lines
+        for told in each.told[:1]:
+            effect, blocks = show_share(told.effect), count_things(told.blocks, "block")
+            yield from tell("resolved", effect=effect, blocks=blocks).lines
+
+
+def _tell_unsound(found: Findings) -> Iterator[Text]:
+    """A warning for each pair whose known ratio is not in its interval."""
+    for each in found.known_ratios:
+        if not each.holds:
+            yield from tell("unsound", **_fill(each), expected=show_near_one(each.expected)).lines
+
+
+def _fill(each: KnownRatio) -> dict[str, str]:
+    interval = each.interval
+    shown = (
+        f"interval {show_interval(interval, show_near_one)}" if interval else "too few blocks for an interval"
+    )
+    return {"system": each.system, "ratio": show_near_one(each.ratio), "interval": shown}
+
+
+def _tell_disturbance(records: Sequence[Record]) -> Iterator[Text]:
+    """What else the host did in the trials that were made in blocks."""
+    seen = [record.conditions for record in records if record.trial.block]
+    if not seen:
+        return
+    others = [each.cpu_others for each in seen]
+    steal = show_share(max(each.cpu_steal for each in seen))
+    yield from tell("disturbance", **_fill_shares("others", others), steal=steal).lines
+    waits = [each.pressure["cpu"] for each in seen if "cpu" in each.pressure]
+    yield from (tell("pressure", **_fill_shares("pressure", waits)) if waits else tell("no-pressure")).lines
+
+
+def _fill_shares(name: str, shares: Sequence[float]) -> dict[str, str]:
+    return {name: show_share(statistics.median(shares)), "most": show_share(max(shares))}
 
 
 def _find_warnings(found: Findings) -> Iterator[Text]:

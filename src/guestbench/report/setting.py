@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import find_mismatches
 from guestbench.families import ask
-from guestbench.model import Boot, Guest, Header, Image, Kernel, Net, Record, Role
+from guestbench.model import Boot, Guest, Header, Image, Kernel, Metric, Net, Record, Role
 from guestbench.page.blocks import (
     Block,
     Bullets,
@@ -22,7 +22,7 @@ from guestbench.page.blocks import (
     read_words,
     say,
 )
-from guestbench.page.figures import outcome_name, tabulate
+from guestbench.page.figures import outcome_name, show_read_to, tabulate
 from guestbench.page.numbers import NOTHING, show_bytes_exactly, show_exact, show_seconds, show_share
 from guestbench.report.command_lines import describe_command_lines
 from guestbench.report.stopping import describe_looks
@@ -39,8 +39,10 @@ def describe_setting(found: Findings) -> Iterator[Section]:
     host = host_table(header), *ask("section", "conditions", found)
     yield Section("host-and-conditions", "Host and conditions", host)
     lines = tuple(describe_command_lines(header, found.records))
-    parts = (Section("command-lines", "Command lines", lines),) if lines else ()
-    parts = (*describe_looks(found), *parts)
+    titles = {"instruments": "What the instruments read to", "command-lines": "Command lines"}
+    contents = {"instruments": tuple(_describe_instruments(found)), "command-lines": lines}
+    own = (Section(name, titles[name], blocks) for name, blocks in contents.items() if blocks)
+    parts = (*describe_looks(found), *own)
     method = platform_table(found), Bullets(tuple(_tell_method(found))), *ask("section", "order", found)
     yield Section("how-it-was-measured", "How it was measured", method, parts)
     images = Section("image-files", "Image files", tuple(_describe_images(header)))
@@ -76,7 +78,24 @@ def host_table(header: Header) -> Table:
             ("Kernel same-page merging", ksm),
             ("Swap", f"{policy.swap_mib:,} MiB" if policy.swap_mib else "none"),
         )
+    if header.cpu_policy is not None:
+        boost = {None: "unknown", True: "on", False: "off"}[header.cpu_policy.boost]
+        rows += (("CPU governor", header.cpu_policy.governor or "unknown"), ("CPU boost", boost))
     return Table(("Host", ""), tuple(rows), 2)
+
+
+def _describe_instruments(found: Findings) -> Iterator[Block]:
+    """What each metric's instrument can tell apart, and how that is known; counts are exact and left out."""
+    rows = [each for each in found.header.metrics if each.read_to_why]
+    if rows:
+        yield tell("instruments")
+        columns: dict[str, Callable[[Metric], Text]] = {
+            "Figure": lambda metric: metric.title,
+            "Metric": lambda metric: Code(metric.name),
+            "Read to": show_read_to,
+            "How that is known": lambda metric: metric.read_to_why,
+        }
+        yield tabulate(rows, columns, 4)
 
 
 def platform_table(found: Findings) -> Table:

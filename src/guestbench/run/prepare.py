@@ -122,6 +122,7 @@ def prepare(request: Request, say: Say) -> Header:
         host=this_host,
         load_1m=host.read_load(),
         memory_policy=host.read_memory_policy(),
+        cpu_policy=host.read_cpu_policy(),
         metrics=(),
         trials=(),
         until=limit(request.until, experiment.cycles) if request.until else None,

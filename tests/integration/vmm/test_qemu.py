@@ -12,16 +12,16 @@ from statistics import median
 
 import msgspec
 import pytest
-import serial_stamps
 
 from guestbench import provision
 from guestbench.definition.systems import load_catalogue
+from guestbench.families.calibration.probe import find_late_ns
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_boot
 from guestbench.host import process
 from guestbench.model import READY, Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut
 from guestbench.run.store import STORE_NAME, read_store
-from guestbench.vmm import LaunchSpec
+from guestbench.vmm import Lacking, LaunchSpec, Need
 from guestbench.vmm.fake import FakeMachine, read_recording
 from guestbench.vmm.qemu.machine import start
 
@@ -33,7 +33,8 @@ TCG = Platform(accel=Accel.TCG)
 @pytest.fixture(scope="module")
 def floor() -> Guest:
     """The floor guest, built."""
-    return serial_stamps.find_floor()
+    catalogue = load_catalogue()
+    return provision.prepare(catalogue["floor"], {}, catalogue, build=True, say=lambda _: None)
 
 
 def boot(guest: Guest, folder: Path, platform: Platform = TCG, **changes: object) -> Booted:
@@ -58,7 +59,21 @@ def test_the_floor_gets_ready(floor: Guest, tmp_path: Path) -> None:
 
 def test_stamps_agree_with_those_qemu_makes(floor: Guest, tmp_path: Path) -> None:
     """Every boot time would be wrong by what our reading of the console adds."""
-    late_ms = [serial_stamps.measure_difference_ns(floor, tmp_path) / 1e6 for _ in range(7)]
+    spec = LaunchSpec(
+        boot=floor.system.boot,
+        images=floor.images,
+        platform=TCG,
+        folder=tmp_path,
+        needs=frozenset({Need.STAMPS}),
+    )
+    late_ms = []
+    for _ in range(7):
+        with start(spec) as machine:
+            result = watch_boot(machine, floor.system, SerialLog())
+            ready_ns = next(mark.t_ns for mark in result.marks if mark.name == READY)
+            late_ns = find_late_ns(machine, floor.system.ready.encode(), ready_ns)
+        assert late_ns is not None
+        late_ms.append(late_ns / 1e6)
     assert -0.1 < median(late_ms) < 1.5
     assert min(late_ms) > -0.1
 
@@ -68,17 +83,21 @@ def test_a_reader_that_is_kept_waiting_loses_no_byte(tmp_path: Path) -> None:
     """On a busy host a marker could miss a byte, and a guest that was ready be called one that hangs."""
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["linux-minimal"], {}, catalogue, say=lambda _: None)
-    trace = tmp_path / "serial.trace"
-    extra = ("-msg", "timestamp=on", "-trace", f"enable=serial_write,file={trace}")
-    platform = msgspec.structs.replace(TCG, extra=extra)
-    spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=tmp_path)
+    spec = LaunchSpec(
+        boot=guest.system.boot,
+        images=guest.images,
+        platform=TCG,
+        folder=tmp_path,
+        needs=frozenset({Need.STAMPS}),
+    )
     heard = bytearray()
     with start(spec) as machine:
         while guest.system.ready.encode() not in heard and machine.now_ns() < 60e9:
             chunk = machine.read_serial(1.0)
             heard += chunk.data if chunk else b""
             time.sleep(0.02)
-    sent = bytes(value for _, value in serial_stamps.read_writes(trace.read_text()))
+        assert not isinstance(machine.stamps, Lacking)
+        sent = b"".join(chunk.data for chunk in machine.stamps.read())
     assert len(heard) > 10_000
     assert bytes(heard) == sent[: len(heard)]
 

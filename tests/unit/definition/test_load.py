@@ -38,7 +38,7 @@ def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
         *("debian-12-direct", "debian-12-nocloud"),
     }
     assert seed.optional == ("alpine", "mirage-unikraft")
-    assert seed.metrics == tuple(family.name for family in list_families())
+    assert (*seed.metrics, "calibration") == tuple(family.name for family in list_families())
     assert (seed.cycles, seed.warmups) == (10, 1)
     platform = seed.platform
     assert (platform.machine, platform.memory_mib, platform.cpus) == ("q35", 512, 1)
@@ -221,7 +221,8 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
         ("metrics = 'boot'", 'metrics: a list is needed, found text "boot"'),
         (
             "metrics = [1]",
-            "metrics #1: one of image, boot, memory, surface, work, net is needed, found the number 1",
+            "metrics #1: one of image, boot, memory, surface, work, net, calibration is needed, found "
+            "the number 1",
         ),
         ("optional = ['mirage-unikraft']", 'system "mirage-unikraft" is named 2 times'),
         ("optional = ['./nowhere']", 'optional #1: no system.toml in folder "./nowhere"'),

@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_it_is_listed_with_its_settings(folder: Path) -> None:
     """Nobody could find out that the package is there, or what can be set."""
     said = " ".join(guestbench(folder, "run", "--help")[0].split())
-    assert "net Network chatter Chatter" in said
+    assert "calibration Calibration chatter Chatter" in said
     assert "chatter.boots=3 Boots of each system." in said
     assert "chatter.after_s=1.0 How long after ready it is listened to." in said
 

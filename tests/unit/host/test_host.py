@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guestbench.errors import ToolFailed, ToolMissing
 from guestbench.host import facts as host
+from guestbench.model import CpuPolicy
 from guestbench.vmm.qemu import identify
 
 CPUINFO = """\
@@ -42,6 +45,8 @@ def cpu_times(total: float, busy: float, steal: float = 0.0) -> host.CpuTimes:
         busy_ns=round(busy * SECOND_NS),
         steal_ns=round(steal * SECOND_NS),
         load_1m=0.5,
+        at_ns=round(total * SECOND_NS / 2),
+        waited_ns={},
     )
 
 
@@ -86,7 +91,7 @@ def test_machine_that_tells_nothing_is_described_all_the_same(tmp_path: Path) ->
     assert host.read_os(tmp_path)
     assert host.read_load(tmp_path) == 0.0
     assert host.find_virtualization(tmp_path) == "none"
-    assert host.read_cpu_policy(tmp_path) == ("", None)
+    assert host.read_cpu_policy(tmp_path) == CpuPolicy(governor="", boost=None)
     assert host.count_other_vms(root=tmp_path) == 0
 
 
@@ -192,6 +197,39 @@ def test_conditions_are_shares(
     assert 0 <= found.cpu_steal <= 1
 
 
+def test_pressure_is_the_share_of_the_trial_in_which_something_waited(tmp_path: Path) -> None:
+    """A host that keeps its tasks waiting would look like one that does not."""
+    some = "some avg10=1.50 avg60=0.50 avg300=0.10 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
+    files = {"proc/pressure/cpu": some.format(1_500_000), "proc/pressure/io": some.format(20)}
+    waited = host.read_pressure(make_machine(tmp_path, files))
+    assert waited == {"cpu": 1_500_000_000, "io": 20_000}
+    before = msgspec.structs.replace(cpu_times(0, 0), waited_ns={"cpu": 500_000_000})
+    after = msgspec.structs.replace(cpu_times(8, 0), waited_ns=waited)  # four seconds, of two CPUs
+    assert host.conditions(before, after, 0).pressure == {"cpu": 0.25}
+
+
+def test_kernel_without_pressure_tells_none(tmp_path: Path) -> None:
+    """A host that does not tell would pass for a quiet one, or end the run."""
+    damaged = make_machine(tmp_path, {"proc/pressure/cpu": "some total=\n", "proc/stat": "cpu 1 2 3 4\n"})
+    assert host.read_pressure(damaged) == {}
+    times = host.read_cpu_times(damaged)
+    assert host.conditions(times, times, 0).pressure == {}
+
+
+def test_age_of_this_process_is_since_its_start(tmp_path: Path) -> None:
+    """The cost of a worker would be another's, or the machine's whole time."""
+    first = host.read_own_age_ns()
+    assert first is not None
+    assert 0 < first < 3600 * SECOND_NS * 24
+    now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    ticks = (now_ns // SECOND_NS - 7) * os.sysconf("SC_CLK_TCK")
+    words = " ".join(["S", *["0"] * 18, str(ticks), "0"])
+    found = host.read_own_age_ns(make_machine(tmp_path, {"proc/self/stat": f"12 (a) b) {words}"}))
+    assert found is not None
+    assert 6.9 < found / SECOND_NS < 40
+    assert host.read_own_age_ns(tmp_path / "nothing") is None
+
+
 def test_other_vms_are_counted_and_our_own_are_not(tmp_path: Path) -> None:
     """Our own guest would be reported as a neighbour, or a neighbour's not at all."""
     root = make_machine(
@@ -222,7 +260,7 @@ def test_cpu_policy_is_read_from_either_driver(
     """A clock that changes under the measurement would go unnoticed."""
     base = "sys/devices/system/cpu"
     root = make_machine(tmp_path, {f"{base}/{name}": text for name, text in files.items()})
-    assert host.read_cpu_policy(root) == expected
+    assert host.read_cpu_policy(root) == CpuPolicy(governor=expected[0], boost=expected[1])
 
 
 @pytest.mark.parametrize(

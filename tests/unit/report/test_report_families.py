@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from calibration_factories import make_calibration_run
 from factories import make_run
 from memory_factories import make_memory_run
 from report_pages import html_of, markdown_of, summary_of
@@ -34,6 +35,7 @@ RUNS: dict[str, Callable[[], Run]] = {
     "surface": make_surface_run,
     "work": make_work_run,
     "net": make_work_run,
+    "calibration": make_calibration_run,
 }
 LABELS = {"memory": {"state": "idle"}}
 """Labels without which a family has no figures."""

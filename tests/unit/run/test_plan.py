@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 
 from guestbench.families import list_families, memory, surface
-from guestbench.model import Experiment, Guest, Trial, Wanted
+from guestbench.model import Experiment, Guest, GuestFamily, Trial, Wanted
 from guestbench.run.plan import define, plan_more
 
 RECORDING = Path(__file__)
@@ -51,6 +51,23 @@ def test_each_block_boots_every_system_once(tmp_path: Path) -> None:
     for block in range(1, 11):
         assert sorted(t.system for t in boots if t.block == block) == ["a", "b", "c"]
     assert [t.block for t in boots] == sorted(t.block for t in boots)
+
+
+def test_the_floor_is_booted_twice_in_each_block(tmp_path: Path) -> None:
+    """Nobody could tell how small a difference this host shows."""
+    a, b, floor = make_guests(tmp_path, ("a", "b", "floor"))
+    floor = msgspec.structs.replace(
+        floor, system=msgspec.structs.replace(floor.system, family=GuestFamily.FLOOR)
+    )
+    trials = plan(make_experiment(cycles=6, metrics=("boot",)), (a, b, floor))
+    for block in range(1, 7):
+        mine = [(t.system, t.purpose) for t in trials if t.block == block]
+        assert sorted(mine) == [("a", "boot"), ("b", "boot"), ("floor", "boot"), ("floor", "twin")]
+    places = [
+        [t.purpose for t in trials if t.block == block and t.system == "floor"] for block in range(1, 7)
+    ]
+    assert ["boot", "twin"] in places
+    assert ["twin", "boot"] in places
 
 
 def test_blocks_are_shuffled_and_the_seed_repeats_them(tmp_path: Path) -> None:

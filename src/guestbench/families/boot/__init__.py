@@ -5,7 +5,7 @@ from __future__ import annotations
 from guestbench.families import read_metrics
 from guestbench.model import Family, Purpose
 
-FIRST, BOOT = "first-boot", "boot"
+FIRST, BOOT, TWIN = "first-boot", "boot", "twin"
 READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
 WARMUP = Purpose(name="warmup", like=BOOT, counted=False, main=READY)
@@ -19,5 +19,6 @@ FAMILY = Family(
         Purpose(name=FIRST, like=BOOT, counted=False, pristine=True, main=READY),
         WARMUP,
         Purpose(name=BOOT, main=READY),
+        Purpose(name=TWIN, like=BOOT, counted=False, main=READY),
     ),
 )

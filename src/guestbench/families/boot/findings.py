@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
+from guestbench.analysis.samples import Sampled, collect
 from guestbench.analysis.summary import find_summary, sort_records, summarise
-from guestbench.families.boot import ABOVE_FLOOR, BOOT, MARK, READY
-from guestbench.model import Frozen, GuestFamily, Header, Layer, Ok, Record, Sample
+from guestbench.families.boot import ABOVE_FLOOR, BOOT, MARK, READY, TWIN
+from guestbench.model import Frozen, GuestFamily, Header, Key, Layer, Ok, Record, Sample
 
 READY_MARK = "ready"
 
@@ -27,6 +28,17 @@ def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sam
         if record.trial.system not in floors and record.trial.block in floor:
             for value in _find_ready(record):
                 yield place, Sample(metric=ABOVE_FLOOR, value=value - floor[record.trial.block])
+
+
+def known_ratios(
+    header: Header, records: Sequence[Record]
+) -> Iterator[tuple[str, Key, Sampled, Sampled, float]]:
+    """The floor against itself: it is booted twice in each block."""
+    again, boots = (collect(header, records, (purpose,)) for purpose in (TWIN, BOOT))
+    key = (READY, ())
+    for system, twins in again.items():
+        if key in twins and key in boots[system]:
+            yield system, key, twins[key], boots[system][key], 1.0
 
 
 def _counts(record: Record) -> bool:

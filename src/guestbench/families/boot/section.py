@@ -300,12 +300,14 @@ def conditions(found: Findings) -> Iterator[Block]:
         if seen:
             loads, others = [each.load_1m for each in seen], [each.cpu_others for each in seen]
             shares = statistics.median(others), max(others), max(each.cpu_steal for each in seen)
+            waits = [each.pressure["cpu"] for each in seen if "cpu" in each.pressure]
+            waited = show_share(statistics.median(waits)) if waits else NOTHING
             load = f"{min(loads):.2f} to {max(loads):.2f}"
-            rows.append((Code(name), str(len(seen)), load, *map(show_share, shares)))
+            rows.append((Code(name), str(len(seen)), load, *map(show_share, shares), waited))
     if rows:
         head = ("System", "Boots", "Load (1 min)", "Others' CPU, median", "Others' CPU, most", "Steal, most")
         yield tell("conditions")
-        yield Table(head, tuple(rows))
+        yield Table((*head, "CPU pressure, median"), tuple(rows))
         yield tell("conditions-end")
 
 

@@ -63,7 +63,8 @@ class Results(model.Frozen):
     """The shape of results.json. Lists keep the run's order; the fields are those of `guestbench.model`.
 
     `comparisons` are with the experiment's baseline, and `judgements` of its claims; both are empty where the
-    experiment has none. `looks` are those of the rule `until`, where the run had one.
+    experiment has none. `looks` are those of the rule `until`, where the run had one. `known_ratios` and
+    `recoveries` say how well the run's own instruments and its host tell things apart.
     """
 
     version: int
@@ -75,6 +76,7 @@ class Results(model.Frozen):
     host: model.Host
     load_1m: float
     memory_policy: model.MemoryPolicy | None
+    cpu_policy: model.CpuPolicy | None
     platform: model.Platform
     accel: model.AccelChoice
     systems: tuple[model.Guest, ...]
@@ -88,6 +90,8 @@ class Results(model.Frozen):
     looks: tuple[model.Look, ...]
     comparisons: tuple[model.Comparison, ...]
     judgements: tuple[model.Judgement, ...]
+    known_ratios: tuple[model.KnownRatio, ...]
+    recoveries: tuple[model.Recovery, ...]
 
 
 def render(header: model.Header, records: Sequence[model.Record]) -> bytes:
