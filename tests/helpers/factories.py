@@ -39,6 +39,7 @@ from guestbench.model import (
     Summary,
     System,
     Trial,
+    Wait,
     to_table,
 )
 
@@ -90,6 +91,7 @@ def make_system(
     timeout_s: float = 180,
     help: str = "",  # noqa: A002
     provision: Provision | None = None,
+    wait: Wait | None = None,
 ) -> System:
     """A system; `milestones` maps names to patterns."""
     return System(
@@ -102,6 +104,7 @@ def make_system(
         help=help,
         milestones=tuple(Milestone(name=n, pattern=p) for n, p in (milestones or {}).items()),
         provision=provision or Provision(),
+        wait=wait,
     )
 
 
@@ -405,6 +408,7 @@ def _make_guests() -> tuple[Guest, ...]:
         boot=Disk(),
         milestones=_MARKS["debian-12-nocloud"],
         provision=Provision(settle=True),
+        wait=Wait(what="GRUB's menu of five seconds", metric="boot.ready", without="debian-12-direct"),
     )
     return (
         make_guest(

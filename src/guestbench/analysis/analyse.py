@@ -29,9 +29,10 @@ def analyse(header: Header, records: Sequence[Record]) -> Findings:
     if not header.experiment.baseline and not header.experiment.claims:
         # Statistics take half a second to load.
         return found
+    from guestbench.analysis.beside import find_beside
     from guestbench.analysis.claims import judge_claims
     from guestbench.analysis.compare import compare_run
 
-    return msgspec.structs.replace(
-        found, comparisons=compare_run(header, derived), judgements=judge_claims(header, derived)
-    )
+    comparisons, judgements = compare_run(header, derived), judge_claims(header, derived)
+    beside = find_beside(header, derived, comparisons, judgements)
+    return msgspec.structs.replace(found, comparisons=comparisons, judgements=judgements, beside=beside)

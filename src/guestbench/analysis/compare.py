@@ -23,6 +23,7 @@ import msgspec
 
 from guestbench.analysis import inference
 from guestbench.analysis.samples import Sampled, collect, find_pairs
+from guestbench.analysis.stopping import find_confidence
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.families import ask
 from guestbench.model import Comparison, GuestFamily, Header, Interval, Key, Method, Record, Verdict
@@ -66,6 +67,7 @@ def compare(
     same_run: bool = True,
     effect: float = LEAST_EFFECT,
     obstacle: str = "",
+    confidence: float = inference.CONFIDENCE,
 ) -> Comparison:
     """Compare `a` with the baseline `b`: the metric and labels `key` of the systems `names`.
 
@@ -73,7 +75,7 @@ def compare(
     of those tried. Samples that are not of the `same_run` are NEW and OLD: no block joins them, and no
     bootstrap is made, for it takes seconds. Nothing is inferred
     where there is an `obstacle`. The verdict is that of this comparison alone until `settle` has seen all of
-    a report.
+    a report; its test is held to the `confidence` of its interval.
     """
     found = Comparison(
         metric=key[0],
@@ -95,7 +97,7 @@ def compare(
         ratio = x / y if x > 0 and y > 0 else None
         found = replace(found, method=Method.EXACT, ratio=ratio, difference=x - y)
         return decide(_bracket(found, a, b) if ratio and a.tried and b.tried else found, effect)
-    return decide(_infer(found, a, b, effect, same_run=same_run), effect)
+    return decide(_infer(found, a, b, effect, confidence, same_run=same_run), effect)
 
 
 def _bracket(found: Comparison, a: Sampled, b: Sampled) -> Comparison:
@@ -129,7 +131,9 @@ def _find_obstacle(a: Sampled, b: Sampled, *, same_run: bool) -> str:
     return ""
 
 
-def _infer(found: Comparison, a: Sampled, b: Sampled, effect: float, *, same_run: bool) -> Comparison:
+def _infer(
+    found: Comparison, a: Sampled, b: Sampled, effect: float, confidence: float, *, same_run: bool
+) -> Comparison:
     """The comparison with all that is estimated; its verdict is still to come."""
     pairs = find_pairs(a, b) if same_run else []
     paired = len(pairs) >= max(2, PAIRED_SHARE * max(len(a.values), len(b.values)))
@@ -139,13 +143,13 @@ def _infer(found: Comparison, a: Sampled, b: Sampled, effect: float, *, same_run
         method=Method.BLOCKS if paired else Method.SAMPLES,
         pairs=len(pairs) if paired else None,
         difference=inference.mean(first) - inference.mean(second),
-        difference_ci=_find_interval(a, b, paired),
+        difference_ci=_find_interval(a, b, paired, confidence),
         delta=inference.cliffs_delta(first, second),
     )
     if min(*first, *second) <= 0:
         return replace(found, p=_permute(first, second, paired)) if found.difference_ci else found
     logs = _take_logs(first), _take_logs(second)
-    interval = _find_interval(a, b, paired, logs=True)
+    interval = _find_interval(a, b, paired, confidence, logs=True)
     bca = inference.bootstrap_interval(*logs, paired=paired) if same_run else None
     sd = _sd([x - y for x, y in zip(*logs, strict=True)]) if paired else math.hypot(*map(_sd, logs))
     return replace(
@@ -227,7 +231,8 @@ def decide(found: Comparison, effect: float = LEAST_EFFECT, *, tests: int = 1) -
     p = found.p_holm if found.p_holm is not None else found.p
     searched = found.method is Method.SEARCH
     able = searched or can_reject(found, tests)
-    refuted = able and p is not None and p > (SEARCH_ALPHA if searched else ALPHA)
+    alpha = SEARCH_ALPHA if searched else round(1 - interval.confidence, 6)
+    refuted = able and p is not None and p > alpha
     if apart and far and not refuted:
         weak = "" if able else "by the interval alone"
         return replace(found, verdict=away, reason=weak)
@@ -351,6 +356,13 @@ def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, 
         for name in others:
             if name != baseline and not unlike & {(metric.name, name), (metric.name, baseline)}:
                 mine = samples[name].get(key, Sampled())
-                found = compare(mine, theirs, key=key, names=(name, baseline), exact=metric.exact)
+                found = compare(
+                    mine,
+                    theirs,
+                    key=key,
+                    names=(name, baseline),
+                    exact=metric.exact,
+                    confidence=find_confidence(header, metric.name),
+                )
                 pairs.append(Pair(found, mine, theirs))
     return tuple(pair.found for pair in settle([p for p in pairs if p.found.n or p.found.failed]))

@@ -8,6 +8,7 @@ import msgspec
 
 from guestbench.analysis.summary import find_metric, find_summary
 from guestbench.model import (
+    Beside,
     Comparison,
     Header,
     Judgement,
@@ -36,6 +37,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     looks: Looks = Looks()
     known_ratios: tuple[KnownRatio, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def names(self) -> list[str]:

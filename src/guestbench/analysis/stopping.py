@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
 
 import msgspec
 
+from guestbench.analysis.summary import CONFIDENCE, find_metric
 from guestbench.families import list_purposes
 from guestbench.model import Goal, GuestFamily, Header, Interval, Look, Looks, Record, StopRule, Trial
 
@@ -47,6 +49,14 @@ def find_steered(header: Header) -> Mapping[str, str]:
     """The purposes of the trials of which there are as many as the rule wants, each with its main metric."""
     steering = {metric.name for metric in header.metrics if metric.steers}
     return {each.name: each.main for each in list_purposes(header) if each.counted and each.main in steering}
+
+
+def find_confidence(header: Header, metric: str) -> float:
+    """The confidence of intervals of a metric, by which the run may have been stopped: that of its looks."""
+    family = find_metric(header, metric).family
+    if header.until is None or not any(each.steers and each.family == family for each in header.metrics):
+        return CONFIDENCE
+    return 1 - header.until.alpha
 
 
 def find_looks(header: Header, records: Sequence[Record]) -> Looks:
@@ -101,7 +111,9 @@ def _look_at(header: Header, rule: StopRule, metric: str, values: Values, blocks
         if name == baseline or guest.system.family is GuestFamily.FLOOR or not both:
             continue
         logs = [math.log(mine[block] / theirs[block]) for block in both]
-        interval, p, reached = judge(rule, logs)
+        middles = (fmean(side[block] for block in both) for side in (mine, theirs))
+        finest = [find_metric(header, metric).resolution / middle for middle in middles]
+        interval, p, reached = judge(rule, logs, finest)
         if interval is not None:
             interval = Interval(
                 low=math.exp(interval.low), high=math.exp(interval.high), confidence=interval.confidence
@@ -121,12 +133,17 @@ def _look_at(header: Header, rule: StopRule, metric: str, values: Values, blocks
     return found
 
 
-def judge(rule: StopRule, logs: Sequence[float]) -> tuple[Interval | None, float | None, bool]:
-    """The interval of differences of logarithms within blocks, p if it was needed, and whether they do."""
-    # Statistics take half a second to load.
-    from guestbench.analysis.inference import pair_interval, paired_permutation_p
+def judge(
+    rule: StopRule, logs: Sequence[float], finest: Sequence[float] = ()
+) -> tuple[Interval | None, float | None, bool]:
+    """The interval of differences of logarithms within blocks, p if it was needed, and whether they do.
 
-    interval = pair_interval(logs, 1 - rule.alpha)
+    `finest` is what the instrument can tell apart, as a share of the values of either side.
+    """
+    # Statistics take half a second to load.
+    from guestbench.analysis.inference import pair_interval, paired_permutation_p, resolution_variance
+
+    interval = pair_interval(logs, 1 - rule.alpha, sum(map(resolution_variance, finest)))
     if interval is None or len(logs) < rule.looks[0]:
         return interval, None, False
     low, high = interval.low, interval.high

@@ -6,7 +6,7 @@ Every type decodes strictly: an unknown field is an error, never ignored.
 
 from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
 from guestbench.model.calibration import KnownRatio, Recovery, Told
-from guestbench.model.comparison import Comparison, Judgement, Method, Ruling, Verdict
+from guestbench.model.comparison import Beside, Comparison, Judgement, Method, Ruling, Verdict
 from guestbench.model.experiment import (
     REPLAYING_VMM,
     Accel,
@@ -75,6 +75,7 @@ from guestbench.model.system import (
     Service,
     ShellWork,
     System,
+    Wait,
     Work,
 )
 from guestbench.model.work import SERVER, TOOL_DRIVERS, Kit, KitWork, Workload, WorkReport

@@ -90,3 +90,17 @@ class Judgement(Frozen):
     value: float | None = None
     interval: Interval | None = None
     reason: str = ""
+
+
+class Beside(Frozen):
+    """What stands beside the comparison of `metric` of `system` with `baseline`, to hold like to like.
+
+    `what` says in words what the two do not share, `found` compares them without it; None where the run has
+    not what that takes.
+    """
+
+    metric: str
+    system: str
+    baseline: str
+    what: str
+    found: Comparison | None = None

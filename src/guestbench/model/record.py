@@ -44,7 +44,8 @@ class Metric(Frozen):
     is known. `headline` is the title of its column in the headline and in the terminal's table, empty where
     it has none, `span` what the summary calls it in a sentence on how far the systems lie apart; both are of
     the value with `shown_labels`. Whether a run has blocks enough is decided by a metric that `steers`, which
-    is the main one of its trials.
+    is the main one of its trials. `like` names the metric that stands beside it where systems are compared,
+    since its own says more of how files are packed.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Metric(Frozen):
     span: str = ""
     shown_labels: LabelSet = ()
     steers: bool = False
+    like: str = ""
 
     def is_compared_with(self, labels: Mapping[str, str]) -> bool:
         """Whether systems and runs are compared in its values with these labels."""

@@ -98,6 +98,17 @@ class Layer(Frozen):
     size: str = ""
 
 
+class Wait(Frozen):
+    """Time in `metric` in which a system as distributed waits for somebody, and does nothing.
+
+    `what` says what it waits for, in words. `without` names a system that is the same without it.
+    """
+
+    what: Line
+    metric: Annotated[str, of(Kind.METRIC)]
+    without: str = ""
+
+
 class FailurePattern(Frozen):
     """Literal text on the serial console that means the guest is lost, and what it then died of."""
 
@@ -257,6 +268,7 @@ class System(Frozen):
     workloads: Annotated[tuple[WorkloadName, ...], DISTINCT] = ()
     services: Annotated[tuple[Service, ...], DISTINCT] = ()
     provision: Provision = Provision()
+    wait: Wait | None = None
 
     def does(self, workload: str) -> bool:
         """Whether it can be given that work: any with a disk of tools in a shell, else what it names."""

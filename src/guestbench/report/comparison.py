@@ -40,10 +40,11 @@ def find_sections(found: Findings) -> Iterator[Section]:
                 "Of": lambda each: Code(each.system),
                 "Claimed": lambda each: _claimed(found, each),
                 "Found": lambda each: _tell_found(found, each),
-                "Verdict": _rule,
+                "Verdict": lambda each: _rule(found, each),
+                "Like with like": lambda each: _tell_claim_beside(found, each),
             },
             words=2,
-        )
+        ).without_empty_columns()
         title = "What was expected, and what was found"
         yield Section("claims", title, (tell("claims"), table))
     if found.comparisons:
@@ -70,6 +71,7 @@ def _compare(found: Findings) -> Iterator[Block]:
             "By": _tell_method,
             "Failed": _failed,
             "Verdict": lambda each: _tell_verdict(each, effect),
+            "Like with like": lambda each: _tell_beside(found, each.metric, each.system, each.baseline),
         },
         words=2,
     ).without_empty_columns()
@@ -111,13 +113,52 @@ def _show(found: Findings, each: Judgement, value: float | None, *, exactly: boo
     return show_amount(value, found.metric(each.claim.metric).unit)
 
 
-def _rule(each: Judgement) -> str:
+def _rule(found: Findings, each: Judgement) -> str:
+    """The ruling; of a time or a rate with the accelerator, without which it would be another one."""
     if each.ruling is Ruling.UNDECIDED:
         return f"{each.ruling.value}: {each.reason}" if each.reason else each.ruling.value
+    word = each.ruling.value
+    if found.metric(each.claim.metric).is_timed:
+        word += f" under {found.header.accel.used.value.upper()}"
     if each.ruling is Ruling.CONFIRMED or each.value is None:
-        return each.ruling.value
+        return word
     less = each.claim.least is not None and each.value < each.claim.least
-    return f"{each.ruling.value}: {'less' if less else 'more'} than that"
+    return f"{word}: {'less' if less else 'more'} than that"
+
+
+# --- like with like ---------------------------------------------------------------------------------------
+
+
+def _tell_claim_beside(found: Findings, each: Judgement) -> str:
+    if not each.claim.against or each.claim.labels:
+        return NOTHING
+    return _tell_beside(found, each.claim.metric, each.system, each.claim.against, turned=True)
+
+
+def _tell_beside(found: Findings, metric: str, system: str, baseline: str, *, turned: bool = False) -> str:
+    """What the two do not share, and their ratio without it; `turned` over, as claims say it."""
+    told = []
+    for each in found.beside:
+        if (each.metric, each.system, each.baseline) != (metric, system, baseline):
+            continue
+        if each.found is None:
+            told.append(f"{each.what} included")
+        elif each.found.baseline == baseline:
+            told.append(f"{each.what}: {_show_beside(each.found, turned)}")
+        else:
+            against = f"against {each.found.baseline}, which is without it"
+            told.append(f"{each.what} included; {against}: {_show_beside(each.found, turned)}")
+    return "; ".join(told) or NOTHING
+
+
+def _show_beside(found: Comparison, turned: bool) -> str:
+    ratio, interval = found.ratio, found.ratio_ci
+    if turned and ratio:
+        ratio = 1 / ratio
+        if interval is not None:
+            interval = Interval(low=1 / interval.high, high=1 / interval.low, confidence=interval.confidence)
+    times = f"{show_ratio(ratio)} times" if turned else show_ratio(ratio)
+    return _with_interval(times, interval, show_ratio)
 
 
 # --- ratios -----------------------------------------------------------------------------------------------

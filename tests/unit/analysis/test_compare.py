@@ -245,7 +245,7 @@ def test_the_report_shows_claims_and_comparisons() -> None:
     ]
     report = markdown_of(*make_run(claims))
     assert "## What was expected, and what was found" in report
-    assert "20.0 times (" in report and "| confirmed |" in report.replace("  ", "")
+    assert "20.0 times (" in report and "| confirmed under TCG |" in report.replace("  ", "")
     assert "refuted: less than that" in report and "<b>" not in report
     assert "## Compared with `debian`" in report
     assert "0.0500 (0.0500 to 0.0500)" in report or "0.0500 (0.0" in report

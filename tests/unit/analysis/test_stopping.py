@@ -8,9 +8,10 @@ import pytest
 from steered import make_steered
 
 from guestbench.analysis import stopping
+from guestbench.analysis.compare import compare_run, decide
 from guestbench.analysis.quality import count_missing, find_notices
 from guestbench.definition.until import parse_until
-from guestbench.model import Crashed, Interval
+from guestbench.model import Crashed, Interval, Verdict
 
 SETS = 800
 
@@ -132,3 +133,28 @@ def test_a_real_difference_ends_a_run_early() -> None:
     ends = [end_run("verdict", random.normal(0.2, 0.05, 160)) for _ in range(50)]
     assert all(reached and interval.low > 0 for _, interval, reached in ends)
     assert np.mean([blocks for blocks, _, _ in ends]) < 12
+
+
+def test_a_report_says_no_more_than_the_looks_did() -> None:
+    """After five looks at 1.58% a report at 5% would tell equal systems apart more often than it says."""
+    header, records = make_steered("verdict", 0.3, cycles=160)
+    last = stopping.find_looks(header, records).taken[-1]
+    compared = {(each.metric, each.system): each for each in compare_run(header, records)}
+    found = compared["boot.ready", "other"].ratio_ci
+    assert found is not None and last.interval is not None
+    assert (found.low, found.high) == pytest.approx((last.interval.low, last.interval.high))
+    assert found.confidence == pytest.approx(0.9842)
+    free = msgspec.structs.replace(header, until=None)
+    usual = {(each.metric, each.system): each.ratio_ci for each in compare_run(free, records)}
+    assert (usual["boot.ready", "other"] or found).confidence == pytest.approx(0.95)
+
+
+def test_the_test_of_a_comparison_is_held_to_the_level_of_its_interval() -> None:
+    """A p of 0.03 would pass after five looks, each of which allows 0.0158."""
+    header, records = make_steered("verdict", 0.05, ratio=1.04, cycles=10, seed=5)
+    (found,) = (each for each in compare_run(header, records) if each.metric == "boot.ready")
+    lower = msgspec.structs.replace(found, p_holm=0.03)
+    loose = msgspec.structs.replace(lower, ratio_ci=Interval(low=1.01, high=1.07, confidence=0.95))
+    strict = msgspec.structs.replace(lower, ratio_ci=Interval(low=1.01, high=1.07, confidence=0.9842))
+    assert decide(loose).verdict is Verdict.LARGER
+    assert decide(strict).verdict is Verdict.INCONCLUSIVE

@@ -63,8 +63,9 @@ class Results(model.Frozen):
     """The shape of results.json. Lists keep the run's order; the fields are those of `guestbench.model`.
 
     `comparisons` are with the experiment's baseline, and `judgements` of its claims; both are empty where the
-    experiment has none. `looks` are those of the rule `until`, where the run had one. `known_ratios` and
-    `recoveries` say how well the run's own instruments and its host tell things apart.
+    experiment has none. `looks` are those of the rule `until`, where the run had one; `beside` holds like
+    to like beside them. `known_ratios` and `recoveries` say how well the run's own instruments and its host
+    tell things apart.
     """
 
     version: int
@@ -92,6 +93,7 @@ class Results(model.Frozen):
     judgements: tuple[model.Judgement, ...]
     known_ratios: tuple[model.KnownRatio, ...]
     recoveries: tuple[model.Recovery, ...]
+    beside: tuple[model.Beside, ...]
 
 
 def render(header: model.Header, records: Sequence[model.Record]) -> bytes:
