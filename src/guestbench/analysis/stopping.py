@@ -112,7 +112,7 @@ def _look_at(header: Header, rule: StopRule, metric: str, values: Values, blocks
             continue
         logs = [math.log(mine[block] / theirs[block]) for block in both]
         middles = (fmean(side[block] for block in both) for side in (mine, theirs))
-        finest = [find_metric(header, metric).resolution / middle for middle in middles]
+        finest = [find_metric(header, metric).read_to(middle) / middle for middle in middles]
         interval, p, reached = judge(rule, logs, finest)
         if interval is not None:
             interval = Interval(

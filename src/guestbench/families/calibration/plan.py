@@ -23,8 +23,11 @@ from guestbench.model import Batch, GuestFamily, Header, Record, System, Wanted
 
 
 def plan(header: Header) -> Iterator[Batch]:
-    """As many blocks as of boots, of the guests that do as they are told; none where the run has no such."""
-    rounds = header.experiment.cycles
+    """As many blocks as of boots, of the guests that do as they are told; none where the run has no such.
+
+    Where it is not known how many boots there will be, as many as there are at least.
+    """
+    rounds = header.until.looks[0] if header.until else header.experiment.cycles
     for system in (guest.system for guest in header.guests):
         if does_as_told(system):
             delays = [(DELAY, amount) for amount in DELAYS_MS]
