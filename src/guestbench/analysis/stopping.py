@@ -40,15 +40,19 @@ def trim(header: Header, records: Sequence[Record]) -> Header:
     end = find_looks(header, records).end
     if end is None:
         return header
-    steered = find_steered(header)
+    steered = find_steered(header, counted=False)
     trials = (trial for trial in header.trials if trial.purpose not in steered or trial.block <= end)
     return msgspec.structs.replace(header, trials=tuple(trials))
 
 
-def find_steered(header: Header) -> Mapping[str, str]:
-    """The purposes of the trials of which there are as many as the rule wants, each with its main metric."""
+def find_steered(header: Header, *, counted: bool = True) -> Mapping[str, str]:
+    """The purposes of the trials of which there are as many as the rule wants, each with its main metric.
+
+    Those that are not `counted` are in the same blocks, and have no part in the looks.
+    """
     steering = {metric.name for metric in header.metrics if metric.steers}
-    return {each.name: each.main for each in list_purposes(header) if each.counted and each.main in steering}
+    purposes = (each for each in list_purposes(header) if each.counted or not counted)
+    return {each.name: each.main for each in purposes if each.main in steering}
 
 
 def find_confidence(header: Header, metric: str) -> float:

@@ -87,6 +87,28 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
         assert [r.trial.id for r in made] == [t.id for t in header.trials if t.block <= (end or 0)]
 
 
+def test_the_floor_is_not_booted_again_after_the_look_that_ends_it(
+    tmp_path: Path, steered: tuple[Header, tuple[Record, ...]]
+) -> None:
+    """Its second boots of all the blocks that there might have been would follow the run."""
+    header, records = steered
+    end = find_looks(header, records).end
+    floors = [record for record in records if record.trial.system == "floor"]
+    twins = [
+        msgspec.structs.replace(
+            each, trial=msgspec.structs.replace(each.trial, id=f"twin-{each.trial.id}", purpose="twin")
+        )
+        for each in floors
+    ]
+    both = sorted([*(each.trial for each in (*records, *twins))], key=lambda trial: trial.block)
+    header = msgspec.structs.replace(header, trials=tuple(both))
+    assert find_looks(header, (*records, *twins)).end == end
+    with create_store(tmp_path / "run", header) as store:
+        made = make_trials(store, header, (), SilentProgress(), replay((*records, *twins)))
+    assert sum(each.trial.purpose == "twin" for each in made) == end
+    assert max(each.trial.block for each in made) == end
+
+
 def test_the_cap_is_the_users_or_the_rules_and_never_the_experiments() -> None:
     """Ten cycles that an experiment has by habit would end every run at its first look."""
     experiment = load_experiment("seed", load_catalogue())

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from calibration_factories import BASE_KIB, make_calibration_run
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 from report_pages import markdown_of
 
 from guestbench.analysis.calibration import find_known_ratios, find_recoveries
+from guestbench.definition.until import limit, parse_until
 from guestbench.families.calibration import CALIBRATION, DELAYS_MS, READY, STAMP, TOUCHED, WORKER_CPU
 from guestbench.families.calibration.findings import known_ratios, planted
-from guestbench.families.calibration.plan import describe
+from guestbench.families.calibration.plan import describe, plan
 from guestbench.families.calibration.probe import equip, find_late_ns
 from guestbench.model import Experiment, Header, Kernel, Provision
 from guestbench.run.trials import make_job
@@ -42,6 +44,15 @@ def test_each_block_plants_each_delay_once_and_none_twice() -> None:
         assert {trial.system for trial in mine if trial.workload == "stamps-0"} == {"floor", "told"}
     assert {trial.system for trial in trials} == {"floor", "told"}
     assert len({trial.id for trial in trials}) == len(trials)
+
+
+def test_a_run_that_ends_by_a_rule_is_calibrated_in_its_least_blocks() -> None:
+    """A run that is to end after ten blocks would go on with all that there might have been."""
+    header, _ = make_calibration_run()
+    experiment = msgspec.structs.replace(header.experiment, cycles=160)
+    rule = limit(parse_until("ci=3%"), 160)
+    header = msgspec.structs.replace(header, experiment=experiment, until=rule)
+    assert max(batch.rounds for batch in plan(header)) == 10
 
 
 def test_only_the_kernel_is_booted_and_told(tmp_path: Path) -> None:
