@@ -7,10 +7,23 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from factories import make_guest, make_header, make_record, make_system, make_trials
 
+from guestbench.analysis.between_runs import RUN_SD
+from guestbench.analysis.claims import judge_claims
 from guestbench.analysis.diff import RunDiff, diff_runs
 from guestbench.analysis.gate import parse_gate
 from guestbench.families import find_metrics
-from guestbench.model import Better, Crashed, GuestFamily, Header, Kit, Metric, Record, Sample
+from guestbench.model import (
+    Better,
+    Claim,
+    Crashed,
+    GuestFamily,
+    Header,
+    Judgement,
+    Kit,
+    Metric,
+    Record,
+    Sample,
+)
 
 TEN = [1.00, 1.02, 0.99, 1.01, 1.00, 0.98, 1.03, 1.00, 0.99, 1.01]
 RATE = Metric(
@@ -48,11 +61,26 @@ def scale(values: Sequence[float], factor: float) -> list[float]:
     return [value * factor for value in reversed(values)]
 
 
+Times = Mapping[str, Sequence[float]]
+
+
 def diff_boots(
-    old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]], *gates: str
+    old: Times | Sequence[Times], new: Times | Sequence[Times], *gates: str, run_sd: float = RUN_SD
 ) -> RunDiff:
-    """Two runs of boots compared."""
-    return diff_runs(make_boots(old), make_boots(new, "new"), [parse_gate(gate) for gate in gates])
+    """Two runs of boots compared, or several a side."""
+    before, after = (
+        [make_boots(times, name) for times in ([side] if isinstance(side, Mapping) else side)]
+        for name, side in (("old", old), ("new", new))
+    )
+    return diff_runs(before, after, [parse_gate(gate) for gate in gates], run_sd=run_sd)
+
+
+def judge_boots(claim: Claim, times: Sequence[float]) -> Judgement:
+    """A claim about `uk`, of a run of its boots."""
+    header, records = make_boots({"uk": times})
+    experiment = replace(header.experiment, claims=(claim,))
+    (found,) = judge_claims(replace(header, experiment=experiment), records)
+    return found
 
 
 def states(found: RunDiff) -> dict[str, str]:

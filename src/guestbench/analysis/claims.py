@@ -1,18 +1,30 @@
 """Holds what was expected before measuring against what was found; it neither softens nor adds a claim.
 
-A claim about a ratio is decided by the interval of that ratio: confirmed if all of it lies within what was
-claimed, refuted if none of it does. Figures that do not scatter decide by themselves.
+A claim is decided by an interval: that of the ratio, or that of the median where it is about one system's
+figure [order statistics, see `summary`]. It is confirmed if all of the interval lies within what was claimed,
+refuted if none of it does, and undecided where there are too few values for an interval. Figures that do not
+scatter, and facts of which there is one value, decide by themselves.
+
+Of a system whose trials fail more often than one in ten nothing is concluded from those that did not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from statistics import median
 
 from guestbench.analysis.compare import compare, replace
-from guestbench.analysis.samples import Sampled, Samples, collect
-from guestbench.analysis.summary import add_derived, find_metric, sort_records
-from guestbench.families import list_purposes
+from guestbench.analysis.failures import MOST_FAILED, tell_rate
+from guestbench.analysis.samples import Sampled, Samples, collect, collect_facts
+from guestbench.analysis.summary import (
+    add_derived,
+    find_metric,
+    median_interval,
+    smallest_sample,
+    sort_records,
+)
 from guestbench.model import Claim, GuestFamily, Header, Interval, Judgement, Key, Record, Ruling, to_key
+from guestbench.page.figures import write_key
 
 
 def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, ...]:
@@ -21,10 +33,9 @@ def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, 
     A claim about a system that the run does not have is undecided, and says so.
     """
     ordered = sort_records(header, add_derived(header, records))
-    purposes = [each.name for each in list_purposes(header) if each.counted or each.facts]
-    samples = collect(header, ordered, purposes)
+    samples, facts = collect(header, ordered), collect_facts(header, ordered)
     return tuple(
-        _judge(header, claim, system, samples, ordered)
+        _judge(header, claim, system, samples, facts, ordered)
         for claim in header.experiment.claims
         for system in _find_systems(header, claim)
     )
@@ -38,30 +49,53 @@ def _find_systems(header: Header, claim: Claim) -> Sequence[str]:
 
 
 def _judge(
-    header: Header, claim: Claim, system: str, samples: Samples, records: Sequence[Record]
+    header: Header, claim: Claim, system: str, samples: Samples, facts: Samples, records: Sequence[Record]
 ) -> Judgement:
     undecided = Judgement(claim=claim, system=system, ruling=Ruling.UNDECIDED)
     sides = [name for name in (system, claim.against) if name]
     for name in sides:
         if name not in samples:
             return replace(undecided, reason=f"{name} is not in this run")
-    found = [_find(samples[name], claim) for name in sides]
+    key = to_key(claim.metric, claim.labels)
+    exact = find_metric(header, claim.metric).exact or any(key in facts.get(name, {}) for name in sides)
+    found = [facts.get(name, {}).get(key) or samples[name].get(key, Sampled()) for name in sides]
     for name, sampled in zip(sides, found, strict=True):
         if not sampled.values:
-            return replace(undecided, reason=_explain(claim, name, records))
+            others = {each for known in (samples, facts) for each in known.get(name, {})}
+            return replace(undecided, reason=_explain(claim, name, others, sampled, records))
+        if not exact and sampled.failed > MOST_FAILED * sampled.trials:
+            reason = (
+                f"{name}: {tell_rate(sampled.failed, sampled.trials)}, and the others say nothing of those"
+            )
+            return replace(undecided, reason=reason)
     if not claim.against:
-        values = found[0].numbers
-        return _decide(undecided, sorted(values)[len(values) // 2], None)
-    exact = find_metric(header, claim.metric).exact
+        return _judge_alone(undecided, found[0].numbers, exact)
     ratio = compare(found[1], found[0], exact=exact)
     if ratio.ratio is None or (ratio.ratio_ci is None and not exact):
         return replace(undecided, value=ratio.ratio, reason=ratio.reason)
     return _decide(undecided, ratio.ratio, ratio.ratio_ci)
 
 
-def _decide(undecided: Judgement, value: float, interval: Interval | None) -> Judgement:
+def _judge_alone(undecided: Judgement, values: Sequence[float], exact: bool) -> Judgement:
+    """By the figure itself: all its values where it does not scatter, else the interval of its median."""
+    if exact:
+        return _decide(undecided, median(values), None, (min(values), max(values)))
+    interval = median_interval(values)
+    if interval is None:
+        few = f"{len(values)} values: from {smallest_sample()} on the median has an interval"
+        return replace(undecided, value=median(values), reason=few)
+    return _decide(undecided, median(values), interval)
+
+
+def _decide(
+    undecided: Judgement,
+    value: float,
+    interval: Interval | None,
+    extremes: tuple[float, float] | None = None,
+) -> Judgement:
+    """By the interval, or where there is none by the least and the greatest value, which seldom differ."""
     claim = undecided.claim
-    low, high = (interval.low, interval.high) if interval else (value, value)
+    low, high = (interval.low, interval.high) if interval else extremes or (value, value)
     least = claim.least if claim.least is not None else float("-inf")
     most = claim.most if claim.most is not None else float("inf")
     found = replace(undecided, value=value, interval=interval)
@@ -69,20 +103,25 @@ def _decide(undecided: Judgement, value: float, interval: Interval | None) -> Ju
         return replace(found, ruling=Ruling.CONFIRMED)
     if high < least or low > most:
         return replace(found, ruling=Ruling.REFUTED)
+    if interval is None:
+        return replace(found, reason=f"the values lie from {low:.10g} to {high:.10g}")
     return replace(found, reason="the interval reaches beyond what was claimed")
 
 
-def _find(samples: Mapping[Key, Sampled], claim: Claim) -> Sampled:
-    """The values of the claim's metric; of one with labels only, the sum of the first of each."""
-    exactly = samples.get(to_key(claim.metric, claim.labels))
-    if exactly is not None or claim.labels:
-        return exactly or Sampled()
-    parts = [sampled.numbers[0] for (metric, _), sampled in samples.items() if metric == claim.metric]
-    return Sampled(values=((0, sum(parts)),) if parts else ())
-
-
-def _explain(claim: Claim, system: str, records: Sequence[Record]) -> str:
-    """Why a system has no value of a claim's metric."""
-    gaps = (record.find_gap(claim.metric) for record in records if record.trial.system == system)
-    gap = next(filter(None, gaps), "")
-    return f"{system}: {gap}" if gap else f"{system} has no value of {claim.metric} in this run"
+def _explain(
+    claim: Claim, system: str, known: Collection[Key], found: Sampled, records: Sequence[Record]
+) -> str:
+    """Why a system has no value of a claim's figure, or that the claim does not say which figure it means."""
+    if found.failed:
+        return f"{system} has no value: all {found.failed} trials failed"
+    gaps = (
+        record.find_gap(claim.metric, claim.labels) for record in records if record.trial.system == system
+    )
+    if gap := next(filter(None, gaps), ""):
+        return f"{system}: {gap}"
+    others = sorted(key for key in known if key[0] == claim.metric)
+    there = ", ".join(write_key(name, dict(labels)) for name, labels in others)
+    if others and not claim.labels:
+        return f"the claim does not say which figure it is about: {system} has {there}"
+    has = f"{system} has no value of {write_key(claim.metric, claim.labels)} in this run"
+    return f"{has}, but {there}" if others else has

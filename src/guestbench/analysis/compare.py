@@ -77,6 +77,27 @@ def compare(
     where there is an `obstacle`. The verdict is that of this comparison alone until `settle` has seen all of
     a report; its test is held to the `confidence` of its interval.
     """
+    found = begin(a, b, key=key, names=names, same_run=same_run, obstacle=obstacle)
+    if found.reason:
+        return found
+    if exact:
+        x, y = a.numbers[0], b.numbers[0]
+        ratio = x / y if x > 0 and y > 0 else None
+        found = replace(found, method=Method.EXACT, ratio=ratio, difference=x - y)
+        return decide(_bracket(found, a, b) if ratio and a.tried and b.tried else found, effect)
+    return judge_nothing(decide(_infer(found, a, b, effect, confidence, same_run=same_run), effect), a, b)
+
+
+def begin(
+    a: Sampled,
+    b: Sampled,
+    *,
+    key: Key = ("", ()),
+    names: tuple[str, str] = ("", ""),
+    same_run: bool = True,
+    obstacle: str = "",
+) -> Comparison:
+    """The comparison with all that is counted, and the reason where nothing can be estimated."""
     found = Comparison(
         metric=key[0],
         labels=dict(key[1]),
@@ -88,16 +109,14 @@ def compare(
         failed_baseline=b.failed,
         method=Method.NONE,
         verdict=Verdict.INCONCLUSIVE,
-        reason=obstacle or _find_obstacle(a, b, same_run=same_run),
+        reason=obstacle,
     )
-    if found.reason:
-        return found
-    if exact:
-        x, y = a.numbers[0], b.numbers[0]
-        ratio = x / y if x > 0 and y > 0 else None
-        found = replace(found, method=Method.EXACT, ratio=ratio, difference=x - y)
-        return decide(_bracket(found, a, b) if ratio and a.tried and b.tried else found, effect)
-    return decide(_infer(found, a, b, effect, confidence, same_run=same_run), effect)
+    sides = ((a, "the system"), (b, "the baseline")) if same_run else ((b, "OLD"), (a, "NEW"))
+    for sampled, name in sides:
+        if not sampled.values and not obstacle:
+            all_failed = f": all {sampled.failed} trials failed" if sampled.failed else ""
+            return replace(found, reason=f"{name} has no value{all_failed}")
+    return found
 
 
 def _bracket(found: Comparison, a: Sampled, b: Sampled) -> Comparison:
@@ -121,14 +140,18 @@ def _find_open(searched: Sampled) -> tuple[float, float]:
     return max((tried for tried, well in searched.tried if not well and tried < size), default=0.0), size
 
 
-def _find_obstacle(a: Sampled, b: Sampled, *, same_run: bool) -> str:
-    sides = ((a, "the system"), (b, "the baseline")) if same_run else ((b, "OLD"), (a, "NEW"))
-    for sampled, name in sides:
-        if not sampled.values:
-            return f"{name} has no value" + (
-                f": all {sampled.failed} trials failed" if sampled.failed else ""
-            )
-    return ""
+def judge_nothing(found: Comparison, a: Sampled, b: Sampled) -> Comparison:
+    """The comparison with its verdict where all values of a side are 0, and all of the other are or are not.
+
+    Nothing is left to a test, and none adjusts others or is adjusted.
+    """
+    if any(b.numbers) and any(a.numbers):
+        return found
+    if not any((*a.numbers, *b.numbers)):
+        return replace(found, verdict=Verdict.EQUIVALENT, p=None, reason="both are 0")
+    verdict, others = (Verdict.SMALLER, b) if any(b.numbers) else (Verdict.LARGER, a)
+    word = "a fall to 0" if verdict is Verdict.SMALLER else "a rise from 0"
+    return replace(found, verdict=verdict, p=None, reason=word) if min(others.numbers) > 0 else found
 
 
 def _infer(
@@ -202,14 +225,6 @@ def _find_interval(
         differences = [x - y for x, y in zip(first, second, strict=True)]
         return inference.pair_interval(differences, confidence, sum(least))
     return inference.welch_interval(first, second, confidence, (least[0], least[1]))
-
-
-def geometric_mean(sampled: Sampled) -> float | None:
-    """The geometric mean; None without values, or where one is not positive."""
-    numbers = sampled.numbers
-    if not numbers or min(numbers) <= 0:
-        return None
-    return math.exp(fmean(_take_logs(numbers)))
 
 
 def decide(found: Comparison, effect: float = LEAST_EFFECT, *, tests: int = 1) -> Comparison:
@@ -315,8 +330,11 @@ def _confirm(pair: Pair, tests: int) -> Pair:
 
 
 def can_reject(found: Comparison, tests: int = 1) -> bool:
-    """Whether a permutation test of so many values can be significant at all, as one of so many tests."""
-    if found.method is Method.SEARCH:
+    """Whether a permutation test of so many values can be significant at all, as one of so many tests.
+
+    Where none was made it cannot.
+    """
+    if found.p is None or found.method is Method.SEARCH:
         return False
     n = found.n if found.pairs is None else found.pairs
     return inference.least_p(n, found.n_baseline, paired=found.pairs is not None) * tests <= ALPHA

@@ -1,27 +1,28 @@
-"""Compares two runs, system by system and metric by metric.
+"""Compares the runs of two versions, system by system and metric by metric.
 
-The runs were made at different times, so that nothing pairs their trials: intervals are Welch's for the
-logarithms, tests are unpaired, and Holm's adjustment is over all comparisons of the two runs.
+The runs were made at different times, so that nothing pairs their trials: `between_runs` says what is made of
+that. Holm's adjustment is over all comparisons.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import msgspec
-
-from guestbench.analysis.compare import LEAST_EFFECT, Pair, compare, geometric_mean, settle
+from guestbench.analysis.between_runs import RUN_SD, Figure, compare_sides, find_middles
+from guestbench.analysis.compare import LEAST_EFFECT, Pair, settle
 from guestbench.analysis.diff_setting import (
     Mismatch,
     RunFacts,
     describe_run,
     find_mismatches,
+    find_mixed_images,
     find_same_images,
 )
-from guestbench.analysis.gate import Decision, Gate, Lost, judge_gates
+from guestbench.analysis.failures import FailedShare, compare_failures, fails_more
+from guestbench.analysis.gate import FAILURES, Decision, Gate, GateKind, Lost, fit_gate, judge_gates
 from guestbench.analysis.quality import Failed, find_failures
-from guestbench.analysis.samples import collect
+from guestbench.analysis.samples import Sampled, Samples, collect, collect_facts
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.errors import UsageError
 from guestbench.families import ask
@@ -31,11 +32,12 @@ Run = tuple[Header, Sequence[Record]]
 
 
 class Change(Frozen):
-    """One metric of one system in both runs.
+    """One metric of one system in OLD and in NEW.
 
     `old` and `new` are geometric means in the metric's unit, or the figures themselves where these do not
     scatter. In `comparison` the system is that of NEW and the baseline the same of OLD. `floor` is whether
-    the system is the null guest, of which a change is one of the host or of QEMU.
+    the system is the null guest, of which a change is one of the host or of the VMM. `fails` says how many of
+    NEW's trials failed where these are more than chance explains.
     """
 
     title: str
@@ -45,64 +47,110 @@ class Change(Frozen):
     new: float | None
     comparison: Comparison
     floor: bool = False
+    fails: str = ""
 
 
 class RunDiff(Frozen):
-    """Two runs compared. `mismatches` are what makes them differ besides the systems' images."""
+    """Two versions compared, by one run each or several.
 
-    old: RunFacts
-    new: RunFacts
+    `mismatches` are what makes runs differ besides the systems' images; `mixed` names those systems of a side
+    of which its runs have not the same images. `run_sd` is what was assumed where a side has a single run.
+    """
+
+    old: tuple[RunFacts, ...]
+    new: tuple[RunFacts, ...]
     effect: float
+    run_sd: float
     mismatches: tuple[Mismatch, ...]
     failed: tuple[Failed, ...]
+    failures: tuple[FailedShare, ...]
     lost: tuple[Lost, ...]
     same_images: tuple[str, ...]
+    mixed: tuple[str, ...]
     changes: tuple[Change, ...]
     decisions: tuple[Decision, ...] = ()
 
 
 class _Side:
-    """What is looked up of one run: its values by system, in the order of its header."""
+    """What is looked up of a version's runs: their values by system, in the order of the first header."""
 
-    def __init__(self, header: Header, records: Sequence[Record]) -> None:
-        self.header = header
-        self.records = sort_records(header, add_derived(header, records))
-        self.floors = {g.system.name for g in header.guests if g.system.family is GuestFamily.FLOOR}
-        self.samples = collect(header, self.records)
+    def __init__(self, name: str, runs: Sequence[Run]) -> None:
+        self.name = name
+        self.runs = [(header, sort_records(header, add_derived(header, records))) for header, records in runs]
+        self.header = runs[0][0]
+        self.records = [record for _, records in self.runs for record in records]
+        self.floors = {g.system.name for g in self.header.guests if g.system.family is GuestFamily.FLOOR}
+        facts = [collect_facts(header, records) for header, records in self.runs]
+        self.facts = {key for run in facts for system in run.values() for key in system}
+        self.samples = _join([collect(header, records) for header, records in self.runs])
+        for system, found in _join(facts).items():
+            self.samples.setdefault(system, {}).update(found)
+
+    @property
+    def keys(self) -> set[Key]:
+        """Metrics and labels of any system."""
+        return {key for found in self.samples.values() for key in found}
+
+
+def _join(runs: Sequence[Samples]) -> dict[str, dict[Key, tuple[Sampled, ...]]]:
+    """What each run has of a figure, by system; empty samples for those that have none."""
+    systems = dict.fromkeys(system for run in runs for system in run)
+    return {
+        system: {
+            key: tuple(run.get(system, {}).get(key, Sampled()) for run in runs)
+            for key in dict.fromkeys(key for run in runs for key in run.get(system, {}))
+        }
+        for system in systems
+    }
 
 
 def diff_runs(
-    old: Run, new: Run, gates: Sequence[Gate] = (), *, effect: float = LEAST_EFFECT, hint: str = ""
+    old: Sequence[Run],
+    new: Sequence[Run],
+    gates: Sequence[Gate] = (),
+    *,
+    effect: float = LEAST_EFFECT,
+    run_sd: float = RUN_SD,
+    hint: str = "",
 ) -> RunDiff:
-    """Compare two runs in the metrics that decide something, and in those that gates name.
+    """Compare the runs of two versions in the metrics that decide something, and in those that gates name.
 
     Raises:
-        UsageError: a gate is about something that neither run has.
+        UsageError: a gate is about something that neither version has, or its unit is none of the metric's.
     """
-    before, after = _Side(*old), _Side(*new)
-    gates = [_narrow(gate, before, after) for gate in gates]
-    pairs = _compare_sides(before, after, gates, effect)
+    before, after = _Side("old", old), _Side("new", new)
+    keys, facts = before.keys | after.keys, before.facts | after.facts
+    gates = [fit_gate(gate, after.header, keys, facts) for gate in gates]
+    pairs = _compare_sides(before, after, gates, effect, run_sd)
     lost = tuple(_find_lost(before, after, gates))
-    _refuse_idle_gates([pair.found for pair in pairs], lost, gates, hint)
+    failures = compare_failures(old, new)
+    _refuse_idle_gates([pair.found for pair in pairs], lost, failures, gates, hint)
+    first, *others = (header for header, _ in (*old, *new))
+    mismatches = dict.fromkeys(each for other in others for each in find_mismatches(first, other))
     return RunDiff(
-        old=describe_run(*old),
-        new=describe_run(*new),
+        old=tuple(describe_run(*run) for run in old),
+        new=tuple(describe_run(*run) for run in new),
         effect=effect,
-        mismatches=find_mismatches(old[0], new[0]),
-        failed=(*find_failures(*old, "old"), *find_failures(*new, "new")),
+        run_sd=run_sd,
+        mismatches=tuple(mismatches),
+        failed=tuple(_find_failed(before, after)),
+        failures=tuple(each for each in failures if each.failed or each.failed_baseline),
         lost=lost,
-        same_images=find_same_images(old[0], new[0]),
+        same_images=find_same_images(before.header, after.header),
+        mixed=tuple(
+            f"{name}: {system}"
+            for name, runs in (("old", old), ("new", new))
+            for system in find_mixed_images([header for header, _ in runs])
+        ),
         changes=tuple(_describe(pair, after) for pair in pairs),
-        decisions=judge_gates(gates, pairs, lost, after.floors),
+        decisions=judge_gates(gates, pairs, lost, before.floors | after.floors, failures),
     )
 
 
-def _narrow(gate: Gate, *sides: _Side) -> Gate:
-    """The gate, about the value without labels alone where it names none and there is such a value."""
-    plain = not gate.labels and any(
-        (gate.metric, ()) in samples for side in sides for samples in side.samples.values()
-    )
-    return msgspec.structs.replace(gate, plain=plain)
+def _find_failed(*sides: _Side) -> Iterator[Failed]:
+    for side in sides:
+        for number, run in enumerate(side.runs, 1):
+            yield from find_failures(*run, f"{side.name} {number}" if len(side.runs) > 1 else side.name)
 
 
 def _is_wanted(header: Header, gates: Sequence[Gate], system: str, key: Key) -> bool:
@@ -112,34 +160,69 @@ def _is_wanted(header: Header, gates: Sequence[Gate], system: str, key: Key) -> 
     )
 
 
-def _compare_sides(old: _Side, new: _Side, gates: Sequence[Gate], effect: float) -> tuple[Pair, ...]:
-    """What both runs have of what is wanted, NEW with OLD. What is not of the same work is not inferred."""
+def _is_judged_alone(gates: Sequence[Gate], system: str, key: Key, floor: bool) -> bool:
+    """Whether a gate asks for NEW's own value, for which it takes no OLD."""
+    return any(
+        gate.kind is GateKind.VALUE and gate.is_about(system, key[0], dict(key[1]), floor=floor)
+        for gate in gates
+    )
+
+
+def _compare_sides(
+    old: _Side, new: _Side, gates: Sequence[Gate], effect: float, run_sd: float
+) -> tuple[Pair, ...]:
+    """What both have of what is wanted, NEW with OLD. What is not of the same work is not inferred."""
     rank = rank_metrics(new.header)
-    unlike = dict(ask("findings", "changed", (old.header, old.records), (new.header, new.records)))
+    unlike = _find_unlike(old, new)
     found: list[Pair] = []
     for system, after in new.samples.items():
         before = old.samples.get(system, {})
-        keys = [key for key in after if key in before and _is_wanted(new.header, gates, system, key)]
+        keys = [
+            key
+            for key in after
+            if _is_judged_alone(gates, system, key, system in new.floors)
+            or (key in before and _is_wanted(new.header, gates, system, key))
+        ]
         for key in sorted(keys, key=lambda key: (rank(key[0]), key)):
-            compared = compare(
-                after[key],
-                before[key],
-                key=key,
-                names=(system, system),
-                exact=find_metric(new.header, key[0]).exact,
-                same_run=False,
-                effect=effect,
-                obstacle=unlike.get((system, key), ""),
+            metric = find_metric(new.header, key[0])
+            exact = metric.exact or key in new.facts
+            found.append(
+                compare_sides(
+                    after[key],
+                    before.get(key, (Sampled(),)),
+                    Figure(key=key, system=system, exact=exact, timed=metric.is_timed),
+                    floors=_find_floors(old, new, key) if system not in new.floors else None,
+                    run_sd=run_sd,
+                    effect=effect,
+                    obstacle=unlike.get((system, key), ""),
+                )
             )
-            found.append(Pair(compared, after[key], before[key]))
     return settle(found, effect)
+
+
+def _find_unlike(old: _Side, new: _Side) -> dict[tuple[str, Key], str]:
+    """Figures that are not of the same thing in all runs, and why; each run is held against the first."""
+    first, *others = (*old.runs, *new.runs)
+    return {
+        key: reason for other in reversed(others) for key, reason in ask("findings", "changed", first, other)
+    }
+
+
+def _find_floors(old: _Side, new: _Side, key: Key) -> tuple[Sampled, Sampled] | None:
+    """NEW's and OLD's values of the null guest, where there is one run of each."""
+    if len(old.runs) > 1 or len(new.runs) > 1:
+        return None
+    for system in new.header.systems:
+        if system.name in old.floors & new.floors:
+            sides = [side.samples.get(system.name, {}).get(key) for side in (new, old)]
+            if sides[0] and sides[1]:
+                return sides[0][0], sides[1][0]
+    return None
 
 
 def _describe(pair: Pair, new: _Side) -> Change:
     metric = find_metric(new.header, pair.found.metric)
-    old, changed = (
-        each.numbers[0] if metric.exact and each.values else geometric_mean(each) for each in (pair.b, pair.a)
-    )
+    changed, old = find_middles(pair)
     return Change(
         title=metric.title,
         unit=metric.unit,
@@ -148,29 +231,24 @@ def _describe(pair: Pair, new: _Side) -> Change:
         new=changed,
         comparison=pair.found,
         floor=pair.found.system in new.floors,
+        fails=f"{pair.a.failed} of {pair.a.trials}" if fails_more(pair.a, pair.b) else "",
     )
 
 
-def _find_lost(old: _Side, new: _Side, gates: Sequence[Gate]) -> list[Lost]:
-    """Systems and metrics of one run alone, those of OLD first."""
-    found: list[Lost] = []
-    for name, mine, other in (("old", old, new), ("new", new, old)):
+def _find_lost(old: _Side, new: _Side, gates: Sequence[Gate]) -> Iterator[Lost]:
+    """Systems and metrics of one version alone, those of OLD first."""
+    for mine, other in ((old, new), (new, old)):
         for system, samples in mine.samples.items():
             if system not in other.samples:
-                found.append(Lost(only_in=name, system=system))
+                yield Lost(only_in=mine.name, system=system)
                 continue
-            found += [
-                Lost(
-                    only_in=name,
-                    system=system,
-                    metric=key[0],
-                    labels=dict(key[1]),
-                    reason=_explain_loss(system, key, mine.records, other.records),
+            for key in samples:
+                if key in other.samples[system] or not _is_wanted(mine.header, gates, system, key):
+                    continue
+                reason = _explain_loss(system, key, mine.records, other.records)
+                yield Lost(
+                    only_in=mine.name, system=system, metric=key[0], labels=dict(key[1]), reason=reason
                 )
-                for key in samples
-                if key not in other.samples[system] and _is_wanted(mine.header, gates, system, key)
-            ]
-    return found
 
 
 def _explain_loss(system: str, key: Key, mine: Sequence[Record], others: Sequence[Record]) -> str:
@@ -192,11 +270,17 @@ def _explain_loss(system: str, key: Key, mine: Sequence[Record], others: Sequenc
 
 
 def _refuse_idle_gates(
-    found: Sequence[Comparison], lost: Sequence[Lost], gates: Sequence[Gate], hint: str
+    found: Sequence[Comparison],
+    lost: Sequence[Lost],
+    failures: Sequence[FailedShare],
+    gates: Sequence[Gate],
+    hint: str,
 ) -> None:
     # A gate with a slip of the pen would pass for ever.
     for gate in gates:
         if any(gate.is_about(each.system, each.metric, each.labels) for each in found):
+            continue
+        if any(gate.is_about(each.system, FAILURES, {"purpose": each.purpose}) for each in failures):
             continue
         if not any(gate.is_lost_with(each) for each in lost):
             metrics = Counter(each.metric for each in found)

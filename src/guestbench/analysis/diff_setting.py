@@ -87,5 +87,18 @@ def find_same_images(old: Header, new: Header) -> tuple[str, ...]:
     )
 
 
+def find_mixed_images(headers: Sequence[Header]) -> tuple[str, ...]:
+    """The systems that are not the same in all of these runs, which are taken for runs of one version."""
+    first, *others = headers
+    names = {system.name for system in first.systems}
+    different = {
+        system.name
+        for other in others
+        for system in other.systems
+        if system.name in names and system.name not in find_same_images(first, other)
+    }
+    return tuple(sorted(different))
+
+
 def _digests(guest: Guest) -> dict[str, str]:
     return {role: image.sha256 for role, image in guest.pristine.items()}

@@ -8,8 +8,8 @@ from statistics import fmean, geometric_mean, median
 
 import msgspec
 
-from guestbench.analysis.summary import find_metric, group_trials
-from guestbench.families import ask
+from guestbench.analysis.summary import Derived, add_derived, find_metric, group_trials
+from guestbench.families import ask, list_purposes
 from guestbench.model import Header, Key, Record
 
 
@@ -29,6 +29,11 @@ class Sampled(msgspec.Struct, frozen=True):
     def numbers(self) -> list[float]:
         """The values alone, in the order of the trials."""
         return [value for _, value in self.values]
+
+    @property
+    def trials(self) -> int:
+        """How many trials there were."""
+        return len(self.values) + self.failed
 
 
 Samples = Mapping[str, Mapping[Key, Sampled]]
@@ -72,6 +77,24 @@ def _join_origins(values: Sequence[tuple[int, float, str]]) -> Iterator[tuple[in
         else:
             own = [value for _, value in same]
             yield 0, geometric_mean(own) if min(own) > 0 else fmean(own)
+
+
+def collect_facts(header: Header, records: Iterable[Record]) -> Samples:
+    """The facts of every system of the run, of which no statistics are made; one value of each.
+
+    Where two kinds of trial tell one, it is that of the kind which its family names later: it has seen more.
+    """
+    found: dict[str, dict[Key, Sampled]] = {}
+    made = add_derived(header, records)
+    for purpose in (each.name for each in list_purposes(header) if each.facts):
+        # Of thousands of trials these are a few.
+        mine = Derived(record for record in made if record.trial.purpose == purpose)
+        for system, samples in collect(header, mine, [purpose]).items():
+            known = found.setdefault(system, {})
+            for key, sampled in samples.items():
+                if sampled.values:
+                    known[key] = msgspec.structs.replace(sampled, values=sampled.values[-1:], failed=0)
+    return found
 
 
 def find_pairs(a: Sampled, b: Sampled) -> list[tuple[float, float]]:

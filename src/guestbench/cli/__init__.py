@@ -56,6 +56,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         "diff": "Compare the run in NEW with the run in OLD, such as two versions of a unikernel.",
         "doctor": "Tell what this host has and lacks for measuring, each with the line that mends it.",
         "export": "Print the run in DIR in a format that other programs read.",
+        "history": "Show many runs of the same guests over time, and where a figure changed its level.",
         "inspect": "Tell what is in IMAGE (a disk, initramfs, ELF unikernel or bzImage) without booting or "
         "mounting it.",
         "report": "Write the reports of the run in DIR again, from its store alone.",

@@ -1,25 +1,45 @@
-"""`guestbench diff`: two runs against each other, as text, JSON or Markdown, and a gate for CI."""
+"""`guestbench diff`: runs of two versions against each other, as text, JSON or Markdown, and gates for CI."""
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from guestbench.cli.output import write_file
 from guestbench.errors import GateError, UsageError
 
 
+class Folders(click.ParamType[tuple[Path, ...]]):
+    """Results folders, set apart by commas; one that exists as it is written may have commas in its name."""
+
+    name = "folders"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, ...]:
+        """The folders' paths."""
+        text = str(value)
+        parts = [text] if Path(text).exists() else re.split(r"(?<!\\),", text)
+        if not all(parts):
+            self.fail(f"{text!r} names a folder that has no name", param, ctx)
+        return tuple(Path(part.replace("\\,", ",")) for part in parts)
+
+
 @click.command("diff")
-@click.argument("old", type=click.Path(path_type=Path), metavar="OLD")
-@click.argument("new", type=click.Path(path_type=Path), metavar="NEW")
+@click.argument("old", type=Folders(), metavar="OLD[,OLD…]")
+@click.argument("new", type=Folders(), metavar="NEW[,NEW…]")
 @click.option(
     "--fail-on",
     "wanted",
     multiple=True,
     metavar="GATE",
-    help="Exit with 1 if the data show this: 'boot.ready>5%', 'SYSTEM:work.cpu<-3%', "
-    "'memory.touched{state=idle}>5%'. Repeatable.",
+    help="Exit with 1 if the data show this: of the change 'boot.ready>5%', 'SYSTEM:work.cpu<-3%', "
+    "'memory.touched{state=idle}>5%'; of the new value 'surface.open_tcp>0', 'boot.ready>500ms'; or "
+    "'failures'. Repeatable.",
 )
 @click.option("--fail-on-inconclusive", "strict", is_flag=True, help="Exit with 1 if they cannot tell, too.")
 @click.option(
@@ -30,31 +50,67 @@ from guestbench.errors import GateError, UsageError
     metavar="PERCENT",
     help="A smaller change is no difference.",
 )
+@click.option(
+    "--run-sd",
+    type=click.FloatRange(0, 100),
+    default=3.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="How much the times of runs of the same thing scatter (SD), which one run a side does not show; "
+    "guestbench history says what yours do.",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what became of the gates as JUnit XML.",
+)
 @click.option("--json", "style", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "style", flag_value="markdown", help="Print Markdown.")
 @click.option("--force", is_flag=True, help="Compare although hosts, platforms or tool versions differ.")
 def command(
-    old: Path, new: Path, wanted: tuple[str, ...], strict: bool, effect: float, style: str | None, force: bool
+    old: tuple[Path, ...],
+    new: tuple[Path, ...],
+    wanted: tuple[str, ...],
+    strict: bool,
+    effect: float,
+    run_sd: float,
+    junit: Path | None,
+    style: str | None,
+    force: bool,
 ) -> None:
-    """Compare the run in NEW with the run in OLD, such as two versions of a unikernel."""
+    r"""Compare the run in NEW with the run in OLD, such as two versions of a unikernel.
+
+    Several runs of a version are set apart by commas: then runs are compared, and not trials. A folder with a
+    comma in its name is given alone, or with \\, in its name.
+    """
     from guestbench.analysis.diff import diff_runs
     from guestbench.analysis.gate import parse_gate
     from guestbench.report import diff as shown
+    from guestbench.report.junit import render_junit
     from guestbench.report.markdown import render_blocks
     from guestbench.report.terminal import render_lines
     from guestbench.run.store import read_store, without_collection
 
-    folders = [str(old), str(new)]
-    again = ["guestbench", "diff", *folders]
+    folders = [str(folder) for folder in (*old, *new)]
+    typed: tuple[str, ...] = click.get_current_context().obj
+    again = ["guestbench", "diff", *(_write_folders(side) for side in (old, new))]
     gates = [parse_gate(text) for text in wanted]
-    if strict and not gates:
-        hint = shlex.join([*again, "--fail-on", "boot.ready>5%", "--fail-on-inconclusive"])
-        raise UsageError("--fail-on-inconclusive needs a --fail-on that could be inconclusive", hint)
+    if not gates and (strict or junit is not None):
+        option = "--fail-on-inconclusive" if strict else "--junit"
+        more = [option] if strict else [option, str(junit)]
+        what = "could be inconclusive" if strict else "it is to tell of"
+        hint = shlex.join([*again, "--fail-on", "boot.ready>5%", *more])
+        raise UsageError(f"{option} needs a --fail-on that {what}", hint)
     with without_collection():
-        runs = read_store(old), read_store(new)
+        before, after = ([read_store(folder) for folder in side] for side in (old, new))
         if not force:
-            shown.refuse_mismatches(runs[0][0], runs[1][0], folders, click.get_current_context().obj)
-        found = diff_runs(*runs, gates, effect=effect / 100, hint=shlex.join(again))
+            shown.refuse_mismatches([header for header, _ in (*before, *after)], folders, typed)
+        found = diff_runs(
+            before, after, gates, effect=effect / 100, run_sd=run_sd / 100, hint=shlex.join(again)
+        )
+    if junit is not None:
+        write_file(junit, render_junit(found.decisions))
     if style == "json":
         click.echo(shown.render_json(found), nl=False)
     elif style == "markdown":
@@ -63,5 +119,12 @@ def command(
         click.echo(render_lines(shown.describe_diff(found)), nl=False)
     failures = shown.tell_failures(found.decisions, inconclusive=strict)
     if failures:
-        more = f"{len(failures)} of {len(found.decisions)} decisions: " if len(failures) > 1 else ""
-        raise GateError(f"{more}{failures[0]}", shlex.join(["guestbench", "report", str(new)]))
+        more_than = f"{len(failures)} of {len(found.decisions)} decisions: " if len(failures) > 1 else ""
+        raise GateError(f"{more_than}{failures[0]}", shlex.join(["guestbench", "report", str(new[-1])]))
+
+
+def _write_folders(side: Sequence[Path]) -> str:
+    """The folders as they are typed."""
+    if len(side) == 1:
+        return str(side[0])
+    return ",".join(str(folder).replace(",", "\\,") for folder in side)

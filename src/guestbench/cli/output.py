@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guestbench.errors import UsageError
+from guestbench.report import replace_file
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file that the user has named.
+    """Write a file that the user has named: whole or not at all, unless it is a pipe or a terminal.
 
     Raises:
         UsageError: it cannot be written.
     """
     try:
-        path.write_bytes(content)
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+        else:
+            replace_file(path.resolve(), content)
     except OSError as error:
         folder = shlex.quote(str(path.absolute().parent))
         raise UsageError(f"{path} cannot be written: {error.strerror}", f"ls -ld {folder}") from None

@@ -25,6 +25,8 @@ class Method(StrEnum):
     """Value by value within the blocks that have both."""
     SAMPLES = "samples"
     """As two independent samples."""
+    RUNS = "runs"
+    """As two runs, each of which may be off as a whole."""
     EXACT = "exact"
     """As figures that do not scatter, such as sizes of files."""
     SEARCH = "search"
@@ -41,8 +43,10 @@ class Comparison(Frozen):
     medians. `difference` is of the means, in the metric's unit. `ratio_bca` is a bootstrap interval beside
     `ratio_ci`; of results of a search `ratio_ci` is what the sizes tried leave open. `p` is two-sided, of a
     permutation test; `p_holm` the same adjusted for all comparisons of the report; `delta` is Cliff's: how
-    much more often a value of the system exceeds one of the baseline than the other way round. `reason` says
-    why a verdict is not more than it is; `needed` in how many blocks two that are alike would be found to be.
+    much more often a value of the system exceeds one of the baseline than the other way round. `ratio_floor`
+    is the ratio of two runs with what the null guest changed by taken out; then `ratio_ci` spans the
+    intervals of both. `reason` says why a verdict is not more than it is; `needed` in how many blocks two
+    that are alike would be found to be.
     """
 
     metric: str
@@ -60,6 +64,7 @@ class Comparison(Frozen):
     ratio_median: float | None = None
     ratio_ci: Interval | None = None
     ratio_bca: Interval | None = None
+    ratio_floor: float | None = None
     difference: float | None = None
     difference_ci: Interval | None = None
     p: float | None = None

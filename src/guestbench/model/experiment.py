@@ -88,7 +88,7 @@ class Claim(Frozen):
     It is about `metric` of `system`, which is a name, or `unikernel` for every unikernel of the run. With
     `against` it is how many times that other system's value is as large, else it is the value itself, in the
     metric's unit; what is claimed lies between `least` and `most`. Where a metric has values with labels
-    only and `labels` asks for none, their sum is meant. `text` says it in words.
+    only, `labels` has to name one of them. `text` says it in words.
     """
 
     text: Line

@@ -15,7 +15,12 @@ from guestbench.page.plots import Axis, Bar, Look, Mark, Point, Row, Rows, choos
 
 tell = read_words(__file__)
 
-METHODS = {Method.EXACT: "exact", Method.SEARCH: "the sizes tried", Method.NONE: NOTHING}
+METHODS = {
+    Method.RUNS: "runs",
+    Method.EXACT: "exact",
+    Method.SEARCH: "the sizes tried",
+    Method.NONE: NOTHING,
+}
 LOOKS = {
     Verdict.SMALLER: Point(4, 0, colour=0),
     Verdict.LARGER: Point(2, 0, colour=1),
@@ -189,15 +194,37 @@ def _tell_method(each: Comparison) -> str:
 def _failed(each: Comparison) -> str:
     if not each.failed and not each.failed_baseline:
         return NOTHING
-    return f"{each.failed}; of the baseline {each.failed_baseline}"
+    from guestbench.analysis.failures import tell_rate
+
+    mine, other = (
+        tell_rate(failed, n + failed, "")
+        for failed, n in ((each.failed, each.n), (each.failed_baseline, each.n_baseline))
+    )
+    return f"{mine}; of the baseline {other}"
 
 
 def _tell_verdict(each: Comparison, effect: str) -> str:
     word = each.verdict.value
-    if each.verdict is Verdict.EQUIVALENT:
+    if each.verdict is Verdict.EQUIVALENT and each.ratio is not None:
         word = f"{word} within {effect}"
     told = f"{word}: {each.reason}" if each.reason else word
-    return f"{told}; the medians say {show_ratio(each.ratio_median)}" if _medians_differ(each) else told
+    if _medians_differ(each):
+        told = f"{told}; the medians say {show_ratio(each.ratio_median)}"
+    return (
+        f"fails more often ({each.failed} of {each.n + each.failed}); of the others: {told}"
+        if _fails(each)
+        else told
+    )
+
+
+def _fails(each: Comparison) -> bool:
+    """Whether more trials failed than of the baseline, and more than chance explains."""
+    if not each.failed:
+        return False
+    from guestbench.analysis.failures import ALPHA, more_failed_p
+
+    tried, tried_baseline = each.n + each.failed, each.n_baseline + each.failed_baseline
+    return more_failed_p(each.failed, tried, each.failed_baseline, tried_baseline) <= ALPHA
 
 
 def _medians_differ(each: Comparison) -> bool:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from guestbench.analysis.between_runs import LARGEST
 from guestbench.analysis.diff import Change, RunDiff
-from guestbench.analysis.diff_setting import find_mismatches
+from guestbench.analysis.diff_setting import RunFacts, find_mismatches
+from guestbench.analysis.failures import ALPHA, tell_rate
 from guestbench.analysis.gate import Decision, GateState
 from guestbench.errors import UsageError
 from guestbench.model import Better, Header, Method, Verdict
@@ -22,8 +24,10 @@ from guestbench.report.opening import tell_failed
 from guestbench.report.terminal import show_text
 from guestbench.text import visible
 
-HEAD = ("System", "Metric", "Old", "New", "Ratio", "Interval", "p, adjusted", "n", "Verdict")
-JSON_VERSION = 1
+HEAD = ("System", "Metric", "Old", "New", "Ratio", "Over floor", "Interval", "p, adjusted", "n", "Verdict")
+MANY_TIMES = 1000
+"""From this ratio on a change is written as a factor rather than in percent."""
+JSON_VERSION = 2
 """Version of the shape of the JSON. Raised when a field changes its meaning or goes."""
 
 
@@ -44,29 +48,31 @@ def describe_diff(diff: RunDiff) -> tuple[Block, ...]:
     """What weakens the comparison, the table, and what became of each gate."""
     return (
         Bullets(tuple(_find_notes(diff))),
-        Table(HEAD, tuple(_row(change, diff.effect) for change in diff.changes), 2),
-        Paragraph((_explain(diff),)),
-        Bullets(tuple(map(_tell_decision, diff.decisions))),
+        Table(HEAD, tuple(_row(change, diff.effect) for change in diff.changes), 2).without_empty_columns(),
+        Paragraph(_explain(diff)),
+        Bullets(tuple(map(tell_decision, diff.decisions))),
     )
 
 
-def refuse_mismatches(old: Header, new: Header, folders: Sequence[str], typed: Sequence[str]) -> None:
+def refuse_mismatches(headers: Sequence[Header], folders: Sequence[str], typed: Sequence[str]) -> None:
     """Refuse to compare runs of different hosts, platforms or tools; `typed` is the command line.
 
     Raises:
         UsageError: they differ; it names each difference.
     """
-    mismatches = find_mismatches(old, new)
-    if mismatches:
-        told = "; ".join(visible(f"{each.what}: {each.old} and {each.new}") for each in mismatches)
-        hint = shlex.join(["guestbench", *typed, "--force"])
-        raise UsageError(f"{' and '.join(folders)} cannot be compared: {told}", hint)
+    first, *others = zip(headers, folders, strict=True)
+    for header, folder in others:
+        mismatches = find_mismatches(first[0], header)
+        if mismatches:
+            told = "; ".join(visible(f"{each.what}: {each.old} and {each.new}") for each in mismatches)
+            hint = shlex.join(["guestbench", *typed, "--force"])
+            raise UsageError(f"{first[1]} and {folder} cannot be compared: {told}", hint)
 
 
 def tell_failures(decisions: Sequence[Decision], *, inconclusive: bool) -> tuple[str, ...]:
     """A line for each gate that did not hold; those that decide nothing are among them only if asked for."""
     bad = {GateState.FAILED, GateState.INCONCLUSIVE} if inconclusive else {GateState.FAILED}
-    return tuple(show_text(_tell_decision(each)) for each in decisions if each.state in bad)
+    return tuple(show_text(tell_decision(each)) for each in decisions if each.state in bad)
 
 
 # --- what comes before the table ----------------------------------------------------------------------------
@@ -74,39 +80,75 @@ def tell_failures(decisions: Sequence[Decision], *, inconclusive: bool) -> tuple
 
 def _find_notes(diff: RunDiff) -> Iterator[str]:
     """Which runs these are, and all that a reader should know before the figures, failures first."""
-    for name, run in (("old", diff.old), ("new", diff.new)):
+    for name, run in _name_runs(diff):
         yield f"{name}: {run.run}, {run.records:,} records, guestbench {run.tool}"
     yield from map(tell_failed, diff.failed)
-    for name, run in (("old", diff.old), ("new", diff.new)):
+    for share in diff.failures:
+        new, old = (
+            tell_rate(*each)
+            for each in ((share.failed, share.of), (share.failed_baseline, share.of_baseline))
+        )
+        chance = f": more than before by Fisher's exact test, p = {share.p:.2g}" if share.p <= ALPHA else ""
+        yield f"trials of {share.purpose} of {share.system}: old: {old}; new: {new}{chance}"
+    for name, run in _name_runs(diff):
         if run.missing:
             yield f"not complete: {name}: {run.missing} of its planned trials have no record"
         for notice in run.notices:
             yield f"note on {name}: {notice}"
     for mismatch in diff.mismatches:
         yield f"compared by force: {mismatch.what}: {mismatch.old} in old, {mismatch.new} in new"
+    for mixed in diff.mixed:
+        yield f"not of the same images in all runs of {mixed}"
     for lost in diff.lost:
         what = write_key(lost.metric, lost.labels) if lost.metric else "the whole system"
         yield ": ".join(filter(None, (f"only in {lost.only_in}", lost.system, what, lost.reason)))
     for change in diff.changes:
-        apart = change.comparison.verdict in (Verdict.SMALLER, Verdict.LARGER)
-        if change.floor and apart and change.comparison.method is Method.SAMPLES:
-            yield (
-                f"the null guest changed too: {change.comparison.metric} of {change.comparison.system} is "
-                f"{change.comparison.verdict.value}; so did the host, or what ran on it"
-            )
+        if change.floor and change.comparison.ratio_ci is not None:
+            yield _tell_floor(change)
     if diff.same_images:
         yield f"same images in both: {', '.join(diff.same_images)}"
 
 
-def _explain(diff: RunDiff) -> str:
+def _name_runs(diff: RunDiff) -> Iterator[tuple[str, RunFacts]]:
+    for name, runs in (("old", diff.old), ("new", diff.new)):
+        for number, run in enumerate(runs, 1):
+            yield f"{name} {number}" if len(runs) > 1 else name, run
+
+
+def _tell_floor(change: Change) -> str:
+    each = change.comparison
+    moved = f"{write_key(each.metric, each.labels)} of {each.system} by {_percent(each.ratio or 1.0)}"
+    if each.verdict in (Verdict.SMALLER, Verdict.LARGER):
+        return f"the null guest changed: {moved}; so did the host, or what ran on it"
+    return f"between the runs the null guest changed {moved}"
+
+
+def _explain(diff: RunDiff) -> tuple[str, ...]:
     if not diff.changes:
-        return "The two runs have nothing in common that could be compared."
-    tested = sum(change.comparison.p_holm is not None for change in diff.changes)
+        return ("The two runs have nothing in common that could be compared.",)
+    found = [change.comparison for change in diff.changes]
+    tested = sum(each.p_holm is not None for each in found)
     test = f"; p is of a permutation test, adjusted for all {tested} that there are" if tested else ""
-    return (
-        "Ratio is new over old, of geometric means; the interval is Welch's for the logarithms, at 95%"
-        f"{test}. Nearer to 1 than {diff.effect * 100:.3g}% is no difference."
-    )
+    several = len(diff.old) > 1 or len(diff.new) > 1
+    units = "of the runs' means" if several else "for the logarithms"
+    lines = [
+        f"Ratio is new over old, of geometric means; the interval is Student's {units}, at 95%{test}. "
+        f"Nearer to 1 than {diff.effect * 100:.3g}% is no difference."
+    ]
+    if several:
+        lines.append("Runs are what is counted in n where times and rates are compared; a run is one value.")
+    if any(each.method is Method.RUNS for each in found):
+        lines.append(
+            "How much runs of the same thing differ is not known from one run a side, and more cycles do not "
+            f"show it. For times and rates an SD of {diff.run_sd * 100:.3g}% is assumed (--run-sd), which is "
+            "in the interval. Several runs a side show it."
+        )
+    if any(each.ratio_floor is not None for each in found):
+        lines.append(
+            "Over floor is the same ratio with what the null guest changed by taken out, block by block; the "
+            "interval spans both, and a difference has to show in both."
+        )
+    return tuple(lines)
 
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -123,6 +165,7 @@ def _row(change: Change, effect: float) -> Cells:
         Code(write_key(each.metric, each.labels)),
         *(show_amount(value, change.unit, (value or 0) / 100) for value in (change.old, change.new)),
         show_change(each.ratio),
+        show_change(each.ratio_floor),
         show_interval(each.ratio_ci, show_change),
         show_p(each.p_holm),
         counts[0] if counts[0] == counts[1] else f"{counts[0]}, {counts[1]}",
@@ -134,13 +177,20 @@ def show_change(ratio: float | None) -> str:
     """A ratio with three decimals near 1, where the third still matters, and to four digits elsewhere."""
     if ratio is None:
         return NOTHING
+    if ratio >= LARGEST:
+        return "∞"
     return f"{ratio:.3f}" if 0.1 <= ratio < 100 else f"{ratio:.4g}"
 
 
 def _tell_verdict(change: Change, effect: float) -> str:
+    fails = f"fails more often ({change.fails}); of the others: " if change.fails else ""
+    return f"{fails}{_tell_verdict_of_others(change, effect)}"
+
+
+def _tell_verdict_of_others(change: Change, effect: float) -> str:
     each = change.comparison
     word = each.verdict.value
-    if each.verdict is Verdict.EQUIVALENT:
+    if each.verdict is Verdict.EQUIVALENT and each.ratio is not None:
         return f"{word} within {effect * 100:.3g}%"
     if each.verdict in (Verdict.SMALLER, Verdict.LARGER) and change.better is not Better.NEITHER:
         good = (each.verdict is Verdict.SMALLER) == (change.better is Better.LOWER)
@@ -151,7 +201,8 @@ def _tell_verdict(change: Change, effect: float) -> str:
 # --- gates --------------------------------------------------------------------------------------------------
 
 
-def _tell_decision(decision: Decision) -> Text:
+def tell_decision(decision: Decision) -> Text:
+    """What became of a gate, with the figures and the reason."""
     reason = f": {decision.reason}" if decision.reason else ""
     key = write_key(decision.metric, decision.labels)
     return (
@@ -161,6 +212,8 @@ def _tell_decision(decision: Decision) -> Text:
 
 
 def _tell_figures(decision: Decision) -> str:
+    if decision.value is not None:
+        return f" {_show_value(decision)}"
     if decision.ratio is None:
         return ""
     shown = f" {_percent(decision.ratio)}"
@@ -170,7 +223,19 @@ def _tell_figures(decision: Decision) -> str:
     return f"{shown} ({low} to {high} at {decision.interval.confidence * 100:.4g}%)"
 
 
+def _show_value(decision: Decision) -> str:
+    def show(value: float | None) -> str:
+        return show_amount(value, decision.unit, (value or 0) / 100)
+
+    interval = decision.interval
+    if interval is None:
+        return show(decision.value)
+    return f"{show(decision.value)} ({show_interval(interval, show)} at {interval.confidence * 100:.4g}%)"
+
+
 def _percent(ratio: float) -> str:
-    """A change in percent with one decimal, or two digits where it is less than that."""
+    """A change in percent with one decimal, or two digits where it is less than that; a factor if large."""
+    if ratio >= MANY_TIMES:
+        return "×∞" if ratio >= LARGEST else f"×{ratio:.3g}"
     percent = (ratio - 1) * 100
     return f"{percent:+.1f}%" if abs(percent) >= 0.1 or not percent else f"{percent:+.1g}%"

@@ -92,7 +92,7 @@ def test_figures_that_do_not_scatter_are_compared_as_they_are() -> None:
     [
         (loose(failed=3), loose(1.0), "the system has no value: all 3 trials failed"),
         (loose(1.0), loose(), "the baseline has no value"),
-        (loose(0.0), loose(1.0), "a single value does not show how it scatters"),
+        (loose(-1.0), loose(1.0), "a single value does not show how it scatters"),
         (loose(1.0), loose(2.0), "a single value does not show how it scatters"),
     ],
 )
@@ -220,12 +220,12 @@ def test_a_claim_without_a_figure_says_why() -> None:
     found = judge_claims(header, records)
     assert [each.ruling for each in found] == [Ruling.UNDECIDED] * 3
     assert found[0].reason == "uk: the guest sent nothing on the link"
-    assert found[1].reason == "broken has no value of boot.ready in this run"
+    assert found[1].reason == "broken has no value: all 10 trials failed"
     assert found[2].reason == "mirage-unikraft is not in this run"
 
 
-def test_a_figure_of_parts_is_their_sum() -> None:
-    """Processes of two kinds would be counted as one of them."""
+def test_a_claim_says_which_of_several_figures_it_is_about() -> None:
+    """The median and the 99th percentile, or memory idle and under load, would be added up."""
     header, records = make_run([Claim(text="50", metric="surface.processes", system="debian", least=50)])
     first = next(r for r in records if r.trial.system == "debian" and r.trial.purpose == "boot")
     parts = tuple(
@@ -234,7 +234,11 @@ def test_a_figure_of_parts_is_their_sum() -> None:
     )
     records = tuple(msgspec.structs.replace(r, samples=parts) if r is first else r for r in records)
     (found,) = judge_claims(header, records)
-    assert (found.ruling, found.value) == (Ruling.CONFIRMED, 51)
+    assert (found.ruling, found.value) == (Ruling.UNDECIDED, None)
+    assert found.reason == (
+        "the claim does not say which figure it is about: debian has surface.processes{kind=kernel-thread}, "
+        "surface.processes{kind=user}"
+    )
 
 
 def test_the_report_shows_claims_and_comparisons() -> None:

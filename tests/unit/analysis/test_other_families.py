@@ -77,7 +77,7 @@ def test_runs_are_compared_in_metrics_of_another_package() -> None:
     """A change that slows down what another package measures would pass every gate."""
     old, new = make_brews(), make_brews(1.2, "new")
     gates = [parse_gate(text) for text in ("tea.boiling>5%", "kettle:tea.leaves>0%")]
-    found = diff_runs(old, new, gates)
+    found = diff_runs([old], [new], gates)
     assert [(each.system, each.metric, each.state.value) for each in found.decisions] == [
         ("kettle", "tea.boiling", "failed"),
         ("pot", "tea.boiling", "failed"),
@@ -85,7 +85,7 @@ def test_runs_are_compared_in_metrics_of_another_package() -> None:
         ("cold", "tea.boiling", "failed"),
         ("kettle", "tea.leaves", "passed"),
     ]
-    assert {each.comparison.metric for each in diff_runs(old, new).changes} == {"tea.boiling"}
+    assert {each.comparison.metric for each in diff_runs([old], [new]).changes} == {"tea.boiling"}
     assert [each.what for each in find_mismatches(old[0], new[0])] == ["water"]
 
 

@@ -98,7 +98,7 @@ def test_a_family_of_another_package_is_shown_everywhere(tmp_path: Path) -> None
     """Whoever adds a family with nothing but metrics would have to write its reports, too."""
     with tea_installed(tmp_path):
         old, new = make_brews(), make_brews(1.2, "new")
-        terminal, diff = summary_of(*old), describe_diff(diff_runs(old, new))
+        terminal, diff = summary_of(*old), describe_diff(diff_runs([old], [new]))
         pages = markdown_of(*old), html_of(*old).replace("<code>", "`").replace("</code>", "`")
     for page in pages:
         assert "1.010 ± 0.008 s" in page and "7 leaves" in page and "n/a: failed: it leaks" in page
