@@ -104,6 +104,7 @@ def load_system(folder: Path, catalogue: tuple[str, ...]) -> System:
     known = system_meanings(folder, catalogue, list_workloads(), list_programs(), recipe)
     problems = [*unknown, *find_mistakes(data, System, known)]
     problems += _find_unknown_milestones(data, base)
+    problems += _find_told_ready(data | {"ready": data.get("ready", base.get("ready"))})
     name = data.get("name")
     if folder.parent == SYSTEMS and isinstance(name, str) and name != folder.name:
         problems.append(f"name: must be the folder's name, {quote(folder.name)}; found {quote(name)}")
@@ -140,6 +141,19 @@ def _find_recipe(data: Mapping[str, object]) -> Any:
     named = build.get("method")
     known = RECIPES.names()
     return Union[tuple(RECIPES.load(name).RECIPE for name in known if name == named or named not in known)]  # noqa: UP007
+
+
+def _find_told_ready(data: Table) -> Iterator[str]:
+    """Command lines in which the ready marker stands: a kernel prints its own, long before it is ready."""
+    ready = data.get("ready")
+    for table in ("boot", "work"):
+        settings = data.get(table)
+        cmdline = settings.get("cmdline") if isinstance(settings, dict) else None
+        if isinstance(ready, str) and ready.strip() and isinstance(cmdline, str) and ready.strip() in cmdline:
+            yield (
+                f"[{table}] cmdline: holds {quote(ready.strip())}, by which the guest is known to be ready, "
+                "and guests print their command line"
+            )
 
 
 def _find_unknown_milestones(data: Table, base: Table) -> list[str]:

@@ -1,16 +1,19 @@
 """Waits for texts on a guest's serial console, and says how the waiting ended; it never judges a guest.
 
-Texts are literal bytes, searched in the byte stream and not in lines: `login: ` ends without a newline.
-Whatever arrives goes into the log, so that the console is drained all the time: a guest whose console
-nobody reads stops.
+Texts are literal bytes, searched in what a terminal would show and not in lines: `login: ` ends without a
+newline. A kernel's echo of its command line is passed over, where a text may stand as an option. Whatever
+arrives goes into the log, so that the console is drained all the time: a guest whose console nobody reads
+stops. Questions to a terminal are answered, since a guest may wait for that.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from guestbench.guest.serial import SerialLog
+from guestbench.guest.visible import Visible, clear_of_noise
 from guestbench.model import FailurePattern, Frozen, Mark
 from guestbench.vmm import Machine, Meanwhile
 
@@ -19,6 +22,10 @@ FLOOD_BYTES = 64 << 20
 LINE_END_S = 0.5
 """How long to wait for the rest of a line that says why the guest is lost."""
 QUOTED_BYTES = 200
+LAST_LINES = 3
+LONGEST_LINE = 8192
+"""More than a kernel's command line may have."""
+_ECHO = re.compile(rb"[Cc]ommand line: ")
 
 
 class End(StrEnum):
@@ -34,13 +41,14 @@ class End(StrEnum):
 class Watched(Frozen):
     """What came of a wait: its `end`, a mark for each text found, and the texts of failure that ended it.
 
-    `began_at` is the length of the log when the wait began; `cpu_ns` the CPU time that the VMM had used when
-    the last bytes arrived, where it is known.
+    `began_at` is the length of the log when the wait began, and `ended_at` when the bytes arrived that ended
+    it; `cpu_ns` the CPU time that the VMM had used then, where it is known.
     """
 
     end: End
     marks: tuple[Mark, ...]
     began_at: int
+    ended_at: int
     failures: tuple[str, ...] = ()
     cpu_ns: int | None = None
 
@@ -55,12 +63,22 @@ class _Search:
         """Names whose text is complete now and was not at `old_length`, in the order of completion."""
         ends = []
         for name, pattern in self._patterns.items():
-            at = log.find(pattern, max(0, old_length - len(pattern) + 1))
+            at = _find_said(log, pattern, max(0, old_length - len(pattern) + 1))
             if at >= 0:
                 ends.append((at + len(pattern), name))
         for _, name in ends:
             del self._patterns[name]
         return [name for _, name in sorted(ends)]
+
+
+def _find_said(shown: bytearray, pattern: bytes, start: int) -> int:
+    """Where a text stands from `start` on, but for a kernel's echo of its command line; -1 if nowhere."""
+    while (at := shown.find(pattern, start)) >= 0:
+        line = max(shown.rfind(b"\n", 0, at) + 1, at - LONGEST_LINE)
+        if not _ECHO.search(shown, line, at):
+            break
+        start = at + 1
+    return at
 
 
 def watch(
@@ -82,10 +100,18 @@ def watch(
     lost = _Search({failure.pattern: failure.pattern.encode() for failure in failures})
     marks: list[Mark] = []
     cpu_ns: int | None = None
-    began_at = len(log.data)
+    began_at = ended_at = len(log.data)
+    shown = Visible()
 
     def ended(end: End, failed: Sequence[str] = ()) -> Watched:
-        return Watched(end=end, marks=tuple(marks), began_at=began_at, failures=tuple(failed), cpu_ns=cpu_ns)
+        return Watched(
+            end=end,
+            marks=tuple(marks),
+            began_at=began_at,
+            ended_at=ended_at,
+            failures=tuple(failed),
+            cpu_ns=cpu_ns,
+        )
 
     while (left_ns := deadline_ns - machine.now_ns()) > 0:
         wait_s = left_ns / 1e9
@@ -95,12 +121,14 @@ def watch(
         if not chunk.data:
             return ended(End.CLOSED)
         cpu_ns = machine.cpu_ns()
-        old_length = len(log.data)
+        old_length, ended_at = len(shown.data), len(log.data)
         log.append(chunk)
-        marks += [Mark(name=name, t_ns=chunk.t_ns) for name in wanted.find(log.data, old_length)]
+        if answers := shown.feed(chunk.data):
+            machine.write_serial(answers)
+        marks += [Mark(name=name, t_ns=chunk.t_ns) for name in wanted.find(shown.data, old_length)]
         if any(mark.name == until for mark in marks):
             return ended(End.FOUND)
-        if failed := lost.find(log.data, old_length):
+        if failed := lost.find(shown.data, old_length):
             return ended(End.LOST, failed)
         if len(log.data) - began_at > FLOOD_BYTES:
             return ended(End.FLOOD)
@@ -112,7 +140,7 @@ def explain_failure(
 ) -> str:
     """Why a guest is lost, with the whole line that says so; `watched` ended with the text of a failure."""
     text = watched.failures[0].encode()
-    at = log.data.find(text, max(0, watched.began_at - len(text) + 1))
+    at = max(0, log.data.find(text, max(0, watched.began_at - len(text) + 1)))
     end_ns = machine.now_ns() + round(LINE_END_S * 1e9)
     while b"\n" not in log.data[at:] and (left_ns := end_ns - machine.now_ns()) > 0:
         chunk = machine.read_serial(left_ns / 1e9)
@@ -123,15 +151,27 @@ def explain_failure(
     start = max(log.data.rfind(b"\n", 0, at), log.data.rfind(b"\r", 0, at)) + 1
     line = bytes(log.data[start : log.data.find(b"\n", at) if b"\n" in log.data[at:] else None])
     # Several texts may be in that line; the system lists the most telling first.
-    reason = next(failure.reason for failure in failures if failure.pattern.encode() in line)
+    named = (failure.reason for failure in failures if failure.pattern.encode() in line)
+    reason = next(named, watched.failures[0])
     return f"{reason}: {quote(line)}"
 
 
-def last_words(log: SerialLog) -> str:
-    """The last line with something in it, as the end of a sentence about a guest that said no more."""
+def last_words(log: SerialLog, missed: str = "") -> str:
+    """The last lines with something in them, as the end of a sentence about a guest that said no more.
+
+    With a text that was `missed` it says whether that is there but for what came in the middle of it.
+    """
     # A guest may have printed millions of lines.
-    lines = [line for line in bytes(log.data[-65536:]).replace(b"\r", b"\n").split(b"\n") if line.strip()]
-    return f"last line: {quote(lines[-1])}" if lines else "the serial console stayed silent"
+    shown = Visible()
+    shown.feed(bytes(log.data[-65536:]))
+    lines = [line for line in bytes(shown.data).replace(b"\r", b"\n").split(b"\n") if line.strip()]
+    if not lines:
+        return "the serial console stayed silent"
+    last = list(dict.fromkeys(quote(line) for line in lines[-LAST_LINES:]))
+    told = f"last line{'s' if len(last) > 1 else ''}: {' | '.join(last)}"
+    if missed and missed.encode() in clear_of_noise(bytes(shown.data)):
+        return f"it is there once control characters and kernel messages in it are taken out; {told}"
+    return told
 
 
 def quote(line: bytes) -> str:

@@ -9,8 +9,9 @@ passed over.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from guestbench.guest.console import quote
 from guestbench.model import ImageWork, WorkReport
 
 LARGEST = 2**63 - 1
@@ -23,6 +24,8 @@ _VALUE = rb"[\x21-\x5a\x5c\x5e-\x7e]{0,100}"
 _LINE = re.compile(
     rb"\[work (begin|end) ([a-z][a-z0-9-]{0,40})((?: [a-z][a-z0-9_]{0,30}=" + _VALUE + rb"){0,20})\]"
 )
+
+_NUMBER = rb"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
 
 TimeOf = Callable[[int], int]
 """When the byte at a place of the log arrived, in nanoseconds."""
@@ -75,6 +78,17 @@ def _to_count(text: str) -> int | None:
     return min(int(text), LARGEST) if re.fullmatch(r"[0-9]{1,19}", text) else None
 
 
+def find_numbers(data: bytes | bytearray, before: str) -> Iterator[tuple[int | None, str]]:
+    """Each whole number that stands behind a text, and the word it was read from.
+
+    Its thousands may be grouped, and a total may follow, as in 50/1,000. The number is None where the whole
+    word is none: of `1e309` or `0x1f` the first digits are no figure.
+    """
+    for found in re.finditer(re.escape(before.encode()) + rb"[ \t]*([^\s]{1,64})", data):
+        word = re.fullmatch(rb"(%b)(?:/%b)?[.,;:)\]]*" % (_NUMBER, _NUMBER), found[1])
+        yield _to_count(word[1].replace(b",", b"").decode()) if word else None, quote(found[1])
+
+
 def find_unlabelled(
     data: bytes | bytearray, time_of: TimeOf, work: ImageWork, start: int = 0
 ) -> tuple[WorkReport, ...]:
@@ -88,16 +102,14 @@ def find_unlabelled(
     end = data.find(work.end.encode(), begin)
     if end < 0:
         return (WorkReport(workload=work.workload, begin_ns=time_of(begin - 1)),)
-    done = (
-        re.findall(re.escape(work.count.encode()) + rb"\s*([0-9]{1,18})", data[begin:end])
-        if work.count
-        else []
-    )
+    counts = [*find_numbers(data[begin:end], work.count)] if work.count else []
+    done, word = counts[-1] if counts else (None, "")
     return (
         WorkReport(
             workload=work.workload,
             begin_ns=time_of(begin - 1),
             end_ns=time_of(end + len(work.end.encode()) - 1),
-            done=int(done[-1]) if done else None,
+            done=done,
+            unread=word if done is None else "",
         ),
     )

@@ -5,6 +5,10 @@ A mark carries the time at which the chunk with the marker's last byte arrived.
 
 from __future__ import annotations
 
+import signal
+
+import msgspec
+
 from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
@@ -18,19 +22,29 @@ from guestbench.model import (
     System,
     TimedOut,
     TrialResult,
+    VmmFailed,
 )
 from guestbench.vmm import Machine, Meanwhile
 
+AFTER_S = 0.25
+"""How long a guest is watched after it was ready: a panic or a reset that undoes it follows at once."""
+STARTS = 3
+"""A guest whose first milestone came so often starts again and again."""
 EXIT_S = 2.0
 """How long a VMM may take to exit once it has closed the console."""
 
 
 class Booted(Frozen):
-    """How a boot went; `cpu_ns` is the CPU time that the VMM had used when the guest was ready."""
+    """How a boot went.
+
+    `cpu_ns` is the CPU time that the VMM had used when the guest was ready, and `ready_at` the length of the
+    log before the bytes came that made it so.
+    """
 
     outcome: Outcome
     marks: tuple[Mark, ...]
     cpu_ns: int | None = None
+    ready_at: int = 0
 
     @property
     def lost(self) -> TrialResult | None:
@@ -55,7 +69,8 @@ def watch_boot(
     marks = watched.marks
     if log.first_ns is not None:
         marks = (Mark(name=FIRST_BYTE, t_ns=log.first_ns), *marks)
-    return Booted(outcome=_judge(machine, system, log, watched), marks=marks, cpu_ns=watched.cpu_ns)
+    outcome = _judge(machine, system, log, watched)
+    return Booted(outcome=outcome, marks=marks, cpu_ns=watched.cpu_ns, ready_at=watched.ended_at)
 
 
 def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -> Outcome:
@@ -70,13 +85,47 @@ def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -
             flood = f"it flooded the console: {len(log.data):,} bytes and no {system.ready!r}"
             return Crashed(reason=f"{flood}; {last_words(log)}")
         case End.LATE:
-            reason = f"no {system.ready!r} within {system.timeout_s:g} s; {last_words(log)}"
-            return TimedOut(reason=reason)
+            again = _count_starts(system, log)
+            words = f"{again}{last_words(log, system.ready)}"
+            return TimedOut(reason=f"no {system.ready!r} within {system.timeout_s:g} s; {words}")
 
 
-def _exited(machine: Machine, log: SerialLog) -> Crashed:
+def _count_starts(system: System, log: SerialLog) -> str:
+    """That the guest began again and again, with a comma behind it; empty if it did not."""
+    first = system.milestones[0] if system.milestones else None
+    times = log.data.count(first.pattern.encode()) if first else 0
+    return f"it reached {first.name!r} {times} times; " if first and times >= STARTS else ""
+
+
+def watch_after(machine: Machine, system: System, log: SerialLog, ready: Booted) -> str:
+    """What became of a guest just after it was ready, in words; empty if it stayed well."""
+    watched = watch(
+        machine,
+        log,
+        texts={},
+        until=None,
+        failures=system.failures,
+        deadline_ns=machine.now_ns() + round(AFTER_S * 1e9),
+    )
+    # The chunk that made it ready may have had the failure as well.
+    said = bytes(log.data[ready.ready_at : watched.began_at])
+    known = next((each.pattern for each in system.failures if each.pattern.encode() in said), None)
+    if known is not None:
+        began = msgspec.structs.replace(watched, failures=(known,), began_at=ready.ready_at)
+        return explain_failure(machine, system.failures, log, began)
+    if watched.end is End.LOST:
+        return explain_failure(machine, system.failures, log, watched)
+    return "the guest powered off or reset itself" if watched.end is End.CLOSED else ""
+
+
+def _exited(machine: Machine, log: SerialLog) -> Outcome:
     status = machine.wait(EXIT_S)
     said = machine.complaint()
+    if status is not None and status < 0:
+        words = said.splitlines()[-1] if said else "it said nothing"
+        return VmmFailed(
+            reason=f"the VMM ended by {signal.Signals(-status).name} of its own; it said: {words}"
+        )
     words = f"it said: {said.splitlines()[-1]}" if said else last_words(log)
     # With -no-reboot a reset ends QEMU as a power-off does, and both with status 0.
     asked = "" if status else " (the guest powered off or reset itself)"

@@ -43,6 +43,7 @@ from guestbench.model.record import (
     Trial,
     TrialResult,
     Unsupported,
+    VmmFailed,
     Wrong,
     to_key,
 )

@@ -172,6 +172,12 @@ class Crashed(Frozen, tag_field="result", tag="crashed"):
     reason: str
 
 
+class VmmFailed(Frozen, tag_field="result", tag="vmm-failed"):
+    """The VMM ended by a mistake of its own, such as a failed assertion: this says nothing of the guest."""
+
+    reason: str
+
+
 class Unsupported(Frozen, tag_field="result", tag="unsupported"):
     """The trial cannot be made for this system on this host."""
 
@@ -190,11 +196,14 @@ class Wrong(Frozen, tag_field="result", tag="wrong"):
     reason: str
 
 
-Outcome = Ok | TimedOut | Crashed | Unsupported | Incomplete | Wrong
+Outcome = Ok | TimedOut | Crashed | VmmFailed | Unsupported | Incomplete | Wrong
 
 
 class TrialResult(Frozen):
-    """What a probe found. `raw` holds texts and other evidence by the name of the file to keep each in."""
+    """What a probe found. `raw` holds texts and other evidence by the name of the file to keep each in.
+
+    `remark` is what followed a success and may belie it, in words.
+    """
 
     outcome: Outcome
     marks: tuple[Mark, ...] = ()
@@ -203,6 +212,7 @@ class TrialResult(Frozen):
     gaps: tuple[Gap, ...] = ()
     work: tuple[WorkReport, ...] = ()
     raw: dict[str, bytes] = {}
+    remark: str = ""
 
 
 class Conditions(Frozen):
@@ -243,6 +253,7 @@ class Record(Frozen, tag_field="kind", tag="record"):
     gaps: tuple[Gap, ...] = ()
     work: tuple[WorkReport, ...] = ()
     origin: str = ""
+    remark: str = ""
 
     @property
     def holds(self) -> bool:

@@ -34,7 +34,8 @@ class WorkReport(Frozen):
     """What a guest said of one piece of work, and when: nanoseconds since the exec of the VMM.
 
     `parameters` are all those of the work. `source`, `compiler`, `flags` and `digest` are empty where the
-    guest did not say. `guest_ns` is the time by its own clock. Without `end_ns` it was not finished.
+    guest did not say. `guest_ns` is the time by its own clock. Without `end_ns` it was not finished. `unread`
+    is what stood in the place of `done` and is no number.
     """
 
     workload: str
@@ -47,6 +48,7 @@ class WorkReport(Frozen):
     done: int | None = None
     digest: str = ""
     guest_ns: int | None = None
+    unread: str = ""
 
     @property
     def seconds(self) -> float | None:

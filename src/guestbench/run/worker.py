@@ -88,6 +88,7 @@ def run_trial(job: Job) -> Record:
         series=result.series,
         gaps=result.gaps,
         work=result.work,
+        remark=result.remark,
         origin=Path(job.resume.state).parent.name if job.resume else "",
     )
 

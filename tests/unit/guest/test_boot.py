@@ -5,14 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
 from guestbench.guest.console import quote
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import Booted, watch_boot
-from guestbench.model import Crashed, FailurePattern, Ok, System, TimedOut
+from guestbench.guest.watch import Booted, watch_after, watch_boot
+from guestbench.model import Crashed, FailurePattern, Milestone, Ok, System, TimedOut
 from guestbench.vmm import Chunk, LaunchSpec
 from guestbench.vmm.fake import FakeMachine, read_recording, start
 
@@ -154,3 +155,68 @@ def test_a_recording_reads_back_as_it_was_heard(tmp_path: Path) -> None:
         Chunk(t_ns=9_000_000, data=b"c"),
     )
     assert status == 0
+
+
+# --- texts that are no marker, and markers that are hidden ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Kernel command line: console=ttyS0 ready=login: x\nKernel panic - not syncing: no init\n",
+        b"[    0.000000] Command line: motd=login: x quiet\r\n\x1b]0;login: \x07more\r\n",
+    ],
+)
+def test_a_marker_that_nobody_sees_is_none(said: bytes, tmp_path: Path) -> None:
+    """A kernel that prints its command line and panics would have booted faster than any other."""
+    booted, _ = boot(tmp_path, make_system(ready="login: "), [(1.0, said)])
+    assert not isinstance(booted.outcome, Ok)
+    assert "ready" not in {mark.name for mark in booted.marks}
+
+
+@pytest.mark.parametrize(
+    ("said", "pieces"),
+    [
+        (b"[init\r done]\r\n", "last lines: [init | done]"),
+        (b"[init d[    2.948528] scsi 1:0:0:0: CD-ROM QEMU\none]\n", "CD-ROM QEMU | one]"),
+    ],
+)
+def test_a_marker_in_pieces_is_told(said: bytes, pieces: str, tmp_path: Path) -> None:
+    """The last line alone would hide why a guest that says that it is ready is not."""
+    booted, _ = boot(tmp_path, make_system(ready="[init done]"), [(1.0, said)])
+    assert isinstance(booted.outcome, TimedOut)
+    assert (
+        "it is there once control characters and kernel messages in it are taken out" in booted.outcome.reason
+    )
+    assert pieces in booted.outcome.reason
+
+
+def test_a_guest_that_starts_again_and_again_is_told(tmp_path: Path) -> None:
+    """Firmware that restarts for want of memory would be a guest that is slow."""
+    system = make_system(milestones=(Milestone(name="firmware", pattern="SeaBIOS (version"),))
+    booted, _ = boot(tmp_path, system, [(n / 10, b"SeaBIOS (version 1.16.2)\r\n") for n in range(1, 8)])
+    assert isinstance(booted.outcome, TimedOut)
+    assert "it reached 'firmware' 7 times" in booted.outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("later", "remark"),
+    [
+        ([], ""),
+        ([(1500.0, b"[init done]\r\nCRIT: late\r\n")], "the unikernel aborted: CRIT: late"),
+        ([(1500.0, b"[init done]\r\n"), (1700.0, b"CRIT: later\r\n")], "the unikernel aborted: CRIT: later"),
+        ([(1500.0, b"[init done]\r\n"), (9000.0, b"CRIT: much later\r\n")], ""),
+    ],
+)
+def test_what_follows_at_once_on_being_ready_is_told(
+    later: list[tuple[float, bytes]], remark: str, tmp_path: Path
+) -> None:
+    """A guest that panics just after its marker would have a boot time and nothing else."""
+    system = make_system()
+    chunks = later or [(1500.0, b"[init done]\r\n"), (9000.0, b"-")]
+    guest, log = make_guest(system, write_recording(tmp_path, [*MIRAGE_BOOT, *chunks])), SerialLog()
+    spec = LaunchSpec(boot=system.boot, images=guest.images, platform=FAKE, folder=tmp_path)
+    with start(spec) as machine:
+        booted = watch_boot(machine, system, log)
+        assert isinstance(booted.outcome, Ok)
+        assert watch_after(machine, system, log, booted) == remark

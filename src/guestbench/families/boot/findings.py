@@ -171,3 +171,18 @@ def find_layers(header: Header, records: Sequence[Record]) -> dict[str, list[Lay
             )
             found.setdefault(name, []).append(cost)
     return found
+
+
+# --- what followed ----------------------------------------------------------------------------------------
+
+
+def notices(header: Header, records: Sequence[Record]) -> Iterator[str]:
+    """Guests that went wrong just after they were ready, which their boot times do not show."""
+    for guest in header.guests:
+        boots = [r for r in records if r.trial.system == guest.system.name and _counts(r)]
+        remarks = [record.remark for record in boots if record.remark]
+        if remarks:
+            yield (
+                f"{guest.system.name}: in {len(remarks)} of {len(boots)} boots something followed at once on "
+                f"being ready, such as: {remarks[0]}"
+            )

@@ -7,7 +7,6 @@ balloon driver, or a line that it prints. Neither can stand for the other, so bo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from guestbench.families.memory import TOUCHED, VMM, Settings
 from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
+from guestbench.guest.contract import find_numbers
 from guestbench.guest.idle import IDLE_SHARE, Count, Counter
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
@@ -165,10 +165,16 @@ class _MemoryTrial:
         """What the guest printed of its memory, where the system's definition says how to find it."""
         printed = set()
         for report in self._system.memory_reports:
-            match = re.search(re.escape(report.before.encode()) + rb"\s*(\d{1,18})", self._log.data)
-            if match is not None:
-                kib = int(match[1]) * report.unit_bytes // 1024
+            number, word = next(find_numbers(self._log.data, report.before), (None, ""))
+            if number is not None:
+                kib = number * report.unit_bytes // 1024
                 self.samples.append(Sample(metric=report.metric, value=kib, labels={"state": state}))
+            elif word:
+                told = (
+                    f"not available: behind {report.before!r} the guest prints {word!r}, which is no number"
+                )
+                self.gaps.append(Gap(metric=report.metric, reason=told))
+            if word:
                 printed.add(report.metric)
         what = "prints no such figure" if printed else "reports none"
         for metric in GUEST_METRICS:

@@ -101,8 +101,21 @@ def _find_cell(
         rate=rate,
         host_s=host.median if host else None,
         guest_s=guest.median if guest else None,
-        reason="" if rate else "it began and ended, but its console does not say how much was done",
+        reason="" if rate else _explain_amount(system, work, records),
     )
+
+
+def _explain_amount(system: System, work: KitWork, records: Sequence[Record]) -> str:
+    """Why nobody knows how much was done of work that began and ended."""
+    told = (
+        report.unread
+        for record in records
+        for report in record.work
+        if record.trial.system == system.name and report.workload == work.workload.name and report.unread
+    )
+    word = next(told, "")
+    says = f"says {word!r}, which is no number" if word else "does not say how much was done"
+    return f"it began and ended, but its console {says}"
 
 
 def _explain(system: System, work: KitWork, records: Sequence[Record]) -> str:

@@ -1,0 +1,61 @@
+"""What a terminal would show of a console's bytes, and what it would answer to the questions among them.
+
+A guest may ask its terminal for its size or its cursor and wait for the answer; systemd does, a third of a
+second for each. A text inside a control sequence, such as a window's title, is not on the console.
+Sequences: ECMA-48, and XTerm Control Sequences (ctlseqs).
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_SEQUENCE = 1024
+"""What goes on for longer is text that happens to begin like a sequence."""
+MOST_ANSWERS = 100
+"""A guest that asks more often is not waiting for them."""
+
+_SEQUENCE = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-OQ-WYZ\\`-~])"
+)
+_ANSWERS = {
+    b"\x1b[5n": b"\x1b[0n",  # in order
+    b"\x1b[6n": b"\x1b[24;80R",  # the cursor's place
+    b"\x1b[18t": b"\x1b[8;24;80t",  # rows and columns
+    b"\x1b[c": b"\x1b[?6c",  # a VT102
+    b"\x1b[0c": b"\x1b[?6c",
+}
+_CONTROL = re.compile(rb"[\0-\x08\x0b-\x1f\x7f]")
+_KERNEL_MESSAGE = re.compile(rb"\[ *\d+\.\d{6}\] [^\n]*\n?")
+
+
+class Visible:
+    """The bytes that a terminal would show, in `data`."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._begun = b""
+        self._answers_left = MOST_ANSWERS
+
+    def feed(self, received: bytes) -> bytes:
+        """Take bytes of the console; what a terminal would type in answer to them."""
+        if not self._begun and b"\x1b" not in received:
+            self.data += received
+            return b""
+        text, at, answers = self._begun + received, 0, b""
+        for found in _SEQUENCE.finditer(text):
+            self.data += text[at : found.start()]
+            at = found.end()
+            if (answer := _ANSWERS.get(found[0])) and self._answers_left:
+                self._answers_left -= 1
+                answers += answer
+        begins = text.find(b"\x1b", at)
+        if begins < 0 or len(text) - begins > LONGEST_SEQUENCE:
+            begins = len(text)
+        self.data += text[at:begins]
+        self._begun = text[begins:]
+        return answers
+
+
+def clear_of_noise(shown: bytes) -> bytes:
+    """The text without control characters and messages of a kernel, which may come in the middle of it."""
+    return _CONTROL.sub(b"", _KERNEL_MESSAGE.sub(b"", shown))
