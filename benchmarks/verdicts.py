@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from guestbench.analysis import inference
+from guestbench.analysis import inference, stopping
 from guestbench.analysis.compare import compare
 from guestbench.analysis.samples import Sampled
 from guestbench.analysis.stability import find_concerns
 from guestbench.analysis.summary import median_interval
+from guestbench.definition.until import parse_until
 from guestbench.families.memory import search
 from guestbench.model import Comparison, Verdict
 
@@ -134,6 +135,19 @@ def one_boot_apart(sets: int, boots: int) -> float:
     return apart / sets
 
 
+def stop_by_rule(sets: int, until: str, scatter: float) -> tuple[float, float]:
+    """Of equal systems in runs that stop by a rule: intervals that hold, and verdicts that they differ."""
+    random, rule, held, apart = np.random.default_rng(9), parse_until(until), 0, 0
+    for logs in random.normal(0.0, scatter, (sets, rule.most)).tolist():
+        for blocks in rule.looks:
+            ends, _, reached = stopping.judge(rule, logs[:blocks])
+            if reached:
+                break
+        holds = ends is not None and ends.low <= 0 <= ends.high
+        held, apart = held + holds, apart + (reached and not holds)
+    return held / sets, apart / sets
+
+
 def print_rules(sets: int) -> None:
     """Print each rule with what was found and what it has to keep."""
     few = max(100, sets // 5)
@@ -151,6 +165,10 @@ def print_rules(sets: int) -> None:
         ("serial correlation 0.7, n=40: warned", serial_flagged(sets, 40, 0.7), "at least 90%"),
         ("work in one boot of each, boots differ by 3%: told apart", one_boot_apart(few, 1), "at most 5%"),
         ("work in three boots of each: told apart", one_boot_apart(few, 3), "at most 5%"),
+        ("--until ci=3%, blocks scatter by 5%: interval holds", stop_by_rule(sets, "ci=3%", 0.05)[0], "94%"),
+        ("the same, by 12%", stop_by_rule(sets, "ci=3%", 0.12)[0], "94%"),
+        ("--until verdict, equal, by 5%: told apart", stop_by_rule(sets, "verdict", 0.05)[1], "at most 5%"),
+        ("the same, by 12%", stop_by_rule(sets, "verdict", 0.12)[1], "at most 6.3%"),
     ):
         print(f"{name:<58}  {found:>6.1%}  should be {should}")
 
