@@ -31,6 +31,8 @@ STARTERS = re.compile(r"(exec|spawn|posix_spawn|popen|system|fork)\w*")
 """Functions of module os that start a process or become one."""
 
 SAY_A_METRIC = {
+    "cli/ab.py": "has the gate of whoever asks for none, and shows how one is written",
+    "cli/bisect.py": "shows how a gate is written",
     "cli/diff.py": "shows how a gate is written",
     "analysis/gate.py": "shows how a gate is written",
 }

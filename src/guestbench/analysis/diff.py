@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.between_runs import RUN_SD, Figure, compare_sides, find_middles
-from guestbench.analysis.compare import LEAST_EFFECT, Pair, settle
+from guestbench.analysis.compare import ALPHA, LEAST_EFFECT, Pair, compare, settle
 from guestbench.analysis.diff_setting import (
     Mismatch,
     RunFacts,
@@ -55,6 +55,8 @@ class RunDiff(Frozen):
 
     `mismatches` are what makes runs differ besides the systems' images; `mixed` names those systems of a side
     of which its runs have not the same images. `run_sd` is what was assumed where a side has a single run.
+    With `paired` both sides are of the same blocks of one run, so that nothing need be assumed. Where nothing
+    changed, some gate fails with `alpha`.
     """
 
     old: tuple[RunFacts, ...]
@@ -69,6 +71,8 @@ class RunDiff(Frozen):
     mixed: tuple[str, ...]
     changes: tuple[Change, ...]
     decisions: tuple[Decision, ...] = ()
+    paired: bool = False
+    alpha: float = ALPHA
 
 
 class _Side:
@@ -111,9 +115,14 @@ def diff_runs(
     *,
     effect: float = LEAST_EFFECT,
     run_sd: float = RUN_SD,
+    alpha: float = ALPHA,
+    paired: bool = False,
     hint: str = "",
 ) -> RunDiff:
     """Compare the runs of two versions in the metrics that decide something, and in those that gates name.
+
+    Where they are `paired`, OLD and NEW are one run each, which were the same one before it was split. Some
+    gate fails where nothing changed as often as `alpha` says.
 
     Raises:
         UsageError: a gate is about something that neither version has, or its unit is none of the metric's.
@@ -121,7 +130,7 @@ def diff_runs(
     before, after = _Side("old", old), _Side("new", new)
     keys, facts = before.keys | after.keys, before.facts | after.facts
     gates = [fit_gate(gate, after.header, keys, facts) for gate in gates]
-    pairs = _compare_sides(before, after, gates, effect, run_sd)
+    pairs = _compare_sides(before, after, gates, effect, None if paired else run_sd)
     lost = tuple(_find_lost(before, after, gates))
     failures = compare_failures(old, new)
     _refuse_idle_gates([pair.found for pair in pairs], lost, failures, gates, hint)
@@ -134,7 +143,7 @@ def diff_runs(
         run_sd=run_sd,
         mismatches=tuple(mismatches),
         failed=tuple(_find_failed(before, after)),
-        failures=tuple(each for each in failures if each.failed or each.failed_baseline),
+        failures=tuple(each for each in failures if paired or each.failed or each.failed_baseline),
         lost=lost,
         same_images=find_same_images(before.header, after.header),
         mixed=tuple(
@@ -143,7 +152,9 @@ def diff_runs(
             for system in find_mixed_images([header for header, _ in runs])
         ),
         changes=tuple(_describe(pair, after) for pair in pairs),
-        decisions=judge_gates(gates, pairs, lost, before.floors | after.floors, failures),
+        decisions=judge_gates(gates, pairs, lost, before.floors | after.floors, failures, alpha),
+        paired=paired,
+        alpha=alpha,
     )
 
 
@@ -169,9 +180,12 @@ def _is_judged_alone(gates: Sequence[Gate], system: str, key: Key, floor: bool) 
 
 
 def _compare_sides(
-    old: _Side, new: _Side, gates: Sequence[Gate], effect: float, run_sd: float
+    old: _Side, new: _Side, gates: Sequence[Gate], effect: float, run_sd: float | None
 ) -> tuple[Pair, ...]:
-    """What both have of what is wanted, NEW with OLD. What is not of the same work is not inferred."""
+    """What both have of what is wanted, NEW with OLD. What is not of the same work is not inferred.
+
+    Without `run_sd` both are of the same blocks.
+    """
     rank = rank_metrics(new.header)
     unlike = _find_unlike(old, new)
     found: list[Pair] = []
@@ -186,15 +200,22 @@ def _compare_sides(
         for key in sorted(keys, key=lambda key: (rank(key[0]), key)):
             metric = find_metric(new.header, key[0])
             exact = metric.exact or key in new.facts
+            theirs, obstacle = before.get(key, (Sampled(),)), unlike.get((system, key), "")
+            if run_sd is None:
+                a, b = after[key][0], theirs[0]
+                names = (system, system)
+                compared = compare(a, b, key=key, names=names, exact=exact, effect=effect, obstacle=obstacle)
+                found.append(Pair(compared, a, b))
+                continue
             found.append(
                 compare_sides(
                     after[key],
-                    before.get(key, (Sampled(),)),
+                    theirs,
                     Figure(key=key, system=system, exact=exact, timed=metric.is_timed),
                     floors=_find_floors(old, new, key) if system not in new.floors else None,
                     run_sd=run_sd,
                     effect=effect,
-                    obstacle=unlike.get((system, key), ""),
+                    obstacle=obstacle,
                 )
             )
     return settle(found, effect)

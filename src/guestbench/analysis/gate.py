@@ -224,10 +224,12 @@ def judge_gates(
     lost: Sequence[Lost] = (),
     floors: Collection[str] = (),
     failures: Sequence[FailedShare] = (),
+    alpha: float = ALPHA,
 ) -> tuple[Decision, ...]:
     """Every gate held against every metric of every system that it is about, NEW being `a` of each pair.
 
     `floors` names the systems that are null guests; `failures` is what gates on failures are held against.
+    `alpha` is how often some gate may fail where nothing changed.
     """
     judged = [
         (gate, pair)
@@ -240,11 +242,11 @@ def judge_gates(
         pair.found.ratio_ci is not None if gate.kind is GateKind.CHANGE else not gate.exact
         for gate, pair in judged
     )
-    confidence = 1 - ALPHA / max(scattering, 1)
+    confidence = 1 - alpha / max(scattering, 1)
     tests = sum(pair.found.p_holm is not None for pair in pairs)
-    alpha = ALPHA / max(len({pair.found.system for _, pair in judged if pair.a.failed}), 1)
+    of_failures = alpha / max(len({pair.found.system for _, pair in judged if pair.a.failed}), 1)
     return (
-        *(_judge(gate, pair, confidence, tests, alpha) for gate, pair in judged),
+        *(_judge(gate, pair, confidence, tests, of_failures) for gate, pair in judged),
         *(
             _judge_lost(gate, each)
             for gate in gates
@@ -255,7 +257,7 @@ def judge_gates(
             decision
             for gate in gates
             if gate.kind is GateKind.FAILURES
-            for decision in _judge_failures(gate, failures, floors)
+            for decision in _judge_failures(gate, failures, floors, alpha)
         ),
     )
 
@@ -371,7 +373,9 @@ def _begin(
     )
 
 
-def _judge_failures(gate: Gate, shares: Sequence[FailedShare], floors: Collection[str]) -> Iterator[Decision]:
+def _judge_failures(
+    gate: Gate, shares: Sequence[FailedShare], floors: Collection[str], alpha: float
+) -> Iterator[Decision]:
     """One decision for each system and purpose of which a trial failed, and one for each system of none."""
     mine = [
         each
@@ -379,7 +383,7 @@ def _judge_failures(gate: Gate, shares: Sequence[FailedShare], floors: Collectio
         if gate.is_about(each.system, FAILURES, {"purpose": each.purpose}, floor=each.system in floors)
     ]
     some = [each for each in mine if each.failed or each.failed_baseline]
-    alpha = ALPHA / max(sum(each.failed > 0 for each in some), 1)
+    alpha /= max(sum(each.failed > 0 for each in some), 1)
     for each in some:
         more = each.failed * each.of_baseline > each.failed_baseline * each.of
         state = GateState.INCONCLUSIVE if more else GateState.PASSED

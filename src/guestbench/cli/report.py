@@ -13,6 +13,7 @@ from guestbench.cli.talk import say
 if TYPE_CHECKING:
     from guestbench.analysis.findings import Findings
     from guestbench.model import Header, Record
+    from guestbench.report.contents import Contents
 
 
 @click.command("report")
@@ -45,13 +46,9 @@ def command(folder: Path, as_json: bool, stack: Path | None) -> None:
 
 def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> Findings:
     """Write the reports of a run into its folder, print its summary or `results.json`, and return it."""
-    from guestbench.analysis.analyse import analyse
-    from guestbench.report import write_reports
-    from guestbench.report.contents import compose
     from guestbench.report.terminal import render_lines
 
-    contents = compose(analyse(header, records))
-    paths = write_reports(folder, contents)
+    contents, paths = write_files(folder, header, records)
     if as_json:
         click.echo(paths["results.json"].read_bytes(), nl=False)
     else:
@@ -59,3 +56,15 @@ def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bo
         click.echo(str(paths["comparison_results.md"]))
         click.echo(str(paths["report.html"]))
     return contents.found
+
+
+def write_files(
+    folder: Path, header: Header, records: tuple[Record, ...]
+) -> tuple[Contents, dict[str, Path]]:
+    """Write the reports of a run into its folder; what they say, and the path of each by its name."""
+    from guestbench.analysis.analyse import analyse
+    from guestbench.report import write_reports
+    from guestbench.report.contents import compose
+
+    contents = compose(analyse(header, records))
+    return contents, write_reports(folder, contents)

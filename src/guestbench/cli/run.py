@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,17 @@ def _complete_settings(_: click.Context, __: click.Parameter, begun: str) -> lis
 
     found = complete_setting(begun, find_tables(), setting_meanings(list_workloads()))
     return [CompletionItem(text, help=told) for text, told in found]
+
+
+def with_options_of_run(*names: str) -> Callable[[click.Command], click.Command]:
+    """Give a command those options of `guestbench run`, behind its own."""
+
+    def add(other: click.Command) -> click.Command:
+        found = {option.name: option for option in command.params}
+        other.params += (found[name] for name in names)
+        return other
+
+    return add
 
 
 def _parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
@@ -152,7 +164,7 @@ def command(
     context = click.get_current_context()
     if resume is not None:
         _refuse_settings(context, resume)
-        _finish(resume, *_go_on(resume), as_json)
+        _finish(resume, *go_on(resume), as_json)
         return
     from guestbench.run.prepare import Request
 
@@ -179,7 +191,7 @@ def measure(request: Request, output: Path | None, as_json: bool) -> None:
     Raises:
         TrialError: a trial failed.
     """
-    _finish(*_start(request, output), as_json)
+    _finish(*start(request, output), as_json)
 
 
 def _refuse_settings(context: click.Context, resume: Path) -> None:
@@ -191,7 +203,14 @@ def _refuse_settings(context: click.Context, resume: Path) -> None:
             )
 
 
-def _start(request: Request, output: Path | None) -> tuple[Path, Header, tuple[Record, ...]]:
+def start(request: Request, output: Path | None, again: str = "") -> tuple[Path, Header, tuple[Record, ...]]:
+    """Begin a run and make its trials; its folder, its header and its records.
+
+    `again` is the command that goes on with it, where it is not `guestbench run`.
+
+    Raises:
+        GuestbenchError: something stopped it; what was finished is in the store.
+    """
     from guestbench.run.prepare import prepare
     from guestbench.run.store import create_store, refuse_used
 
@@ -205,16 +224,17 @@ def _start(request: Request, output: Path | None) -> tuple[Path, Header, tuple[R
         ) from None
     folder = output or Path("results") / header.run
     with create_store(folder, header) as store:
-        return folder, header, _make_trials(store, header, ())
+        return folder, header, _make_trials(store, header, (), again)
 
 
-def _go_on(folder: Path) -> tuple[Header, tuple[Record, ...]]:
+def go_on(folder: Path, again: str = "") -> tuple[Header, tuple[Record, ...]]:
+    """Go on with the run in a folder; its header and its records. Raises as `start` does."""
     from guestbench.run.prepare import check_resumable
     from guestbench.run.store import reopen_store
 
     with reopen_store(folder) as (store, header, done):
         check_resumable(header, folder)
-        return header, _make_trials(store, header, done)
+        return header, _make_trials(store, header, done, again)
 
 
 def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
@@ -222,11 +242,11 @@ def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: 
     _judge(folder, header, records)
 
 
-def _make_trials(store: Store, header: Header, done: tuple[Record, ...]) -> tuple[Record, ...]:
+def _make_trials(store: Store, header: Header, done: tuple[Record, ...], again: str) -> tuple[Record, ...]:
     from guestbench.run.progress import show_progress
     from guestbench.run.trials import make_trials
 
-    resume = f"guestbench run --resume {shlex.quote(str(store.path.parent))}"
+    resume = again or shlex.join(["guestbench", "run", "--resume", str(store.path.parent)])
     try:
         with show_progress() as progress:
             return make_trials(store, header, done, progress)

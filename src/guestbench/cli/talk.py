@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import click
 
-OWN_NAME = re.compile(r"\bguestbench(?= (run|report|diff|export|workloads|systems|doctor|inspect|--help)\b)")
+OWN_NAME = re.compile(
+    r"\bguestbench(?= (ab|bisect|run|report|diff|export|workloads|systems|doctor|inspect|--help)\b)"
+)
 
 
 def say(text: str) -> None:

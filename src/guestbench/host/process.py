@@ -228,6 +228,7 @@ def start(
     stdout: IO[bytes] | int = subprocess.DEVNULL,
     stderr: IO[bytes] | int = subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     new_session: bool = False,
     grace_s: float = 2.0,
 ) -> Iterator[Child]:
@@ -251,6 +252,7 @@ def start(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            cwd=cwd,
             start_new_session=new_session,
         )
         exec_ns = int.from_bytes(os.read(clock_out, 8), "little")

@@ -6,6 +6,7 @@ Every type decodes strictly: an unknown field is an error, never ignored.
 
 from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
 from guestbench.model.calibration import KnownRatio, Recovery, Told
+from guestbench.model.commit import Commit
 from guestbench.model.comparison import Beside, Comparison, Judgement, Method, Ruling, Verdict
 from guestbench.model.experiment import (
     REPLAYING_VMM,

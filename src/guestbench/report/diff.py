@@ -80,21 +80,27 @@ def tell_failures(decisions: Sequence[Decision], *, inconclusive: bool) -> tuple
 
 def _find_notes(diff: RunDiff) -> Iterator[str]:
     """Which runs these are, and all that a reader should know before the figures, failures first."""
-    for name, run in _name_runs(diff):
+    if diff.paired:
+        yield f"old and new in the same blocks of the run {diff.new[0].run}"
+    for name, run in () if diff.paired else _name_runs(diff):
         yield f"{name}: {run.run}, {run.records:,} records, guestbench {run.tool}"
     yield from map(tell_failed, diff.failed)
     for share in diff.failures:
+        if not share.failed and not share.failed_baseline and share.of == 1:
+            continue
         new, old = (
             tell_rate(*each)
             for each in ((share.failed, share.of), (share.failed_baseline, share.of_baseline))
         )
         chance = f": more than before by Fisher's exact test, p = {share.p:.2g}" if share.p <= ALPHA else ""
         yield f"trials of {share.purpose} of {share.system}: old: {old}; new: {new}{chance}"
+    notices: dict[str, None] = {}
     for name, run in _name_runs(diff):
         if run.missing:
             yield f"not complete: {name}: {run.missing} of its planned trials have no record"
-        for notice in run.notices:
-            yield f"note on {name}: {notice}"
+        where = "the run" if diff.paired else name
+        notices.update(dict.fromkeys(f"note on {where}: {notice}" for notice in run.notices))
+    yield from notices
     for mismatch in diff.mismatches:
         yield f"compared by force: {mismatch.what}: {mismatch.old} in old, {mismatch.new} in new"
     for mixed in diff.mixed:
@@ -131,6 +137,8 @@ def _explain(diff: RunDiff) -> tuple[str, ...]:
     test = f"; p is of a permutation test, adjusted for all {tested} that there are" if tested else ""
     several = len(diff.old) > 1 or len(diff.new) > 1
     units = "of the runs' means" if several else "for the logarithms"
+    if diff.paired:
+        units = "for the differences of logarithms within blocks"
     lines = [
         f"Ratio is new over old, of geometric means; the interval is Student's {units}, at 95%{test}. "
         f"Nearer to 1 than {diff.effect * 100:.3g}% is no difference."
@@ -207,11 +215,12 @@ def tell_decision(decision: Decision) -> Text:
     key = write_key(decision.metric, decision.labels)
     return (
         *("gate ", Code(decision.gate), ": ", Strong(decision.state.value), ": ", Code(decision.system)),
-        *(": ", Code(key), f"{_tell_figures(decision)}{reason}"),
+        *(": ", Code(key), f"{tell_figures(decision)}{reason}"),
     )
 
 
-def _tell_figures(decision: Decision) -> str:
+def tell_figures(decision: Decision) -> str:
+    """The change, or the value, with the interval that decided, behind a space; empty where there is none."""
     if decision.value is not None:
         return f" {_show_value(decision)}"
     if decision.ratio is None:

@@ -47,7 +47,7 @@ def open_page(found: Findings) -> Iterator[Block]:
     slow = emulated if header.is_emulated else ()
     yield Paragraph(about if spans else (*about, *slow))
     yield Bullets(spans)
-    yield Paragraph((*_tell_resolved(found), *_tell_disturbance(found.records)))
+    yield Paragraph((*tell_resolved(found), *_tell_disturbance(found.records)))
     yield Paragraph(slow if spans else ())
     yield Bullets(tuple((Code(each.system), f": {each.reason}") for each in header.absent), "Left out:")
     notices = *find_notices(header, found.records), *_tell_unsound(found)
@@ -69,7 +69,7 @@ def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator
     yield _tabulate(found, columns, ("system", *(_begin_small(column.title) for column in columns)))
     yield Paragraph(() if found.names else ("systems: none",))
     yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
-    yield Bullets((*_tell_resolved(found), *_tell_disturbance(found.records), *_tell_unsound(found)))
+    yield Bullets((*tell_resolved(found), *_tell_disturbance(found.records), *_tell_unsound(found)))
     failed = map(tell_failed, find_failures(found.header, found.records))
     left_out = (f"left out: {each.system}: {each.reason}" for each in found.header.absent)
     yield Bullets((*failed, *left_out))
@@ -107,7 +107,7 @@ def _tell_spans(found: Findings) -> Iterator[Text]:
                 yield f"The {metric.span} goes from {least} (", Code(low), f") to {most} (", Code(high), ")."
 
 
-def _tell_resolved(found: Findings) -> Iterator[Text]:
+def tell_resolved(found: Findings) -> Iterator[Text]:
     """What this host tells apart in as many blocks, by the guests that were measured twice in each.
 
     Only of a run that has blocks; of one without such guests that it is not known.

@@ -56,11 +56,28 @@ SEED_BITS = 32
 Settings = TypeVar("Settings", bound=Frozen)
 
 
-class Request(Frozen):
-    """What the user asked for on the command line. Empty or None means: as the experiment says."""
+class Version(Frozen):
+    """A system that takes part under another name: `reference` names it, and `image` is booted for its own.
 
-    experiment: str
+    `told` says where the image comes from, where that is not its path.
+    """
+
+    reference: str
+    image: Path | None = None
+    told: str = ""
+
+
+class Request(Frozen):
+    """What the user asked for on the command line. Empty or None means: as the experiment says.
+
+    `experiment` is its name or path, or the experiment itself; `run` what the run is to be called. A system
+    that it names and `versions` has is that one.
+    """
+
+    experiment: str | Experiment
+    run: str = ""
     given: dict[str, Path] = {}
+    versions: dict[str, Version] = {}
     only: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     cycles: int | None = None
@@ -77,7 +94,7 @@ class _Candidate(Frozen):
     """A system that the experiment names; one that is not needed may be left out."""
 
     system: System
-    reference: str
+    version: Version
     needed: bool
 
 
@@ -90,12 +107,16 @@ def prepare(request: Request, say: Say) -> Header:
         HostError: this host cannot make the run.
     """
     catalogue = load_catalogue()
-    experiment = adjust(load_experiment(request.experiment, catalogue), request)
+    wanted_experiment = request.experiment
+    if isinstance(wanted_experiment, str):
+        wanted_experiment = load_experiment(wanted_experiment, catalogue)
+    experiment = adjust(wanted_experiment, request)
     vmm = find_vmm(experiment.platform.vmm)
     vmm.check(experiment.platform)
     candidates = _find_systems(experiment, catalogue, request)
     if request.until:
-        check_until(experiment, [candidate.system for candidate in candidates.values()])
+        named = candidates.items()
+        check_until(experiment, [msgspec.structs.replace(each.system, name=name) for name, each in named])
     this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
     guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
@@ -110,7 +131,7 @@ def prepare(request: Request, say: Say) -> Header:
     now = datetime.now(UTC)
     header = Header(
         version=FORMAT_VERSION,
-        run=f"{now:%Y%m%d-%H%M%S}-{experiment.name}",
+        run=request.run or name_run(now, experiment.name),
         created=now.isoformat(timespec="seconds"),
         tool=__version__,
         command=request.command,
@@ -128,6 +149,11 @@ def prepare(request: Request, say: Say) -> Header:
         until=limit(request.until, experiment.cycles) if request.until else None,
     )
     return complete(msgspec.structs.replace(header, kit=_prepare_kit(header, say)))
+
+
+def name_run(begun: datetime, experiment: str) -> str:
+    """What a run of an experiment is called, which is also its folder's name."""
+    return f"{begun:%Y%m%d-%H%M%S}-{experiment}"
 
 
 def complete(header: Header) -> Header:
@@ -223,10 +249,13 @@ def _parse_families(names: tuple[str, ...]) -> tuple[str, ...]:
 def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request) -> dict[str, _Candidate]:
     wanted: dict[str, _Candidate] = {}
     for reference in (*experiment.systems, *experiment.optional):
-        system = find_system(reference, catalogue, Path.cwd())
-        named = system.name in request.only or system.name in request.given
-        needed = named or reference in experiment.systems
-        wanted[system.name] = _Candidate(system=system, reference=reference, needed=needed)
+        version = request.versions.get(reference)
+        system = find_system(version.reference if version else reference, catalogue, Path.cwd())
+        name = reference if version else system.name
+        if version is None:
+            version = Version(reference=reference, image=request.given.get(name))
+        needed = name in request.only or name in request.given or reference in experiment.systems
+        wanted[name] = _Candidate(system=system, version=version, needed=needed)
     for name in (*request.only, *request.given):
         if name not in wanted:
             raise UsageError(
@@ -247,14 +276,16 @@ def _find_guests(
     guests: list[Guest] = []
     absent: list[Absent] = []
     for name, candidate in candidates.items():
+        system, version = candidate.system, candidate.version
+        given = request.given if version.image is None else {**request.given, system.name: version.image}
         try:
             guest = provision.prepare(
-                candidate.system,
-                request.given,
+                system,
+                given,
                 catalogue,
                 say=say,
                 build=request.build,
-                folder=system_folder(candidate.reference),
+                folder=system_folder(version.reference),
             )
         except (ImageError, HostError) as error:
             # HostError: what it is built from cannot be downloaded here, say.
@@ -265,10 +296,21 @@ def _find_guests(
             continue
         if checked:
             provision.check(guest)
-        guests.append(guest)
+        guests.append(_rename(guest, name, version.told))
     if not guests:
         raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
     return tuple(guests), tuple(absent)
+
+
+def _rename(guest: Guest, name: str, told: str) -> Guest:
+    """The guest as the run calls it. A version of the null guest is a guest to be compared, and no floor."""
+    system, origin = guest.system, guest.origin
+    if name != system.name:
+        family = GuestFamily.UNIKERNEL if system.family is GuestFamily.FLOOR else system.family
+        system = msgspec.structs.replace(system, name=name, family=family)
+    if told:
+        origin = msgspec.structs.replace(origin, detail=told)
+    return msgspec.structs.replace(guest, system=system, origin=origin)
 
 
 def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -> tuple[Guest, ...]:
