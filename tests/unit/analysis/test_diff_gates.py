@@ -439,7 +439,7 @@ def test_examples_for_ci_can_be_typed() -> None:
     for example in examples:
         lines = [line.strip().removeprefix("- ").removeprefix("run: ") for line in example.splitlines()]
         typed = [line.partition(" >> ")[0] for line in lines if line.startswith("guestbench ")]
-        assert sum(line.startswith("guestbench diff") for line in typed)
+        assert sum(line.startswith("guestbench ab") for line in typed)
         for line in typed:
             words = shlex.split(line)[1:]
             parse(list(words))

@@ -339,7 +339,7 @@ def test_a_guest_booted_with_its_work_is_done_when_it_is_off() -> None:
         (
             replay((1, begin_line("cpu", **ONE)), (2, "reboot: Power down\n"), status=0),
             Crashed,
-            ("cpu began but did not end; reboot: Power down",),
+            ("cpu began but did not end; last lines: ", " | reboot: Power down"),
         ),
         (replay((1, "error: no events\n"), status=0), Crashed, ("did not begin", "error: no events")),
         (replay(status=0), Crashed, ("did not begin its work; the serial console stayed silent",)),
