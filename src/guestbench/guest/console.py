@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.visible import Visible, clear_of_noise
+from guestbench.guest.visible import SEQUENCE, Visible, clear_of_noise
 from guestbench.model import FailurePattern, Frozen, Mark
 from guestbench.vmm import Machine, Meanwhile
 
@@ -128,7 +128,8 @@ def watch(
         marks += [Mark(name=name, t_ns=chunk.t_ns) for name in wanted.find(shown.data, old_length)]
         if any(mark.name == until for mark in marks):
             return ended(End.FOUND)
-        if failed := lost.find(shown.data, old_length):
+        # What says that a guest is lost counts wherever it stands.
+        if failed := lost.find(log.data, ended_at):
             return ended(End.LOST, failed)
         if len(log.data) - began_at > FLOOD_BYTES:
             return ended(End.FLOOD)
@@ -164,7 +165,8 @@ def last_words(log: SerialLog, missed: str = "") -> str:
     # A guest may have printed millions of lines.
     shown = Visible()
     shown.feed(bytes(log.data[-65536:]))
-    lines = [line for line in bytes(shown.data).replace(b"\r", b"\n").split(b"\n") if line.strip()]
+    text = bytes(shown.data).replace(SEQUENCE, b"").replace(b"\r", b"\n")
+    lines = [line for line in text.split(b"\n") if line.strip()]
     if not lines:
         return "the serial console stayed silent"
     last = list(dict.fromkeys(quote(line) for line in lines[-LAST_LINES:]))

@@ -28,8 +28,12 @@ _CONTROL = re.compile(rb"[\0-\x08\x0b-\x1f\x7f]")
 _KERNEL_MESSAGE = re.compile(rb"\[ *\d+\.\d{6}\] [^\n]*\n?")
 
 
+SEQUENCE = b"\x1b"
+"""What stands for a control sequence, so that no text is put together from what is on both sides of it."""
+
+
 class Visible:
-    """The bytes that a terminal would show, in `data`."""
+    """The bytes that a terminal would show, in `data`, with a `SEQUENCE` for each control sequence."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -43,7 +47,7 @@ class Visible:
             return b""
         text, at, answers = self._begun + received, 0, b""
         for found in _SEQUENCE.finditer(text):
-            self.data += text[at : found.start()]
+            self.data += text[at : found.start()] + SEQUENCE
             at = found.end()
             if (answer := _ANSWERS.get(found[0])) and self._answers_left:
                 self._answers_left -= 1

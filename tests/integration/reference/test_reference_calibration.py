@@ -157,6 +157,7 @@ def test_a_false_marker_is_no_marker(tmp_path: Path) -> None:
     system = make_system("refuk.hostile refuk.hang", timeout_s=2.0)
     with boot(reference_guest.kernel(), system, tmp_path) as (_, result, log):
         assert isinstance(result.outcome, TimedOut)
+        assert "it is there once control characters" in result.outcome.reason
     assert b"[refuk re\x1b[0mady]" in log.data
     assert b"\x1b[2J" in log.data and b"\xff\xfe" in log.data and b"\0" in log.data
 
