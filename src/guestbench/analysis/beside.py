@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.compare import compare
 from guestbench.analysis.samples import Sampled, Samples, collect
+from guestbench.analysis.stopping import find_confidence
 from guestbench.analysis.summary import add_derived, find_metric, sort_records
 from guestbench.model import Beside, Comparison, Header, Judgement, Record, to_key
 
@@ -42,7 +43,14 @@ def _find(header: Header, samples: Samples, metric: str, system: str, baseline: 
         if not mine.values or not theirs.values:
             return None
         exact = find_metric(header, figure).exact
-        found = compare(mine, theirs, key=(figure, ()), names=(name, against), exact=exact)
+        found = compare(
+            mine,
+            theirs,
+            key=(figure, ()),
+            names=(name, against),
+            exact=exact,
+            confidence=find_confidence(header, figure),
+        )
         return found if found.ratio is not None else None
 
     if row.like and (found := hold(row.like, system, baseline)):

@@ -16,6 +16,7 @@ from statistics import median
 from guestbench.analysis.compare import compare, replace
 from guestbench.analysis.failures import MOST_FAILED, tell_rate
 from guestbench.analysis.samples import Sampled, Samples, collect, collect_facts
+from guestbench.analysis.stopping import find_confidence
 from guestbench.analysis.summary import (
     add_derived,
     find_metric,
@@ -70,7 +71,7 @@ def _judge(
             return replace(undecided, reason=reason)
     if not claim.against:
         return _judge_alone(undecided, found[0].numbers, exact)
-    ratio = compare(found[1], found[0], exact=exact)
+    ratio = compare(found[1], found[0], exact=exact, confidence=find_confidence(header, claim.metric))
     if ratio.ratio is None or (ratio.ratio_ci is None and not exact):
         return replace(undecided, value=ratio.ratio, reason=ratio.reason)
     return _decide(undecided, ratio.ratio, ratio.ratio_ci)
