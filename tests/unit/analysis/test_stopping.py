@@ -8,10 +8,11 @@ import pytest
 from steered import make_steered
 
 from guestbench.analysis import stopping
+from guestbench.analysis.claims import judge_claims
 from guestbench.analysis.compare import compare_run, decide
 from guestbench.analysis.quality import count_missing, find_notices
 from guestbench.definition.until import parse_until
-from guestbench.model import Crashed, Interval, Verdict
+from guestbench.model import Claim, Crashed, Interval, Verdict
 
 SETS = 800
 
@@ -158,3 +159,13 @@ def test_the_test_of_a_comparison_is_held_to_the_level_of_its_interval() -> None
     strict = msgspec.structs.replace(lower, ratio_ci=Interval(low=1.01, high=1.07, confidence=0.9842))
     assert decide(loose).verdict is Verdict.LARGER
     assert decide(strict).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_claim_is_judged_at_the_level_of_the_looks() -> None:
+    """A claim would be confirmed by an interval that looking five times had made too narrow."""
+    header, records = make_steered("verdict", 0.3)
+    claim = Claim(text="as fast", metric="boot.ready", system="other", against="base", least=0.5, most=2)
+    experiment = msgspec.structs.replace(header.experiment, claims=(claim,))
+    (judged,) = judge_claims(msgspec.structs.replace(header, experiment=experiment), records)
+    assert judged.interval is not None
+    assert judged.interval.confidence == pytest.approx(0.9842)
