@@ -155,6 +155,7 @@ def test_a_guest_that_powers_off_is_looked_at_still(tmp_path: Path) -> None:
             if not there:
                 assert machine.pid is not None
                 os.kill(machine.pid, signal.SIGKILL)
+                assert machine.wait(30) is not None  # a killed QEMU answers until the kernel has ended it
             result = measure_running(machine, guest.system, SerialLog(), resumed=not there)
         assert isinstance(result.outcome, Ok)
         seen = {sample.metric for sample in result.samples}
