@@ -13,7 +13,7 @@ from guestbench.model import Header, Record
 
 
 def analyse(header: Header, records: Sequence[Record]) -> Findings:
-    """All that the reports of a run need. Of a run without baseline and claims nothing is compared."""
+    """All that the reports of a run need. Of a run without baseline, claims and steps nothing is compared."""
     derived = add_derived(header, records)
     from guestbench.analysis.calibration import find_known_ratios, find_recoveries
 
@@ -26,13 +26,21 @@ def analyse(header: Header, records: Sequence[Record]) -> Findings:
         known_ratios=tuple(find_known_ratios(header, derived)),
         recoveries=tuple(find_recoveries(header, derived)),
     )
-    if not header.experiment.baseline and not header.experiment.claims:
+    asked = header.experiment
+    if not asked.baseline and not asked.claims and not asked.steps:
         # Statistics take half a second to load.
         return found
     from guestbench.analysis.beside import find_beside
     from guestbench.analysis.claims import judge_claims
     from guestbench.analysis.compare import compare_run
+    from guestbench.analysis.steps import find_gains
 
     comparisons, judgements = compare_run(header, derived), judge_claims(header, derived)
     beside = find_beside(header, derived, comparisons, judgements)
-    return msgspec.structs.replace(found, comparisons=comparisons, judgements=judgements, beside=beside)
+    return msgspec.structs.replace(
+        found,
+        comparisons=comparisons,
+        judgements=judgements,
+        beside=beside,
+        gains=find_gains(header, derived),
+    )

@@ -10,6 +10,7 @@ from guestbench.analysis.summary import find_metric, find_summary
 from guestbench.model import (
     Beside,
     Comparison,
+    Gain,
     Header,
     Judgement,
     KnownRatio,
@@ -27,6 +28,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     `records` have what is derived of several, and the header has no trials that its rule made needless.
     `known_ratios` and `recoveries` say how well its own instruments and this host tell things apart.
+    `gains` is what the steps of the experiment bring.
     """
 
     header: Header
@@ -38,6 +40,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     known_ratios: tuple[KnownRatio, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     beside: tuple[Beside, ...] = ()
+    gains: tuple[Gain, ...] = ()
 
     @property
     def names(self) -> list[str]:

@@ -87,11 +87,13 @@ def _make_file_type() -> type[msgspec.Struct]:
 def _find_strangers(data: dict[str, object], names: Collection[str]) -> tuple[str, ...]:
     """Mistakes in the names of systems that the experiment compares but does not measure."""
     known = one_of("system of this experiment", (*names, GuestFamily.UNIKERNEL.value))
-    baseline, claims = data.get("baseline"), data.get("claims")
+    baseline = data.get("baseline")
     places = [("baseline", baseline)] if baseline else []
-    for number, claim in enumerate(claims if isinstance(claims, list) else (), 1):
-        if isinstance(claim, dict):
-            places += [(f"[claims] {number}: {key}", claim.get(key)) for key in ("system", "against")]
+    for table, keys in {"claims": ("system", "against"), "steps": ("before", "after")}.items():
+        listed = data.get(table)
+        for number, each in enumerate(listed if isinstance(listed, list) else (), 1):
+            if isinstance(each, dict):
+                places += [(f"[{table}] {number}: {key}", each.get(key)) for key in keys]
     return tuple(
         f"{place}: {mistake}"
         for place, name in places

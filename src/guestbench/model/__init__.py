@@ -7,7 +7,7 @@ Every type decodes strictly: an unknown field is an error, never ignored.
 from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
 from guestbench.model.calibration import KnownRatio, Recovery, Told
 from guestbench.model.commit import Commit
-from guestbench.model.comparison import Beside, Comparison, Judgement, Method, Ruling, Verdict
+from guestbench.model.comparison import Beside, Comparison, Gain, Judgement, Method, Ruling, Verdict
 from guestbench.model.experiment import (
     REPLAYING_VMM,
     Accel,
@@ -15,6 +15,7 @@ from guestbench.model.experiment import (
     Experiment,
     Net,
     Platform,
+    Step,
     Tables,
     find_settings,
     to_table,

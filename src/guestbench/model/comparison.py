@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from guestbench.model.base import Frozen
-from guestbench.model.experiment import Claim
+from guestbench.model.experiment import Claim, Step
 from guestbench.model.summary import Interval
 
 
@@ -72,6 +72,13 @@ class Comparison(Frozen):
     delta: float | None = None
     reason: str = ""
     needed: int | None = None
+
+
+class Gain(Frozen):
+    """What a step of the experiment brings in one figure: the system after it against the one before."""
+
+    step: Step
+    found: Comparison
 
 
 class Ruling(StrEnum):

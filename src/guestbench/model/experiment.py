@@ -100,13 +100,22 @@ class Claim(Frozen):
     labels: dict[str, str] = {}
 
 
+class Step(Frozen):
+    """A change that leads from the system `before` to the system `after`, and `what` it is, in words."""
+
+    what: Line
+    before: str
+    after: str
+
+
 class Experiment(Frozen):
     """What an `experiments/*.toml` file holds.
 
     `systems` and `optional` are names of the catalogue, or paths of folders with a `system.toml`;
     an optional system whose image is missing is left out, and the report says so. `metrics` are names of
     families, all of them where a file names none. The others are compared with `baseline`, one of them;
-    without it nothing is compared. `claims` are judged by what was found. `settings` are the tables of the
+    without it nothing is compared. `claims` are judged by what was found, and what each of the `steps`
+    brings is told. `settings` are the tables of the
     families, each of the type that the family names.
     """
 
@@ -122,3 +131,4 @@ class Experiment(Frozen):
     platform: Platform = Platform()
     baseline: str = ""
     claims: tuple[Claim, ...] = ()
+    steps: tuple[Step, ...] = ()

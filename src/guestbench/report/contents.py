@@ -6,7 +6,7 @@ import msgspec
 
 from guestbench.analysis.findings import Findings
 from guestbench.page.blocks import Block, Page
-from guestbench.report import comparison
+from guestbench.report import comparison, steps
 from guestbench.report.families import hear_all
 from guestbench.report.opening import open_page, summarise_run
 from guestbench.report.setting import describe_setting
@@ -23,6 +23,6 @@ class Contents(msgspec.Struct, frozen=True):
 def compose(found: Findings) -> Contents:
     """All that is to be said of a run, finished or not."""
     own, lines = hear_all(found)
-    sections = (*comparison.find_sections(found), *own, *describe_setting(found))
+    sections = (*comparison.find_sections(found), *steps.find_sections(found), *own, *describe_setting(found))
     page = Page(found.header.experiment.title, tuple(open_page(found)), sections)
     return Contents(found, page, tuple(summarise_run(found, lines)))

@@ -54,7 +54,7 @@ def find_version(text: str, reference: str | None, told: str = "") -> Version:
 
 
 def _guess(image: Path, catalogue: Mapping[str, System]) -> str:
-    """The one system of the catalogue that such an image is of."""
+    """The one system of the catalogue that such an image is of, or the one of them that is distributed."""
     fits: list[str] = []
     refused = ""
     for name in catalogue:
@@ -69,8 +69,10 @@ def _guess(image: Path, catalogue: Mapping[str, System]) -> str:
                 fits.append(name)
             except ImageError as error:
                 refused = error.message if len(system.boot.roles) == 1 else refused
-    if len(fits) == 1:
-        return fits[0]
+    distributed = [name for name in fits if catalogue[name].provision.fetch]
+    for known in (fits, distributed):
+        if len(known) == 1:
+            return known[0]
     shown = visible(image)
     if fits:
         hint = f"guestbench ab OLD NEW --as {fits[0]}"

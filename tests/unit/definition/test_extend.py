@@ -102,7 +102,11 @@ until = "kernal"
     ("value", "problem"),
     [
         ('"linx"', 'extends: unknown value "linx"; did you mean linux?'),
-        ("3", 'extends: unknown value "3"; known: debian-12, linux, linux-initramfs'),
+        (
+            "3",
+            'extends: unknown value "3"; known: debian-12, debian-12-disk, debian-12-kernel, '
+            "linux, linux-initramfs, linux-program",
+        ),
         ('"../linux"', 'extends: unknown value "../linux"; did you mean linux?'),
     ],
 )

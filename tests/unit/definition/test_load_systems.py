@@ -150,7 +150,7 @@ def test_system_value_that_cannot_be(tmp_path: Path, old: str, new: str, problem
 )
 def test_disk_recipe_that_cannot_be(tmp_path: Path, line: str, problem: str) -> None:
     """An image build would fail after minutes, or write outside its image."""
-    recipe = 'method = "debian-disk"\nsuite = "bookworm"\nsize_mib = 100\ncmdline = ""'
+    recipe = 'method = "debian-disk"\nsuite = "bookworm"\nkernel_package = "k1"\nsize_mib = 100\ncmdline = ""'
     found = problems_of_system(tmp_path / "toy", f"{SYSTEM}\n[provision.build]\n{recipe}\n{line}\n")
     assert len(found) == 1
     assert found[0].startswith(problem)

@@ -23,7 +23,13 @@ KEY = "0123456789abcdef"
 
 def make_recipe(**changes: object) -> DebianDisk:
     """A small recipe."""
-    recipe = DebianDisk(suite="bookworm", packages=("init",), size_mib=SIZE_MIB, cmdline="console=ttyS0")
+    recipe = DebianDisk(
+        suite="bookworm",
+        kernel_package="linux-image-amd64",
+        packages=("init",),
+        size_mib=SIZE_MIB,
+        cmdline="console=ttyS0",
+    )
     return DebianDisk(**{name: getattr(recipe, name) for name in recipe.__struct_fields__} | changes)
 
 

@@ -18,6 +18,7 @@ from guestbench.provision.system_images import plan_build, plan_fetch, plan_taki
 BUILD: dict[str, object] = {
     "method": "debian-disk",
     "suite": "bookworm",
+    "kernel_package": "linux-image-amd64",
     "packages": ["init"],
     "size_mib": 256,
     "cmdline": "",

@@ -54,6 +54,7 @@ class DebianDisk(Recipe, tag="debian-disk"):
     images: ClassVar[Mapping[Role, str]] = {Role.DISK: "disk.qcow2"}
 
     suite: FileName
+    kernel_package: DebianPackage
     packages: Annotated[tuple[DebianPackage, ...], NOT_EMPTY, DISTINCT]
     size_mib: Annotated[int, within(1, 2**24)]
     cmdline: str
@@ -132,7 +133,7 @@ def _bootstrap(recipe: DebianDisk, key: str, mode: str, work: Path, say: Say) ->
         "mmdebstrap",
         f"--mode={mode}",
         *FLAGS,
-        f"--include={','.join(recipe.packages)}",
+        f"--include={','.join((recipe.kernel_package, *recipe.packages))}",
         *(f"--aptopt={line}" for line in (*sources.options, *APT_OPTIONS)),
         f'--setup-hook=mkdir -p "$1"{archives}',
         f"--setup-hook=sync-in {kept} {archives}",

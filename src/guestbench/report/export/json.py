@@ -11,7 +11,7 @@ from guestbench import model
 from guestbench.analysis.analyse import analyse
 from guestbench.analysis.findings import Findings
 
-JSON_VERSION = 6
+JSON_VERSION = 7
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
 
 T = TypeVar("T", bound=model.Frozen)
@@ -64,8 +64,8 @@ class Results(model.Frozen):
 
     `comparisons` are with the experiment's baseline, and `judgements` of its claims; both are empty where the
     experiment has none. `looks` are those of the rule `until`, where the run had one; `beside` holds like
-    to like beside them. `known_ratios` and `recoveries` say how well the run's own instruments and its host
-    tell things apart.
+    to like beside them; `gains` is what the experiment's steps bring. `known_ratios` and `recoveries` say how
+    well the run's own instruments and its host tell things apart.
     """
 
     version: int
@@ -94,6 +94,7 @@ class Results(model.Frozen):
     known_ratios: tuple[model.KnownRatio, ...]
     recoveries: tuple[model.Recovery, ...]
     beside: tuple[model.Beside, ...]
+    gains: tuple[model.Gain, ...]
 
 
 def render(header: model.Header, records: Sequence[model.Record]) -> bytes:
