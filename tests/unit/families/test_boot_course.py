@@ -23,7 +23,7 @@ def find(
     times: dict[str, Sequence[float]] | None = None, failed: Sequence[int] = (), busy: int = -1
 ) -> Findings:
     """What is found of a run of these times; some of its boots failed, and one was made on a busy host."""
-    header, records = make_boot_run(times or TIMES, floor="floor")  # type: ignore[arg-type]
+    header, records = make_boot_run(times or TIMES, floor="floor")
     header = msgspec.structs.replace(
         header, experiment=msgspec.structs.replace(header.experiment, baseline="base")
     )
