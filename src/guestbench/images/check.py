@@ -13,7 +13,7 @@ from pathlib import Path
 from guestbench.errors import ImageError
 from guestbench.images.formats import elf, kernel, qcow2
 from guestbench.images.formats.disk import SECTOR, add_suffix, find_format, run_qemu_img
-from guestbench.images.formats.initramfs import looks_like_archive
+from guestbench.images.formats.initramfs import find_old_format, looks_like_archive
 from guestbench.images.formats.partitions import ESP, ROOTS, find_gpt, find_mbr_ends
 from guestbench.images.formats.unpack import LZ4_FRAME
 from guestbench.images.source import IncompleteImage, Source, open_source, quoted, truncated, unusable
@@ -102,9 +102,13 @@ def _check_elf(source: Source, *, multiboot: bool) -> None:
 
 
 def _check_initrd(source: Source, family: GuestFamily) -> None:
-    start = source.read_some(0, 16)
+    start = source.read_some(0, SECTOR)
     # What a unikernel takes as its initrd is its own affair. Linux knows LZ4 in its older format only.
-    if family is GuestFamily.LINUX and (not looks_like_archive(start) or start.startswith(LZ4_FRAME)):
+    if family is not GuestFamily.LINUX:
+        return
+    if words := find_old_format(start):
+        raise unusable(source.path, words)
+    if not looks_like_archive(start) or start.startswith(LZ4_FRAME):
         raise unusable(source.path, "is not an initramfs: neither a cpio archive nor a compressed one")
 
 

@@ -20,7 +20,7 @@ from guestbench.images.contents.linux import find_kernel
 from guestbench.images.contents.packages import find_packages
 from guestbench.images.contents.programs import count_in_programs, describe_elf, read_symbols
 from guestbench.images.formats import disk, elf
-from guestbench.images.formats.initramfs import looks_like_archive, open_initramfs
+from guestbench.images.formats.initramfs import find_old_format, looks_like_archive, open_initramfs
 from guestbench.images.formats.kernel import find_linux_header, open_vmlinux
 from guestbench.images.formats.partitions import find_partitions, open_partition
 from guestbench.images.inspection import (
@@ -61,6 +61,8 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
                 return _inspect_elf(source)
             if find_linux_header(start) is not None:
                 return _inspect_kernel(source, scratch)
+            if words := find_old_format(start):
+                raise unusable(image, words)
             if looks_like_archive(start):
                 return _inspect_initramfs(source, scratch)
         return _inspect_disk(image, scratch)
@@ -218,7 +220,7 @@ def _inspect_elf(source: Source) -> Inspection:
 
 
 def _inspect_initramfs(source: Source, scratch: Path) -> Inspection:
-    with open_initramfs(source, scratch) as (tree, packing):
+    with open_initramfs(source, scratch) as (tree, packing, unseen):
         files, programs, notes = _inspect_system(_System(tree, tree, "boot"), source.path, scratch)
     return Inspection(
         file=visible(source.path.name),
@@ -227,7 +229,7 @@ def _inspect_initramfs(source: Source, scratch: Path) -> Inspection:
         size_bytes=source.size_bytes,
         files=files,
         code=programs,
-        notes=notes,
+        notes=notes + unseen,
     )
 
 

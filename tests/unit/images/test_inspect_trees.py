@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
 import shutil
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,10 +17,7 @@ from hypothesis import strategies as st
 from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.contents import files as contents
-from guestbench.images.formats import initramfs
 from guestbench.images.formats.ext import ExtFilesystem
-from guestbench.images.formats.initramfs import open_initramfs
-from guestbench.images.formats.lz4 import unpack_lz4
 from guestbench.images.source import open_source
 from guestbench.images.tree import MAX_PATH_BYTES, Tree, show
 
@@ -275,163 +269,3 @@ def read_at(image: Path, offset: int, size: int) -> bytes:
     with image.open("rb") as file:
         file.seek(offset)
         return file.read(size)
-
-
-@st.composite
-def lz4_blocks(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """A block of LZ4 and what it unpacks to, by the plain meaning of its sequences."""
-    packed, plain = b"", bytearray()
-    for literals in draw(st.lists(st.binary(min_size=1, max_size=300), max_size=6)):
-        plain += literals
-        distance, extra = draw(st.integers(1, len(plain))), draw(st.integers(0, 600))
-        first, rest = min(len(literals), 15), len(literals) - 15
-        packed += bytes([first << 4 | min(extra, 15)])
-        packed += (b"\xff" * (rest // 255) + bytes([rest % 255])) if rest >= 0 else b""
-        packed += literals + struct.pack("<H", distance)
-        packed += (b"\xff" * ((extra - 15) // 255) + bytes([(extra - 15) % 255])) if extra >= 15 else b""
-        for _ in range(extra + 4):
-            plain.append(plain[-distance])
-    end = draw(st.binary(min_size=1, max_size=14))
-    return packed + bytes([len(end) << 4]) + end, bytes(plain) + end
-
-
-@given(lz4_blocks(), st.binary(max_size=8))
-def test_lz4_is_unpacked(block: tuple[bytes, bytes], behind: bytes) -> None:
-    """A kernel or initial ramdisk that is packed with LZ4 would be read wrongly."""
-    packed, plain = block
-    data = b"\x02\x21\x4c\x18" + struct.pack("<I", len(packed)) + packed + behind
-    assert b"".join(unpack_lz4(Path("x"), data)) == plain
-
-
-@given(st.binary(max_size=200))
-def test_damaged_lz4_raises_only_image_errors(data: bytes) -> None:
-    """A damaged kernel would end the inspection with a traceback."""
-    stream = b"\x02\x21\x4c\x18" + struct.pack("<I", len(data)) + data
-    with suppress(ImageError):
-        assert len(b"".join(unpack_lz4(Path("x"), stream))) <= 8 * MIB
-
-
-# --- initial ramdisks ---------------------------------------------------------------------------------
-
-
-def cpio_entry(
-    name: bytes, mode: int, data: bytes = b"", *, inode: int = 1, links: int = 1, size: int | None = None
-) -> bytes:
-    """One entry of a newc archive."""
-    size = len(data) if size is None else size
-    numbers = (inode, mode, 7, 8, links, 0, size, 0, 0, 0, 0, len(name) + 1, 0)
-    header = b"070701" + b"".join(b"%08X" % number for number in numbers) + name + b"\0"
-    header += bytes(-len(header) % 4)
-    return header + data + bytes(-len(data) % 4)
-
-
-TRAILER = cpio_entry(b"TRAILER!!!", 0)
-REGULAR, LINK = stat.S_IFREG, stat.S_IFLNK
-FIRST = cpio_entry(b"early/microcode", REGULAR | 0o644, b"code") + TRAILER
-SECOND = (
-    cpio_entry(b".", stat.S_IFDIR | 0o755)
-    + cpio_entry(b"bin/busybox", REGULAR | 0o4755, inode=9, links=2)
-    + cpio_entry(b"./bin/sh", REGULAR | 0o4755, b"\x7fELF busybox", inode=9, links=2)
-    + cpio_entry(b"init", LINK | 0o777, b"/bin/busybox")
-    + cpio_entry(b"twice", REGULAR | 0o644, b"one")
-    + cpio_entry(b"twice", REGULAR | 0o644, b"two")
-    + TRAILER
-)
-
-
-def zstd(data: bytes) -> bytes:
-    """Data as zstd packs it."""
-    return process.run(["zstd", "-q", "-c"], input=data).stdout
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, bz2.compress, zstd])
-def test_initial_ramdisks_are_read_however_packed(tmp_path: Path, pack: object) -> None:
-    """An initial ramdisk would be read only in part, or not at all."""
-    assert callable(pack)
-    image = tmp_path / "initrd"
-    image.write_bytes(FIRST + bytes(508) + pack(SECOND) + bytes(512))
-    with open_source(image) as source, open_initramfs(source, tmp_path) as (tree, packing):
-        assert packing.startswith("cpio, then ")
-        names = {b"", b"early", b"early/microcode", b"bin", b"bin/busybox", b"bin/sh", b"init", b"twice"}
-        assert {entry.path for entry in tree} == names
-        init = tree.find_file("init")
-        assert init is not None
-        assert (init.path, init.mode & 0o7777, init.uid, init.gid) == (b"bin/busybox", 0o4755, 7, 8)
-        assert tree.read(init, 100) == b"\x7fELF busybox"
-        twice = tree.find_file("/twice")
-        assert twice is not None
-        assert tree.read(twice, 100) == b"two"
-    assert [path.name for path in tmp_path.iterdir()] == ["initrd"]
-
-
-def test_hard_links_in_an_initial_ramdisk_share_their_contents(tmp_path: Path) -> None:
-    """A program would count as empty under all its names but the last."""
-    image = tmp_path / "initrd"
-    image.write_bytes(SECOND)
-    with open_source(image) as source, open_initramfs(source, tmp_path) as (tree, _):
-        executables = contents.count_executables(tree).value
-        assert executables is not None
-        assert (executables.elf, executables.bytes) == (2, 12)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (gzip.compress(SECOND, mtime=0)[:-20], "is truncated"),
-        (gzip.compress(b"no archive", mtime=0), "holds no cpio archive"),
-        (gzip.compress(SECOND[:110], mtime=0), r"initrd (is damaged|is truncated)"),
-        (b"\x1f\x8b\x08" + bytes(100), "damaged"),
-        (SECOND[:200], "truncated"),
-        (SECOND[: -len(TRAILER)], "truncated"),
-        (cpio_entry(b"a", REGULAR, size=0xFFFFFFFF) + TRAILER, "is truncated"),
-        (cpio_entry(b"n" * 5000, REGULAR) + TRAILER, "a name of 5001 bytes"),
-        (b"070701" + b"zz" * 52, "a bad cpio header"),
-        (b"\x89LZO" + bytes(64), "compressed with lzo: not supported"),
-        (b"\x02\x21\x4c\x18" + bytes(64), "lz4 data has no end"),
-        (b"\x28\xb5\x2f\xfd" + b"x" * 64, "zstd data cannot be unpacked"),
-        (bytes(4096), "is not an initial ramdisk"),
-    ],
-)
-def test_damaged_initial_ramdisks_are_refused(tmp_path: Path, data: bytes, words: str) -> None:
-    """A damaged initial ramdisk would end in a traceback, or count as an empty system."""
-    image = tmp_path / "initrd"
-    image.write_bytes(data)
-    with (
-        pytest.raises(ImageError, match=words),
-        open_source(image) as source,
-        open_initramfs(source, tmp_path),
-    ):
-        pass
-
-
-def test_small_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small hostile file would fill the host's disk."""
-    monkeypatch.setattr(initramfs, "MAX_UNPACKED_BYTES", 4 * MIB)
-    image = tmp_path / "initrd"
-    for pack in (gzip.compress, lzma.compress, bz2.compress, zstd):
-        image.write_bytes(pack(bytes(20 * MIB)))
-        with (
-            pytest.raises(ImageError, match="would unpack to more than 4 MiB"),
-            open_source(image) as source,
-            open_initramfs(source, tmp_path),
-        ):
-            pass
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, len(SECOND)), st.binary(min_size=1, max_size=16)), max_size=6))
-def test_any_bytes_in_an_archive_raise_only_image_errors(
-    tmp_path: Path, changes: list[tuple[int, bytes]]
-) -> None:
-    """A damaged archive would end the inspection with a traceback."""
-    image = tmp_path / "initrd"
-    data = bytearray(SECOND)
-    for offset, change in changes:
-        data[offset : offset + len(change)] = change
-    image.write_bytes(data)
-    try:
-        with open_source(image) as source, open_initramfs(source, tmp_path) as (tree, _):
-            contents.count_executables(tree)
-            assert all(len(entry.path) <= MAX_PATH_BYTES for entry in tree)
-    except ImageError as error:
-        assert error.message.startswith(str(image))

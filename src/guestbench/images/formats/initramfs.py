@@ -1,12 +1,15 @@
 """Reads an initial ramdisk: cpio "newc" archives, compressed or not, in a row; it extracts no file.
 
-What is compressed is unpacked into one scratch file. As in Linux, later archives replace names of earlier
-ones. Format: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
+What is compressed is unpacked into one scratch file. As in Linux (init/initramfs.c), later archives replace
+names of earlier ones, zeros may lie between them, and older formats of cpio are refused. What is behind the
+last archive is said. Format: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
 """
 
 from __future__ import annotations
 
 import stat
+import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,15 @@ MAX_NAME_BYTES = 256 << 20
 MAX_PARTS = 64
 """Archives in one file; kernels get two or three: microcode, firmware, the file system."""
 _MAGICS = (b"070701", b"070702")
+_OLD_MAGICS = {
+    b"070707": "the old portable format (odc)",
+    b"\xc7\x71": "the old binary format",
+    b"\x71\xc7": "the old binary format",
+}
+"""How archives in formats begin that Linux refuses."""
+_OLD_BINARY_BYTES = 26
+_BOOTCONFIG = b"#BOOTCONFIG\n"
+"""The end of a file with a boot configuration, which Linux takes off before it unpacks anything."""
 _HEADER_BYTES, _FIELDS = 110, 13
 _TRAILER = b"TRAILER!!!"
 _SEARCHED_BYTES = 1 << 20
@@ -30,9 +42,25 @@ def looks_like_archive(start: bytes) -> bool:
     return start.startswith(_MAGICS) or find_compression(start) is not None
 
 
+def find_old_format(start: bytes) -> str:
+    """Words for a file that begins as a cpio archive in a format that Linux refuses; empty for others."""
+    name = next((name for magic, name in _OLD_MAGICS.items() if start.startswith(magic)), "")
+    if name and not start.startswith(b"0"):
+        # Two bytes are soon there by chance: those of mode and length of the name must fit, too.
+        order = "<" if start.startswith(b"\xc7") else ">"
+        if len(start) < _OLD_BINARY_BYTES or start[510:512] == b"\x55\xaa":
+            return ""
+        mode, length = struct.unpack_from(f"{order}6x H 12x H", start)
+        if not stat.S_IFMT(mode) or not 0 < length <= MAX_PATH_BYTES:
+            return ""
+    return f"is a cpio archive in {name}, which Linux refuses; it takes newc: cpio -H newc" if name else ""
+
+
 @contextmanager
-def open_initramfs(source: Source, scratch: Path) -> Iterator[tuple[Tree, str]]:
-    """The file system in an initial ramdisk, and words for how it is packed; `scratch` must be a folder.
+def open_initramfs(source: Source, scratch: Path) -> Iterator[tuple[Tree, str, tuple[str, ...]]]:
+    """The file system in an initial ramdisk, how it is packed, and what of it Linux does not look at.
+
+    `scratch` must be a folder.
 
     Raises:
         ImageError: it is none, or is damaged.
@@ -42,11 +70,12 @@ def open_initramfs(source: Source, scratch: Path) -> Iterator[tuple[Tree, str]]:
     unpacked = scratch / "initramfs"
     reader = _Reader(source)
     try:
-        packed = reader.read_parts(unpacked)
+        streams = reader.read_parts(unpacked)
         with open_source(unpacked, shown=source.path) as inner:
-            if packed:
-                reader.read_archives(inner, 0)
-            yield Tree(reader.list_entries(), reader.read_entry, has_attributes=False), reader.describe()
+            if streams:
+                reader.read_archives(inner, streams)
+            tree = Tree(reader.list_entries(), reader.read_entry, has_attributes=False)
+            yield tree, reader.describe(), tuple(reader.notes)
     finally:
         unpacked.unlink(missing_ok=True)
 
@@ -55,6 +84,7 @@ class _Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.entries: dict[bytes, Entry] = {}
+        self.notes: list[str] = []
         self._parts: list[str] = []
         self._name_bytes = 0
         self._links: dict[tuple[int, ...], tuple[Source, int, int]] = {}
@@ -69,42 +99,65 @@ class _Reader:
         """How it is packed, in words."""
         return ", then ".join(self._parts)
 
-    def read_parts(self, unpacked: Path) -> bool:
-        """Read the archives that are not compressed, and unpack the others into one file; whether any was."""
-        at, packed, room = 0, False, MAX_UNPACKED_BYTES
+    def read_parts(self, unpacked: Path) -> list[int]:
+        """Read the archives that are not compressed, and unpack the others into one file.
+
+        Returns where in that file each of them begins.
+        """
+        at, streams, room = 0, [], MAX_UNPACKED_BYTES
         with unpacked.open("wb") as dest:
-            for _ in range(MAX_PARTS):
-                at = self._skip_zeros(at)
-                start = self.source.read_some(at, 8)
-                if not start:
-                    break
-                if start.startswith(_MAGICS):
-                    self._parts.append("cpio")
-                    at = self._read_archive(self.source, at)
-                    continue
+            while start := self.source.read_some(at := self._skip_zeros(self.source, at), 8):
                 kind = find_compression(start)
-                if kind is None:
-                    if self._parts:
-                        break  # what follows the last archive is no concern of the kernel's
-                    raise unusable(self.source.path, "is not an initial ramdisk")
+                # What Linux does not find at a multiple of four it does not take for an archive.
+                plain = start.startswith(_MAGICS) and not at % 4
+                if not (plain or kind):
+                    self._refuse_old(self.source, at)
+                    if self._parts and not self._ends_in_bootconfig():
+                        self._say_ends(at, "the file")
+                    break
+                if len(self._parts) == MAX_PARTS:
+                    raise unusable(self.source.path, f"has more than {MAX_PARTS} archives")
+                if plain:
+                    self._parts.append("cpio")
+                    at = self._read_archive(self.source, at, at)
+                    continue
                 self._parts.append(f"{kind} of cpio")
-                before = dest.tell()
+                streams.append(dest.tell())
                 at += unpack(self.source, at, self.source.size_bytes - at, dest, room)
-                room -= dest.tell() - before
-                packed = True
+                room -= dest.tell() - streams[-1]
         if not self._parts:
             raise unusable(self.source.path, "is not an initial ramdisk")
-        return packed
+        return streams
 
-    def read_archives(self, source: Source, at: int) -> None:
-        """Read the archives of a file that holds nothing else."""
-        for _ in range(MAX_PARTS):
-            at = self._skip_zeros(at, source)
-            if not source.read_some(at, 6).startswith(_MAGICS):
-                if not self.entries:
+    def read_archives(self, source: Source, streams: list[int]) -> None:
+        """Read the archives of a file that holds nothing else; `streams` is where streams of them begin."""
+        at, count = 0, 0
+        while start := source.read_some(at := self._skip_zeros(source, at), 6):
+            base = streams[bisect_right(streams, at) - 1]
+            if not start.startswith(_MAGICS) or (at - base) % 4:
+                self._refuse_old(source, at)
+                if not count:
                     raise unusable(self.source.path, "is compressed, but holds no cpio archive")
-                return
-            at = self._read_archive(source, at)
+                self._say_ends(at, "the unpacked archives")
+                at = next((stream for stream in streams if stream > at), source.size_bytes)
+                continue
+            count += 1
+            if count > MAX_PARTS:
+                raise unusable(self.source.path, f"has more than {MAX_PARTS} archives")
+            at = self._read_archive(source, at, base)
+        if not count:
+            raise unusable(self.source.path, "is compressed, but holds no cpio archive")
+
+    def _refuse_old(self, source: Source, at: int) -> None:
+        if words := find_old_format(source.read_some(at, 512)):
+            raise unusable(self.source.path, words if not at else f"at byte {at} {words}")
+
+    def _ends_in_bootconfig(self) -> bool:
+        end = self.source.size_bytes - len(_BOOTCONFIG)
+        return self.source.read_some(end, len(_BOOTCONFIG)) == _BOOTCONFIG
+
+    def _say_ends(self, at: int, what: str) -> None:
+        self.notes.append(f"what follows byte {at} of {what} is no archive, and is left out, as by Linux")
 
     def read_entry(self, entry: Entry, limit_bytes: int) -> bytes:
         """The first bytes of a regular file; of a hard link, those of the name that has them."""
@@ -112,8 +165,8 @@ class _Reader:
         source, at, length = own if own[2] else self._links.get(key, own)
         return bytes(source.read_some(at, min(length, limit_bytes)))
 
-    def _skip_zeros(self, at: int, source: Source | None = None) -> int:
-        source = source or self.source
+    @staticmethod
+    def _skip_zeros(source: Source, at: int) -> int:
         while chunk := source.read_some(at, _SEARCHED_BYTES):
             rest = chunk.lstrip(b"\0")
             at += len(chunk) - len(rest)
@@ -121,8 +174,8 @@ class _Reader:
                 return at
         return at
 
-    def _read_archive(self, source: Source, at: int) -> int:
-        """Read one archive up to its trailer, or the end of the file; returns where it ends."""
+    def _read_archive(self, source: Source, at: int, base: int) -> int:
+        """Read one archive up to its trailer; returns where it ends. Its parts are aligned to `base`."""
         archive = len(self._parts), at
         while True:
             header = source.read_some(at, _HEADER_BYTES)
@@ -137,7 +190,7 @@ class _Reader:
                 raise unusable(self.source.path, f"is damaged: a name of {name_size} bytes at byte {at}")
             name = source.read(at + _HEADER_BYTES, name_size, "a cpio name").split(b"\0")[0]
             data_at = at + _HEADER_BYTES + name_size
-            data_at += -data_at % 4
+            data_at += (base - data_at) % 4
             if name == _TRAILER:
                 return data_at
             if data_at + size > source.size_bytes:
@@ -145,7 +198,7 @@ class _Reader:
             key = (*archive, major, minor, inode) if links > 1 else (*archive, at)
             self._add(name, (source, data_at, size), key, (mode, uid, gid))
             at = data_at + size
-            at += -at % 4
+            at += (base - at) % 4
 
     def _add(
         self,

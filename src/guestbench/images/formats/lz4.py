@@ -7,42 +7,48 @@ and stands alone. Format: LZ4's lz4_Frame_format.md ("Legacy frame") and lz4_Blo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-from guestbench.images.source import unusable
+from guestbench.images.source import Source, unusable
 
 LZ4_LEGACY = b"\x02\x21\x4c\x18"
-MAX_LZ4_BYTES = 64 << 20
 _BLOCK_BYTES = 8 << 20
+_LONGEST = _BLOCK_BYTES + _BLOCK_BYTES // 255 + 16
+"""A full block that cannot be made smaller grows by less than 1 byte in 255."""
 
 
-def unpack_lz4(path: Path, data: bytes) -> Iterator[bytes]:
-    """The blocks of a legacy LZ4 stream, unpacked; what follows the last sound block length is left alone.
+def unpack_lz4(source: Source, offset: int, length: int, write: Callable[[bytes], None]) -> int:
+    """Unpack the legacy LZ4 stream at `offset`, of at most `length` bytes; returns how many of them it took.
+
+    It ends before what is no length of a block: zeros, or the unpacked size that the kernel's build appends.
 
     Raises:
         ImageError: it is damaged or truncated.
     """
     at, blocks = len(LZ4_LEGACY), 0
-    while at + 4 <= len(data):
-        (length,) = struct.unpack_from("<I", data, at)
-        if data[at : at + 4] == LZ4_LEGACY:
+    while at + 4 <= length:
+        start = source.read_some(offset + at, 4)
+        if start == LZ4_LEGACY:
             at += 4
             continue
-        # A full block that cannot be made smaller grows by less than 1 byte in 255. What is no length ends
-        # the stream: the kernel's build appends the unpacked size.
-        if not 0 < length <= _BLOCK_BYTES + _BLOCK_BYTES // 255 + 16 or at + 4 + length > len(data):
+        (packed,) = struct.unpack("<I", start)
+        if not 0 < packed <= _LONGEST:
             break
-        block = _unpack_block(data[at + 4 : at + 4 + length])
+        if at + 4 + packed > length:
+            if at + 4 == length and blocks:
+                break  # an unpacked size
+            raise unusable(source.path, "is truncated: its lz4 data has no end")
+        block = _unpack_block(source.read_some(offset + at + 4, packed))
         if block is None:
-            raise unusable(path, "is damaged: its lz4 data cannot be unpacked")
-        yield block
+            raise unusable(source.path, "is damaged: its lz4 data cannot be unpacked")
+        write(block)
         blocks += 1
-        at += 4 + length
-        if len(block) < _BLOCK_BYTES:
+        at += 4 + packed
+        if len(block) < _BLOCK_BYTES and source.read_some(offset + at, 4) != LZ4_LEGACY:
             break  # only the last block is not full
     if not blocks:
-        raise unusable(path, "is truncated: its lz4 data has no end")
+        raise unusable(source.path, "is truncated: its lz4 data has no end")
+    return at
 
 
 def _unpack_block(block: bytes) -> bytes | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import os
 import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, TypeAlias
 
 from guestbench.host import process
-from guestbench.images.formats.lz4 import LZ4_LEGACY, MAX_LZ4_BYTES, unpack_lz4
+from guestbench.images.formats.lz4 import LZ4_LEGACY, unpack_lz4
 from guestbench.images.source import Source, unusable
 
 LZ4_FRAME = b"\x04\x22\x4d\x18"
@@ -28,6 +28,9 @@ MAGICS = {
 
 _CHUNK = 1 << 20
 _ZSTD_S = 60.0
+_XZ_BYTES = 512 << 20
+"""Memory that unpacking may take; `xz -9` asks for 65 MiB."""
+Write: TypeAlias = Callable[[bytes], None]
 
 
 def find_compression(start: bytes) -> str | None:
@@ -38,8 +41,8 @@ def find_compression(start: bytes) -> str | None:
 def unpack(source: Source, offset: int, length: int, dest: IO[bytes], limit_bytes: int) -> int:
     """Unpack the stream that begins at `offset` into `dest`; returns how many bytes of the source it took.
 
-    At most `length` bytes of the source are read; what follows the stream is left alone, except behind a zstd
-    or lz4 stream, of which the end is not known: it counts as the last one.
+    At most `length` bytes of the source are read; what follows the stream is left alone. A stream is one
+    member of gzip, one frame of zstd, one stream of the others.
 
     Raises:
         ImageError: it is damaged, of a compression that cannot be unpacked, or would unpack to more than
@@ -47,25 +50,36 @@ def unpack(source: Source, offset: int, length: int, dest: IO[bytes], limit_byte
         ToolMissing: zstd is needed and not installed.
     """
     length = min(length, source.size_bytes - offset)
-    kind = find_compression(source.read_some(offset, 8))
     room = limit_bytes
-    if kind == "zstd":
-        for part in _unpack_zstd(source, offset, length):
-            room = _write(source, part, dest, room, limit_bytes)
-        return length
-    if kind == "lz4":
-        for part in unpack_lz4(source.path, source.read_some(offset, min(length, MAX_LZ4_BYTES))):
-            room = _write(source, part, dest, room, limit_bytes)
-        return length
-    makers: dict[str | None, Callable[[], Any]] = {
-        "gzip": lambda: zlib.decompressobj(wbits=31),
-        "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=512 << 20),
-        "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=512 << 20),
-        "bzip2": bz2.BZ2Decompressor,
-    }
-    if kind not in makers:
-        raise unusable(source.path, f"is compressed with {kind or 'something unknown'}: not supported")
-    engine: Any = makers[kind]()
+
+    def write(part: bytes) -> None:
+        nonlocal room
+        room -= len(part)
+        if room < 0:
+            raise unusable(source.path, f"would unpack to more than {limit_bytes >> 20} MiB")
+        dest.write(part)
+
+    kind = find_compression(source.read_some(offset, 8))
+    match kind:
+        case "zstd":
+            return _unpack_zstd(source, offset, length, write)
+        case "lz4":
+            return unpack_lz4(source, offset, length, write)
+        case "gzip":
+            engine: Any = zlib.decompressobj(wbits=31)
+        case "xz":
+            engine = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_BYTES)
+        case "lzma":
+            engine = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_XZ_BYTES)
+        case "bzip2":
+            engine = bz2.BZ2Decompressor()
+        case _:
+            raise unusable(source.path, f"is compressed with {kind or 'something unknown'}: not supported")
+    return _unpack_with(engine, source, offset, length, write, kind)
+
+
+def _unpack_with(engine: Any, source: Source, offset: int, length: int, write: Write, kind: str) -> int:
+    """Unpack with an object of the standard library; returns how many bytes it took."""
     taken = 0
     pending = b""
     try:
@@ -78,7 +92,7 @@ def unpack(source: Source, offset: int, length: int, dest: IO[bytes], limit_byte
                 break
             # zlib hands back what it has not used yet; the others keep it.
             pending = engine.unconsumed_tail if kind == "gzip" else b""
-            room = _write(source, part, dest, room, limit_bytes)
+            write(part)
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise unusable(source.path, f"is damaged: its {kind} data cannot be unpacked") from error
     if not engine.eof:
@@ -86,24 +100,41 @@ def unpack(source: Source, offset: int, length: int, dest: IO[bytes], limit_byte
     return taken - len(engine.unused_data)
 
 
-def _write(source: Source, part: bytes, dest: IO[bytes], room: int, limit_bytes: int) -> int:
-    if len(part) > room:
-        raise unusable(source.path, f"would unpack to more than {limit_bytes >> 20} MiB")
-    dest.write(part)
-    return room - len(part)
-
-
-def _unpack_zstd(source: Source, offset: int, length: int) -> Iterator[bytes]:
-    """What zstd prints. Its exit status says nothing: it also complains of what follows the stream."""
-    with Path(source.device).open("rb") as packed:
-        packed.seek(offset)
-        # The file's own offset is what zstd reads on from.
-        with process.start(["zstd", "-dcq"], stdin=packed, stdout=process.PIPE) as child:
-            assert child.stdout is not None
-            got = 0
-            while part := child.stdout.read(_CHUNK):
-                got += len(part)
-                yield part
-            child.wait(_ZSTD_S)
-    if not got:
+def _unpack_zstd(source: Source, offset: int, length: int, write: Write) -> int:
+    """Unpack one frame; returns its length. zstd gets a copy of it, as it would read on behind its end."""
+    taken = _measure_zstd(source, offset, length)
+    memory = os.memfd_create("frame")
+    try:
+        with open(memory, "w+b", closefd=False) as frame:
+            for at in range(offset, offset + taken, _CHUNK):
+                frame.write(source.read_some(at, min(_CHUNK, offset + taken - at)))
+            frame.seek(0)
+            with process.start(["zstd", "-dcq"], stdin=frame, stdout=process.PIPE) as child:
+                assert child.stdout is not None
+                while part := child.stdout.read(_CHUNK):
+                    write(part)
+                status = child.wait(_ZSTD_S)
+    finally:
+        os.close(memory)
+    if status != 0:
         raise unusable(source.path, "is damaged: its zstd data cannot be unpacked")
+    return taken
+
+
+def _measure_zstd(source: Source, offset: int, length: int) -> int:
+    """The length of the zstd frame at `offset`, by its headers. Format: RFC 8878, 3.1.1."""
+    descriptor = source.read_some(offset + 4, 1)[0] if length > 4 else 0
+    content_bytes = (0, 2, 4, 8)[descriptor >> 6]
+    # In a frame of one segment, a size of the contents takes the place of the window's.
+    at = 5 + max(content_bytes, 1) if descriptor & 0x20 else 6 + content_bytes
+    at += (0, 1, 2, 4)[descriptor & 3]  # the dictionary's number
+    while at + 3 <= length:
+        header = int.from_bytes(source.read_some(offset + at, 3), "little")
+        # A block of one repeated byte (type 1) holds that byte.
+        at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
+        if header & 1:
+            at += 4 if descriptor & 4 else 0
+            if at <= length:
+                return at
+            break
+    raise unusable(source.path, "is truncated: its zstd data has no end")

@@ -141,7 +141,7 @@ def read_modules(ramdisk: Path, names: tuple[str, ...], archive: Path, work: Pat
     Raises:
         ImageError: the ramdisk is damaged, or has no such module.
     """
-    with open_source(ramdisk, shown=archive) as source, open_initramfs(source, work) as (tree, _):
+    with open_source(ramdisk, shown=archive) as source, open_initramfs(source, work) as (tree, *_):
         there: dict[str, Callable[[], bytes]] = {}
         built_in: set[str] = set()
         for entry in tree:
