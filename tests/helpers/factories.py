@@ -253,7 +253,9 @@ def find_own(header: Header, records: Sequence[Record], system: str, metric: str
     return found
 
 
-def make_boot_run(values: Mapping[str, Sequence[float]], floor: str = "") -> tuple[Header, tuple[Record, ...]]:
+def make_boot_run(
+    values: Mapping[str, Sequence[float]], floor: str = ""
+) -> tuple[Header, tuple[Record, ...]]:
     """A run of systems with the boot times given; the one named `floor` is of that family."""
     guests = [
         make_guest(make_system(name, family=GuestFamily.FLOOR if name == floor else GuestFamily.LINUX))
