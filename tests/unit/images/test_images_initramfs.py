@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.helpers.image_files import system
+from image_files import system
 
 from guestbench.errors import ImageError
 from guestbench.host import process
