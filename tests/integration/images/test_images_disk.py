@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 from pathlib import Path
 
@@ -287,17 +289,52 @@ def test_boot_sector_is_checked_inside_qcow2(raw: Path, tmp_path: Path, options:
     check_bootable(GUEST, Role.DISK, image)
 
 
-@pytest.mark.parametrize("options", [(), ("-c",)])
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
-def test_broken_off_download_is_noticed(
-    raw: Path, tmp_path: Path, options: tuple[str, ...], share: float
-) -> None:
-    """A qcow2 image that is cut off would boot until the guest reads what is missing."""
+LAYOUTS = [
+    (),
+    ("-c",),
+    ("-c", "-o", "compression_type=zstd"),
+    ("-o", "cluster_size=4k"),
+    ("-o", "extended_l2=on"),
+    ("-o", "preallocation=metadata"),
+    ("-o", "compat=0.10"),
+]
+
+
+@pytest.mark.parametrize("options", LAYOUTS)
+def test_broken_off_download_is_noticed(raw: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Of a disk that is cut off the first packages would be counted, and it would boot until it reads on."""
     image = to_qcow2(raw, tmp_path / "image.qcow2", *options)
-    with image.open("r+b") as file:
-        file.truncate(int(image.stat().st_size * share))
-    with pytest.raises(ImageError, match=r"is truncated: .* the file at byte"):
-        check_bootable(GUEST, Role.DISK, image)
+    whole = image.stat().st_size
+    for kept in (0.97, 0.88, 0.6, 0.3, 0.02):
+        os.truncate(image, int(whole * kept))
+        for read in (lambda path: check_bootable(GUEST, Role.DISK, path), disk.read_info):
+            with pytest.raises(ImageError, match=r"is truncated: .* the file at byte"):
+                read(image)
+
+
+@pytest.mark.parametrize("options", LAYOUTS)
+@pytest.mark.parametrize("size_bytes", [10 * MIB, 10 * MIB + 5 * 512, 3 * 512])
+def test_whole_disk_of_any_size_and_layout_is_not_taken_for_a_cut_one(
+    tmp_path: Path, options: tuple[str, ...], size_bytes: int
+) -> None:
+    """A sound disk whose last cluster is not full would be refused."""
+    raw = tmp_path / "raw"
+    chunks = {0: 600, size_bytes // 2: 700, max(0, size_bytes - 600): 600}
+    with raw.open("wb") as file:
+        file.truncate(size_bytes)
+        for at, length in chunks.items():
+            file.seek(at)
+            file.write(random.Random(at).randbytes(min(length, size_bytes - at)))
+    assert disk.read_info(to_qcow2(raw, tmp_path / "image.qcow2", *options)).virtual_bytes == size_bytes
+
+
+def test_disk_that_was_written_to_by_a_guest_is_not_taken_for_a_cut_one(tmp_path: Path) -> None:
+    """A disk with a few clusters of all kinds, as a VMM leaves it, would be refused."""
+    image = tmp_path / "image.qcow2"
+    process.run(["qemu-img", "create", "-q", "-f", "qcow2", image, str(10 * MIB + 512)])
+    for command in ("write 5M 512", "write -z 6M 128k", "write -c 7M 64k", "write 10M 512", "discard 5M 64k"):
+        process.run(["qemu-io", "-c", command, image])
+        disk.read_info(image)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -206,7 +206,7 @@ def test_disk_format_mix_ups_say_how_to_convert(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contents", "words"),
     [
-        (qcow2(data_at=1 << 30), "is truncated: a cluster of data ends at byte 1073741825"),
+        (qcow2(data_at=1 << 30), "is truncated: a cluster of data ends at byte 1073807360"),
         (qcow2()[: 3 << 16], "is truncated: an L2 table ends"),
         (qcow2()[: 2 << 16], "is truncated: its L1 table ends"),
         (qcow2()[: 1 << 16], "is truncated: its refcount table ends"),

@@ -60,12 +60,15 @@ def read_info(image: Path) -> DiskInfo:
     """The format and size of a disk that can be used alone.
 
     Raises:
-        ImageError: it is not a sound qcow2 or raw image, or one that names another file.
+        ImageError: it is not a sound qcow2 or raw image, is cut, or names another file.
     """
     kind = find_format(image)
     with open_source(image) as source:
         if kind is DiskFormat.QCOW2:
-            return DiskInfo(kind, qcow2.read_header(source).virtual_bytes)
+            header = qcow2.read_header(source)
+            # QEMU's tools read zeros where a file ends too early.
+            qcow2.check_complete(source, header)
+            return DiskInfo(kind, header.virtual_bytes)
         # The last sector of a raw disk is filled up.
         return DiskInfo(kind, -(-source.size_bytes // SECTOR) * SECTOR)
 
