@@ -257,10 +257,8 @@ def make_boot_run(
     values: Mapping[str, Sequence[float]], floor: str = ""
 ) -> tuple[Header, tuple[Record, ...]]:
     """A run of systems with the boot times given; the one named `floor` is of that family."""
-    guests = [
-        make_guest(make_system(name, family=GuestFamily.FLOOR if name == floor else GuestFamily.LINUX))
-        for name in values
-    ]
+    kinds = {name: GuestFamily.FLOOR if name == floor else GuestFamily.LINUX for name in values}
+    guests = [make_guest(make_system(name, family=kind)) for name, kind in kinds.items()]
     cycles = max(len(times) for times in values.values())
     trials = make_trials(list(values), cycles, images=False)
     records = tuple(
