@@ -17,7 +17,16 @@ from guestbench.guest import shell_protocol as protocol
 from guestbench.guest.console import quote
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell_protocol import Checksum, Encoding
-from guestbench.guest.shell_question import HINT, LEAST_S, SCREEN_BYTES, SILENCE_S, Console, Question
+from guestbench.guest.shell_question import (
+    HINT,
+    LEAST_S,
+    LOGIN,
+    PASSWORD,
+    SCREEN_BYTES,
+    SILENCE_S,
+    Console,
+    Question,
+)
 from guestbench.model import Frozen, Login
 from guestbench.vmm import Machine, Meanwhile
 
@@ -31,8 +40,6 @@ LOGIN_TRIES = 3
 """How often to answer a login prompt: getty may throw away what was typed before it was ready."""
 INTERRUPT = b"\x03"
 
-PASSWORD = re.compile(rb"assword: ?$")
-LOGIN = re.compile(rb"(?<!Last l)ogin: ?$")
 REFUSED = re.compile(rb"(?i)login incorrect|login timed out|authentication fail")
 
 T = TypeVar("T")

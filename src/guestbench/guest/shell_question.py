@@ -6,6 +6,7 @@ nobody reads stops.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,7 +36,12 @@ DAMAGED_TRIES = 20
 """How many damaged answers are too many: on a console as noisy as that nothing can be had."""
 SCREEN_BYTES = 4000
 """What may be on the screen: enough for a prompt and the line before it."""
+MUTE_S = 60.0
+"""How long the loop in the guest may answer nothing at all: twice as long as for what it has to answer."""
 HINT = "guestbench systems boot --help"
+
+PASSWORD = re.compile(rb"assword: ?$")
+LOGIN = re.compile(rb"(?<!Last l)ogin: ?$")
 
 T = TypeVar("T")
 
@@ -106,6 +112,7 @@ class Question:
         self._has_begun = False
         self._start_bytes = console.size_bytes
         self._damaged = 0
+        self._unanswered_s: float | None = None
 
     def ask(
         self,
@@ -122,8 +129,10 @@ class Question:
         due_s = self._console.now_s()
         end_s = due_s + timeout_s
         while (now_s := self._console.now_s()) < end_s:
+            self._check_alive(now_s)
             if now_s >= due_s and (not self._is_news or now_s >= due_s + COMING_S):
                 self._console.type(make_line(self._nonce) + b"\n")
+                self._unanswered_s = now_s if self._unanswered_s is None else self._unanswered_s
                 due_s = now_s + again_s
                 again_s = min(2 * again_s, ASK_AGAIN_MAX_S)
             look_s = min(self._heard_s + SILENCE_S if self._is_news else due_s, end_s)
@@ -136,6 +145,7 @@ class Question:
                 if payload != RUNNING and (answer := accept(payload)) is not None:
                     return answer
             if complete:
+                self._unanswered_s = None
                 self._heard.clear()
                 if set(payloads) != {RUNNING}:
                     self._count_damaged()
@@ -143,6 +153,22 @@ class Question:
             elif self._has_begun and not payloads:
                 due_s = min(due_s, now_s + BEGUN_S)
         return None
+
+    def _check_alive(self, now_s: float) -> None:
+        """Raise ShellError where nobody can be there any more who would answer.
+
+        The loop echoes nothing and answers at once, if only that a command runs: a console that asks for a
+        user's name instead has lost it. Before it has begun, prompts are for whoever logs in to judge.
+        """
+        if self._checksum is None or self._unanswered_s is None:
+            return
+        mute_s, screen = now_s - self._unanswered_s, self._console.screen()
+        if mute_s >= BEGUN_S and (LOGIN.search(screen) or PASSWORD.search(screen)):
+            reason = "the shell in the guest has ended, and its console asks for a login again"
+            raise ShellError(f"{reason}; {self._console.last_words()}", HINT)
+        if mute_s >= MUTE_S:
+            said = self._console.last_words()
+            raise ShellError(f"the guest's shell has answered nothing for {MUTE_S:g} s; {said}", HINT)
 
     def _listen(self, timeout_s: float) -> bool:
         """Read once; whether a message has ended, damaged or not."""

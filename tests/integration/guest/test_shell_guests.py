@@ -78,6 +78,29 @@ def test_minimal_linux_answers_exactly(minimal: Shell) -> None:
     check_timeout(minimal)
 
 
+@pytest.mark.qemu
+@pytest.mark.network
+def test_a_lease_that_ends_leaves_the_address_of_the_link(minimal: Shell) -> None:
+    """Whether a guest has an IPv6 address would be a race between its kernel and its DHCP client."""
+    found = minimal.run(
+        "for n in 0 1 2 3 4 5 6 7 8; do ip -6 address show dev eth0 | grep -q fe80 && break; sleep 1; done; "
+        "interface=eth0 /etc/dhcp deconfig; ip address show dev eth0"
+    ).stdout
+    assert b"inet6 fe80:" in found
+    assert b"inet " not in found
+
+
+@pytest.mark.qemu
+@pytest.mark.network
+def test_a_command_that_ends_its_own_shell_is_told_within_seconds(tmp_path: Path) -> None:
+    """`guestbench systems exec` would wait for an hour."""
+    with guest_shell("linux-minimal", tmp_path) as shell:
+        with pytest.raises(ShellError, match="asks for a login again"):
+            shell.run("kill -9 $$", timeout_s=3600)
+        with pytest.raises(ShellError):
+            shell.run("true")
+
+
 def make_commands(count: int) -> Iterator[tuple[bytes, Answer]]:
     """Different commands of all sorts, each with the answer that Python computes."""
     chance = random.Random(20260101)

@@ -89,12 +89,38 @@ def test_a_guest_that_cannot_be_scanned_has_no_number_of_ports() -> None:
     assert set(reasons(found.gaps).values()) == {"the guest has no network"}
 
 
-def test_ports_that_were_not_decided_are_told() -> None:
-    """A scan that ran out of time would pass for a whole one."""
-    tcp = TcpPorts(closed=100, undecided=65_435)
-    found = describe_ports(PortScan(tcp=tcp, reason="the scan took too long"))
-    (sample,) = [sample for sample in found.samples if sample.metric == "surface.open_tcp"]
-    assert "65,435 not decided: the scan took too long" in sample.detail
+@pytest.mark.parametrize(
+    ("tcp", "told"),
+    [
+        (
+            TcpPorts(closed=220, undecided=65_315),
+            "between 0 and 65,315: 65,315 ports were not decided, too slow",
+        ),
+        (
+            TcpPorts(open=(22, 80), closed=65_532, undecided=1),
+            "between 2 and 3: 1 ports were not decided, too slow; for certain: 22, 80",
+        ),
+        (
+            TcpPorts(open=(22,), filtered=5, filtered_ranges="1-5", undecided=65_529),
+            "between 1 and 65,530: 65,529",
+        ),
+    ],
+)
+def test_ports_that_were_not_decided_leave_a_range_and_no_figure(tcp: TcpPorts, told: str) -> None:
+    """A guest that refuses one port a second would be said to have no open port, and a claim be confirmed."""
+    over_both = PortScan(tcp=tcp, reason="too slow", tcp_ipv6=tcp, reason_ipv6="too slow")
+    found = describe_ports(over_both)
+    assert not {sample.metric for sample in found.samples} & {*TCP_METRICS, "surface.open_tcp_ipv6"}
+    assert reasons(found.gaps)["surface.open_tcp"].startswith(told)
+    assert reasons(found.gaps)["surface.open_tcp_ipv6"].startswith(told)
+    assert reasons(found.gaps)["surface.closed_tcp"].startswith(f"between {tcp.closed:,} and ")
+
+
+def test_a_guest_that_answers_on_every_port_is_told_so() -> None:
+    """A guest that accepts whatever comes would be said to run 65,535 services."""
+    found = describe_ports(PortScan(tcp=TcpPorts(open=tuple(range(1, 65_536)))))
+    details = {sample.metric: sample.detail for sample in found.samples}
+    assert "answers on every port" in details["surface.open_tcp"]
 
 
 # --- memory protection --------------------------------------------------------------------------------

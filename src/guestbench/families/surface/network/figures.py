@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from guestbench.families.surface.network.link_host import LinkHost
-from guestbench.families.surface.network.ports import PortScan, scan
+from guestbench.families.surface.network.ports import PORTS, PortScan, scan
+from guestbench.families.surface.network.tcp_scan import TcpPorts
 from guestbench.families.surface.seen import Seen, name_some
 from guestbench.guest.serial import SerialLog
 from guestbench.vmm import Machine
@@ -25,16 +26,17 @@ def describe_ports(found: PortScan) -> Seen:
     if found.tcp is None:
         seen.miss(TCP_METRICS, found.reason)
     else:
-        undecided = f"; {found.tcp.undecided:,} not decided: {found.reason}" if found.tcp.undecided else ""
-        detail = f"{name_some(found.tcp.open)}{undecided}"
-        seen.add("surface.open_tcp", len(found.tcp.open), "ports", detail=detail)
-        seen.add("surface.closed_tcp", found.tcp.closed, "ports")
-        seen.add("surface.filtered_tcp", found.tcp.filtered, "ports", detail=found.tcp.filtered_ranges[:200])
+        tcp = found.tcp
+        _count_ports(seen, "surface.open_tcp", tcp, len(tcp.open), _name_open(tcp), found.reason)
+        _count_ports(seen, "surface.closed_tcp", tcp, tcp.closed, "", found.reason)
+        ranges = tcp.filtered_ranges[:200]
+        _count_ports(seen, "surface.filtered_tcp", tcp, tcp.filtered, ranges, found.reason)
     if found.tcp_ipv6 is None:
         seen.miss(["surface.open_tcp_ipv6"], found.reason_ipv6 or found.reason)
     else:
-        ports = found.tcp_ipv6.open
-        seen.add("surface.open_tcp_ipv6", len(ports), "ports", detail=name_some(ports))
+        tcp = found.tcp_ipv6
+        reason = found.reason_ipv6 or found.reason
+        _count_ports(seen, "surface.open_tcp_ipv6", tcp, len(tcp.open), _name_open(tcp), reason)
     if found.udp is None:
         seen.miss(["surface.open_udp"], found.reason)
     else:
@@ -43,3 +45,21 @@ def describe_ports(found: PortScan) -> Seen:
         detail = f"{name_some(udp.open)}; {counted}" if udp.open else counted
         seen.add("surface.open_udp", len(udp.open), "ports", detail=detail)
     return seen
+
+
+def _count_ports(seen: Seen, metric: str, tcp: TcpPorts, count: int, detail: str, reason: str) -> None:
+    """Take a number of ports; where some are not decided it is a range, which is no figure."""
+    if tcp.undecided:
+        certain = f"; for certain: {detail}" if detail else ""
+        most = count + tcp.undecided
+        seen.miss(
+            [metric],
+            f"between {count:,} and {most:,}: {tcp.undecided:,} ports were not decided, {reason}{certain}",
+        )
+    else:
+        seen.add(metric, count, "ports", detail=detail)
+
+
+def _name_open(tcp: TcpPorts) -> str:
+    every = len(tcp.open) == len(PORTS)
+    return "it answers on every port, whatever is behind it" if every else name_some(tcp.open)
