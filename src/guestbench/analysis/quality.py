@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.stopping import trim
-from guestbench.families import ask, list_purposes
-from guestbench.model import REPLAYING_VMM, Frozen, Header, Ok, Outcome, Record
+from guestbench.families import ask, list_families, list_purposes
+from guestbench.model import REPLAYING_VMM, Frozen, GuestFamily, Header, Ok, Outcome, Record
 
 
 class Failed(Frozen):
@@ -59,9 +59,22 @@ def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
         *((replayed,) if header.platform.vmm == REPLAYING_VMM else ()),
         *((incomplete,) if missing else ()),
         *(f"{each} {rest}" for each in ask_measured("unfinished", header, records) if not missing),
+        *find_idle(header),
         *ask_measured("notices", header, records),
         *find_mismatches(header, records),
     )
+
+
+def find_idle(header: Header) -> Iterator[str]:
+    """One sentence for each family of which some systems have no trial, for want of what it needs."""
+    for family in list_families():
+        if family.name not in header.experiment.metrics or not family.needs:
+            continue
+        mine = {purpose.name for purpose in family.purposes}
+        busy = {trial.system for trial in header.trials if trial.purpose in mine}
+        others = (s for s in header.systems if s.family is not GuestFamily.FLOOR and s.name not in busy)
+        if names := ", ".join(system.name for system in others):
+            yield f"{family.title}: nothing is measured of {names}, for want of {family.needs}."
 
 
 def ask_measured(hook: str, header: Header, records: Sequence[Record]) -> Iterator[str]:

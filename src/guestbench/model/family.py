@@ -36,7 +36,8 @@ class Family(Frozen):
     """Metrics that are measured together. `order` is its place in plans and reports, least first.
 
     `settings` is the type of its table in an experiment; a family without one has no settings. `printed` are
-    the names of those metrics of which a guest without a shell can print a value.
+    the names of those metrics of which a guest without a shell can print a value. `needs` says in words what
+    a system has to have for its trials, where not every system has it.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Family(Frozen):
     settings: type[Frozen] | None = None
     printed: tuple[str, ...] = ()
     order: int = 1000
+    needs: str = ""

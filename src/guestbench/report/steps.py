@@ -38,15 +38,14 @@ def _tell_metric(found: Findings, metric: Metric) -> Section:
         gains,
         {
             "Step": lambda gain: gain.step.what,
-            "Before": lambda gain: Code(gain.step.before),
-            "After": lambda gain: Code(gain.step.after),
-            "From": lambda gain: show_side(gain.step.before),
-            "To": lambda gain: show_side(gain.step.after),
+            "Verdict": lambda gain: _tell_verdict(gain.found),
             "Saves (interval)": lambda gain: _show_saving(gain.found, metric.unit),
             "Of the whole": lambda gain: _show_part(gain.found, whole),
-            "Verdict": lambda gain: _tell_verdict(gain.found),
+            "From": lambda gain: show_side(gain.step.before),
+            "To": lambda gain: show_side(gain.step.after),
+            "After it": lambda gain: Code(gain.step.after),
         },
-        words=3,
+        words=2,
     ).without_empty_columns()
     blocks: tuple[Block, ...] = (table, _draw(found, metric, gains))
     return Section(f"steps-{metric.name}", metric.title, blocks)
@@ -61,7 +60,7 @@ def _show_saving(found: Comparison, unit: str) -> str:
     """What is saved; less than nothing where it costs."""
     if found.difference is None:
         return NOTHING
-    shown = show_amount(-found.difference, unit)
+    shown = show_amount(_negate(found.difference), unit)
     ends = found.difference_ci
     if ends is None:
         return shown
@@ -70,7 +69,14 @@ def _show_saving(found: Comparison, unit: str) -> str:
 
 
 def _show_part(found: Comparison, whole: float | None) -> str:
-    return show_share(-found.difference / whole) if found.difference is not None and whole else NOTHING
+    return (
+        show_share(_negate(found.difference) / whole) if found.difference is not None and whole else NOTHING
+    )
+
+
+def _negate(value: float) -> float:
+    """What is less by this much; nothing where it is the same."""
+    return 0.0 - value
 
 
 def _tell_verdict(found: Comparison) -> str:
@@ -78,35 +84,39 @@ def _tell_verdict(found: Comparison) -> str:
     return f"{word}: {found.reason}" if found.reason else word
 
 
+def _find_chain(gains: Sequence[Gain]) -> list[Gain]:
+    """The steps that the last one rests on, and itself; the others are branches."""
+    chain: list[Gain] = []
+    for gain in reversed(gains):
+        if not chain or gain.step.after == chain[-1].step.before:
+            chain.append(gain)
+    return chain[::-1]
+
+
 def _draw(found: Findings, metric: Metric, gains: Sequence[Gain]) -> Figure:
     """A bar a step from the figure after it to that before it: a waterfall down to what is left."""
+    chain = _find_chain(gains)
+    first, last = chain[0].step.before, chain[-1].step.after
+    title = f"{metric.title}: from {first} to {last}"
     rows: list[Row] = []
     reached: list[float] = []
-    end = gains[0].step.before
     for gain in gains:
         before, after = (_find_mean(found, metric, name) for name in (gain.step.before, gain.step.after))
         if before is None or after is None:
             continue
         saved = _show_saving(gain.found, metric.unit)
-        branch = gain.step.before != end
-        end = end if branch else gain.step.after
-        reached += [before, after]
-        look = Look.INTERVAL if branch else Look.PART
-        title = f"{gain.step.what}: {saved}"
+        told = f"{gain.step.what}: {saved}"
         low, high = sorted((before, after))
-        bar = Bar(low, high, kind=int(after > before), title=title, look=look)
-        rows.append(Row(gain.step.what, saved, (bar,), told=title))
-    title = f"{metric.title}: from {gains[0].step.before} to {end}"
-    if not rows:
+        look = Look.PART if gain in chain else Look.INTERVAL
+        bar = Bar(low, high, kind=int(after > before), title=told, look=look)
+        reached += [low, high]
+        rows.append(Row(gain.step.what, saved, (bar,), told=told))
+    left = _find_mean(found, metric, last)
+    if not rows or left is None:
         return Figure(title)
-    left = _find_mean(found, metric, end)
-    if left is not None:
-        shown = show_amount(left, metric.unit)
-        rows.append(
-            Row(
-                f"left: {end}", shown, (Bar(0, left, kind=2, title=f"{end}: {shown}"),), told=f"left: {shown}"
-            )
-        )
+    shown = show_amount(left, metric.unit)
+    rest = Bar(0, left, kind=2, title=f"{last}: {shown}")
+    rows.append(Row(f"left: {last}", shown, (rest,), told=f"left: {shown}"))
     units = BYTES if metric.unit == "bytes" else ()
     label = metric.title if units else f"{metric.title} [{metric.unit}]"
     axis = choose_axis(reached, label, zero=True, units=units)

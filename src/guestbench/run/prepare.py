@@ -148,7 +148,15 @@ def prepare(request: Request, say: Say) -> Header:
         trials=(),
         until=limit(request.until, experiment.cycles) if request.until else None,
     )
-    return complete(msgspec.structs.replace(header, kit=_prepare_kit(header, say)))
+    header = complete(msgspec.structs.replace(header, kit=_prepare_kit(header, say)))
+    if not header.trials:
+        asked = request.experiment if isinstance(request.experiment, str) else experiment.name
+        names, families = (", ".join(each) for each in ((s.name for s in header.systems), experiment.metrics))
+        raise UsageError(
+            f"there is nothing to measure: {names} has nothing of {families}",
+            f"guestbench run {shlex.quote(asked)} --metrics boot",
+        )
+    return header
 
 
 def name_run(begun: datetime, experiment: str) -> str:

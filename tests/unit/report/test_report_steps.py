@@ -76,10 +76,10 @@ def test_a_branch_is_drawn_apart_and_the_rest_is_what_the_chain_leaves() -> None
     plot = next(plot for block in part.blocks for plot in getattr(block, "plots", ()))
     assert isinstance(plot, Rows)
     bars = [mark for row in plot.rows for mark in row.marks if isinstance(mark, Bar)]
-    assert [bar.look for bar in bars] == [Look.PART, Look.PART, Look.PART, Look.INTERVAL, Look.PART]
-    assert plot.rows[-1].name == "left: quiet"
+    assert [bar.look for bar in bars] == [Look.PART, Look.PART, Look.INTERVAL, Look.PART, Look.PART]
+    assert plot.rows[-1].name == "left: cloud"
     assert bars[0].low == pytest.approx(bars[1].high)
-    assert bars[2].low == pytest.approx(bars[4].high)
+    assert bars[3].high == pytest.approx(bars[4].high)
 
 
 def test_a_step_of_a_system_that_is_not_in_the_run_is_left_out() -> None:

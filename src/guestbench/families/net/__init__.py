@@ -18,5 +18,6 @@ FAMILY = Family(
     title="Network",
     order=6,
     metrics=read_metrics(__file__),
+    needs="services, or a [work] table with a shell",
     purposes=(Purpose(name="net", works=True),),
 )

@@ -33,13 +33,12 @@ def plan(header: Header) -> Iterator[Batch]:
 
 
 def _serves(guest: Guest) -> bool:
-    system = guest.system
-    return system.work is not None and (isinstance(system.work, ShellWork) or bool(system.services))
+    return isinstance(guest.system.work, ShellWork) or bool(guest.system.services)
 
 
 def find_needs(header: Header) -> Needs | None:
     """The program that serves, and with cross-checks the client of HTTP."""
-    if not any(guest.system.work for guest in header.guests):
+    if not any(map(_serves, header.guests)):
         return None
     return Needs(tools=_find_settings(header).cross_checks)
 

@@ -96,5 +96,6 @@ FAMILY = Family(
     order=5,
     metrics=read_metrics(__file__),
     settings=Settings,
+    needs="a [work] table and workloads of this run",
     purposes=(Purpose(name=WORK, works=True), Purpose(name=CHECK, works=True)),
 )
