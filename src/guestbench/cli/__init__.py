@@ -62,6 +62,8 @@ def run_cli(arguments: Sequence[str]) -> int:
         "history": "Show many runs of the same guests over time, and where a figure changed its level.",
         "inspect": "Tell what is in IMAGE (a disk, initramfs, ELF unikernel or bzImage) without booting or "
         "mounting it.",
+        "profile": "Tell where the instructions of a boot of SYSTEM go, or with --diff which symbols grew "
+        "from OLD to NEW.",
         "report": "Write the reports of the run in DIR again, from its store alone.",
         "run": "Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its "
         "report.",

@@ -67,7 +67,8 @@ def with_options_of_run(*names: str) -> Callable[[click.Command], click.Command]
     return add
 
 
-def _parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+def parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """The image files that `NAME=PATH` give to systems."""
     given: dict[str, Path] = {}
     for value in values:
         name, equals, path = value.partition("=")
@@ -98,7 +99,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     "given",
     multiple=True,
     metavar="NAME=PATH",
-    callback=_parse_given,
+    callback=parse_given,
     help="Boot this image file for the system NAME. Repeatable.",
 )
 @click.option(

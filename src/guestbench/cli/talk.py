@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 OWN_NAME = re.compile(
-    r"\bguestbench(?= (ab|bisect|run|report|diff|export|workloads|systems|doctor|inspect|--help)\b)"
+    r"\bguestbench(?= (ab|bisect|run|report|diff|export|workloads|systems|doctor|inspect|profile|--help)\b)"
 )
 
 

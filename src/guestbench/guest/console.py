@@ -136,6 +136,21 @@ def watch(
     return ended(End.LATE)
 
 
+def place_texts(data: bytes, ends: Sequence[int], texts: Mapping[str, bytes]) -> dict[str, int]:
+    """For each text that `watch` finds in a console's bytes, the number of the piece that completes it.
+
+    `ends` has how many bytes the console held at the end of each piece, in order.
+    """
+    shown, wanted, begin = Visible(), _Search(texts), 0
+    found: dict[str, int] = {}
+    for number, end in enumerate(ends):
+        old_length = len(shown.data)
+        shown.feed(data[begin:end])
+        found |= dict.fromkeys(wanted.find(shown.data, old_length), number)
+        begin = max(begin, end)
+    return found
+
+
 def explain_failure(
     machine: Machine, failures: Sequence[FailurePattern], log: SerialLog, watched: Watched
 ) -> str:

@@ -238,4 +238,23 @@ class Curves(msgspec.Struct, frozen=True):
     height: int = CURVES
 
 
-Plot = Rows | Curves
+class Frame(msgspec.Struct, frozen=True):
+    """A part of a whole, as wide as its `value`, with the parts that it consists of, in their order."""
+
+    name: str
+    value: int
+    kind: int = 0
+    parts: tuple[Frame, ...] = ()
+
+
+class Icicle(msgspec.Struct, frozen=True):
+    """A whole at the top, its parts below it, and theirs below them; the reader may look closer at each."""
+
+    title: str
+    description: str
+    root: Frame
+    unit: str
+    legend: Legend = ()
+
+
+Plot = Rows | Curves | Icicle

@@ -31,6 +31,8 @@ from guestbench.report.tags import Html, show, tag
 from guestbench.text import visible
 
 ASSETS = Path(__file__).parent / "assets"
+PARTS = ("report.css", "icicle.css"), ("report.js", "icicle.js")
+"""The files of the style sheet and of the script."""
 FORBIDDEN = "default-src 'none'; base-uri 'none'; form-action 'none'"
 MAIN = "main"
 """The id of the report itself on the page, which no section may have."""
@@ -42,7 +44,7 @@ TALL_TABLE = 60
 
 def render_html(page: Page) -> str:
     """The whole page; it ends with a newline."""
-    style, script = ((ASSETS / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    style, script = ("".join((ASSETS / name).read_text("utf-8") for name in names) for names in PARTS)
     policy = f"{FORBIDDEN}; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     head = tag(
         "head",

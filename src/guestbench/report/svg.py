@@ -21,15 +21,18 @@ from guestbench.page.plots import (
     Course,
     Curves,
     Dots,
+    Icicle,
     Legend,
     Line,
     Look,
     Mark,
+    Plot,
     Point,
     Rows,
     Steps,
     shorten,
 )
+from guestbench.report.icicle import draw_icicle
 from guestbench.report.tags import EMPTY, Html, tag
 
 KINDS = 8
@@ -74,11 +77,21 @@ def draw(figure: Figure) -> Html:
             for plot in figure.plots
             for part in (
                 _draw_legend(plot.legend),
-                _draw_rows(plot) if isinstance(plot, Rows) else _draw_curves(plot),
+                _draw_plot(plot),
             )
         ),
         tag("figcaption", " ".join(map(to_plain, figure.note.lines))) if figure.note.lines else EMPTY,
     )
+
+
+def _draw_plot(plot: Plot) -> Html:
+    match plot:
+        case Rows():
+            return _draw_rows(plot)
+        case Curves():
+            return _draw_curves(plot)
+        case Icicle():
+            return draw_icicle(plot)
 
 
 def _draw_legend(legend: Legend) -> Html:
@@ -238,6 +251,8 @@ def _sample(mark: Bar | Point | Course) -> Html:
             return Html(drawn + _marker(Point(mark.kind, 0), "12", 7))
         case Bar(look=Look.CLAIM):
             return tag("rect", x="0", y="2", width="100%", height="10", class_="claim")
+        case Bar(look=Look.INTERVAL):
+            return tag("rect", width="24", height="14", class_=f"band f{mark.kind % KINDS}")
         case Bar():
             return tag("rect", width="24", height="14", class_=f"p{mark.kind % FILLS}")
 

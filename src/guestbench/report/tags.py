@@ -43,5 +43,5 @@ def tag(name: str, *contents: str, **attributes: str | float | bool | None) -> H
     return Html(f"<{opening}>{''.join(show(each) for each in contents)}</{name}>")
 
 
-_EMPTY = frozenset({"circle", "line", "path", "rect"})
-"""Elements of SVG that hold nothing here and close themselves."""
+_EMPTY = frozenset({"circle", "input", "line", "path", "rect"})
+"""Elements that hold nothing here and close themselves."""

@@ -55,6 +55,7 @@ class Need(StrEnum):
     LINK = "link"
     INSTRUCTIONS = "instructions"
     STAMPS = "stamps"
+    HISTOGRAM = "histogram"
 
 
 class LaunchSpec(Frozen):
@@ -66,7 +67,8 @@ class LaunchSpec(Frozen):
     the guest has the same device. `resume` goes on from a state that `Snapshots.save` wrote, with the same
     options and the same disk. `tools` is a raw disk that the guest may only read, with the serial number
     `TOOLS_SERIAL`. `forwards` are TCP ports of the guest that are to be reached from this host. Link and
-    forwards may differ between a state and what goes on from it.
+    forwards may differ between a state and what goes on from it. With `Need.HISTOGRAM` the VMM loads `plugin`
+    to count blocks of code, and the counts are cut where the console says one of the texts `cuts`.
     """
 
     boot: Boot
@@ -78,6 +80,8 @@ class LaunchSpec(Frozen):
     resume: Path | None = None
     tools: Path | None = None
     forwards: tuple[int, ...] = ()
+    plugin: Path | None = None
+    cuts: tuple[bytes, ...] = ()
 
 
 # --- what a machine may be able to do -----------------------------------------------------------------
@@ -187,6 +191,17 @@ class InstructionCounter(Protocol):
         """Their number so far. Raises HostError if the VMM has gone."""
 
 
+class Histogram(Protocol):
+    """How often each block of code was executed, from reset on."""
+
+    def finish(self) -> str:
+        """End the machine for good and give the counts, as `analysis.profile.histogram` reads them.
+
+        Raises:
+            HostError: the VMM did not write them.
+        """
+
+
 class Stamps(Protocol):
     """When the guest wrote what it wrote on its serial console, by the VMM's own clock."""
 
@@ -224,6 +239,7 @@ class Machine(ABC):
         self.power_button: PowerButton | Lacking = lacking
         self.instructions: InstructionCounter | Lacking = lacking
         self.stamps: Stamps | Lacking = lacking
+        self.histogram: Histogram | Lacking = lacking
         self.link: Link | Lacking = lacking
         self.forwards: Mapping[int, int] | Lacking = lacking
 

@@ -64,6 +64,18 @@ def test_the_serial_port_is_traced_only_where_its_stamps_are_wanted(tmp_path: Pa
     assert option(argv, "-msg") == ["timestamp=on"]
 
 
+def test_blocks_are_counted_only_where_that_is_wanted(tmp_path: Path) -> None:
+    """A plugin would slow every boot down, or a comma in a text or in a path end its option."""
+    assert "-plugin" not in build_argv(make_spec(tmp_path, Platform(), plugin=Path("/p.so")))
+    needs = frozenset({Need.HISTOGRAM})
+    spec = make_spec(tmp_path, Platform(), needs=needs, plugin=Path("/a,b.so"), cuts=(b"a,b", b"login: "))
+    argv = build_argv(spec)
+    files = f"histogram={tmp_path}/histogram,console={tmp_path}/console.bytes"
+    assert option(argv, "-plugin") == [f"/a,,b.so,{files},text=612c62,text=6c6f67696e3a20"]
+    assert option(argv, "-serial") == ["chardev:console"]
+    assert option(argv, "-chardev") == [f"stdio,id=console,logfile={tmp_path}/console.bytes,logappend=on"]
+
+
 def test_stamps_are_of_the_bytes_that_the_guest_sent(tmp_path: Path) -> None:
     """The divisor of the baud rate would be taken for bytes of the guest, and stamps be of others."""
     trace = tmp_path / "serial.trace"

@@ -42,8 +42,8 @@ def find_families(symbols: Symbols, source: str) -> Known[tuple[Count, ...]]:
     if not symbols:
         return unknown(source)
     counts: Counter[str] = Counter()
-    for name, _ in symbols:
-        counts[next((family for family, pattern in SYMBOLS if pattern.match(name)), "other")] += 1
+    for symbol in symbols:
+        counts[next((family for family, pattern in SYMBOLS if pattern.match(symbol.name)), "other")] += 1
     order = [*(family for family, _ in SYMBOLS), "other"]
     rows = tuple(Count(name=family, count=counts[family]) for family in order if counts[family])
     return known(rows, f"{source}, by the beginnings of names")
@@ -54,7 +54,7 @@ def find_libraries(contents: bytes, symbols: Symbols, source: str) -> Known[tupl
 
     The count is of symbols, or of places where a string is found.
     """
-    modules = Counter(match[1] for name, _ in symbols if (match := _OCAML_MODULE.match(name)))
+    modules = Counter(match[1] for each in symbols if (match := _OCAML_MODULE.match(each.name)))
     units: Counter[str] = Counter()
     for name, count in modules.items():
         # Cmdliner_arg belongs to Cmdliner, where that is a module, too.
@@ -80,7 +80,7 @@ def find_handlers(symbols: Symbols, source: str) -> Known[int]:
     """How many system calls have a handler, by the handlers' symbols."""
     if not symbols:
         return unknown(source)
-    names = {match[1] or match[2] for name, _ in symbols if (match := _HANDLER.fullmatch(name))}
+    names = {match[1] or match[2] for each in symbols if (match := _HANDLER.fullmatch(each.name))}
     return known(len(names), f"{source}: uk_syscall_r_*, uk_syscall_e_* and __x64_sys_*, each call once")
 
 
@@ -135,7 +135,7 @@ def find_mitigations(
 ) -> tuple[Signature, ...]:
     """What compiler and linker did against exploits, each with its evidence."""
     canaries = sum(_count_matches(_CANARY, part) for part in code)
-    named = any(name.startswith("__stack_chk_") for name, _ in symbols)
+    named = any(each.name.startswith("__stack_chk_") for each in symbols)
     words = f"{canaries} accesses to %fs:0x28 or %gs:0x28"
     rows = [
         Signature(

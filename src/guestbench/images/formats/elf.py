@@ -44,14 +44,29 @@ MAX_NAME_BYTES = 64 << 20
 MAX_STRINGS_BYTES = 256 << 20
 MAX_DYNAMIC_BYTES = 1 << 16
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 3, 4, 0x6474E551, 0x6474E552
-_ET_DYN, _SHT_SYMTAB, _STT_FUNC = 3, 2, 2
+_ET_DYN, _SHT_SYMTAB = 3, 2
+_STT_NOTYPE, _STT_FUNC, _STT_FILE, _STB_LOCAL, _SHN_LORESERVE = 0, 2, 4, 0, 0xFF00
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_BIND_NOW, _DT_FLAGS, _DT_FLAGS_1 = 0, 1, 5, 24, 30, 0x6FFFFFFB
 _DF_BIND_NOW, _DF_1_NOW, _DF_1_PIE = 0x8, 0x1, 0x08000000
 _PVH_NOTE_TYPE, _PVH_NOTE_NAME = 18, b"Xen\0"
 """XEN_ELFNOTE_PHYS32_ENTRY, by which QEMU finds the entry of an uncompressed kernel."""
 
-Symbols: TypeAlias = list[tuple[str, bool]]
-"""Names of defined symbols, and whether each is a function."""
+
+class Symbol(NamedTuple):
+    """A defined symbol; its `file` is the source file that it is local to, and empty where it is global.
+
+    `is_place` says that its value is an address, which that of a constant or of a file's name is not.
+    """
+
+    name: str
+    is_function: bool
+    is_place: bool
+    address: int
+    size_bytes: int
+    file: str
+
+
+Symbols: TypeAlias = list[Symbol]
 
 
 class Segment(NamedTuple):
@@ -160,7 +175,7 @@ class ElfImage(Frozen):
         return next((segment for segment in self.all_segments if segment.kind == kind), None)
 
     def read_symbols(self, source: Source) -> Symbols:
-        """Names of the defined symbols, and whether each is a function; none if there is no sound table.
+        """The defined symbols; none if there is no sound table.
 
         Raises:
             ImageError: the file cannot be read.
@@ -173,15 +188,23 @@ class ElfImage(Frozen):
         form = struct.Struct(self.order + self.layout.symbol)
         data = source.read_some(table.offset, min(table.size_bytes // form.size, MAX_SYMBOLS) * form.size)
         found: Symbols = []
-        room = MAX_NAME_BYTES
+        room, file = MAX_NAME_BYTES, ""
         for row in _rows(form, data):
-            name_at, info, section = (row[0], row[1], row[3]) if self.bits == 64 else (row[0], row[3], row[5])
+            if self.bits == 64:
+                name_at, info, _, section, value, size = row
+            else:
+                name_at, value, size, info, _, section = row
             if not section or not name_at:
                 continue
             end = strings.find(b"\0", name_at, name_at + 1024)
             room -= max(0, end - name_at)
             if end > name_at and room > 0:
-                found.append((strings[name_at:end].decode("utf-8", "replace"), info & 0xF == _STT_FUNC))
+                name, kind = strings[name_at:end].decode("utf-8", "replace"), info & 0xF
+                # The symbols that are local to a file follow its name.
+                file = name if kind == _STT_FILE else file
+                own = file if info >> 4 == _STB_LOCAL else ""
+                is_place = section < _SHN_LORESERVE and kind in (_STT_NOTYPE, _STT_FUNC)
+                found.append(Symbol(name, kind == _STT_FUNC, is_place, value, size, own))
         return found
 
     def binds_now(self, source: Source) -> bool:

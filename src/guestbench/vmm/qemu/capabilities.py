@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 BALLOON_PATH = f"/machine/peripheral/{BALLOON}"
 BALLOON_POLL_S = 1
 STATE_S = 120.0
+QUIT_S = 30.0
 SERIAL_WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
 DIVISOR_LATCH = 0x80
 """The bit of a 16550's register 3 that makes register 0 the baud rate's divisor instead of the next byte."""
@@ -92,6 +94,26 @@ class ReplayCounter:
         if not isinstance(answer, dict) or not isinstance(answer.get("icount"), int):
             raise HostError("QEMU does not say how many instructions it executed", "guestbench doctor")
         return int(answer["icount"])
+
+
+class BlockCounts:
+    """What the plugin counts and writes into `file` when QEMU ends. See `vmm.Histogram`."""
+
+    def __init__(self, qmp: Qmp, file: Path, wait: Callable[[float], int | None]) -> None:
+        self._qmp = qmp
+        self._file = file
+        self._wait = wait
+
+    def finish(self) -> str:
+        """End QEMU and read the file."""
+        with suppress(HostError):  # the guest may have powered off
+            self._qmp.command("quit")
+        if self._wait(QUIT_S) is None:
+            raise HostError("QEMU does not end, so that its counts are not written", "guestbench doctor")
+        try:
+            return self._file.read_text("ascii")
+        except OSError as error:
+            raise HostError(f"{self._file}: {error.strerror}", f"df -h {self._file.parent}") from error
 
 
 class SerialTrace:

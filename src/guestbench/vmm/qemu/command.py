@@ -20,6 +20,8 @@ TRACE = "serial.trace"
 """The file in the folder of a launch in which QEMU writes down each access to the serial port."""
 TOOLS_SLOT = 0x10
 """A PCI slot behind all others: QEMU would put the tools disk before the disk to boot from."""
+CONSOLE, HISTOGRAM = "console.bytes", "histogram"
+"""The files there in which QEMU keeps what the serial console said, and the plugin writes its counts."""
 LINUX_AT, LINUX_MAGIC = 0x202, b"HdrS"
 """Where a Linux kernel's setup header begins (Linux/x86 Boot Protocol)."""
 
@@ -28,7 +30,7 @@ def build_argv(
     spec: LaunchSpec, qmp_fd: int | None = None, state_fd: int | None = None, link_fd: int | None = None
 ) -> tuple[str, ...]:
     """QEMU's command line for `spec`. Raises UsageError if it knows no such machine."""
-    console = ("-serial", "stdio", *_qmp_options(qmp_fd))
+    console = (*_console_options(spec), *_qmp_options(qmp_fd))
     incoming: tuple[str, ...] = ("-incoming", f"fd:{state_fd}") if state_fd is not None else ()
     if incoming and link_fd is not None:
         # A state that was saved on the user network has a part that only a user network will take.
@@ -85,6 +87,20 @@ def _platform_options(
 def _qmp_options(qmp_fd: int | None) -> Iterator[str]:
     if qmp_fd is not None:
         yield from ("-chardev", f"socket,id=qmp0,fd={qmp_fd}", "-mon", "chardev=qmp0,mode=control")
+
+
+def _console_options(spec: LaunchSpec) -> Iterator[str]:
+    """The console, and the plugin that counts what is executed between what is said on it."""
+    if Need.HISTOGRAM not in spec.needs or spec.plugin is None:
+        yield from ("-serial", "stdio")
+        return
+    kept, counts, plugin = (
+        escape_option(str(path)) for path in (spec.folder / CONSOLE, spec.folder / HISTOGRAM, spec.plugin)
+    )
+    # Appending, since the file is there already for the plugin to open.
+    yield from ("-chardev", f"stdio,id=console,logfile={kept},logappend=on", "-serial", "chardev:console")
+    texts = "".join(f",text={text.hex()}" for text in spec.cuts)
+    yield from ("-plugin", f"{plugin},histogram={counts},console={kept}{texts}")
 
 
 def _trace_options(spec: LaunchSpec) -> Iterator[str]:

@@ -27,13 +27,14 @@ from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.capabilities import (
     AcpiButton,
     AskedBalloon,
+    BlockCounts,
     Memfd,
     Migration,
     ReplayCounter,
     SerialTrace,
     await_status,
 )
-from guestbench.vmm.qemu.command import TRACE, build_argv, find_sandbox, is_kept
+from guestbench.vmm.qemu.command import CONSOLE, HISTOGRAM, TRACE, build_argv, find_sandbox, is_kept
 from guestbench.vmm.qemu.link import SocketLink
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         try:
             stderr = stack.enter_context(stderr_path.open("wb"))
             (spec.folder / TRACE).unlink(missing_ok=True)  # QEMU appends
+            if Need.HISTOGRAM in spec.needs:
+                (spec.folder / CONSOLE).write_bytes(b"")  # QEMU opens it after its plugin
             state = stack.enter_context(spec.resume.open("rb")) if spec.resume else None
         except OSError as error:
             raise HostError(f"cannot open {error.filename}: {error.strerror}", "df -h .") from error
@@ -208,6 +211,8 @@ def _equip(machine: QemuMachine, qmp: Connection, spec: LaunchSpec) -> None:
         machine.power_button = AcpiButton(qmp)
     if Need.INSTRUCTIONS in spec.needs:
         machine.instructions = ReplayCounter(qmp)
+    if Need.HISTOGRAM in spec.needs:
+        machine.histogram = BlockCounts(qmp, spec.folder / HISTOGRAM, machine.wait)
     if Need.INTROSPECTION in spec.needs:
         from guestbench.vmm.qemu.introspection import Monitor
 

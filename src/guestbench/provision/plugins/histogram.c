@@ -1,0 +1,196 @@
+// A TCG plugin that counts how often each block of code is executed, cut where the guest's console says something.
+//
+// Arguments: histogram=FILE receives the counts; console=FILE is what QEMU keeps of the serial console (logfile= of its
+// character device); text=HEX, repeatable, is a text in whose last byte there is a cut.
+//
+// The file has lines `ADDRESS INSTRUCTIONS EXECUTIONS`, of what ran since the cut before, and behind them the cut:
+// `# console BYTES` when the console held so many, `# upper` before the upper half of the address space is run for the
+// first time, `# end` at the end. Debian ships no header of the plugin interface, so what is used of it is declared here.
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef uint64_t qemu_plugin_id_t;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+enum { ADD_U64 = 0, NO_REGISTERS = 0 };
+
+int qemu_plugin_version = 1;
+int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv);
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int op, void *counter, uint64_t operand);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned, void *), int flags, void *data);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t number);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
+size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+
+enum { BUCKETS = 1 << 16, MOST_TEXTS = 64, LONGEST_TEXT = 512, MOST_CUTS = 16, READ_BYTES = 4096 };
+
+struct block {
+    uint64_t address, instructions, executions, written;
+    struct block *next;
+};
+
+struct text {
+    uint8_t bytes[LONGEST_TEXT];
+    size_t length;
+    int cuts;
+};
+
+static struct block *blocks[BUCKETS];
+static struct text texts[MOST_TEXTS];
+static int text_count;
+static FILE *output;
+static int console = -1;
+static off_t console_bytes;
+static uint8_t tail[LONGEST_TEXT + READ_BYTES]; // the last bytes of the console, for texts that come in several parts
+static size_t tail_length;
+static bool moved_up;
+
+static void write_blocks(void)
+{
+    for (int i = 0; i < BUCKETS; i++)
+        for (struct block *b = blocks[i]; b; b = b->next)
+            if (b->executions != b->written) {
+                fprintf(output, "%llx %llu %llu\n", (unsigned long long)b->address, (unsigned long long)b->instructions,
+                        (unsigned long long)(b->executions - b->written));
+                b->written = b->executions;
+            }
+}
+
+// Whether any text ends in one of the last `fresh` bytes of the tail. One that comes again and again stops counting.
+static bool find_text(size_t fresh)
+{
+    bool found = false;
+    for (int i = 0; i < text_count; i++) {
+        struct text *text = &texts[i];
+        size_t from = tail_length - fresh;
+        from = from >= text->length ? from - text->length + 1 : 0;
+        if (text->cuts < MOST_CUTS && memmem(tail + from, tail_length - from, text->bytes, text->length)) {
+            text->cuts++;
+            found = true;
+        }
+    }
+    return found;
+}
+
+// Looks at what the console has got since the last look.
+static void look(unsigned cpu, void *data)
+{
+    (void)cpu;
+    (void)data;
+    for (;;) {
+        if (tail_length > LONGEST_TEXT) {
+            memmove(tail, tail + tail_length - LONGEST_TEXT, LONGEST_TEXT);
+            tail_length = LONGEST_TEXT;
+        }
+        ssize_t got = pread(console, tail + tail_length, READ_BYTES, console_bytes);
+        if (got <= 0)
+            return;
+        tail_length += (size_t)got;
+        console_bytes += got;
+        if (find_text((size_t)got)) {
+            write_blocks();
+            fprintf(output, "# console %lld\n", (long long)console_bytes);
+        }
+    }
+}
+
+// out and outs, behind prefixes.
+static bool writes_port(const struct qemu_plugin_insn *insn)
+{
+    const uint8_t *code = qemu_plugin_insn_data(insn);
+    size_t length = qemu_plugin_insn_size(insn), at = 0;
+    while (at < length && (code[at] == 0xF2 || code[at] == 0xF3 || code[at] == 0x66 || code[at] == 0x67))
+        at++;
+    return at < length && (code[at] == 0xE6 || code[at] == 0xE7 || code[at] == 0xEE || code[at] == 0xEF || code[at] == 0x6E ||
+                           code[at] == 0x6F);
+}
+
+static struct block *find_block(uint64_t address, uint64_t instructions)
+{
+    struct block **bucket = &blocks[(address * 0x9E3779B97F4A7C15u) >> 48], *block = *bucket;
+    while (block && (block->address != address || block->instructions != instructions))
+        block = block->next;
+    if (!block) {
+        block = calloc(1, sizeof *block);
+        if (!block)
+            abort();
+        *block = (struct block){.address = address, .instructions = instructions, .next = *bucket};
+        *bucket = block;
+    }
+    return block;
+}
+
+static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+    (void)id;
+    uint64_t address = qemu_plugin_tb_vaddr(tb);
+    size_t count = qemu_plugin_tb_n_insns(tb);
+    if (!moved_up && address >> 63) {
+        // A block is translated just before it is run for the first time.
+        moved_up = true;
+        write_blocks();
+        fprintf(output, "# upper\n");
+    }
+    struct block *block = find_block(address, count);
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &block->executions, 1);
+    if (console < 0)
+        return;
+    // The byte that an out has written is there before the next instruction. Where that is in another block, the next out
+    // finds it.
+    bool wrote = false;
+    for (size_t i = 0; i < count; i++) {
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+        bool writes = writes_port(insn);
+        if (wrote || writes)
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, look, NO_REGISTERS, NULL);
+        wrote = writes;
+    }
+}
+
+static void end(qemu_plugin_id_t id, void *data)
+{
+    (void)id;
+    (void)data;
+    write_blocks();
+    fprintf(output, "# end\n");
+    fclose(output);
+}
+
+static bool add_text(const char *hex)
+{
+    struct text *text = &texts[text_count];
+    unsigned byte;
+    if (text_count == MOST_TEXTS || strlen(hex) / 2 > LONGEST_TEXT)
+        return false;
+    for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
+        text->bytes[text->length++] = (uint8_t)byte;
+    text_count += text->length > 0;
+    return true;
+}
+
+int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
+{
+    (void)info;
+    for (int i = 0; i < argc; i++) {
+        if (!strncmp(argv[i], "histogram=", 10))
+            output = fopen(argv[i] + 10, "w");
+        else if (!strncmp(argv[i], "console=", 8))
+            console = open(argv[i] + 8, O_RDONLY);
+        else if (strncmp(argv[i], "text=", 5) || !add_text(argv[i] + 5))
+            return -1;
+    }
+    if (!output)
+        return -1;
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
+    qemu_plugin_register_atexit_cb(id, end, NULL);
+    return 0;
+}

@@ -1,0 +1,214 @@
+"""Boots a guest once under a VMM that counts what it executes, and attributes the counts to symbols."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import accumulate
+from pathlib import Path
+
+import msgspec
+
+from guestbench import __version__, provision
+from guestbench.analysis.profile.attribution import Loaded, attribute
+from guestbench.analysis.profile.bases import LINUX_STEP, find_base
+from guestbench.analysis.profile.histogram import UPPER_HALF, Piece, find_addresses, read_histogram
+from guestbench.analysis.profile.regions import Setting
+from guestbench.errors import GuestbenchError, HostError, ShellError, TrialError, UsageError
+from guestbench.guest.console import place_texts
+from guestbench.guest.serial import SerialLog
+from guestbench.guest.shell import open_shell
+from guestbench.guest.watch import watch_boot
+from guestbench.images.contents.symbols import MAX_TABLE_BYTES, parse_table, read_image_symbols
+from guestbench.images.formats.kernel import find_linux_header
+from guestbench.model import READY, Disk, Guest, Kernel, Ok, Platform, Role, Say, System
+from guestbench.model.profile import PROFILE_VERSION, Profile, Region
+from guestbench.model.symbols import SymbolMap
+from guestbench.provision.plugins import build_histogram
+from guestbench.vmm import Lacking, LaunchSpec, Machine, Need, find_vmm
+
+KALLSYMS = "/proc/kallsyms"
+READ_KALLSYMS = f"grep -i ' [tw] ' {KALLSYMS} | if command -v gzip >/dev/null; then gzip -c; else cat; fi"
+READ_S = 300.0
+LINUX_START_BYTES = 0x1000
+WITH_TSEG, TSEG_BYTES = "q35", 16 << 20
+"""The machine that keeps memory for SMM at the end of low RAM, and how much unless it is told otherwise."""
+
+
+class _Boot:
+    """What a boot has left: the counts in pieces, the console's bytes, and symbols that its guest told."""
+
+    def __init__(self, pieces: tuple[Piece, ...], console: bytes, symbols: SymbolMap | None) -> None:
+        self.pieces = pieces
+        self.console = console
+        self.symbols = symbols
+
+
+def profile_guest(
+    guest: Guest, platform: Platform, catalogue: Mapping[str, System], given: Sequence[SymbolMap], say: Say
+) -> Profile:
+    """Boot a guest to ready and tell where its instructions went; `given` are symbols that the user names.
+
+    Raises:
+        TrialError: the guest did not get ready.
+        HostError: this host cannot run it or count what it executes.
+    """
+    system, vmm = guest.system, find_vmm(platform.vmm)
+    say(f"booting {system.name} and counting what it executes")
+    linux = isinstance(system.boot, Disk) or _is_linux(guest)
+    boot = _boot(guest, platform, build_histogram(say), read_symbols=linux and not given)
+    notes: list[str] = []
+    pieces, phases = _find_phases(system, boot, notes)
+    own = boot.symbols or (None if given or not linux else _ask_sibling(guest, platform, catalogue, say))
+    loaded = _place(guest, [*given, *filter(None, [own])], pieces, notes, linux=linux)
+    setting = Setting(
+        memory_mib=platform.memory_mib,
+        smm_bytes=TSEG_BYTES if platform.machine.startswith(WITH_TSEG) else 0,
+        is_linux=linux,
+        from_disk=isinstance(system.boot, Disk),
+    )
+    if linux and not given and own is None:
+        notes.append(
+            "no symbols of the kernel: the guest has no shell to read them from; give --symbols FILE"
+        )
+    return Profile(
+        version=PROFILE_VERSION,
+        system=system.name,
+        origin=guest.origin.detail,
+        images={role: image.sha256 for role, image in guest.images.items()},
+        tool=__version__,
+        vmm=vmm.identify().version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        phases=tuple(dict.fromkeys(phases)),
+        spent=attribute(pieces, phases, loaded, setting),
+        notes=tuple(notes),
+    )
+
+
+# --- the boot ---------------------------------------------------------------------------------------------
+
+
+def _texts(system: System) -> dict[str, bytes]:
+    """The texts that end phases."""
+    return {each.name: each.pattern.encode() for each in system.milestones} | {READY: system.ready.encode()}
+
+
+def _boot(guest: Guest, platform: Platform, plugin: Path, *, read_symbols: bool) -> _Boot:
+    system, log = guest.system, SerialLog()
+    # Counting slows a guest down; a fifth was measured, and a busy host is slow as well.
+    patient = msgspec.structs.replace(system, timeout_s=system.timeout_s * 2)
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+        spec = LaunchSpec(
+            boot=system.boot,
+            images=guest.images,
+            platform=platform,
+            folder=Path(folder),
+            needs=frozenset({Need.HISTOGRAM}),
+            plugin=plugin,
+            cuts=tuple(dict.fromkeys(_texts(system).values())),
+        )
+        with find_vmm(platform.vmm).start(spec) as machine:
+            outcome = watch_boot(machine, patient, log).outcome
+            if not isinstance(outcome, Ok):
+                again = shlex.join(["guestbench", "systems", "boot", system.name])
+                raise TrialError(f"{system.name} did not get ready: {outcome.reason}", again)
+            console = bytes(log.data)
+            symbols = _read_kallsyms(machine, system, log) if read_symbols else None
+            if isinstance(machine.histogram, Lacking):
+                why = machine.histogram.reason
+                raise HostError(f"what {system.name} executes cannot be counted: {why}", "guestbench doctor")
+            return _Boot(read_histogram(machine.histogram.finish()), console, symbols)
+
+
+def _read_kallsyms(machine: Machine, system: System, log: SerialLog) -> SymbolMap | None:
+    """What the kernel says of its symbols to a user that may see them; None where it does not."""
+    if system.login is None:
+        return None
+    with suppress(ShellError):
+        answer = open_shell(machine, system.login, log).run(READ_KALLSYMS, timeout_s=READ_S)
+        data = answer.stdout
+        if data.startswith(b"\x1f\x8b"):
+            with suppress(zlib.error):
+                data = zlib.decompressobj(wbits=31).decompress(data, MAX_TABLE_BYTES)
+        found = parse_table(data, f"{KALLSYMS} of {system.name}")
+        return found if found.places else None
+    return None
+
+
+def _find_phases(system: System, boot: _Boot, notes: list[str]) -> tuple[tuple[Piece, ...], list[str]]:
+    """The pieces up to ready, and the phase that each is of; what came later is left out."""
+    ends = list(accumulate((piece.console_bytes or 0 for piece in boot.pieces[:-1]), max))
+    found = place_texts(boot.console, [*ends, len(boot.console)], _texts(system))
+    last = found.get(READY, len(boot.pieces) - 1)
+    if last == len(boot.pieces) - 1:
+        notes.append("the last phase goes on to the end of the VMM: the guest wrote nothing after its marker")
+    order = sorted((number, name) for name, number in found.items() if name != READY and number < last)
+    phases: list[str] = []
+    for number in range(last + 1):
+        phases.append(next((name for at, name in order if at >= number), READY))
+    return boot.pieces[: last + 1], phases
+
+
+# --- the symbols ------------------------------------------------------------------------------------------
+
+
+def _is_linux(guest: Guest) -> bool:
+    with Path(guest.images[Role.KERNEL].path).open("rb") as file:
+        return find_linux_header(file.read(LINUX_START_BYTES)) is not None
+
+
+def _ask_sibling(
+    guest: Guest, platform: Platform, catalogue: Mapping[str, System], say: Say
+) -> SymbolMap | None:
+    """The symbols of the same kernel, told by another guest that has a shell; None where there is none."""
+    kernel = guest.images.get(Role.KERNEL)
+    for system in catalogue.values():
+        if system.login is None or not isinstance(system.boot, Kernel):
+            continue
+        with suppress(GuestbenchError):
+            other = provision.locate(system, {}, catalogue)
+            if kernel is None or other.images[Role.KERNEL].sha256 != kernel.sha256:
+                continue
+            say(f"booting {system.name}, which has the same kernel, for its symbols")
+            log = SerialLog()
+            with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+                spec = LaunchSpec(
+                    boot=other.system.boot, images=other.images, platform=platform, folder=Path(folder)
+                )
+                with find_vmm(platform.vmm).start(spec) as machine:
+                    if isinstance(watch_boot(machine, system, log).outcome, Ok):
+                        return _read_kallsyms(machine, system, log)
+    return None
+
+
+def _place(
+    guest: Guest, tables: Sequence[SymbolMap], pieces: tuple[Piece, ...], notes: list[str], *, linux: bool
+) -> list[Loaded]:
+    """All symbols, with where in the guest's memory what they are of was found; what is not found is said."""
+    addresses = set(find_addresses(pieces))
+    upper = {address for address in addresses if address >= UPPER_HALF}
+    loaded: list[Loaded] = []
+    for table in tables:
+        base = find_base(table, upper, LINUX_STEP if linux else 1 << 12) or find_base(table, addresses)
+        if base is None:
+            raise UsageError(
+                f"{table.what} do not fit what the guest executed", "guestbench profile SYSTEM --symbols FILE"
+            )
+        moved = f", moved by {base.offset % (1 << 64):#x}" if base.offset else ""
+        notes.append(f"{table.what}{moved}: {base.votes} symbols were entered")
+        loaded.append(Loaded(symbols=table, region=Region.KERNEL, offset=base.offset))
+    for role, region in ((Role.KERNEL, Region.KERNEL), (Role.INITRD, Region.PROGRAM)):
+        found = read_image_symbols(Path(guest.images[role].path)) if role in guest.images else None
+        if found is None:
+            continue
+        loaded.append(Loaded(symbols=found, region=region))
+        base = find_base(found, upper)
+        moved = f"; it moved itself to {base.offset % (1 << 64):#x} above that" if base else ""
+        notes.append(f"{region.value}: {found.what}{moved}")
+        if base:
+            loaded.append(Loaded(symbols=found, region=region, offset=base.offset))
+    return loaded

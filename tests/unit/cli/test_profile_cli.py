@@ -1,0 +1,67 @@
+"""`guestbench profile`: what it takes, and how it compares profiles that were saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from profiles import ROWS, make_profile
+
+from guestbench.cli import run_cli
+from guestbench.model.profile import Region
+from guestbench.report.profile import render_files, render_json
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with two saved profiles, one as `-o` leaves it, one as a file."""
+    (tmp_path / "old").mkdir()
+    for name, content in render_files(make_profile()).items():
+        (tmp_path / "old" / name).write_bytes(content)
+    grown = make_profile([*ROWS, ("ready", Region.KERNEL, "", "loop", 100_000)])
+    (tmp_path / "new.json").write_bytes(render_json(grown))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_saved_profiles_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two builds could be compared only by booting both again."""
+    assert run_cli(["profile", "--diff", "old", "new.json"]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert [line for line in out.splitlines() if "+100,000" in line][1].split()[2] == "loop"
+    assert run_cli(["profile", "--diff", "new.json", "old", "--json"]) == 0
+    (change,) = json.loads(capsys.readouterr().out)["changes"]
+    assert (change["symbol"], change["old"], change["new"]) == ("loop", 100_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "one SYSTEM is needed"),
+        (["a", "b"], "one SYSTEM is needed"),
+        (["--diff", "a"], "--diff compares two: OLD and NEW"),
+        (["--diff", "old", "new.json", "-o", "out"], "--diff writes no files"),
+        (["nonesuch"], "'nonesuch' is neither a file, nor a folder, nor a system of the catalogue"),
+        (["--diff", "old", "bad.json"], "bad.json is no profile"),
+        (["--diff", "old", "gone.json"], "'gone.json' is neither a file"),
+        (["floor", "--symbols", "gone"], "gone does not exist"),
+        (["floor", "--symbols", "bad.json"], "bad.json is neither an ELF file nor a table of symbols"),
+        (["floor", "--system", "other=x"], "--system names other, and floor is to be booted"),
+        (["floor", "--system", "floor=gone"], "gone does not exist"),
+        (["floor", "--system", "floor"], "'floor' is not of the form NAME=PATH"),
+    ],
+)
+def test_bad_input_is_one_error_and_one_hint(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
+) -> None:
+    """A mistake on the command line would end in a traceback, or be measured all the same."""
+    (folder / "bad.json").write_bytes(b"{nothing")
+    assert run_cli(["profile", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    first, second = err.splitlines()
+    assert first.startswith("error: ") and error in first
+    assert second.startswith("hint: ")
