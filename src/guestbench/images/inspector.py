@@ -6,10 +6,10 @@ only a file that is no image at all is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,6 +40,8 @@ from guestbench.images.source import Source, open_source, quoted, reason_of, unu
 from guestbench.images.tree import Tree, looks_like_root
 from guestbench.model import DiskFormat
 from guestbench.text import visible
+
+T = TypeVar("T")
 
 KERNEL_MITIGATIONS = ("stack protector", "indirect branch tracking")
 """The others are promises to a loader of programs, which does not load kernels."""
@@ -169,36 +171,45 @@ def _inspect_system(
 ) -> tuple[Known[FileSystem], Known[tuple[CodeFile, ...]] | None, tuple[str, ...]]:
     root, boot, folder, notes = system
     try:
-        inventory = known(_take_inventory(root, boot, folder), "the root file system")
+        inventory = known(_take_inventory(root, boot, folder, image), "the root file system")
         programs = count_in_programs(root, boot, folder, scratch)
-        mounts = contents.find_mounts(root)
     except ImageError as error:
         # A name could be read, but not what is in it.
         return unknown(reason_of(error, image)), None, notes
+    try:
+        mounts = contents.find_mounts(root)
+    except ImageError as error:
+        return inventory, programs, (*notes, f"other mounts are not known: {reason_of(error, image)}")
     if mounts:
         notes += (f"/etc/fstab mounts other file systems, which are not looked at: {', '.join(mounts)}",)
     return inventory, programs, notes
 
 
-def _take_inventory(root: Tree, boot: Tree, folder: str) -> FileSystem:
-    kernel, config, cmdline = linux.find_boot_files(boot, folder)
+def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path) -> FileSystem:
+    def look(find: Callable[..., Known[T]], *where: object) -> Known[T]:
+        """What a search finds, or why it cannot look."""
+        try:
+            return find(*where)
+        except ImageError as error:
+            return unknown(reason_of(error, image))
+
     return FileSystem(
-        distribution=contents.find_distribution(root),
-        packages=find_packages(root),
-        executables=contents.count_executables(root),
+        distribution=look(contents.find_distribution, root),
+        packages=look(find_packages, root),
+        executables=look(contents.count_executables, root),
         suid=contents.find_by_mode(root, 0o4000),
         sgid=contents.find_by_mode(root, 0o2000),
         capabilities=contents.find_capabilities(root),
         world_writable=contents.find_world_writable(root),
-        users=contents.find_users(root),
-        shells=contents.find_shells(root),
+        users=look(contents.find_users, root),
+        shells=look(contents.find_shells, root),
         interpreters=contents.find_interpreters(root),
         package_managers=contents.find_package_managers(root),
         units=contents.find_units(root),
         modules=contents.count_modules(root),
-        kernel=kernel,
-        kernel_config=config,
-        kernel_cmdline=cmdline,
+        kernel=linux.find_kernel_name(boot, folder),
+        kernel_config=look(linux.find_config, boot, folder),
+        kernel_cmdline=look(linux.find_cmdline, boot, folder),
         entries=len(root),
     )
 

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from guestbench.errors import ImageError
 from guestbench.text import visible
 
 MAX_ENTRIES = 600_000
@@ -98,6 +99,21 @@ class Tree:
             ImageError: they cannot be read.
         """
         return self._read(entry, min(limit_bytes, entry.size_bytes))
+
+    def read_whole(self, entry: Entry, limit_bytes: int) -> bytes:
+        """All bytes of a regular file.
+
+        Raises:
+            ImageError: they cannot be read, or are more than `limit_bytes`.
+        """
+        if entry.size_bytes > limit_bytes:
+            problem = f"has {entry.size_bytes} bytes; at most {limit_bytes} of it are read"
+            raise ImageError(f"{show_path(entry.path)} {problem}", "guestbench inspect IMAGE")
+        data = self._read(entry, entry.size_bytes)
+        if len(data) < entry.size_bytes:
+            problem = f"is cut: {len(data)} of its {entry.size_bytes} bytes are there"
+            raise ImageError(f"{show_path(entry.path)} {problem}", "guestbench inspect IMAGE")
+        return data
 
     def find(self, path: str | bytes) -> Entry | None:
         """The entry that a path leads to with this file system as `/`, through links; None if nowhere."""

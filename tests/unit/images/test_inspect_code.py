@@ -203,6 +203,110 @@ def test_mitigations_of_a_compiled_program(tmp_path: Path) -> None:
     assert found["non-executable stack asked for"] == "absent"
 
 
+GUARDED = """
+void g(char *p) { p[0] = 1; }
+int f(int n) { volatile char b[64]; g((char *)b); return b[n]; }
+int h(int n) { volatile char b[300]; g((char *)b); return b[n] * 3; }
+int i(int n) { volatile char b[30]; g((char *)b + 1); return b[n] - 3; }
+int j(int n) { volatile char b[99]; g((char *)b + 9); return b[n] + 3; }
+unsigned long __stack_chk_guard;
+void __stack_chk_fail(void) { for (;;); }
+void _start(void) { for (;;) f(1), h(1), i(1), j(1); }
+"""
+GUARDS = {
+    "%fs:0x28": ("-m64",),
+    "%gs:0x28": ("-m64", "-mstack-protector-guard-reg=gs"),
+    # As Linux is built from 6.15 on.
+    "%gs:[rip+x]": (
+        *("-m64", "-mcmodel=kernel", "-mstack-protector-guard-reg=gs"),
+        "-mstack-protector-guard-symbol=__stack_chk_guard",
+    ),
+    "guard in memory": ("-m64", "-mstack-protector-guard=global"),
+    "%gs:0x14": ("-m32", "-Wl,-m,elf_i386"),
+    # As Linux is built for i386.
+    "%fs:x": (
+        *("-m32", "-Wl,-m,elf_i386", "-mstack-protector-guard-reg=fs"),
+        "-mstack-protector-guard-symbol=__stack_chk_guard",
+    ),
+}
+
+
+def compile_guarded(folder: Path, *options: str) -> bytes:
+    """A program without a C library, made by gcc."""
+    source, program = folder / "a.c", folder / "a.out"
+    source.write_text(GUARDED)
+    always = ("-nostdlib", "-nostartfiles", "-static", "-fno-pic", "-no-pie", "-w")
+    process.run(["gcc", *always, *options, source, "-o", program])
+    return program.read_bytes()
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-Os"])
+@pytest.mark.parametrize("guard", GUARDS)
+def test_stack_protector_is_found_wherever_its_guard_is(tmp_path: Path, guard: str, level: str) -> None:
+    """A kernel, or a 32-bit one, would be said to have no stack protector though it has."""
+    for stripped in ((), ("-s",)):
+        data = compile_guarded(tmp_path, *GUARDS[guard], level, "-fstack-protector-all", *stripped)
+        _, part = inspect_elf(tmp_path / "image", data)
+        found = part.mitigations[0]
+        assert found.state == "present", found
+        assert guard.removesuffix(" in memory") in found.evidence
+        data = compile_guarded(tmp_path, *GUARDS[guard], level, "-fno-stack-protector", *stripped)
+        _, part = inspect_elf(tmp_path / "image", data)
+        assert part.mitigations[0].state == ("absent" if stripped else "symbols only")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "state"),
+    [
+        # Clang: mov %gs:x(%rip),%rax; cmp 8(%rsp),%rax; jne
+        (b"\x65\x48\x8b\x05\x11\x22\x33\0\x48\x3b\x44\x24\x08\x75\x10", "present"),
+        # mov %gs:x(%rip),%r9; cmp -0x10(%rbp),%r9; jne with a long way to go
+        (b"\x65\x4c\x8b\x0d\x11\x22\x33\0\x4c\x3b\x4d\xf0\x0f\x85\x10\0\0\0", "present"),
+        # GCC before 11: xor %gs:x(%rip),%rdx; je
+        (b"\x65\x48\x33\x15\x11\x22\x33\0\x74\x05", "present"),
+        # Any other variable of a CPU: mov %gs:x(%rip),%rax; test %rax,%rax; je
+        (b"\x65\x48\x8b\x05\x11\x22\x33\0\x48\x85\xc0\x74\x05", "absent"),
+        # cmp %gs:current(%rip),%rdi; je
+        (b"\x65\x48\x3b\x3d\x11\x22\x33\0\x74\x05", "absent"),
+    ],
+)
+def test_guards_of_other_compilers_are_told_from_other_variables_of_a_cpu(
+    tmp_path: Path, instructions: bytes, state: str
+) -> None:
+    """A kernel built with Clang would seem unprotected, or every kernel protected."""
+    _, part = inspect_elf(tmp_path / "image", elf64((Load(5, NOPS + instructions + NOPS),)))
+    assert states(part)["stack protector"] == state
+
+
+def test_kernel_text_shows_its_stack_protector(tmp_path: Path) -> None:
+    """A kernel of a compiler that is not known would be said to have no stack protector."""
+    text = b"x" * 100 + b"stack-protector: Kernel stack is corrupted in: %pB\0"
+    _, part = inspect_elf(tmp_path / "image", elf64((Load(5, NOPS), Load(4, text))))
+    assert states(part)["stack protector"] == "present"
+
+
+@pytest.mark.parametrize(
+    ("flags", "state"), [((6, 7), "absent"), ((7, 6), "present"), ((7,), "absent"), ((6, 6, 7), "absent")]
+)
+def test_last_of_several_stack_headers_counts_as_in_linux(
+    tmp_path: Path, flags: tuple[int, ...], state: str
+) -> None:
+    """A program that gets an executable stack would be said to have asked for another."""
+    data = bytearray(elf64((Load(5, NOPS), *(Load(flag, b"x") for flag in flags))))
+    for number in range(len(flags)):
+        struct.pack_into("<I", data, 64 + 56 * (number + 1), 0x6474E551)
+    _, part = inspect_elf(tmp_path / "image", bytes(data))
+    assert states(part)["non-executable stack asked for"] == state
+
+
+def test_marks_for_indirect_branches_of_32_bit_code_are_counted(tmp_path: Path) -> None:
+    """A 32-bit program would be said to be without marks that it has."""
+    for option, state in (("-fcf-protection=branch", "marked"), ("-fcf-protection=none", "absent")):
+        for width in (("-m32", "-Wl,-m,elf_i386"), ("-m64",)):
+            _, part = inspect_elf(tmp_path / "image", compile_guarded(tmp_path, *width, option))
+            assert states(part)["indirect branch tracking"] == state
+
+
 def test_symbols_are_read_from_the_file_beside_a_stripped_image(tmp_path: Path) -> None:
     """The symbols of a stripped unikernel would stay unknown though its .dbg file is there."""
     program = compile_program(tmp_path)

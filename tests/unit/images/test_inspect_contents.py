@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import stat
 from collections.abc import Mapping
 
@@ -9,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guestbench.errors import ImageError
 from guestbench.images.contents import files as contents
 from guestbench.images.contents import linux as linux_kernel
 from guestbench.images.contents.packages import find_packages
-from guestbench.images.inspection import PasswordState
+from guestbench.images.inspection import KernelConfig, Known, PasswordState
 from guestbench.images.tree import MAX_PATH_BYTES, Entry, Tree
 
 DPKG = b"""Package: bash
@@ -38,6 +41,7 @@ Status: hold ok installed
 Source: glibc (2.36-9)
 Version: 1:2.36-9+deb12u10
 Architecture: amd64
+
 """
 APK = b"C:Q1abc=\nP:musl\nV:1.2.5-r0\nA:x86_64\no:musl\nF:lib\nZ:Q1P:\n\nP:busybox\nV:1.36\nA:x86_64\n\n"
 
@@ -114,9 +118,86 @@ def test_any_bytes_in_databases_are_read(data: bytes) -> None:
     for user in contents.find_users(tree).value or ():
         assert (user.name + user.shell).isprintable()
     distribution = contents.find_distribution(tree).value
-    assert distribution is not None
-    assert distribution.id.isprintable()
+    assert distribution is None or distribution.id.isprintable()
     contents.find_shells(tree)
+
+
+def test_database_that_is_no_list_is_unknown_and_not_empty() -> None:
+    """A system whose database was lost would be praised for its 0 packages."""
+    status, apk = "var/lib/dpkg/status", "lib/apk/db/installed"
+    for place, whole in ((status, DPKG), (apk, APK)):
+        damaged = {
+            "is empty": b"",
+            "has a NUL byte at byte 0": bytes(4096),
+            f"has a NUL byte at byte {len(whole)}": whole + bytes(100),
+            "is compressed with gzip": gzip.compress(whole),
+            "is compressed with xz": lzma.compress(whole),
+            "is compressed with zstd": b"\x28\xb5\x2f\xfd" + whole,
+            "lists no package": b"\n\n",
+            "lists no package, installed": b"hello\nworld\n\n",
+            "is cut: it ends in the middle of a line": whole[:-8],
+        }
+        for words, data in damaged.items():
+            found = find_packages(make_tree({place: data}))
+            assert found.value is None
+            assert words in found.unknown
+    removed = b"Package: x\nStatus: deinstall ok config-files\n\n"
+    assert find_packages(make_tree({status: removed})).value == ()
+
+
+def test_list_of_packages_that_may_be_cut_at_a_line_says_so() -> None:
+    """The packages of the first part of a list would be taken for all."""
+    for data in (DPKG[:-1], APK[:-1]):
+        place = "var/lib/dpkg/status" if data[:1] == b"P" else "lib/apk/db/installed"
+        found = find_packages(make_tree({place: data}))
+        assert found.value is not None
+        assert len(found.value) == 2
+        assert "perhaps incomplete" in found.source
+    assert "incomplete" not in find_packages(make_tree({"var/lib/dpkg/status": DPKG})).source
+
+
+def test_long_list_of_packages_is_read_to_its_end() -> None:
+    """Packages behind the first 16 MiB of a list would not be counted."""
+    long = b"".join(
+        b"Package: p%d\nStatus: install ok installed\nVersion: 1\nDescription: %s\n\n" % (n, b"x" * 9000)
+        for n in range(2000)
+    )
+    assert len(long) > 16 << 20
+    found = find_packages(make_tree({"var/lib/dpkg/status": long})).value
+    assert found is not None
+    assert len(found) == 2000
+
+
+def test_files_that_are_too_long_are_refused_with_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first part of a long file would be taken for all of it."""
+    monkeypatch.setattr(contents, "MAX_TEXT_BYTES", 100)
+    for path, find in (
+        ("etc/passwd", contents.find_users),
+        ("etc/shells", contents.find_shells),
+        ("etc/os-release", contents.find_distribution),
+        ("etc/fstab", contents.find_mounts),
+    ):
+        tree = make_tree({path: b"/bin/sh:x:0:0:::\n" * 10})
+        with pytest.raises(ImageError, match=f"/{path} has 170 bytes; at most 100 of it are read"):
+            find(tree)
+    short = Tree(make_tree({"etc/passwd": b"x" * 50}), lambda _, __: b"x" * 20, has_attributes=True)
+    with pytest.raises(ImageError, match="/etc/passwd is cut: 20 of its 50 bytes are there"):
+        contents.find_users(short)
+
+
+def test_lost_files_of_users_and_distribution_are_unknown() -> None:
+    """A system whose user list was lost would be shown as one without users."""
+    for data in (b"", bytes(512), b"\n\n", b"root\n", gzip.compress(b"root:x:0:0::/root:/bin/sh\n")):
+        assert contents.find_users(make_tree({"etc/passwd": data})).unknown == "/etc/passwd lists no user"
+        found = contents.find_distribution(make_tree({"etc/os-release": data}))
+        assert found.unknown == "/etc/os-release names no distribution"
+
+
+def test_more_mounts_than_are_shown_are_counted() -> None:
+    """Of many other file systems that are not looked at, some would be left out without a word."""
+    lines = b"".join(b"/dev/x /data/%02d ext4 defaults 0 0\n" % number for number in range(23))
+    mounts = contents.find_mounts(make_tree({"etc/fstab": lines}))
+    assert (len(mounts), mounts[-1]) == (21, "and 3 more")
 
 
 # --- users --------------------------------------------------------------------------------------------
@@ -229,13 +310,19 @@ menuentry 'other' {
 """
 
 
+def find_boot_files(tree: Tree, folder: str) -> tuple[Known[str], Known[KernelConfig], Known[str]]:
+    """The newest kernel, its configuration and its command line."""
+    kernel = linux_kernel.find_kernel_name(tree, folder)
+    return kernel, linux_kernel.find_config(tree, folder), linux_kernel.find_cmdline(tree, folder)
+
+
 @pytest.mark.parametrize("folder", ["boot", ""])
 def test_newest_kernel_with_its_configuration_and_command_line(folder: str) -> None:
     """The configuration would be that of an older kernel, or of none where /boot is a partition."""
     names = {"vmlinuz-6.1.0-9": b"old", "vmlinuz-6.1.0-10": b"new", "config-6.1.0-10": CONFIG}
     names |= {"config-6.1.0-9": b"CONFIG_A=m\n", "grub/grub.cfg": GRUB, "grub/vmlinuz-9": b"no"}
     tree = make_tree({f"{folder}/{name}".strip("/"): data for name, data in names.items()})
-    kernel, config, cmdline = linux_kernel.find_boot_files(tree, folder)
+    kernel, config, cmdline = find_boot_files(tree, folder)
     assert kernel.value == "vmlinuz-6.1.0-10"
     assert config.value is not None
     assert (config.value.builtin, config.value.modules) == (2, 1)
@@ -248,23 +335,62 @@ def test_loader_entries_give_the_command_line_without_grub() -> None:
     """The command line of a system with systemd-boot would be unknown."""
     entry = b"title Linux\nlinux /vmlinuz\noptions quiet ro\n"
     files = {"boot/vmlinuz-6": b"", "boot/loader/entries/a.conf": entry}
-    kernel, config, cmdline = linux_kernel.find_boot_files(make_tree(files), "boot")
+    kernel, config, cmdline = find_boot_files(make_tree(files), "boot")
     assert (kernel.value, cmdline.value) == ("vmlinuz-6", "quiet ro")
     assert config.unknown == "there is no /boot/config-6"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b" \n"])
+def test_configuration_is_read_whatever_ends_its_lines(end: bytes) -> None:
+    """A configuration that was saved on Windows would have 0 options."""
+    found = linux_kernel.parse_config(CONFIG.replace(b"\n", end), "here").value
+    assert found is not None
+    assert (found.builtin, found.modules) == (2, 1)
+    states = {option.name: option.state for option in found.hardening}
+    assert (states["RANDOMIZE_BASE"], states["KEXEC"]) == ("y", "n")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("STRICT_KERNEL_RWX", "DEBUG_RODATA"),
+        ("STRICT_MODULE_RWX", "DEBUG_SET_MODULE_RONX"),
+        ("STACKPROTECTOR", "CC_STACKPROTECTOR"),
+        ("STACKPROTECTOR_STRONG", "CC_STACKPROTECTOR_STRONG"),
+        ("MITIGATION_RETPOLINE", "RETPOLINE"),
+        ("MITIGATION_PAGE_TABLE_ISOLATION", "PAGE_TABLE_ISOLATION"),
+        ("RANDSTRUCT_FULL", "GCC_PLUGIN_RANDSTRUCT"),
+        ("GCC_PLUGIN_STACKLEAK", "KSTACK_ERASE"),
+        ("CFI_CLANG", "CFI"),
+        ("X86_X32_ABI", "X86_X32"),
+        ("X86_UMIP", "X86_INTEL_UMIP"),
+    ],
+)
+def test_options_are_found_by_their_names_in_other_kernels(name: str, other: str) -> None:
+    """An option that was renamed would be shown as missing from older kernels, or from newer ones."""
+    for line, state in (
+        (f"CONFIG_{other}=y\n", "y"),
+        (f"CONFIG_{name}=y\n# CONFIG_{other} is not set\n", "y"),
+        (f"# CONFIG_{other} is not set\n", "n"),
+        ("CONFIG_A=y\n", "absent"),
+    ):
+        found = linux_kernel.parse_config(line.encode(), "here").value
+        assert found is not None
+        assert {option.name: option.state for option in found.hardening}[name] == state
 
 
 def test_configuration_without_options_is_a_reason() -> None:
     """A damaged configuration would be reported as a kernel without any option."""
     for text in (b"", b"# CONFIG_" + b"A" * 100_000, b"\n" * 100_000):
         tree = make_tree({"boot/vmlinuz-6": b"", "boot/config-6": text, "boot/grub/grub.cfg": text})
-        _, config, cmdline = linux_kernel.find_boot_files(tree, "boot")
+        _, config, cmdline = find_boot_files(tree, "boot")
         assert config.unknown == "the configuration holds no option"
         assert cmdline.value is None
 
 
 def test_missing_kernel_is_a_reason() -> None:
     """A file system without a kernel would be said to have one with 0 options."""
-    for found in linux_kernel.find_boot_files(make_tree({"etc/passwd": b""}), "boot"):
+    for found in find_boot_files(make_tree({"etc/passwd": b""}), "boot"):
         assert found.value is None
         assert found.unknown == "there is no kernel in /boot"
 

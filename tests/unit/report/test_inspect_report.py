@@ -28,7 +28,7 @@ STATUS = (
     "Package: bash\nStatus: install ok installed\nVersion: 5.2~rc1+b2\nArchitecture: amd64\n\n"
     "Package: libstdc++6\nStatus: install ok installed\nVersion: 1:12.2-14\nArchitecture: amd64\n"
     "Source: gcc-12\n\n"
-    "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\nArchitecture: all\n"
+    "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\nArchitecture: all\n\n"
 )
 
 

@@ -16,14 +16,44 @@ from guestbench.images.inspection import Count, Known, Signature, known, unknown
 from guestbench.images.source import Source
 from guestbench.images.tree import show
 
-_CANARY = re.compile(rb"[\x64\x65][\x48\x4c][\x8b\x2b\x33\x3b][\x04-\x3c]\x25\x28\0\0\0", re.DOTALL)
-"""mov, sub, xor or cmp of a register with %fs:0x28 or %gs:0x28, as GCC and Clang write it for x86-64."""
+_JUMP = rb"(?:[\x74\x75]|\x0f[\x84\x85])"
+_PLACE = rb"[\x05\x0d\x15\x1d\x25\x2d\x35\x3d]"
+"""An operand in memory: relative to the next instruction in 64-bit code, an address in 32-bit code."""
+_STACK = rb"(?:[\x44-\x7c]\x24.|[\x84-\xbc]\x24.{4}|[\x45-\x7d].|[\x85-\xbd].{4})"
+"""An operand on the stack, by the stack pointer or the frame pointer."""
+_GUARDS = (
+    # mov, sub, xor or cmp of a register, as GCC and Clang write it.
+    (
+        *(64, "accesses to %fs:0x28 or %gs:0x28"),
+        rb"[\x64\x65][\x48\x4c][\x8b\x2b\x33\x3b][\x04-\x3c]\x25\x28\0\0\0",
+    ),
+    (32, "accesses to %gs:0x14", rb"\x65(?:\xa1|[\x8b\x2b\x33\x3b]" + _PLACE + rb")\x14\0\0\0"),
+    # GCC subtracts the guard, or XORs it, and jumps; Clang loads it, compares it with the stack, and jumps.
+    # Linux has it at %gs:__ref_stack_chk_guard(%rip) from 6.15 on, and at %fs:__stack_chk_guard on i386. A
+    # mere access will not do: all variables of a CPU are reached so.
+    (
+        *(64, "checks of a guard at %gs:[rip+x]"),
+        rb"[\x64\x65][\x48\x4c](?:[\x2b\x33]%b.{4}|\x8b%b.{4}[\x48\x4c]\x3b%b)%b"
+        % (_PLACE, _PLACE, _STACK, _JUMP),
+    ),
+    (32, "checks of a guard at %fs:x", rb"\x64[\x2b\x33]" + _PLACE + rb".{4}" + _JUMP),
+)
+"""How code looks that uses the guard of a stack protector: bits, words, bytes."""
+_GLOBAL_STORED = re.compile(rb"([\x48\x4c]\x8b" + _PLACE + rb"(.{4}))[\x48\x4c]\x89" + _STACK, re.DOTALL)
+_GLOBAL_CHECKED = re.compile(rb"([\x48\x4c][\x2b\x33]" + _PLACE + rb"(.{4}))" + _JUMP, re.DOTALL)
+_GLOBAL_USES = 4
+"""A variable that so many functions copy to their stack and subtract before a jump is a guard, whatever its
+name. In cc1, git, node, QEMU and LLVM, which have none such, no variable is used so even once."""
+_GUARD_NAMES = (b"\0__stack_chk_fail\0", b"\0__stack_chk_guard\0", b"\0__ref_stack_chk_guard\0")
+_KERNEL_TEXT = b"stack-protector: Kernel stack is corrupted"
+"""Of Linux's kernel/panic.c, which has it only with CONFIG_STACKPROTECTOR."""
+_SEARCHED_BYTES = 16 << 20
 _LSTAR = re.compile(rb"[\xb8-\xbf]\x82\0\0\xc0", re.DOTALL)
 _LSTAR_WRITE = re.compile(rb"\xb9\x82\0\0\xc0.{0,40}?\x0f\x30", re.DOTALL)
 """mov $0xc0000082 to any register: the number of the MSR that says where SYSCALL enters; and to %ecx with
 wrmsr soon after it. A Linux for Xen passes the number to a function instead, so that both are counted."""
 _TRAPS = {"syscall": b"\x0f\x05", "sysenter": b"\x0f\x34", "int 0x80": b"\xcd\x80"}
-_ENDBR = b"\xf3\x0f\x1e\xfa"
+_ENDBR = {64: b"\xf3\x0f\x1e\xfa", 32: b"\xf3\x0f\x1e\xfb"}
 _MAX_TRAPS_TRIED = 20_000
 _STARTS_TRIED, _SHORTEST_RUN = 16, 32
 
@@ -130,19 +160,56 @@ class _Decoder:
         return arrived * 2 > tried
 
 
+def _find_stack_protector(source: Source, bits: int, code: Sequence[bytes], symbols: Symbols) -> Signature:
+    counts = {
+        words: sum(_count_matches(re.compile(pattern, re.DOTALL), part) for part in code)
+        for of_bits, words, pattern in _GUARDS
+        if of_bits == bits
+    }
+    texts = _find_texts(source, (*_GUARD_NAMES, _KERNEL_TEXT))
+    named = texts & {*_GUARD_NAMES} or any(each.name.startswith("__stack_chk_") for each in symbols)
+    if not any(counts.values()) and bits == 64:
+        uses = _count_global_guard(code)
+        counts["checks of one guard in memory"] = uses if named or uses >= _GLOBAL_USES else 0
+    evidence = [f"{count} {words}" for words, count in counts.items()]
+    evidence += ["symbols __stack_chk_*"] if named else []
+    evidence += ["the kernel's text for an overrun"] if _KERNEL_TEXT in texts else []
+    present = any(counts.values()) or _KERNEL_TEXT in texts
+    return Signature(
+        name="stack protector",
+        state="present" if present else "symbols only" if named else "absent",
+        evidence=", ".join(evidence),
+    )
+
+
+def _count_global_guard(code: Sequence[bytes]) -> int:
+    """How often one variable is copied to the stack, and checked before a jump: the lesser of the two."""
+    most = 0
+    for part in code:
+        stored, checked = (
+            Counter(m.end(1) + int.from_bytes(m[2], "little", signed=True) for m in pattern.finditer(part))
+            for pattern in (_GLOBAL_STORED, _GLOBAL_CHECKED)
+        )
+        most = max(most, *(min(count, checked[place]) for place, count in stored.items()), 0)
+    return most
+
+
+def _find_texts(source: Source, texts: Sequence[bytes]) -> set[bytes]:
+    """Those of the texts that are in the file."""
+    found: set[bytes] = set()
+    longest = max(map(len, texts))
+    for at in range(0, source.size_bytes, _SEARCHED_BYTES):
+        part = source.read_some(at, _SEARCHED_BYTES + longest)
+        found |= {text for text in texts if text in part}
+    return found
+
+
 def find_mitigations(
     source: Source, image: ElfImage, code: Sequence[bytes], symbols: Symbols
 ) -> tuple[Signature, ...]:
     """What compiler and linker did against exploits, each with its evidence."""
-    canaries = sum(_count_matches(_CANARY, part) for part in code)
-    named = any(each.name.startswith("__stack_chk_") for each in symbols)
-    words = f"{canaries} accesses to %fs:0x28 or %gs:0x28"
     rows = [
-        Signature(
-            name="stack protector",
-            state="present" if canaries else "symbols only" if named else "absent",
-            evidence=words + (", symbols __stack_chk_*" if named else ""),
-        ),
+        _find_stack_protector(source, image.bits, code, symbols),
         Signature(
             name="position-independent (PIE)",
             state="present" if image.is_pie(source) else "absent",
@@ -160,16 +227,16 @@ def find_mitigations(
                 evidence="GNU_RELRO header" + (", BIND_NOW" if now else ", no BIND_NOW"),
             )
         )
-    stack = image.find_segment(PT_GNU_STACK)
+    stack = image.find_segment(PT_GNU_STACK, last=True)  # Linux lets the last one count
     state = "not stated" if stack is None else "absent" if stack.executable else "present"
     evidence = "no GNU_STACK header" if stack is None else f"GNU_STACK header with flags {stack.rights}"
     rows.append(Signature(name="non-executable stack asked for", state=state, evidence=evidence))
-    marks = sum(part.count(_ENDBR) for part in code)
+    marks = sum(part.count(_ENDBR[image.bits]) for part in code)
     rows.append(
         Signature(
             name="indirect branch tracking",
             state="marked" if marks else "absent",
-            evidence=f"{marks} endbr64 instructions",
+            evidence=f"{marks} endbr{image.bits} instructions",
         )
     )
     return tuple(rows)

@@ -33,6 +33,7 @@ MAX_LISTED = 100_000
 UNSEEN_MOUNTS = (b"/boot/", b"/proc/", b"/sys/", b"/dev/", b"/run/", b"/tmp/", b"/media/", b"/mnt/")
 """Mounts that hold nothing of the inventory, or that are looked at anyway."""
 MAX_MOUNTS = 20
+MAX_SHELLS = 1000
 FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
 """Where programs lie, as in Debian's PATH."""
 _CAPABILITY_NAMES = (
@@ -48,9 +49,13 @@ _MODULE = re.compile(rb"(usr/)?lib/modules/[^/]+/.*\.ko(\.(gz|xz|zst|bz2))?")
 
 
 def _read_lines(tree: Tree, path: str) -> list[bytes]:
-    """The lines of a configuration file, as far as MAX_TEXT_BYTES reach; none if there is no such file."""
+    """The lines of a configuration file; none if there is no such file.
+
+    Raises:
+        ImageError: it cannot be read, or is longer than MAX_TEXT_BYTES.
+    """
     entry = tree.find_file(path)
-    return tree.read(entry, MAX_TEXT_BYTES).split(b"\n") if entry is not None else []
+    return tree.read_whole(entry, MAX_TEXT_BYTES).splitlines() if entry is not None else []
 
 
 def find_mounts(tree: Tree) -> tuple[str, ...]:
@@ -61,26 +66,32 @@ def find_mounts(tree: Tree) -> tuple[str, ...]:
         if len(fields) >= 3 and not fields[0].startswith(b"#") and fields[1].startswith(b"/"):
             points.add(fields[1].rstrip(b"/"))
     wanted = (point for point in points if point and not (point + b"/").startswith(UNSEEN_MOUNTS))
-    return tuple(sorted(map(show, wanted)))[:MAX_MOUNTS]
+    shown = tuple(sorted(map(show, wanted)))
+    more = (f"and {len(shown) - MAX_MOUNTS} more",) if len(shown) > MAX_MOUNTS else ()
+    return shown[:MAX_MOUNTS] + more
 
 
 def find_distribution(tree: Tree) -> Known[Distribution]:
     """The distribution by /etc/os-release."""
+    reason = "there is no os-release file"
     for path in ("etc/os-release", "usr/lib/os-release"):
-        if lines := _read_lines(tree, path):
-            fields = {}
-            for line in lines:
-                name, equals, value = line.strip().partition(b"=")
-                if equals and not name.startswith(b"#"):
-                    fields[name] = show(value.strip(b"\"'"))
-            title = fields.get(b"PRETTY_NAME") or fields.get(b"NAME", "")
+        if tree.find_file(path) is None:
+            continue
+        fields = {}
+        for line in _read_lines(tree, path):
+            name, equals, value = line.strip().partition(b"=")
+            if equals and not name.startswith(b"#"):
+                fields[name] = show(value.strip(b"\"'"))
+        title = fields.get(b"PRETTY_NAME") or fields.get(b"NAME", "")
+        if title or fields.get(b"ID"):
             return known(
                 Distribution(
                     id=fields.get(b"ID", ""), version=fields.get(b"VERSION_ID", ""), title=title or "?"
                 ),
                 f"/{path}",
             )
-    return unknown("there is no os-release file")
+        reason = f"/{path} names no distribution"
+    return unknown(reason)
 
 
 # --- files --------------------------------------------------------------------------------------------
@@ -177,8 +188,7 @@ def count_modules(tree: Tree) -> Known[int]:
 
 def find_users(tree: Tree) -> Known[tuple[User, ...]]:
     """Users with the state of their passwords."""
-    passwd = _read_lines(tree, "etc/passwd")
-    if not passwd:
+    if tree.find_file("etc/passwd") is None:
         return unknown("there is no /etc/passwd")
     shadow: dict[bytes, bytes] = {}
     for line in _read_lines(tree, "etc/shadow"):
@@ -186,8 +196,8 @@ def find_users(tree: Tree) -> Known[tuple[User, ...]]:
         if colon:
             shadow.setdefault(name, rest.split(b":")[0])
     users = []
-    for line in passwd:
-        fields = line.rstrip(b"\r").split(b":")
+    for line in _read_lines(tree, "etc/passwd"):
+        fields = line.split(b":")
         if len(fields) < 7 or not fields[2].isdigit() or len(fields[2]) > 10:
             continue
         secret = shadow.get(fields[0]) if fields[1] == b"x" else fields[1]
@@ -199,6 +209,8 @@ def find_users(tree: Tree) -> Known[tuple[User, ...]]:
                 password=_password_state(secret),
             )
         )
+    if not users:
+        return unknown("/etc/passwd lists no user")
     return _list_all(users, "/etc/passwd; password state from /etc/shadow")
 
 
@@ -216,7 +228,9 @@ def find_shells(tree: Tree) -> Known[tuple[Program, ...]]:
     """Shells that exist: those of /etc/shells and the well-known ones."""
     listed = [
         line.strip().lstrip(b"/") for line in _read_lines(tree, "etc/shells") if line.strip().startswith(b"/")
-    ][:1000]
+    ]
+    if len(listed) > MAX_SHELLS:
+        return unknown(f"/etc/shells lists more than {MAX_SHELLS} programs")
     found = _find_programs(tree, [*listed, *_find_paths(tree, NAMES[Kind.SHELL] | {BUSYBOX})])
     return known(found, "/etc/shells and well-known names in /bin and /usr/bin")
 

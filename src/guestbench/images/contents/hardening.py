@@ -16,17 +16,22 @@ ABSENT = "absent"
 class Wanted(Frozen):
     """A setting, the values that are good (none: it is shown, not judged), and what for.
 
-    `older` is its name in older kernels.
+    `renamed` are its names in other kernels, the likeliest first.
     """
 
     name: str
     why: str
     wanted: tuple[str, ...] = ()
-    older: str = ""
+    renamed: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it has or had."""
+        return (self.name, *self.renamed)
 
     def state_in(self, options: Mapping[str, str]) -> str:
-        """What it is in a configuration; `absent` in one of a kernel that has none of it."""
-        return options.get(self.name, options.get(self.older, ABSENT))
+        """What it is in a configuration, by whichever name; `absent` if the kernel has it by none."""
+        return next((options[name] for name in self.names if name in options), ABSENT)
 
 
 def read_wanted(file: Path) -> tuple[Wanted, ...]:

@@ -17,14 +17,16 @@ from guestbench.images.source import Source
 from guestbench.images.tree import Entry, Tree, show
 
 MAX_CONFIG_BYTES = 4 << 20
-_LINE = re.compile(rb"(?m)^(?:# )?CONFIG_(\w+)(?:=(.*)| is not set)\r?$")
+NO_KERNEL = "there is no kernel in /boot"
+_LINE = re.compile(rb"(?m)^(?:# )?CONFIG_(\w+)(?:=(.*)| is not set[ \t]*)$")
 _LINUX_LINE = re.compile(rb"(?m)^[ \t]*linux(?:16|efi)?[ \t]+(\S+)[ \t]*([^\r\n]*)")
 _BLS_LINE = re.compile(rb"(?m)^options[ \t]+([^\r\n]*)")
 
 
 def read_options(text: bytes) -> dict[str, str]:
     """The options in a kernel configuration; one that is not set is `n`."""
-    return {name.decode(): (value or b"n").decode("utf-8", "replace") for name, value in _LINE.findall(text)}
+    rows = _LINE.findall(b"\n".join(text.splitlines()))
+    return {name.decode(): (value.strip() or b"n").decode("utf-8", "replace") for name, value in rows}
 
 
 def parse_config(text: bytes, source: str) -> Known[KernelConfig]:
@@ -71,38 +73,44 @@ def find_kernel(boot: Tree, folder: str) -> Entry | None:
     return by_name[newest[0]] if newest else None
 
 
-def find_boot_files(boot: Tree, folder: str) -> tuple[Known[str], Known[KernelConfig], Known[str]]:
-    """The newest kernel in a folder of a tree, its configuration, and the command line of grub.cfg.
+def find_kernel_name(boot: Tree, folder: str) -> Known[str]:
+    """The name of the newest kernel in a folder."""
+    newest = find_kernel(boot, folder)
+    return known(show(newest.name), "the newest vmlinuz in /boot") if newest else unknown(NO_KERNEL)
+
+
+def find_config(boot: Tree, folder: str) -> Known[KernelConfig]:
+    """The configuration of the newest kernel in a folder.
 
     Raises:
-        ImageError: a file cannot be read.
+        ImageError: it cannot be read, or is too long.
     """
     newest = find_kernel(boot, folder)
     if newest is None:
-        reason = "there is no kernel in /boot"
-        return unknown(reason), unknown(reason), unknown(reason)
+        return unknown(NO_KERNEL)
     release = newest.name.removeprefix(b"vmlinuz-")
     entry = boot.find_file(folder.encode() + b"/config-" + release)
     place = f"/boot/config-{show(release)}"
-    config: Known[KernelConfig] = unknown(f"there is no {place}")
-    if entry is not None:
-        config = parse_config(boot.read(entry, MAX_CONFIG_BYTES), place)
-    return known(show(newest.name), "the newest vmlinuz in /boot"), config, find_cmdline(boot, folder)
+    if entry is None:
+        return unknown(f"there is no {place}")
+    return parse_config(boot.read_whole(entry, MAX_CONFIG_BYTES), place)
 
 
 def find_cmdline(boot: Tree, folder: str) -> Known[str]:
     """The kernel command line of the first menu entry of grub.cfg, or of the first loader entry.
 
     Raises:
-        ImageError: a file cannot be read.
+        ImageError: a file cannot be read, or is too long.
     """
+    if find_kernel(boot, folder) is None:
+        return unknown(NO_KERNEL)
     for path in ("grub/grub.cfg", "grub2/grub.cfg"):
         entry = boot.find_file(f"{folder}/{path}")
-        found = _LINUX_LINE.search(boot.read(entry, MAX_CONFIG_BYTES)) if entry else None
+        found = _LINUX_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES)) if entry else None
         if found:
             return known(show(found[2].strip()), f"the first linux line of /boot/{path}")
     for entry in boot.below(f"{folder}/loader/entries"):
-        found = _BLS_LINE.search(boot.read(entry, MAX_CONFIG_BYTES)) if entry.is_regular else None
+        found = _BLS_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES)) if entry.is_regular else None
         if found:
             return known(show(found[1].strip()), "the first entry in /boot/loader/entries")
     return unknown("there is no grub.cfg with a linux line in /boot")
@@ -136,8 +144,11 @@ def find_embedded_config(vmlinux: Source) -> Known[KernelConfig]:
     at = contents.find(b"IKCFG_ST\x1f\x8b")
     if at < 0:
         return unknown("the kernel has no embedded configuration (CONFIG_IKCONFIG)")
+    engine = zlib.decompressobj(wbits=31)
     try:
-        text = zlib.decompressobj(wbits=31).decompress(contents[at + 8 : at + (4 << 20)], MAX_CONFIG_BYTES)
+        text = engine.decompress(contents[at + 8 : at + (4 << 20)], MAX_CONFIG_BYTES)
     except zlib.error:
         return unknown("the embedded configuration is damaged")
+    if not engine.eof:
+        return unknown(f"the embedded configuration is cut, or longer than {MAX_CONFIG_BYTES >> 20} MiB")
     return parse_config(text, "the configuration embedded in the kernel (IKCFG)")

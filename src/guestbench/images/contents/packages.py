@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from guestbench.images.formats.unpack import find_compression
 from guestbench.images.inspection import Known, Package, known, unknown
-from guestbench.images.tree import Entry, Tree, show
+from guestbench.images.tree import Entry, Tree, show, show_path
 
-MAX_DATABASE_BYTES = 16 << 20
+MAX_DATABASE_BYTES = 256 << 20
 """Debian's with 288 packages has 0.3 MiB."""
 MAX_PACKAGES = 100_000
 _DPKG, _DPKG_FOLDER = "var/lib/dpkg/status", "var/lib/dpkg/status.d"
@@ -18,27 +19,32 @@ _OTHERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "var/lib/pacman/local")
 
 
 def find_packages(tree: Tree) -> Known[tuple[Package, ...]]:
-    """Installed packages, by name and architecture.
+    """Installed packages, by name and architecture; unknown where a database is not whole.
 
     Raises:
-        ImageError: a database cannot be read.
+        ImageError: a database cannot be read, or is too large.
     """
     databases = list(_find_databases(tree))
     if not databases:
-        other = next((path for path in _OTHERS if tree.find(path)), None)
-        if other:
-            return unknown(f"the package database in /{other} cannot be read: only dpkg's and apk's can")
-        return unknown("no package database of dpkg or apk")
+        return unknown(_tell_missing(tree))
     sources = " and ".join(dict.fromkeys(f"/{place}" for place, _ in databases))
     packages: set[Package] = set()
+    listed, remark = 0, ""
     for place, entry in databases:
-        data = tree.read(entry, MAX_DATABASE_BYTES)
+        data = tree.read_whole(entry, MAX_DATABASE_BYTES)
+        if problem := _find_problem(data, is_list=place != _DPKG_FOLDER):
+            return unknown(f"{show_path(entry.path)} {problem}", sources)
         rows = _read_apk(data) if place in _APK else read_dpkg(data, needs_status=place == _DPKG)
         packages |= set(islice(rows, MAX_PACKAGES + 1))
+        listed += len(re.findall(rb"(?m)^P:" if place in _APK else rb"(?m)^Package:", data))
         if len(packages) > MAX_PACKAGES:
             return unknown(f"the package database lists more than {MAX_PACKAGES} packages", sources)
+        if place != _DPKG_FOLDER and not re.search(rb"\n\s*\n$", data):
+            remark = "; perhaps incomplete: the last package is not ended by an empty line"
+    if not listed:
+        return unknown("the package database lists no package, installed or not", sources)
     ordered = sorted(packages, key=lambda p: (p.name, p.architecture, p.version, p.kind))
-    return known(tuple(ordered), f"{sources}, installed packages only")
+    return known(tuple(ordered), f"{sources}, installed packages only{remark}")
 
 
 def _find_databases(tree: Tree) -> Iterator[tuple[str, Entry]]:
@@ -50,7 +56,29 @@ def _find_databases(tree: Tree) -> Iterator[tuple[str, Entry]]:
     for entry in tree.below(_DPKG_FOLDER):
         if entry.is_regular and not entry.path.endswith(b".md5sums"):
             yield _DPKG_FOLDER, entry
-    yield from [(path, found) for path in _APK if (found := tree.find_file(path))][:1]
+    yield from [(path, found) for path in _APK if (found := tree.find_file(path)) and found.size_bytes][:1]
+
+
+def _tell_missing(tree: Tree) -> str:
+    """Why there is no database to read."""
+    empty = next((path for path in (_DPKG, *_APK) if tree.find_file(path)), None)
+    if empty:
+        return f"/{empty} is empty"
+    other = next((path for path in _OTHERS if tree.find(path)), None)
+    if other:
+        return f"the package database in /{other} cannot be read: only dpkg's and apk's can"
+    return "no package database of dpkg or apk"
+
+
+def _find_problem(data: bytes, *, is_list: bool) -> str:
+    """Why a database cannot be trusted, or nothing."""
+    if kind := find_compression(data[:8]):
+        return f"is compressed with {kind}: it is no database that dpkg or apk would read"
+    if (at := data.find(b"\0")) >= 0:
+        return f"is damaged: it has a NUL byte at byte {at}, as files have after a crash"
+    if is_list and not data.rstrip(b" \t\r").endswith(b"\n"):
+        return "is cut: it ends in the middle of a line"
+    return ""
 
 
 def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:

@@ -170,9 +170,10 @@ class ElfImage(Frozen):
         """Bytes of memory that the segments ask for beyond what the file holds."""
         return sum(s.memory_bytes - s.file_bytes for s in self.segments)
 
-    def find_segment(self, kind: int) -> Segment | None:
-        """The first segment of a kind."""
-        return next((segment for segment in self.all_segments if segment.kind == kind), None)
+    def find_segment(self, kind: int, *, last: bool = False) -> Segment | None:
+        """The first or last segment of a kind."""
+        segments = reversed(self.all_segments) if last else iter(self.all_segments)
+        return next((segment for segment in segments if segment.kind == kind), None)
 
     def read_symbols(self, source: Source) -> Symbols:
         """The defined symbols; none if there is no sound table.

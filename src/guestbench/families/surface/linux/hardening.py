@@ -27,7 +27,7 @@ METRICS = ("surface.hardening_met", "surface.hardening_unmet", "surface.cpu_flaw
 JUDGED = tuple(option for option in OPTIONS if option.wanted)
 SYSCTLS = read_wanted(Path(__file__).with_name("sysctls.toml"))
 
-_names = "|".join(name for option in JUDGED for name in (option.name, option.older) if name)
+_names = "|".join(name for option in JUDGED for name in option.names)
 COMMANDS = {
     "kernel-config": (
         'config() { cat "/boot/config-$(uname -r)" 2>/dev/null || zcat /proc/config.gz 2>/dev/null; }; '
