@@ -148,8 +148,17 @@ def _measure(
             f"--system names {visible(unknown[0])}, and {system.name} is to be booted",
             shlex.join([*PROFILE, system.name, "--system", f"{system.name}=PATH"]),
         )
+    if version.image and given:
+        raise UsageError(
+            f"{visible(subject)} is an image by itself, so that --system gives none",
+            shlex.join([*PROFILE, subject]),
+        )
     images = {system.name: version.image} if version.image else given
     guest = provision.prepare(system, images, catalogue, say=say, folder=system_folder(version.reference))
     provision.check(guest)
     platform = Platform(accel=Accel.TCG)
-    return profile_guest(provision.settle(guest, platform, say), platform, catalogue, tables, say)
+    look = ["guestbench", "systems", "boot", version.reference]
+    if system.name in images:
+        look += ["--system", str(images[system.name])]
+    guest = provision.settle(guest, platform, say)
+    return profile_guest(guest, platform, catalogue, tables, shlex.join(look), say)

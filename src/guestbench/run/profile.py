@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import msgspec
 
 from guestbench import __version__, provision
 from guestbench.analysis.profile.attribution import Loaded, attribute
-from guestbench.analysis.profile.bases import LINUX_STEP, find_base
+from guestbench.analysis.profile.bases import LINUX_STEP, PAGE, find_base
 from guestbench.analysis.profile.histogram import UPPER_HALF, Piece, find_addresses, read_histogram
 from guestbench.analysis.profile.regions import Setting
 from guestbench.errors import GuestbenchError, HostError, ShellError, TrialError, UsageError
@@ -49,20 +48,30 @@ class _Boot:
 
 
 def profile_guest(
-    guest: Guest, platform: Platform, catalogue: Mapping[str, System], given: Sequence[SymbolMap], say: Say
+    guest: Guest,
+    platform: Platform,
+    catalogue: Mapping[str, System],
+    given: Sequence[SymbolMap],
+    look: str,
+    say: Say,
 ) -> Profile:
     """Boot a guest to ready and tell where its instructions went; `given` are symbols that the user names.
 
+    `look` is a command that shows the guest boot.
+
     Raises:
         TrialError: the guest did not get ready.
+        UsageError: given symbols fit nothing that it executed.
         HostError: this host cannot run it or count what it executes.
     """
     system, vmm = guest.system, find_vmm(platform.vmm)
     say(f"booting {system.name} and counting what it executes")
     linux = isinstance(system.boot, Disk) or _is_linux(guest)
-    boot = _boot(guest, platform, build_histogram(say), read_symbols=linux and not given)
+    boot = _boot(guest, platform, build_histogram(say), look, read_symbols=linux and not given)
     notes: list[str] = []
-    pieces, phases = _find_phases(system, boot, notes)
+    pieces, phases = find_phases(system, boot.pieces, boot.console)
+    if len(pieces) == len(boot.pieces):
+        notes.append("the last phase goes on to the end of the VMM: the guest wrote nothing after its marker")
     own = boot.symbols or (None if given or not linux else _ask_sibling(guest, platform, catalogue, say))
     loaded = _place(guest, [*given, *filter(None, [own])], pieces, notes, linux=linux)
     setting = Setting(
@@ -97,7 +106,7 @@ def _texts(system: System) -> dict[str, bytes]:
     return {each.name: each.pattern.encode() for each in system.milestones} | {READY: system.ready.encode()}
 
 
-def _boot(guest: Guest, platform: Platform, plugin: Path, *, read_symbols: bool) -> _Boot:
+def _boot(guest: Guest, platform: Platform, plugin: Path, look: str, *, read_symbols: bool) -> _Boot:
     system, log = guest.system, SerialLog()
     # Counting slows a guest down; a fifth was measured, and a busy host is slow as well.
     patient = msgspec.structs.replace(system, timeout_s=system.timeout_s * 2)
@@ -114,8 +123,7 @@ def _boot(guest: Guest, platform: Platform, plugin: Path, *, read_symbols: bool)
         with find_vmm(platform.vmm).start(spec) as machine:
             outcome = watch_boot(machine, patient, log).outcome
             if not isinstance(outcome, Ok):
-                again = shlex.join(["guestbench", "systems", "boot", system.name])
-                raise TrialError(f"{system.name} did not get ready: {outcome.reason}", again)
+                raise TrialError(f"{system.name} did not get ready: {outcome.reason}", look)
             console = bytes(log.data)
             symbols = _read_kallsyms(machine, system, log) if read_symbols else None
             if isinstance(machine.histogram, Lacking):
@@ -139,18 +147,19 @@ def _read_kallsyms(machine: Machine, system: System, log: SerialLog) -> SymbolMa
     return None
 
 
-def _find_phases(system: System, boot: _Boot, notes: list[str]) -> tuple[tuple[Piece, ...], list[str]]:
-    """The pieces up to ready, and the phase that each is of; what came later is left out."""
-    ends = list(accumulate((piece.console_bytes or 0 for piece in boot.pieces[:-1]), max))
-    found = place_texts(boot.console, [*ends, len(boot.console)], _texts(system))
-    last = found.get(READY, len(boot.pieces) - 1)
-    if last == len(boot.pieces) - 1:
-        notes.append("the last phase goes on to the end of the VMM: the guest wrote nothing after its marker")
-    order = sorted((number, name) for name, number in found.items() if name != READY and number < last)
-    phases: list[str] = []
-    for number in range(last + 1):
-        phases.append(next((name for at, name in order if at >= number), READY))
-    return boot.pieces[: last + 1], phases
+def find_phases(
+    system: System, pieces: tuple[Piece, ...], console: bytes
+) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
+    """The pieces up to ready, and the phase that each is of, named by the milestone that ends it.
+
+    Where no cut lies at the end of the ready marker, the last piece is among them.
+    """
+    ends = list(accumulate((piece.console_bytes or 0 for piece in pieces[:-1]), max))
+    found = place_texts(console, [*ends, len(console)], _texts(system))
+    last = min(found.pop(READY, len(pieces)), len(pieces) - 1)
+    order = sorted((number, name) for name, number in found.items() if number < last)
+    phases = [next((name for at, name in order if at >= number), READY) for number in range(last + 1)]
+    return pieces[: last + 1], tuple(phases)
 
 
 # --- the symbols ------------------------------------------------------------------------------------------
@@ -191,16 +200,19 @@ def _place(
     """All symbols, with where in the guest's memory what they are of was found; what is not found is said."""
     addresses = set(find_addresses(pieces))
     upper = {address for address in addresses if address >= UPPER_HALF}
+    late = set(find_addresses([piece for piece in pieces if piece.moved_up])) if linux else addresses
     loaded: list[Loaded] = []
     for table in tables:
-        base = find_base(table, upper, LINUX_STEP if linux else 1 << 12) or find_base(table, addresses)
+        kernel = find_base(table, upper, LINUX_STEP if linux else PAGE)
+        base = kernel or find_base(table, late)
         if base is None:
             raise UsageError(
                 f"{table.what} do not fit what the guest executed", "guestbench profile SYSTEM --symbols FILE"
             )
         moved = f", moved by {base.offset % (1 << 64):#x}" if base.offset else ""
         notes.append(f"{table.what}{moved}: {base.votes} symbols were entered")
-        loaded.append(Loaded(symbols=table, region=Region.KERNEL, offset=base.offset))
+        region = Region.USER if linux and not kernel else Region.KERNEL
+        loaded.append(Loaded(symbols=table, region=region, offset=base.offset))
     for role, region in ((Role.KERNEL, Region.KERNEL), (Role.INITRD, Region.PROGRAM)):
         found = read_image_symbols(Path(guest.images[role].path)) if role in guest.images else None
         if found is None:

@@ -101,6 +101,33 @@ def test_planted_loop_is_the_first_row_of_a_diff(tmp_path: Path) -> None:
     assert change["new"] - change["old"] == 100_000
 
 
+def test_files_are_written_beside_the_table(tmp_path: Path) -> None:
+    """A reader would have nothing to look around in, or other tools another profile."""
+    guest, out = make_guest(tmp_path / "guest", 1000, 1000), tmp_path / "out"
+    argv = [sys.executable, "-m", "guestbench", "profile", str(guest), "-o", str(out)]
+    done = process.run(argv, cwd=tmp_path, timeout_s=300)
+    assert b"second" in done.stdout
+    whole = read_json((out / "profile.json").read_bytes(), "x").instructions
+    folded = (out / "profile.folded").read_text().splitlines()
+    assert sum(int(line.rpartition(" ")[2]) for line in folded) == whole
+    speedscope = json.loads((out / "profile.speedscope.json").read_text())
+    assert speedscope["profiles"][0]["endValue"] == whole
+    assert "second" in (out / "profile.html").read_text()
+
+
+def test_a_guest_that_does_not_get_ready_is_an_error(tmp_path: Path) -> None:
+    """Part of a boot would pass for all of it."""
+    guest = make_guest(tmp_path / "guest", 1000, 1000)
+    toml = guest / "system.toml"
+    toml.write_text(toml.read_text().replace('ready = "[ready]"', 'ready = "[never]"').replace("20", "2"))
+    argv = [sys.executable, "-m", "guestbench", "profile", str(guest)]
+    done = process.run(argv, cwd=tmp_path, check=False, timeout_s=300)
+    assert done.status == 4
+    error, hint = done.stderr.decode().splitlines()[-2:]
+    assert error.startswith("error: mine did not get ready: no '[never]'")
+    assert f"systems boot {guest}" in hint
+
+
 def test_reference_unikernel_is_told_by_its_symbols(tmp_path: Path) -> None:
     """A kernel that moves itself to a random address would be nameless."""
     folder = tmp_path / "mine"

@@ -160,6 +160,16 @@ def test_a_block_is_told_by_its_symbol_its_file_or_its_region() -> None:
     }
 
 
+def test_a_program_is_there_only_once_its_kernel_is() -> None:
+    """A boot loader would be told by the symbols of a program that later has its addresses."""
+    program = Loaded(symbols=make_symbols(low=0x400000), region=Region.USER)
+    blocks = (Ran(0x400008, 5),)
+    pieces = [Piece(blocks=blocks, console_bytes=None, moved_up=moved_up) for moved_up in (False, True)]
+    before, after = attribute(pieces, ["kernel", "ready"], [program], DISK)
+    assert (before.region, before.symbol) == (Region.LOADER, "")
+    assert (after.region, after.symbol) == (Region.USER, "f0")
+
+
 @given(
     st.lists(
         st.lists(

@@ -50,6 +50,7 @@ def test_saved_profiles_are_compared(folder: Path, capsys: pytest.CaptureFixture
         (["floor", "--symbols", "gone"], "gone does not exist"),
         (["floor", "--symbols", "bad.json"], "bad.json is neither an ELF file nor a table of symbols"),
         (["floor", "--system", "other=x"], "--system names other, and floor is to be booted"),
+        (["floor.elf", "--as", "floor", "--system", "floor=x"], "an image by itself, so that --system gives"),
         (["floor", "--system", "floor=gone"], "gone does not exist"),
         (["floor", "--system", "floor"], "'floor' is not of the form NAME=PATH"),
     ],
@@ -59,6 +60,7 @@ def test_bad_input_is_one_error_and_one_hint(
 ) -> None:
     """A mistake on the command line would end in a traceback, or be measured all the same."""
     (folder / "bad.json").write_bytes(b"{nothing")
+    (folder / "floor.elf").write_bytes(b"")
     assert run_cli(["profile", *arguments]) == 2
     out, err = capsys.readouterr()
     assert not out

@@ -15,14 +15,19 @@ UNNAMED = "no symbol"
 
 
 class Loaded(Frozen):
-    """Symbols of what lies in the guest's memory `offset` bytes above where its file says."""
+    """Symbols of what lies in the guest's memory `offset` bytes above where its file says.
+
+    User space is there only once a kernel has moved up: a boot loader may have run at the same addresses.
+    """
 
     symbols: SymbolMap
     region: Region
     offset: int = 0
 
-    def name(self, address: int) -> tuple[Region, str, str] | None:
+    def name(self, address: int, *, moved_up: bool) -> tuple[Region, str, str] | None:
         """Region, group and symbol of an address; None where this is not."""
+        if self.region is Region.USER and not moved_up:
+            return None
         place = self.symbols.find(address - self.offset)
         if place is None:
             return (self.region, UNNAMED, "") if self.symbols.holds(address - self.offset) else None
@@ -59,6 +64,6 @@ def _name(
     address: int, loaded: Sequence[Loaded], setting: Setting, *, moved_up: bool
 ) -> tuple[Region, str, str]:
     for each in loaded:
-        if found := each.name(address):
+        if found := each.name(address, moved_up=moved_up):
             return found
     return *name_address(address, setting, moved_up=moved_up), ""

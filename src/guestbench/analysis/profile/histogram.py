@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from guestbench.errors import HostError
@@ -64,6 +64,6 @@ def _damaged(problem: str) -> HostError:
     return HostError(f"the count of instructions cannot be read: {problem}", "df -h /tmp")
 
 
-def find_addresses(pieces: tuple[Piece, ...]) -> Iterator[int]:
+def find_addresses(pieces: Iterable[Piece]) -> Iterator[int]:
     """The addresses of all blocks, each once."""
     yield from dict.fromkeys(block.address for piece in pieces for block in piece.blocks)
