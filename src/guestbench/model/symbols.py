@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
+import msgspec
+
 from guestbench.model.base import Frozen
 
 
@@ -33,6 +35,11 @@ class SymbolMap(Frozen):
         """The place that an address lies in, if it has a name."""
         at = bisect_right(self.places, address, key=lambda place: place.address) - 1
         return self.places[at] if at >= 0 and address < self.places[at].end else None
+
+    def without_modules(self) -> SymbolMap:
+        """The same without places in modules, which every boot loads to other addresses."""
+        places = tuple(place for place in self.places if not place.is_module)
+        return msgspec.structs.replace(self, places=places)
 
     def holds(self, address: int) -> bool:
         """Whether an address lies in the file's code, with a name or without."""

@@ -16,8 +16,11 @@ HIGH = 20
 """Pixels of the height of a row."""
 KINDS = 8
 """Colours that the style sheet has."""
-NARROWEST = 1 / 4000
-"""What is a smaller share of the whole is drawn as one with its neighbours: no screen shows it."""
+NARROWEST, NARROWEST_PART = 1 / 4000, 1 / 300
+"""What is a smaller share of the whole, and of what it is part of, is drawn as one with its neighbours.
+
+No screen shows it in the whole, nor when the reader looks closer.
+"""
 
 
 def draw_icicle(plot: Icicle) -> Html:
@@ -41,8 +44,9 @@ def _lay_out(frame: Frame, level: int, start: int, whole: int) -> Iterator[tuple
     """Each part with its level and where it begins; small neighbours as one."""
     yield frame, level, start
     small: list[Frame] = []
+    least = min(whole * NARROWEST, frame.value * NARROWEST_PART)
     for part in (*frame.parts, None):
-        if part is not None and part.value < whole * NARROWEST:
+        if part is not None and part.value < least:
             small.append(part)
             continue
         if small:

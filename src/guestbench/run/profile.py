@@ -24,7 +24,7 @@ from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.images.contents.symbols import MAX_TABLE_BYTES, parse_table, read_image_symbols
 from guestbench.images.formats.kernel import find_linux_header
-from guestbench.model import READY, Disk, Guest, Kernel, Ok, Platform, Role, Say, System
+from guestbench.model import READY, Disk, Guest, GuestFamily, Kernel, Ok, Platform, Role, Say, System, Unknown
 from guestbench.model.profile import PROFILE_VERSION, Profile, Region
 from guestbench.model.symbols import SymbolMap
 from guestbench.provision.plugins import build_histogram
@@ -41,7 +41,7 @@ WITH_TSEG, TSEG_BYTES = "q35", 16 << 20
 class _Boot:
     """What a boot has left: the counts in pieces, the console's bytes, and symbols that its guest told."""
 
-    def __init__(self, pieces: tuple[Piece, ...], console: bytes, symbols: SymbolMap | None) -> None:
+    def __init__(self, pieces: tuple[Piece, ...], console: bytes, symbols: SymbolMap | Unknown) -> None:
         self.pieces = pieces
         self.console = console
         self.symbols = symbols
@@ -66,24 +66,29 @@ def profile_guest(
     """
     system, vmm = guest.system, find_vmm(platform.vmm)
     say(f"booting {system.name} and counting what it executes")
-    linux = isinstance(system.boot, Disk) or _is_linux(guest)
+    linux = system.family is GuestFamily.LINUX or _is_linux(guest)
     boot = _boot(guest, platform, build_histogram(say), look, read_symbols=linux and not given)
     notes: list[str] = []
     pieces, phases = find_phases(system, boot.pieces, boot.console)
     if len(pieces) == len(boot.pieces):
         notes.append("the last phase goes on to the end of the VMM: the guest wrote nothing after its marker")
-    own = boot.symbols or (None if given or not linux else _ask_sibling(guest, platform, catalogue, say))
-    loaded = _place(guest, [*given, *filter(None, [own])], pieces, notes, linux=linux)
+    tables = [each.without_modules() for each in given]
+    if linux and not given:
+        asked = boot.symbols
+        if isinstance(asked, Unknown):
+            found = _ask_sibling(guest, platform, catalogue, say)
+            asked = found.without_modules() if found else asked
+        if isinstance(asked, Unknown):
+            notes.append(f"no symbols of the kernel: {asked.reason}; --symbols FILE gives them")
+        else:
+            tables.append(asked)
+    loaded = _place(guest, tables, pieces, notes, linux=linux)
     setting = Setting(
         memory_mib=platform.memory_mib,
         smm_bytes=TSEG_BYTES if platform.machine.startswith(WITH_TSEG) else 0,
         is_linux=linux,
         from_disk=isinstance(system.boot, Disk),
     )
-    if linux and not given and own is None:
-        notes.append(
-            "no symbols of the kernel: the guest has no shell to read them from; give --symbols FILE"
-        )
     return Profile(
         version=PROFILE_VERSION,
         system=system.name,
@@ -125,26 +130,28 @@ def _boot(guest: Guest, platform: Platform, plugin: Path, look: str, *, read_sym
             if not isinstance(outcome, Ok):
                 raise TrialError(f"{system.name} did not get ready: {outcome.reason}", look)
             console = bytes(log.data)
-            symbols = _read_kallsyms(machine, system, log) if read_symbols else None
+            symbols = (
+                _read_kallsyms(machine, system, log) if read_symbols else Unknown(reason="not asked for")
+            )
             if isinstance(machine.histogram, Lacking):
                 why = machine.histogram.reason
                 raise HostError(f"what {system.name} executes cannot be counted: {why}", "guestbench doctor")
             return _Boot(read_histogram(machine.histogram.finish()), console, symbols)
 
 
-def _read_kallsyms(machine: Machine, system: System, log: SerialLog) -> SymbolMap | None:
-    """What the kernel says of its symbols to a user that may see them; None where it does not."""
+def _read_kallsyms(machine: Machine, system: System, log: SerialLog) -> SymbolMap | Unknown:
+    """What the kernel says of its symbols to a user that may see them, or why it does not."""
     if system.login is None:
-        return None
-    with suppress(ShellError):
-        answer = open_shell(machine, system.login, log).run(READ_KALLSYMS, timeout_s=READ_S)
-        data = answer.stdout
-        if data.startswith(b"\x1f\x8b"):
-            with suppress(zlib.error):
-                data = zlib.decompressobj(wbits=31).decompress(data, MAX_TABLE_BYTES)
-        found = parse_table(data, f"{KALLSYMS} of {system.name}")
-        return found if found.places else None
-    return None
+        return Unknown(reason="the guest has no shell to read them from")
+    try:
+        data = open_shell(machine, system.login, log).run(READ_KALLSYMS, timeout_s=READ_S).stdout
+    except ShellError as error:
+        return Unknown(reason=error.message)
+    if data.startswith(b"\x1f\x8b"):
+        with suppress(zlib.error):
+            data = zlib.decompressobj(wbits=31).decompress(data, MAX_TABLE_BYTES)
+    found = parse_table(data, f"{KALLSYMS} of {system.name}")
+    return found if found.places else Unknown(reason=f"{KALLSYMS} shows none to {system.login.user}")
 
 
 def find_phases(
@@ -166,6 +173,8 @@ def find_phases(
 
 
 def _is_linux(guest: Guest) -> bool:
+    if Role.KERNEL not in guest.images:
+        return False
     with Path(guest.images[Role.KERNEL].path).open("rb") as file:
         return find_linux_header(file.read(LINUX_START_BYTES)) is not None
 
@@ -173,7 +182,7 @@ def _is_linux(guest: Guest) -> bool:
 def _ask_sibling(
     guest: Guest, platform: Platform, catalogue: Mapping[str, System], say: Say
 ) -> SymbolMap | None:
-    """The symbols of the same kernel, told by another guest that has a shell; None where there is none."""
+    """The symbols of the same kernel, told by another guest that has a shell; None where none tells."""
     kernel = guest.images.get(Role.KERNEL)
     for system in catalogue.values():
         if system.login is None or not isinstance(system.boot, Kernel):
@@ -189,8 +198,11 @@ def _ask_sibling(
                     boot=other.system.boot, images=other.images, platform=platform, folder=Path(folder)
                 )
                 with find_vmm(platform.vmm).start(spec) as machine:
+                    found: SymbolMap | Unknown = Unknown(reason="it did not get ready")
                     if isinstance(watch_boot(machine, system, log).outcome, Ok):
-                        return _read_kallsyms(machine, system, log)
+                        found = _read_kallsyms(machine, system, log)
+                    if isinstance(found, SymbolMap):
+                        return found
     return None
 
 
@@ -219,7 +231,7 @@ def _place(
             continue
         loaded.append(Loaded(symbols=found, region=region))
         base = find_base(found, upper)
-        moved = f"; it moved itself to {base.offset % (1 << 64):#x} above that" if base else ""
+        moved = f"; it moved itself by {base.offset % (1 << 64):#x}" if base else ""
         notes.append(f"{region.value}: {found.what}{moved}")
         if base:
             loaded.append(Loaded(symbols=found, region=region, offset=base.offset))

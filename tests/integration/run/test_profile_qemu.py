@@ -160,6 +160,9 @@ def test_linux_is_told_by_symbols_that_it_tells_itself(tmp_path: Path, system: s
     unknown = count(row for row in measured.spent if row.region is Region.UNKNOWN)
     assert named >= 0.9 * count_guest(measured)
     assert unknown <= 0.01 * count_guest(measured)
+    # Modules of another boot were at other addresses.
+    modules = {row.symbol for row in measured.spent if row.region is Region.MODULES}
+    assert modules and (modules == {""}) == (system == "linux-app")
     for symbol in ("start_kernel", "kernel_init"):
         assert find(measured, symbol)
     # Where the kernel begins, it is not unpacked any more; where processes run, it has been started.

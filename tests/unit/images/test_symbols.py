@@ -92,6 +92,9 @@ def test_kallsyms_are_read_with_their_modules() -> None:
     assert places.keys() == {"startup_64", "early", "sys", "probe"}
     assert places["early"].end == 0xFFFFFFFF81000100
     assert (places["probe"].group, places["probe"].is_module) == ("virtio_net", True)
+    assert names(parse_table(KALLSYMS, "kallsyms").without_modules().places).keys() == places.keys() - {
+        "probe"
+    }
     # What follows the last symbol of a stretch is not all of it.
     assert places["sys"].end < 0xFFFFFFFF81200000
 
