@@ -76,7 +76,7 @@ class Readings(Frozen):
     apparmor_restricts: bool
     cache: str
     free_bytes: int
-    memory_available_mib: int
+    memory_available_mib: int | None
     swap_used_mib: int
     cpus: int
     cpus_allowed: int
@@ -120,7 +120,7 @@ def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Rea
         apparmor_restricts=host.is_switched_on("kernel/apparmor_restrict_unprivileged_userns", root),
         cache=str(cache),
         free_bytes=host.free_bytes(cache),
-        memory_available_mib=memory["MemAvailable"] // 1024,
+        memory_available_mib=memory["MemAvailable"] // 1024 if "MemAvailable" in memory else None,
         swap_used_mib=(memory["SwapTotal"] - memory["SwapFree"]) // 1024,
         cpus=host.read_cpus(root),
         cpus_allowed=len(os.sched_getaffinity(0)),
@@ -232,6 +232,9 @@ def _check_space(seen: Readings) -> Check:
 
 
 def _check_memory(seen: Readings) -> Check:
+    if seen.memory_available_mib is None:
+        found = "how much is available is unknown: /proc/meminfo has no MemAvailable"
+        return _check("memory", False, found, f"; {MEMORY_WANTED_MIB} MiB are wanted", "cat /proc/meminfo")
     swapped = f", {seen.swap_used_mib} MiB swapped out" if seen.swap_used_mib else ""
     found = f"{seen.memory_available_mib} MiB available{swapped}"
     well = seen.memory_available_mib >= MEMORY_WANTED_MIB

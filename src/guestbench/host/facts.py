@@ -124,9 +124,9 @@ def read_cpus(root: Path = ROOT) -> int:
 
 
 def read_memory(root: Path = ROOT) -> dict[str, int]:
-    """/proc/meminfo: at least `MemTotal`, `MemAvailable`, `SwapTotal` and `SwapFree`, in KiB."""
+    """/proc/meminfo in KiB: `MemTotal`, `SwapTotal`, `SwapFree`, and what else there is."""
     rows = re.findall(r"(?m)^(\w+):\s+(\d+) kB$", _read_text(root / "proc/meminfo"))
-    wanted = ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
+    wanted = ("MemTotal", "SwapTotal", "SwapFree")
     return dict.fromkeys(wanted, 0) | {name: int(kib) for name, kib in rows}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ BUILDER_VERSION = 2
 """Part of every key: raised when what our own code makes changes, so that nothing old is taken for new."""
 
 KEY_DIGITS = 16
+ORDINARY_MODE = 0o644
+"""What files have that are of no special mode: it is no part of a key."""
 
 IN_USE = "in-use"
 """File of a workspace that programs we started hold a lock on."""
@@ -67,7 +70,7 @@ class Plan(NamedTuple):
 
     `name` begins the name of its folder; `doing` is told meanwhile, such as `building floor`.
     `build(work, say)` makes it in the folder `work`, saying what it is about. `facts` are settings, versions
-    and flags, whatever JSON can say; of `files` the names and the contents count, not the paths.
+    and flags, whatever JSON can say; of `files` the names, the contents and the modes count, not the paths.
     """
 
     name: str
@@ -84,7 +87,9 @@ class Plan(NamedTuple):
         digest.update(msgspec.json.encode(self.facts, order="deterministic"))
         for name, path in sorted(self.files.items()):
             data = path.read_bytes()
-            digest.update(f"\n{name} {len(data)}\n".encode())
+            mode = stat.S_IMODE(path.stat().st_mode)
+            told = f" {mode:o}" if mode != ORDINARY_MODE else ""
+            digest.update(f"\n{name} {len(data)}{told}\n".encode())
             digest.update(data)
         return digest.hexdigest()[:KEY_DIGITS]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import stat
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,14 +43,15 @@ def tree_sources(folder: Path, tree: str) -> dict[str, Path]:
 def tree_entries(sources: Mapping[str, Path]) -> dict[str, cpio.Entry]:
     """Files by their paths in the ramdisk, and the folders that every root has.
 
-    What begins with `#!` is made executable.
+    Files keep their modes, and are root's. What begins with `#!` is made executable, as a wheel loses that.
     """
     entries = {name: cpio.directory(0o1777 if name == "tmp" else 0o755) for name in FOLDERS}
     # The kernel opens this one before anything is mounted.
     entries["dev/console"] = cpio.character_device(5, 1)
     for name, path in sources.items():
         data = path.read_bytes()
-        entries[name] = cpio.regular_file(data, executable=data.startswith(b"#!"))
+        mode = stat.S_IMODE(path.stat().st_mode) | (0o111 if data.startswith(b"#!") else 0)
+        entries[name] = cpio.Entry(mode=stat.S_IFREG | mode, data=data)
     return entries
 
 

@@ -132,7 +132,8 @@ class _Needed:
 def count_slots(platform: Platform) -> int:
     """How many boots that are not timed may be made at a time: as many as there are cores and memory for."""
     cores = len(os.sched_getaffinity(0)) // platform.cpus
-    rooms = host.read_memory()["MemAvailable"] // 1024 // (platform.memory_mib + VMM_MIB)
+    # Where it is not known how much memory there is, one at a time.
+    rooms = host.read_memory().get("MemAvailable", 0) // 1024 // (platform.memory_mib + VMM_MIB)
     return max(1, min(cores, rooms))
 
 

@@ -74,6 +74,7 @@ def test_good_host_has_nothing_amiss() -> None:
             "apparmor",
         ),
         (change(free_bytes=GIB), "disk space", Status.FAIL, "XDG_CACHE_HOME"),
+        (change(memory_available_mib=None), "memory", Status.WARN, "/proc/meminfo"),
         (change(memory_available_mib=300, swap_used_mib=9), "memory", Status.WARN, "rss"),
         (change(kvm_device=False, kvm_usable=False, kvm_boot=None), "KVM", Status.WARN, "modprobe"),
         (change(kvm_usable=False, kvm_boot=None), "KVM", Status.WARN, "--groups kvm"),
@@ -179,3 +180,14 @@ def test_kvm_is_not_tried_where_it_cannot_be_opened(tmp_path: Path) -> None:
     seen = doctor.take_readings(boot, tmp_path)
     assert bool(called) is (seen.kvm_usable and bool(seen.qemu))
     assert (seen.kvm_boot is None) is (not called)
+
+
+def test_memory_that_is_not_known_is_not_none(tmp_path: Path) -> None:
+    """On a host that does not tell, a user would be sent to free memory that is free."""
+    (tmp_path / "proc").mkdir()
+    for text in ("", "MemTotal: 2048 kB\n", "MemTotal: 2048 kB\nMemFree: 9 kB\n"):
+        (tmp_path / "proc/meminfo").write_text(text)
+        readings = doctor.take_readings(lambda: (True, "ready"), tmp_path, tmp_path)
+        (check,) = (each for each in doctor.judge(readings) if each.name == "memory")
+        assert check.found.startswith("how much is available is unknown")
+        assert "0 MiB available" not in check.found

@@ -50,7 +50,9 @@ def test_key_follows_facts_and_files(tmp_path: Path) -> None:
     keys.add(plan("", "facts", {"b.S": source}).key)
     source.write_text("two")
     keys.add(plan("", "facts", {"a.S": source}).key)
-    assert len(keys) == 4
+    source.chmod(0o4755)
+    keys.add(plan("", "facts", {"a.S": source}).key)
+    assert len(keys) == 5
 
 
 def test_key_is_the_same_from_another_folder(tmp_path: Path) -> None:

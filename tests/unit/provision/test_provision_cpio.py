@@ -52,6 +52,17 @@ def test_scripts_of_the_tree_are_executable_whatever_their_mode(tmp_path: Path) 
     assert not entries["etc/inittab"].mode & 0o111
 
 
+@pytest.mark.parametrize("mode", [0o4755, 0o600, 0o755, 0o640, 0o2711, 0o444])
+def test_files_of_the_tree_keep_their_modes(tmp_path: Path, mode: int) -> None:
+    """A program that a user adds could not be run in the guest, or a secret be read by all there."""
+    (tmp_path / "root" / "bin").mkdir(parents=True)
+    file = tmp_path / "root" / "bin" / "tool"
+    file.write_bytes(b"\x7fELF")
+    file.chmod(mode)
+    entries = initramfs.tree_entries(initramfs.tree_sources(tmp_path, "root"))
+    assert unpack(cpio.pack(entries))["bin/tool"] == (stat.S_IFREG | mode, b"\x7fELF")
+
+
 def make_module(folder: Path, name: str, depends: str) -> None:
     """A file with the part of a kernel module that is looked at."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,19 @@ def is_meminfo(fields: dict[str, int]) -> bool:
     return {"MemTotal", "MemFree", "MemAvailable"} <= fields.keys()
 
 
+def find_flaw(fields: dict[str, int]) -> str:
+    """What cannot be true of the sizes of a whole /proc/meminfo; empty where they are plausible."""
+    total = fields["MemTotal"]
+    if not total:
+        return "MemTotal is 0 kB"
+    parts = ("MemAvailable", *(name for name in GUEST_FIELDS if not name.startswith("Swap")))
+    for name in parts:
+        if fields.get(name, 0) > total:
+            return f"{name} of {fields[name]} kB is more than MemTotal of {total} kB"
+    swap, free = fields.get("SwapTotal", 0), fields.get("SwapFree", 0)
+    return f"SwapFree of {free} kB is more than SwapTotal of {swap} kB" if free > swap else ""
+
+
 def guest_samples(fields: dict[str, int], state: str) -> Iterator[Sample]:
     """The samples of one /proc/meminfo."""
     labels = {"state": state}

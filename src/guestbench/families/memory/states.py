@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guestbench.errors import ShellError
 from guestbench.families.memory import TOUCHED, VMM, Settings
-from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
+from guestbench.families.memory.meminfo import find_flaw, guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import WORK_DONE
 from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
 from guestbench.guest.contract import find_numbers
@@ -209,6 +209,9 @@ class _MemoryTrial:
         if not is_meminfo(fields):
             self._miss_guest(f"{MEMINFO} printed no such thing (status {answer.status})")
             return
+        if flaw := find_flaw(fields):
+            self._miss_guest(f"unknown: {MEMINFO} is not plausible: {flaw}")
+            return
         self.samples += guest_samples(fields, IDLE)
 
     def _run_load(self, shell: Shell) -> None:
@@ -236,7 +239,12 @@ class _MemoryTrial:
         self._take(LOAD_END, self._count())
         views = [parse_meminfo(text) for text in answer.stdout.split(b"\n\n")]
         whole = [fields for fields in views if is_meminfo(fields)]
-        if whole:
+        flaw = next(filter(None, map(find_flaw, whole)), "")
+        if flaw:
+            labels = {"state": LOAD}
+            reason = f"unknown: {MEMINFO} is not plausible: {flaw}"
+            self.gaps += [Gap(metric=metric, reason=reason, labels=labels) for metric in GUEST_METRICS]
+        elif whole:
             self.samples += guest_samples(min(whole, key=lambda fields: fields["MemAvailable"]), LOAD)
         self._read_balloon(LOAD_END)
 

@@ -12,7 +12,7 @@ from guestbench.families.memory import Settings
 from guestbench.families.memory import least as least_memory
 from guestbench.families.memory import states as memory
 from guestbench.families.memory.least import try_boot
-from guestbench.families.memory.meminfo import guest_samples, is_meminfo, parse_meminfo
+from guestbench.families.memory.meminfo import find_flaw, guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import Expectation
 from guestbench.families.memory.states import measure_states
 from guestbench.guest.idle import Counter
@@ -317,6 +317,36 @@ def test_a_guest_that_prints_something_else_has_no_view(monkeypatch: pytest.Monk
     result = counted(Counted([READY]), LINUX)
     assert not [s for s in result.samples if s.metric.startswith("memory.guest")]
     assert "printed no such thing" in gaps(result)["memory.guest_used", ""]
+
+
+@pytest.mark.parametrize(
+    ("fields", "flaw"),
+    [
+        (
+            {"MemAvailable": 99_490_604 + 481_296},
+            "MemAvailable of 99971900 kB is more than MemTotal of 481296 kB",
+        ),
+        ({"MemTotal": 0}, "MemTotal is 0 kB"),
+        ({"MemFree": 481_297}, "MemFree of 481297 kB is more than MemTotal"),
+        ({"Cached": 10**14}, "Cached of 100000000000000 kB is more than MemTotal"),
+        ({"SwapTotal": 5, "SwapFree": 6}, "SwapFree of 6 kB is more than SwapTotal of 5 kB"),
+    ],
+)
+def test_a_view_that_cannot_be_true_is_refused(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, int], flaw: str
+) -> None:
+    """A guest that lies would be shown with less than no memory in use."""
+    told = parse_meminfo(MEMINFO) | fields
+    text = "".join(f"{name}: {kib} kB\n" for name, kib in told.items()).encode()
+    assert flaw in find_flaw(parse_meminfo(text))
+    with_shell(
+        monkeypatch, Answer(status=0, stdout=text, stderr=b""), Answer(status=0, stdout=text, stderr=b"")
+    )
+    result = counted(Counted([READY]), LINUX)
+    assert not [s for s in result.samples if s.metric.startswith("memory.guest")]
+    for state in ("", "load"):
+        assert flaw in gaps(result)["memory.guest_used", state]
+    assert not find_flaw(parse_meminfo(MEMINFO))
 
 
 def test_meminfo_is_read_as_free_reads_it() -> None:
