@@ -133,7 +133,7 @@ def _measure(
     subject: str, given: dict[str, Path], reference: str | None, symbols: tuple[Path, ...]
 ) -> Profile:
     from guestbench import provision
-    from guestbench.definition.systems import find_system, load_catalogue, system_folder
+    from guestbench.definition.systems import SYSTEM_FILE, find_system, load_catalogue, system_folder
     from guestbench.images.contents.symbols import load_symbols
     from guestbench.model import Accel, Platform
     from guestbench.run.ab import find_version
@@ -141,7 +141,13 @@ def _measure(
 
     tables = [load_symbols(path) for path in symbols]
     catalogue = load_catalogue()
-    version = find_version(subject, reference)
+    try:
+        version = find_version(subject, reference)
+    except UsageError:
+        if reference is None and Path(subject).expanduser().is_dir():
+            told = f"{visible(subject)} is a folder without {SYSTEM_FILE}, saved profile or a system's images"
+            raise UsageError(told, f"ls {shlex.quote(subject)}") from None
+        raise
     system = find_system(version.reference, catalogue, Path.cwd())
     if unknown := sorted(given.keys() - {system.name}):
         raise UsageError(

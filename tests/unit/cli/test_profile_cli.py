@@ -47,6 +47,8 @@ def test_saved_profiles_are_compared(folder: Path, capsys: pytest.CaptureFixture
         (["nonesuch"], "'nonesuch' is neither a file, nor a folder, nor a system of the catalogue"),
         (["--diff", "old", "bad.json"], "bad.json is no profile"),
         (["--diff", "old", "gone.json"], "'gone.json' is neither a file"),
+        (["--diff", "old", "empty"], "empty is a folder without system.toml, saved profile or"),
+        (["empty"], "empty is a folder without system.toml, saved profile or a system's images"),
         (["floor", "--symbols", "gone"], "gone does not exist"),
         (["floor", "--symbols", "bad.json"], "bad.json is neither an ELF file nor a table of symbols"),
         (["floor", "--system", "other=x"], "--system names other, and floor is to be booted"),
@@ -60,6 +62,7 @@ def test_bad_input_is_one_error_and_one_hint(
 ) -> None:
     """A mistake on the command line would end in a traceback, or be measured all the same."""
     (folder / "bad.json").write_bytes(b"{nothing")
+    (folder / "empty").mkdir()
     (folder / "floor.elf").write_bytes(b"")
     assert run_cli(["profile", *arguments]) == 2
     out, err = capsys.readouterr()
