@@ -152,6 +152,20 @@ def test_icicle_is_as_wide_as_its_parts() -> None:
     assert [part for part in parts if part["tabindex"] == "0"] == parts[:1]
 
 
+def test_many_symbols_stand_together_by_how_they_begin() -> None:
+    """A kernel's thousands of symbols would lie side by side, each too narrow to be seen."""
+    names = (
+        [f"tcp_{number}" for number in range(60)] + [f"__udp_{number}" for number in range(50)] + ["alone"]
+    )
+    rows = [("ready", Region.KERNEL, "", name, 10) for name in names]
+    parts = Elements(page_of(make_profile(rows))).parts
+    labels = [str(part["aria-label"]).partition(":")[0] for part in parts if part["data-level"] == "3"]
+    assert labels == ["tcp_…", "udp_…", "alone"]
+    assert sum(part["data-level"] == "4" for part in parts) == 110
+    few = Elements(page_of(make_profile(rows[:20]))).parts
+    assert {part["data-level"] for part in few} == {"0", "1", "2", "3"}
+
+
 def test_icicle_draws_what_no_screen_shows_as_one() -> None:
     """A kernel's ten thousand symbols would make a page that no browser likes, or be left out."""
     small = tuple(Frame(f"f{number}", 1) for number in range(1000))

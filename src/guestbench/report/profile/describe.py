@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -41,6 +42,9 @@ KINDS = {
     Region.UNKNOWN: PLAIN,
 }
 """The colours of regions, by their number."""
+MANY = 100
+"""From so many symbols of one file on, or of no file, those whose names begin alike are drawn together."""
+BEGINS = re.compile(r"_*([A-Za-z0-9]+)_")
 HEAD = ("Region", "File or module", "Symbol", "Instructions", "Share", "Of the guest's", "Most of it until")
 
 
@@ -164,8 +168,27 @@ def _fold(name: str, rows: Sequence[Spent], level: int, phase: int) -> Frame:
         if len(row.place) > level:
             parts.setdefault(row.place[level], []).append(row)
     kind = KINDS[rows[0].region] if rows and level else PLAIN
-    folded = (_fold(part, held, level + 1, phase) for part, held in parts.items())
-    return Frame(name, count(rows), kind, tuple(sorted(folded, key=lambda part: -part.value)))
+    folded = [_fold(part, held, level + 1, phase) for part, held in parts.items()]
+    folded = _gather(folded) if level and len(folded) > MANY else folded
+    return Frame(name, count(rows), kind, _sort(folded))
+
+
+def _gather(symbols: Sequence[Frame]) -> list[Frame]:
+    """The symbols, those whose names begin alike as parts of one: of a kernel's subsystem, often."""
+    alike: dict[str, list[Frame]] = {}
+    for symbol in symbols:
+        begins = BEGINS.match(symbol.name)
+        alike.setdefault(begins[1] if begins and not symbol.parts else symbol.name, []).append(symbol)
+    return [
+        held[0]
+        if len(held) == 1
+        else Frame(f"{begins}_…", sum(each.value for each in held), held[0].kind, _sort(held))
+        for begins, held in alike.items()
+    ]
+
+
+def _sort(parts: Sequence[Frame]) -> tuple[Frame, ...]:
+    return tuple(sorted(parts, key=lambda part: (-part.value, part.name)))
 
 
 # --- two compared -----------------------------------------------------------------------------------------
