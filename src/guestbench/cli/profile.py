@@ -73,7 +73,8 @@ def command(
     """Tell where the instructions of a boot of SYSTEM go, or with --diff which symbols grew from OLD to NEW.
 
     SYSTEM is a system of the catalogue, a folder with a system.toml, or an image file. The guest is booted
-    once to ready under TCG, whose instructions are counted one by one; no time is measured.
+    once to ready under TCG, whose instructions are counted one by one; no time is measured. A profile that -o
+    wrote is shown again, and nothing booted.
     """
     from guestbench.report import profile as shown
     from guestbench.report.terminal import render_lines
@@ -83,7 +84,14 @@ def command(
         raise UsageError(wanted, shlex.join([*PROFILE, "--help"]))
     if compare and output is not None:
         raise UsageError("--diff writes no files", shlex.join([*PROFILE, "--diff", *subjects]))
-    profiles = [_find_profile(each, given, reference, symbols, saved=compare) for each in subjects]
+    saved = [_find_saved(each) for each in subjects]
+    if all(saved) and (given or reference or symbols):
+        again = shlex.join([*PROFILE, *(["--diff"] if compare else []), *subjects])
+        raise UsageError("a saved profile boots nothing, and takes no --system, --as or --symbols", again)
+    profiles = [
+        _read(file) if file else _measure(each, given, reference, symbols)
+        for each, file in zip(subjects, saved, strict=True)
+    ]
     if compare:
         from guestbench.analysis.profile.growth import compare_profiles
 
@@ -111,22 +119,22 @@ def _write(folder: Path, profile: Profile) -> None:
         say(str(folder / name))
 
 
-def _find_profile(
-    subject: str, given: dict[str, Path], reference: str | None, symbols: tuple[Path, ...], *, saved: bool
-) -> Profile:
-    """The profile of what is booted for `subject`, or, where it may be a `saved` one, the one that it is."""
-    from guestbench.report.profile import JSON_NAME, read_json
+def _find_saved(subject: str) -> Path | None:
+    """The file of a saved profile that is in this folder, or is this file; None where there is none."""
+    from guestbench.report.profile import JSON_NAME
 
     path = Path(subject).expanduser()
     file = path / JSON_NAME if path.is_dir() else path
-    if saved and file.is_file() and (path.is_dir() or file.suffix == ".json"):
-        try:
-            return read_json(file.read_bytes(), visible(file))
-        except OSError as error:
-            raise UsageError(
-                f"{visible(file)}: {error.strerror}", f"ls -l {shlex.quote(str(file))}"
-            ) from None
-    return _measure(subject, given, reference, symbols)
+    return file if file.is_file() and (path.is_dir() or file.suffix == ".json") else None
+
+
+def _read(file: Path) -> Profile:
+    from guestbench.report.profile import read_json
+
+    try:
+        return read_json(file.read_bytes(), visible(file))
+    except OSError as error:
+        raise UsageError(f"{visible(file)}: {error.strerror}", f"ls -l {shlex.quote(str(file))}") from None
 
 
 def _measure(

@@ -37,6 +37,16 @@ def test_saved_profiles_are_compared(folder: Path, capsys: pytest.CaptureFixture
     assert (change["symbol"], change["old"], change["new"]) == ("loop", 100_000, 0)
 
 
+def test_a_saved_profile_is_shown_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page that was lost would cost another boot, of a guest that may be gone."""
+    assert run_cli(["profile", "old", "-o", "again"]) == 0
+    out, err = capsys.readouterr()
+    assert "memset" in out
+    assert err.splitlines() == [f"again/{name}" for name in render_files(make_profile())]
+    for name, content in render_files(make_profile()).items():
+        assert (folder / "again" / name).read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -48,6 +58,7 @@ def test_saved_profiles_are_compared(folder: Path, capsys: pytest.CaptureFixture
         (["--diff", "old", "bad.json"], "bad.json is no profile"),
         (["--diff", "old", "gone.json"], "'gone.json' is neither a file"),
         (["--diff", "old", "empty"], "empty is a folder without system.toml, saved profile or"),
+        (["old", "--symbols", "bad.json"], "a saved profile boots nothing, and takes no --system, --as or"),
         (["empty"], "empty is a folder without system.toml, saved profile or a system's images"),
         (["floor", "--symbols", "gone"], "gone does not exist"),
         (["floor", "--symbols", "bad.json"], "bad.json is neither an ELF file nor a table of symbols"),
