@@ -39,6 +39,7 @@ class Kind(StrEnum):
     INITRAMFS = "initramfs"
     ELF = "ELF image"
     LINUX_KERNEL = "Linux kernel (bzImage)"
+    UKI = "unified kernel image"
 
 
 class Partition(Frozen):
@@ -244,11 +245,15 @@ class Elf(Frozen):
 
 
 class LinuxKernel(Frozen):
-    """A bzImage: what its header says, its embedded configuration if it has one, and the kernel in it."""
+    """A bzImage: what its header says, its embedded configuration if it has one, and the kernel in it.
+
+    `cmdline` is None where no command line comes with it.
+    """
 
     version: Known[str]
     config: Known[KernelConfig]
     program: Known[Elf]
+    cmdline: Known[str] | None = None
 
 
 class Inspection(Frozen):

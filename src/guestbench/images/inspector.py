@@ -16,13 +16,14 @@ import msgspec
 from guestbench.errors import HostError, ImageError
 from guestbench.images.contents import files as contents
 from guestbench.images.contents import linux
-from guestbench.images.contents.linux import find_kernel
+from guestbench.images.contents.linux import find_boot_kernel
 from guestbench.images.contents.packages import find_packages
 from guestbench.images.contents.programs import count_in_programs, describe_elf, read_symbols
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.initramfs import find_old_format, looks_like_archive, open_initramfs
 from guestbench.images.formats.kernel import find_linux_header, open_vmlinux
 from guestbench.images.formats.partitions import find_partitions, open_partition
+from guestbench.images.formats.uki import Uki, open_linux, open_ramdisk, read_uki
 from guestbench.images.inspection import (
     CodeFile,
     Elf,
@@ -37,7 +38,7 @@ from guestbench.images.inspection import (
     unknown,
 )
 from guestbench.images.source import Source, open_source, quoted, reason_of, unusable
-from guestbench.images.tree import Tree, looks_like_root
+from guestbench.images.tree import Tree, looks_like_root, show
 from guestbench.model import DiskFormat
 from guestbench.text import visible
 
@@ -63,6 +64,8 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
                 return _inspect_elf(source)
             if find_linux_header(start) is not None:
                 return _inspect_kernel(source, scratch)
+            if (uki := read_uki(source)) is not None:
+                return _inspect_uki(source, uki, scratch)
             if words := find_old_format(start):
                 raise unusable(image, words)
             if looks_like_archive(start):
@@ -162,7 +165,10 @@ def _find_system(trees: list[tuple[Tree, tuple[str, ...]]]) -> _System:
     """The first tree, with /boot from another one if the first has no kernel."""
     (root, notes), *others = trees
     places = [(root, "boot"), *((tree, "") for tree, _ in others)]
-    boot, folder = next((place for place in places if find_kernel(*place) is not None), places[0])
+    try:
+        boot, folder = next((place for place in places if find_boot_kernel(*place) is not None), places[0])
+    except ImageError:
+        boot, folder = places[0]  # whoever asks for the kernel is told why
     return _System(root, boot, folder, notes)
 
 
@@ -207,8 +213,8 @@ def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path) -> FileSys
         package_managers=contents.find_package_managers(root),
         units=contents.find_units(root),
         modules=contents.count_modules(root),
-        kernel=linux.find_kernel_name(boot, folder),
-        kernel_config=look(linux.find_config, boot, folder),
+        kernel=look(linux.find_kernel_name, boot, folder),
+        kernel_config=look(linux.find_config, boot, folder, root),
         kernel_cmdline=look(linux.find_cmdline, boot, folder),
         entries=len(root),
     )
@@ -244,7 +250,43 @@ def _inspect_initramfs(source: Source, scratch: Path) -> Inspection:
     )
 
 
+def _inspect_uki(source: Source, uki: Uki, scratch: Path) -> Inspection:
+    with open_linux(source, uki) as inner:
+        kernel = _describe_kernel(inner, scratch)
+    cmdline: Known[str] = unknown("there is no section .cmdline: the boot loader gives it one")
+    if uki.cmdline is not None:
+        cmdline = known(show(uki.cmdline.encode()), "section .cmdline")
+    files, programs, notes = None, None, ("there is no initial ramdisk in it",)
+    if uki.ramdisks:
+        with (
+            open_ramdisk(source, uki) as ramdisk,
+            open_initramfs(ramdisk, scratch) as (tree, packing, unseen),
+        ):
+            files, programs, found = _inspect_system(_System(tree, tree, "boot"), source.path, scratch)
+        notes = (f"the files are those of its initial ramdisk: {packing}", *found, *unseen)
+    return Inspection(
+        file=visible(source.path.name),
+        kind=Kind.UKI,
+        detail="a Linux kernel, its command line and its initial ramdisk as an EFI program",
+        size_bytes=source.size_bytes,
+        files=files,
+        kernel=msgspec.structs.replace(kernel, cmdline=cmdline),
+        code=programs,
+        notes=notes,
+    )
+
+
 def _inspect_kernel(source: Source, scratch: Path) -> Inspection:
+    return Inspection(
+        file=visible(source.path.name),
+        kind=Kind.LINUX_KERNEL,
+        detail="x86 boot protocol",
+        size_bytes=source.size_bytes,
+        kernel=_describe_kernel(source, scratch),
+    )
+
+
+def _describe_kernel(source: Source, scratch: Path) -> LinuxKernel:
     config: Known[KernelConfig]
     program: Known[Elf]
     try:
@@ -253,13 +295,7 @@ def _inspect_kernel(source: Source, scratch: Path) -> Inspection:
     except ImageError as error:
         reason = reason_of(error, source.path)
         config, program = unknown(reason), unknown(reason)
-    return Inspection(
-        file=visible(source.path.name),
-        kind=Kind.LINUX_KERNEL,
-        detail="x86 boot protocol",
-        size_bytes=source.size_bytes,
-        kernel=LinuxKernel(version=linux.find_version(source), config=config, program=program),
-    )
+    return LinuxKernel(version=linux.find_version(source), config=config, program=program)
 
 
 def _inspect_vmlinux(vmlinux: Source) -> Known[Elf]:

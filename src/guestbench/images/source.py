@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from guestbench.errors import HostError, ImageError
 from guestbench.text import visible
+
+_COPIED_BYTES = 1 << 20
 
 
 class IncompleteImage(ImageError):
@@ -96,6 +98,29 @@ def hold(data: bytes, shown: Path) -> Iterator[Source]:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(data)
         yield Source(shown, descriptor, len(data))
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def copy_out(source: Source, parts: Sequence[tuple[int, int]], *, align: int = 1) -> Iterator[Source]:
+    """Parts of a file, each from a byte on and so long, behind each other as a file in memory.
+
+    Each begins at a multiple of `align`.
+
+    Raises:
+        ImageError: a part does not lie inside the file, or cannot be read.
+    """
+    descriptor = os.memfd_create("part")
+    try:
+        size_bytes = 0
+        with open(descriptor, "wb", closefd=False) as file:
+            for offset, length in parts:
+                size_bytes += file.write(bytes(-size_bytes % align))
+                for at in range(offset, offset + length, _COPIED_BYTES):
+                    chunk = source.read(at, min(_COPIED_BYTES, offset + length - at), "a part")
+                    size_bytes += file.write(chunk)
+        yield Source(source.path, descriptor, size_bytes)
     finally:
         os.close(descriptor)
 

@@ -171,6 +171,8 @@ def _describe_elf(elf: Elf) -> Iterator[Item]:
 
 def _describe_kernel(kernel: LinuxKernel) -> Iterator[Item]:
     yield _fact("version", kernel.version, str)
+    if kernel.cmdline is not None:
+        yield _fact("command line", kernel.cmdline, str)
     yield _describe_config(kernel.config)
     if kernel.program.value is None:
         yield _fact("compressed kernel", kernel.program, str)

@@ -313,7 +313,7 @@ menuentry 'other' {
 def find_boot_files(tree: Tree, folder: str) -> tuple[Known[str], Known[KernelConfig], Known[str]]:
     """The newest kernel, its configuration and its command line."""
     kernel = linux_kernel.find_kernel_name(tree, folder)
-    return kernel, linux_kernel.find_config(tree, folder), linux_kernel.find_cmdline(tree, folder)
+    return kernel, linux_kernel.find_config(tree, folder, tree), linux_kernel.find_cmdline(tree, folder)
 
 
 @pytest.mark.parametrize("folder", ["boot", ""])
@@ -337,7 +337,7 @@ def test_loader_entries_give_the_command_line_without_grub() -> None:
     files = {"boot/vmlinuz-6": b"", "boot/loader/entries/a.conf": entry}
     kernel, config, cmdline = find_boot_files(make_tree(files), "boot")
     assert (kernel.value, cmdline.value) == ("vmlinuz-6", "quiet ro")
-    assert config.unknown == "there is no /boot/config-6"
+    assert config.unknown == "there is no /boot/config-6, nor one beside its modules"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b" \n"])
@@ -379,6 +379,82 @@ def test_options_are_found_by_their_names_in_other_kernels(name: str, other: str
         assert {option.name: option.state for option in found.hardening}[name] == state
 
 
+ENTRY = b"title Linux\nversion 6.9.1\nlinux /machine/6.9.1/linux\noptions ro quiet\n"
+KERNELS: dict[str, tuple[dict[str, bytes], str, str]] = {
+    "Arch": (
+        {"boot/vmlinuz-linux": b"k", "boot/initramfs-linux.img": b""},
+        "vmlinuz-linux",
+        "vmlinuz in /boot",
+    ),
+    "Alpine": ({"boot/vmlinuz-virt": b"k", "boot/initramfs-virt": b""}, "vmlinuz-virt", "vmlinuz in /boot"),
+    "Gentoo": (
+        {"boot/kernel-6.6.21-gentoo-dist": b"k", "boot/kernel-5.15.1-gentoo": b"", "boot/kernel/x": b""},
+        "kernel-6.6.21-gentoo-dist",
+        "kernel in /boot",
+    ),
+    "own build": ({"boot/bzImage": b"k", "boot/System.map": b""}, "bzImage", "kernel in /boot"),
+    "own release": ({"boot/bzImage-6.8": b"k", "boot/bzImage-6.10": b"k"}, "bzImage-6.10", "kernel in /boot"),
+    "Image": ({"boot/Image": b"k"}, "Image", "kernel in /boot"),
+    "link": (
+        {"boot/vmlinuz": b"-> ../store/kernel-1", "store/kernel-1": b"k"},
+        "kernel-1",
+        "vmlinuz in /boot",
+    ),
+    "SUSE": (
+        {"boot/vmlinux-6.4.0.gz": b"", "boot/vmlinuz-6.4.0": b"k", "boot/.vmlinuz-6.4.0.hmac": b""},
+        "vmlinuz-6.4.0",
+        "vmlinuz in /boot",
+    ),
+    "Fedora, Flatcar": (
+        {"usr/lib/modules/6.8.5/vmlinuz": b"k", "usr/lib/modules/6.10.0/vmlinuz": b"k", "boot/x": b""},
+        "vmlinuz",
+        "kernel in /usr/lib/modules",
+    ),
+    "systemd-boot": (
+        {"boot/loader/entries/m-6.9.1.conf": ENTRY, "boot/machine/6.9.1/linux": b"k"},
+        "linux",
+        "/boot/loader/entries/m-6.9.1.conf",
+    ),
+    "NixOS": (
+        {"boot/kernels/8q-linux-6.6.30-bzImage": b"k", "boot/kernels/x-initrd-linux-6.6.30-initrd": b""},
+        "8q-linux-6.6.30-bzImage",
+        "kernel in /boot/kernels",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KERNELS)
+def test_kernels_are_found_where_distributions_have_them(case: str) -> None:
+    """A system would be said to have no kernel, since it is not called vmlinuz-RELEASE."""
+    files, name, where = KERNELS[case]
+    tree = make_tree(files)
+    found = linux_kernel.find_kernel_name(tree, "boot")
+    assert found.value == name
+    assert where in found.source
+    kernel = linux_kernel.find_kernel(tree, "boot")
+    assert kernel is not None
+    assert tree.read(kernel.entry, 9) == b"k"
+
+
+def test_configuration_beside_the_modules_and_options_of_the_entry_are_read() -> None:
+    """The configuration and command line of Fedora, or of systemd-boot, would be unknown."""
+    files = {"usr/lib/modules/6.10/vmlinuz": b"k", "usr/lib/modules/6.10/config": CONFIG}
+    _, config, cmdline = find_boot_files(make_tree(files), "boot")
+    assert config.source == "/usr/lib/modules/6.10/config"
+    assert cmdline.value is None
+    older = ENTRY.replace(b"6.9.1", b"6.8.12").replace(b"quiet", b"old")
+    files = {
+        "loader/entries/m-6.8.12.conf": older,
+        "loader/entries/m-6.9.1.conf": ENTRY,
+        "machine/6.9.1/linux": b"k",
+        "machine/6.8.12/linux": b"k",
+    }
+    root = make_tree({"lib/modules/6.9.1/config": CONFIG})
+    boot = make_tree(files)
+    assert linux_kernel.find_config(boot, "", root).source == "/lib/modules/6.9.1/config"
+    assert linux_kernel.find_cmdline(boot, "").value == "ro quiet"
+
+
 def test_configuration_without_options_is_a_reason() -> None:
     """A damaged configuration would be reported as a kernel without any option."""
     for text in (b"", b"# CONFIG_" + b"A" * 100_000, b"\n" * 100_000):
@@ -392,7 +468,7 @@ def test_missing_kernel_is_a_reason() -> None:
     """A file system without a kernel would be said to have one with 0 options."""
     for found in find_boot_files(make_tree({"etc/passwd": b""}), "boot"):
         assert found.value is None
-        assert found.unknown == "there is no kernel in /boot"
+        assert found.unknown == "there is no kernel in /boot, nor beside its modules"
 
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"..", b".", b"", b"link", b"up"]), max_size=40).map(b"/".join))

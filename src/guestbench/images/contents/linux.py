@@ -8,18 +8,27 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from guestbench.images.contents.hardening import OPTIONS
 from guestbench.images.formats.kernel import MAX_KERNEL_BYTES, SEARCHED_BYTES, find_linux_header
+from guestbench.images.formats.uki import Uki, read_uki
 from guestbench.images.inspection import KernelConfig, Known, Option, known, unknown
-from guestbench.images.source import Source
-from guestbench.images.tree import Entry, Tree, show
+from guestbench.images.source import Source, hold
+from guestbench.images.tree import Entry, Tree, show, show_path
 
 MAX_CONFIG_BYTES = 4 << 20
-NO_KERNEL = "there is no kernel in /boot"
+NO_KERNEL = "there is no kernel in /boot, nor beside its modules"
+_KERNEL_NAME = re.compile(r"(?:vmlinuz|bzImage|Image|vmlinux)(?:-(.+))?|kernel-(.+)|(?:.+)-bzImage")
+_NO_KERNELS = (".sig", ".hmac", ".sha256", ".sha512", ".gz", ".efi.signed", ".asc")
+"""Ends of names of what lies beside a kernel."""
+_BESIDE_MODULES = (b"vmlinuz", b"vmlinuz-virt.efi", b"vmlinuz.efi")
 _LINE = re.compile(rb"(?m)^(?:# )?CONFIG_(\w+)(?:=(.*)| is not set[ \t]*)$")
 _LINUX_LINE = re.compile(rb"(?m)^[ \t]*linux(?:16|efi)?[ \t]+(\S+)[ \t]*([^\r\n]*)")
+_BLS_LINUX = re.compile(rb"(?m)^linux[ \t]+/*([^\r\n]*)")
+_BLS_VERSION = re.compile(rb"(?m)^version[ \t]+([^\r\n]*)")
 _BLS_LINE = re.compile(rb"(?m)^options[ \t]+([^\r\n]*)")
 
 
@@ -39,25 +48,55 @@ def parse_config(text: bytes, source: str) -> Known[KernelConfig]:
     return known(KernelConfig(builtin=builtin, modules=modules, hardening=hardening), source)
 
 
+class BootKernel(NamedTuple):
+    """A kernel in a file system: its file, its release as far as that is known, and where it was found."""
+
+    entry: Entry
+    release: str
+    where: str
+
+
 def find_newest(names: Sequence[str]) -> tuple[str, str | None] | None:
     """Of the file names in /boot, the newest Linux kernel's and its initial ramdisk's; None without a kernel.
 
-    Initial ramdisks are found under the names that Debian, Fedora and SUSE give them. A kernel with one is
-    preferred to one without, as distributions keep rescue kernels and leftovers beside the one they boot.
+    Both are found under the names that distributions give them. A kernel with an initial ramdisk is preferred
+    to one without, as distributions keep rescue kernels and leftovers beside the one they boot.
     """
     there = set(names)
     found = []
     for name in names:
-        if not name.startswith("vmlinuz-"):
+        release = _release_in(name)
+        if release is None:
             continue
-        release = name.removeprefix("vmlinuz-")
-        initrds = (f"initrd.img-{release}", f"initramfs-{release}.img", f"initrd-{release}")
-        initrd = next((each for each in initrds if each in there), None)
-        found.append((initrd is not None, _natural(release), name, initrd))
+        initrd = next((each for each in _initrds(release) if each in there), None)
+        # vmlinux: the same without compression, for debuggers.
+        found.append((initrd is not None, not name.startswith("vmlinux"), _natural(release), name, initrd))
     if not found:
         return None
-    *_, kernel, initrd = max(found, key=lambda each: each[:2])
+    *_, kernel, initrd = max(found, key=lambda each: each[:3])
     return kernel, initrd
+
+
+def _release_in(name: str) -> str | None:
+    """The release in a kernel's file name, which may be empty; None if it is no kernel's name."""
+    found = _KERNEL_NAME.fullmatch(name)
+    return (found[1] or found[2] or "") if found and not name.endswith(_NO_KERNELS) else None
+
+
+def _initrds(release: str) -> Iterator[str]:
+    """Names of a kernel's initial ramdisk with Debian, Fedora, SUSE, Alpine, Gentoo and NixOS."""
+    if not release:
+        yield from ("initrd.img", "initramfs.img", "initrd", "initramfs", "initrd.gz")
+        return
+    for form in (
+        "initrd.img-%s",
+        "initramfs-%s.img",
+        "initrd-%s",
+        "initramfs-%s",
+        "initrd-%s.img",
+        "%s-initrd",
+    ):
+        yield form % release
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -65,21 +104,86 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
 
 
-def find_kernel(boot: Tree, folder: str) -> Entry | None:
-    """The newest kernel in a folder, by its name; None if there is none."""
+def find_boot_kernel(boot: Tree, folder: str) -> BootKernel | None:
+    """The newest kernel in a boot folder, or in the folders that boot loaders have in it; None without one.
+
+    Raises:
+        ImageError: a loader's entry cannot be read.
+    """
+    return (
+        _find_named(boot, folder, "/boot")
+        or _find_by_entries(boot, folder)
+        or _find_ukis(boot, folder)
+        or _find_named(boot, f"{folder}/kernels", "/boot/kernels")
+    )
+
+
+def find_kernel(boot: Tree, folder: str) -> BootKernel | None:
+    """As `find_boot_kernel`, or else the newest kernel beside its modules.
+
+    Raises:
+        ImageError: a loader's entry cannot be read.
+    """
+    return find_boot_kernel(boot, folder) or _find_by_modules(boot)
+
+
+def _find_named(boot: Tree, folder: str, shown: str) -> BootKernel | None:
     inside = boot.find(folder)
-    by_name = {os.fsdecode(e.name): e for e in boot.below(folder) if inside and e.folder == inside.path}
-    newest = find_newest(list(by_name))
-    return by_name[newest[0]] if newest else None
+    names = [os.fsdecode(e.name) for e in boot.below(folder) if inside and e.folder == inside.path]
+    # Links, too: as a last resort. They may lead nowhere.
+    files = {name: file for name in names if (file := boot.find_file(f"{folder}/{name}"))}
+    newest = find_newest(list(files))
+    if newest is None:
+        return None
+    kind = "vmlinuz" if newest[0].startswith("vmlinuz") else "kernel"
+    return BootKernel(files[newest[0]], _release_in(newest[0]) or "", f"the newest {kind} in {shown}")
+
+
+def _find_by_entries(boot: Tree, folder: str) -> BootKernel | None:
+    """The kernel of the newest entry of systemd-boot, by the entries' names."""
+    entries = (e for e in boot.below(f"{folder}/loader/entries") if e.is_regular)
+    for entry in sorted(entries, key=lambda e: _natural(os.fsdecode(e.name)), reverse=True):
+        text = boot.read_whole(entry, MAX_CONFIG_BYTES)
+        path, version = _BLS_LINUX.search(text), _BLS_VERSION.search(text)
+        file = boot.find_file(folder.encode() + b"/" + path[1].strip()) if path else None
+        if file is not None:
+            release = os.fsdecode(version[1].strip()) if version else ""
+            return BootKernel(file, release, f"/boot/loader/entries/{show(entry.name)}")
+    return None
+
+
+def _find_ukis(boot: Tree, folder: str) -> BootKernel | None:
+    """The newest unified kernel image."""
+    for place in (f"{folder}/EFI/Linux", f"{folder}/efi/EFI/Linux", "efi/EFI/Linux"):
+        images = [e for e in boot.below(place) if e.is_regular and e.name.lower().endswith(b".efi")]
+        if images:
+            newest = max(images, key=lambda e: _natural(os.fsdecode(e.name)))
+            return BootKernel(newest, "", f"the newest unified kernel image in /{place.lstrip('/')}")
+    return None
+
+
+def _find_by_modules(root: Tree) -> BootKernel | None:
+    """The newest kernel that lies beside its modules."""
+    for place in ("usr/lib/modules", "lib/modules"):
+        kernels = [e for e in root.below(place) if e.is_regular and e.name in _BESIDE_MODULES]
+        if kernels:
+            newest = max(kernels, key=lambda e: _natural(os.fsdecode(e.folder)))
+            release = os.fsdecode(newest.folder.rpartition(b"/")[2])
+            return BootKernel(newest, release, f"the newest kernel in /{place}")
+    return None
 
 
 def find_kernel_name(boot: Tree, folder: str) -> Known[str]:
-    """The name of the newest kernel in a folder."""
+    """The name of the newest kernel.
+
+    Raises:
+        ImageError: a loader's entry cannot be read.
+    """
     newest = find_kernel(boot, folder)
-    return known(show(newest.name), "the newest vmlinuz in /boot") if newest else unknown(NO_KERNEL)
+    return known(show(newest.entry.name), newest.where) if newest else unknown(NO_KERNEL)
 
 
-def find_config(boot: Tree, folder: str) -> Known[KernelConfig]:
+def find_config(boot: Tree, folder: str, root: Tree) -> Known[KernelConfig]:
     """The configuration of the newest kernel in a folder.
 
     Raises:
@@ -88,32 +192,61 @@ def find_config(boot: Tree, folder: str) -> Known[KernelConfig]:
     newest = find_kernel(boot, folder)
     if newest is None:
         return unknown(NO_KERNEL)
-    release = newest.name.removeprefix(b"vmlinuz-")
-    entry = boot.find_file(folder.encode() + b"/config-" + release)
-    place = f"/boot/config-{show(release)}"
-    if entry is None:
-        return unknown(f"there is no {place}")
-    return parse_config(boot.read_whole(entry, MAX_CONFIG_BYTES), place)
+    release = newest.release or _release_of_uki(boot, newest.entry)
+    if not release:
+        return unknown(
+            f"the release of {show(newest.entry.name)} is not known, and so not its configuration's name"
+        )
+    for tree, path, place in (
+        (boot, f"{folder}/config-{release}", f"/boot/config-{release}"),
+        (root, f"usr/lib/modules/{release}/config", f"/usr/lib/modules/{release}/config"),
+        (root, f"lib/modules/{release}/config", f"/lib/modules/{release}/config"),
+    ):
+        if entry := tree.find_file(os.fsencode(path)):
+            return parse_config(tree.read_whole(entry, MAX_CONFIG_BYTES), show(os.fsencode(place)))
+    return unknown(f"there is no /boot/config-{show(os.fsencode(release))}, nor one beside its modules")
+
+
+def _release_of_uki(tree: Tree, entry: Entry) -> str:
+    uki = _read_uki(tree, entry)
+    return uki.release if uki else ""
+
+
+def _read_uki(tree: Tree, entry: Entry) -> Uki | None:
+    if tree.read(entry, 2) != b"MZ":
+        return None
+    with hold(tree.read_whole(entry, MAX_KERNEL_BYTES), Path(show_path(entry.path))) as source:
+        return read_uki(source)
 
 
 def find_cmdline(boot: Tree, folder: str) -> Known[str]:
-    """The kernel command line of the first menu entry of grub.cfg, or of the first loader entry.
+    """The kernel command line: a unified kernel image's own, grub.cfg's first, or that of a loader entry.
 
     Raises:
         ImageError: a file cannot be read, or is too long.
     """
-    if find_kernel(boot, folder) is None:
+    newest = find_kernel(boot, folder)
+    if newest is None:
         return unknown(NO_KERNEL)
+    if newest.entry.name.lower().endswith(b".efi"):
+        uki = _read_uki(boot, newest.entry)
+        if uki is None or uki.cmdline is None:
+            return unknown(
+                f"{show(newest.entry.name)} has no command line in it: the boot loader gives it one"
+            )
+        return known(show(uki.cmdline.encode()), f"the section .cmdline of {show_path(newest.entry.path)}")
     for path in ("grub/grub.cfg", "grub2/grub.cfg"):
         entry = boot.find_file(f"{folder}/{path}")
         found = _LINUX_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES)) if entry else None
         if found:
             return known(show(found[2].strip()), f"the first linux line of /boot/{path}")
-    for entry in boot.below(f"{folder}/loader/entries"):
-        found = _BLS_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES)) if entry.is_regular else None
+    entries = [entry for entry in boot.below(f"{folder}/loader/entries") if entry.is_regular]
+    # That of the kernel, where it was found by one.
+    for entry in sorted(entries, key=lambda e: not newest.where.endswith(f"/{show(e.name)}")):
+        found = _BLS_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES))
         if found:
-            return known(show(found[1].strip()), "the first entry in /boot/loader/entries")
-    return unknown("there is no grub.cfg with a linux line in /boot")
+            return known(show(found[1].strip()), f"/boot/loader/entries/{show(entry.name)}")
+    return unknown("there is no grub.cfg with a linux line in /boot, and no loader entry with options")
 
 
 # --- a kernel file ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from guestbench.images.contents import code
 from guestbench.images.contents.gadgets import MAX_RETURNS, count_gadgets
 from guestbench.images.contents.linux import find_kernel
 from guestbench.images.formats import elf
-from guestbench.images.formats.kernel import open_vmlinux
+from guestbench.images.formats.kernel import MAX_KERNEL_BYTES, open_vmlinux
 from guestbench.images.inspection import CodeFile, Elf, Gadgets, Known, SegmentFound, known, unknown
 from guestbench.images.source import Source, hold, open_source, reason_of
 from guestbench.images.tree import Entry, Tree, show_path
@@ -128,23 +128,25 @@ def count_in_programs(root: Tree, boot: Tree, folder: str, scratch: Path) -> Kno
         OSError: `scratch` cannot be written.
     """
     kernel = find_kernel(boot, folder)
-    rows = [] if kernel is None else [_count_in_file(boot, kernel, scratch)]
+    rows = [] if kernel is None else [_count_in_file(boot, kernel.entry, scratch)]
     rows += (_count_in_file(root, entry) for entry in islice(_find_largest(root), LARGEST_PROGRAMS))
     if not rows:
         return unknown("there is no kernel, and no ELF program")
-    return known(tuple(rows), f"the newest kernel in /boot, and the {LARGEST_PROGRAMS} largest ELF programs")
+    return known(tuple(rows), f"the newest kernel, and the {LARGEST_PROGRAMS} largest ELF programs")
 
 
 def _find_largest(root: Tree) -> Iterator[Entry]:
     """The ELF programs, the largest first; of hard links and copies one."""
     links: dict[int, Entry] = {}
     for entry in sorted(root, key=lambda e: e.path):
-        if entry.is_executable and entry.size_bytes <= MAX_ELF_BYTES:
+        if entry.is_executable:
             links.setdefault(entry.inode, entry)
     seen: set[tuple[int, bytes]] = set()
     for entry in sorted(links.values(), key=lambda e: (-e.size_bytes, e.path)):
         if root.read(entry, len(elf.MAGIC)) == elf.MAGIC:
-            contents = entry.size_bytes, sha256(root.read(entry, MAX_ELF_BYTES)).digest()
+            # Of two that are too large to be looked into, each counts.
+            data = root.read(entry, MAX_ELF_BYTES) if entry.size_bytes <= MAX_ELF_BYTES else entry.path
+            contents = entry.size_bytes, sha256(data).digest()
             if contents not in seen:
                 seen.add(contents)
                 yield entry
@@ -154,7 +156,8 @@ def _count_in_file(tree: Tree, entry: Entry, scratch: Path | None = None) -> Cod
     """Gadgets of a program; with `scratch`, of the one inside a bzImage."""
     name = show_path(entry.path)
     try:
-        with hold(tree.read(entry, MAX_ELF_BYTES), Path(name)) as source:
+        limit_bytes = MAX_ELF_BYTES if scratch is None else MAX_KERNEL_BYTES
+        with hold(tree.read_whole(entry, limit_bytes), Path(name)) as source:
             if scratch is None:
                 return _count_in_elf(source, name)
             with open_vmlinux(source, scratch) as vmlinux:

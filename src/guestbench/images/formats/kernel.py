@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from guestbench.images.formats.uki import open_linux, read_uki
 from guestbench.images.formats.unpack import unpack
 from guestbench.images.source import Source, open_source, unusable
 from guestbench.model import Frozen
@@ -18,6 +19,7 @@ MAX_KERNEL_BYTES = 512 << 20
 SEARCHED_BYTES = 8192
 """A multiboot header lies, 4-aligned, within these first bytes; so does all else that is looked at."""
 
+_ELF = b"\x7fELF"
 _MULTIBOOT_MAGIC = 0x1BADB002
 _MULTIBOOT_ADDRESSES = 1 << 16
 
@@ -114,12 +116,22 @@ def describe_other(start: bytes) -> str:
 def open_vmlinux(source: Source, scratch: Path) -> Iterator[Source]:
     """The program inside a bzImage, unpacked into a file in the folder `scratch`.
 
+    The bzImage may be in a unified kernel image. What is an uncompressed kernel already is left as it is.
+
     Raises:
-        ImageError: it is not a bzImage, is damaged, or is compressed in a way that is not supported.
+        ImageError: it is not a kernel, is damaged, or is compressed in a way that is not supported.
         ToolMissing: zstd is needed and not installed.
         OSError: `scratch` cannot be written.
     """
-    header = find_linux_header(source.read_some(0, SEARCHED_BYTES))
+    start = source.read_some(0, SEARCHED_BYTES)
+    header = find_linux_header(start)
+    if header is None and (uki := read_uki(source)):
+        with open_linux(source, uki) as inner, open_vmlinux(inner, scratch) as found:
+            yield found
+        return
+    if start.startswith(_ELF):
+        yield source
+        return
     if header is None or not header.payload_bytes:
         raise unusable(source.path, "is not a bzImage of boot protocol 2.08 or newer")
     if header.payload_at + header.payload_bytes > source.size_bytes:

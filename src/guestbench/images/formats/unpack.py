@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import os
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from guestbench.host import process
 from guestbench.images.formats.lz4 import LZ4_LEGACY, unpack_lz4
-from guestbench.images.source import Source, unusable
+from guestbench.images.source import Source, copy_out, unusable
 
 LZ4_FRAME = b"\x04\x22\x4d\x18"
 MAGICS = {
@@ -103,19 +103,15 @@ def _unpack_with(engine: Any, source: Source, offset: int, length: int, write: W
 def _unpack_zstd(source: Source, offset: int, length: int, write: Write) -> int:
     """Unpack one frame; returns its length. zstd gets a copy of it, as it would read on behind its end."""
     taken = _measure_zstd(source, offset, length)
-    memory = os.memfd_create("frame")
-    try:
-        with open(memory, "w+b", closefd=False) as frame:
-            for at in range(offset, offset + taken, _CHUNK):
-                frame.write(source.read_some(at, min(_CHUNK, offset + taken - at)))
-            frame.seek(0)
-            with process.start(["zstd", "-dcq"], stdin=frame, stdout=process.PIPE) as child:
-                assert child.stdout is not None
-                while part := child.stdout.read(_CHUNK):
-                    write(part)
-                status = child.wait(_ZSTD_S)
-    finally:
-        os.close(memory)
+    with (
+        copy_out(source, [(offset, taken)]) as frame,
+        Path(frame.device).open("rb") as packed,
+        process.start(["zstd", "-dcq"], stdin=packed, stdout=process.PIPE) as child,
+    ):
+        assert child.stdout is not None
+        while part := child.stdout.read(_CHUNK):
+            write(part)
+        status = child.wait(_ZSTD_S)
     if status != 0:
         raise unusable(source.path, "is damaged: its zstd data cannot be unpacked")
     return taken
