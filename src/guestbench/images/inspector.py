@@ -256,7 +256,8 @@ def _inspect_uki(source: Source, uki: Uki, scratch: Path) -> Inspection:
     cmdline: Known[str] = unknown("there is no section .cmdline: the boot loader gives it one")
     if uki.cmdline is not None:
         cmdline = known(show(uki.cmdline.encode()), "section .cmdline")
-    files, programs, notes = None, None, ("there is no initial ramdisk in it",)
+    files, programs = None, None
+    notes: tuple[str, ...] = ("there is no initial ramdisk in it",)
     if uki.ramdisks:
         with (
             open_ramdisk(source, uki) as ramdisk,
