@@ -57,6 +57,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         "calibrate": "Measure what this host can tell apart: planted delays and memory, and guests against "
         "themselves.",
         "diff": "Compare the run in NEW with the run in OLD, such as two versions of a unikernel.",
+        "digest": "Print the digest of each FILE, as reports and reproduce.sh have it.",
         "doctor": "Tell what this host has and lacks for measuring, each with the line that mends it.",
         "export": "Print the run in DIR in a format that other programs read.",
         "history": "Show many runs of the same guests over time, and where a figure changed its level.",

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import click
 
 OWN_NAME = re.compile(
-    r"\bguestbench(?= (ab|bisect|run|report|diff|export|workloads|systems|doctor|inspect|profile|--help)\b)"
+    r"\bguestbench(?= "
+    r"(ab|bisect|run|report|diff|export|workloads|systems|doctor|digest|inspect|profile|--help)\b)"
 )
 
 

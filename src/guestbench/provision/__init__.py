@@ -23,14 +23,19 @@ from guestbench.provision.system_images import official_source, plan_build, plan
 
 
 def locate(
-    system: System, given: Mapping[str, Path], catalogue: Mapping[str, System], *, folder: Path | None = None
+    system: System,
+    given: Mapping[str, Path],
+    catalogue: Mapping[str, System],
+    *,
+    folder: Path | None = None,
+    say: Say = lambda _: None,
 ) -> Guest:
     """The system with its image files, making nothing. `folder` holds its sources if not the catalogue's.
 
     Raises:
         ImageError: there is no image yet, or one that the user gave is missing.
     """
-    guest = find_guest(system, given, catalogue, folder)
+    guest = find_guest(system, given, catalogue, folder, say)
     if guest is None:
         raise missing(system, folder)
     return guest
@@ -51,9 +56,9 @@ def prepare(
         ImageError: there is no image and none can be built; or one that the user gave is missing.
         HostError: this host cannot build it.
     """
-    guest = find_guest(system, given, catalogue, folder)
+    guest = find_guest(system, given, catalogue, folder, say)
     if guest is None and system.provision.share:
-        owner = find_owner(system, given, catalogue)
+        owner = find_owner(system, given, catalogue, say)
         if owner is None:
             owner = prepare(catalogue[system.provision.share], given, catalogue, say=say, build=build)
         if Role.DISK not in owner.pristine:
@@ -65,7 +70,7 @@ def prepare(
         guest = share_disk(system, owner)
     if guest is None and build and system.provision.build and not system.provision.on_request:
         cache.make(plan_build(system, folder), say)
-        guest = find_guest(system, given, catalogue, folder)
+        guest = find_guest(system, given, catalogue, folder, say)
     if guest is None:
         raise missing(system, folder)
     return guest
@@ -121,4 +126,4 @@ def fetch(system: System, say: Say) -> Guest:
         say(f"fetching {system.name}: the published image is in the cache")
     cache.make(plan, say, renew=lambda made: published.line not in made.source)
     cache.write_choice(system.name, "fetched")
-    return locate(system, {}, {})
+    return locate(system, {}, {}, say=say)

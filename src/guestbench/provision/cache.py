@@ -23,6 +23,7 @@ import msgspec
 from guestbench.errors import GuestbenchError, HostError, ImageError
 from guestbench.host import process
 from guestbench.model import Frozen, Image, Say
+from guestbench.provision.digests import digest_file
 
 BUILDER_VERSION = 2
 """Part of every key: raised when what our own code makes changes, so that nothing old is taken for new."""
@@ -201,10 +202,18 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def read_image(path: Path) -> Image:
+class _Note(Frozen):
+    """A digest that is remembered, and which file had it."""
+
+    image: Image
+    identity: tuple[int, ...]
+
+
+def read_image(path: Path, say: Say = lambda _: None) -> Image:
     """Describe an image file as a trial is to find it.
 
-    Its digest is remembered by path, size and time of change, so that no run reads gigabytes twice.
+    Its digest is remembered by path, device, inode, size and times of change, so that no run reads gigabytes
+    twice. `say` is told of it where it takes long.
 
     Raises:
         ImageError: the file cannot be read, or changes while it is read.
@@ -215,15 +224,20 @@ def read_image(path: Path) -> Image:
         known = _recall(path, before)
         if known is not None:
             return known
-        digest = hash_file(path)
+        digest = digest_file(path, say)
         after = path.stat()
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}", f"ls -l {path}") from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if _identify(before) != _identify(after):
         raise ImageError(f"{path} changed while it was read", f"ls -l {path}")
     image = Image(path=str(path), size_bytes=before.st_size, mtime_ns=before.st_mtime_ns, sha256=digest)
-    _remember(image)
+    _remember(_Note(image=image, identity=_identify(before)))
     return image
+
+
+def _identify(facts: os.stat_result) -> tuple[int, ...]:
+    """What another file has otherwise, and this one after a change; a program cannot set back the last."""
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _note(path: Path) -> Path:
@@ -232,18 +246,17 @@ def _note(path: Path) -> Path:
 
 def _recall(path: Path, now: os.stat_result) -> Image | None:
     try:
-        known = msgspec.json.decode(_note(path).read_bytes(), type=Image)
+        known = msgspec.json.decode(_note(path).read_bytes(), type=_Note)
     except (OSError, msgspec.MsgspecError):
         return None
-    same = (known.path, known.size_bytes, known.mtime_ns) == (str(path), now.st_size, now.st_mtime_ns)
-    return known if same else None
+    return known.image if (known.image.path, known.identity) == (str(path), _identify(now)) else None
 
 
-def _remember(image: Image) -> None:
-    note = _note(Path(image.path))
+def _remember(known: _Note) -> None:
+    note = _note(Path(known.image.path))
     note.parent.mkdir(parents=True, exist_ok=True)
     staged = note.with_name(f"{note.name}.{os.getpid()}")
-    staged.write_bytes(msgspec.json.encode(image))
+    staged.write_bytes(msgspec.json.encode(known))
     staged.rename(note)
 
 

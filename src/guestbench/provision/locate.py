@@ -11,7 +11,7 @@ import msgspec
 from guestbench.definition.systems import SYSTEMS
 from guestbench.errors import ImageError
 from guestbench.images.formats.disk import find_format
-from guestbench.model import Disk, DiskFormat, Guest, Kernel, Origin, Role, System
+from guestbench.model import Disk, DiskFormat, Guest, Kernel, Origin, Role, Say, System
 from guestbench.provision import cache
 from guestbench.provision.system_images import (
     FETCHED_FILES,
@@ -30,7 +30,7 @@ FOLDER_NAMES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd.gz", Role.DISK: "di
 
 
 def find_guest(
-    system: System, given: Given, catalogue: Catalogue, folder: Path | None = None
+    system: System, given: Given, catalogue: Catalogue, folder: Path | None = None, say: Say = lambda _: None
 ) -> Guest | None:
     """The system with its image files; None if they have not been provisioned.
 
@@ -43,33 +43,33 @@ def find_guest(
     """
     name = system.name
     if system.provision.share:
-        owner = find_owner(system, given, catalogue)
+        owner = find_owner(system, given, catalogue, say)
         return share_disk(system, owner) if owner else None
     path = given.get(name) or Path(system.provision.path or "/dev/null")
     if name in given or path.is_file():
-        return _from_user(system, path)
+        return _from_user(system, path, say)
     provision = system.provision
     built = cache.find(plan_build(system, folder)) if provision.build else None
     fetched = cache.find(plan_fetch(system)) if provision.fetch else None
     way = cache.read_choice(name) or ("fetched" if fetched else "built")
     if way == "fetched" and fetched:
         detail = f"official image, fetched on {fetched.date} and verified: {fetched.made.source}"
-        return _from_cache(system, fetched, FETCHED_FILES, Origin(kind="fetched", detail=detail))
+        return _from_cache(system, fetched, FETCHED_FILES, Origin(kind="fetched", detail=detail), say)
     if way == "built" and built:
         recipe = recipe_of(system)
         detail = f"from {recipe.describe(built.made)}, on {built.date}"
         differences = (*provision.differences, *filter(None, (built.made.lacks,)))
         origin = Origin(kind="built", detail=detail, differences=differences)
-        return _from_cache(system, built, recipe.images, origin)
+        return _from_cache(system, built, recipe.images, origin, say)
     return None
 
 
-def find_owner(system: System, given: Given, catalogue: Catalogue) -> Guest | None:
+def find_owner(system: System, given: Given, catalogue: Catalogue, say: Say = lambda _: None) -> Guest | None:
     """The guest whose disk this system shares; a path given for this system stands for that guest's disk."""
     owner = catalogue[system.provision.share]
     if system.name in given:
-        return _from_user(owner, given[system.name])
-    return find_guest(owner, given, catalogue)
+        return _from_user(owner, given[system.name], say)
+    return find_guest(owner, given, catalogue, say=say)
 
 
 def share_disk(system: System, owner: Guest) -> Guest | None:
@@ -90,13 +90,15 @@ def share_disk(system: System, owner: Guest) -> Guest | None:
     return Guest(system=_with_format(system, kind), images=kept, pristine=kept, origin=origin)
 
 
-def _from_cache(system: System, kept: cache.Kept, files: Mapping[Role, str], origin: Origin) -> Guest:
-    images = {role: cache.read_image(kept.folder / name) for role, name in files.items()}
+def _from_cache(
+    system: System, kept: cache.Kept, files: Mapping[Role, str], origin: Origin, say: Say
+) -> Guest:
+    images = {role: cache.read_image(kept.folder / name, say) for role, name in files.items()}
     programs = dict(kept.made.programs)
     return Guest(system=system, images=images, pristine=images, origin=origin, programs=programs)
 
 
-def _from_user(system: System, path: Path) -> Guest:
+def _from_user(system: System, path: Path, say: Say) -> Guest:
     roles = system.boot.roles
     path = path.expanduser().absolute()
     names = {**FOLDER_NAMES, **(recipe_of(system).images if system.provision.build else {})}
@@ -114,7 +116,7 @@ def _from_user(system: System, path: Path) -> Guest:
             )
     if Role.DISK in files:
         system = _with_format(system, find_format(files[Role.DISK]))
-    images = {role: cache.read_image(file) for role, file in files.items()}
+    images = {role: cache.read_image(file, say) for role, file in files.items()}
     return Guest(system=system, images=images, pristine=images, origin=Origin(kind="given", detail=str(path)))
 
 

@@ -39,7 +39,7 @@ def render_script(header: Header, records: Sequence[Record]) -> str:
         '    command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }\n'
     )
     lines.append("done\n\n")
-    lines.append("# The images, by their SHA-256. One that differs makes another experiment.\n")
+    lines.append("# The images, by their digests. One that differs makes another experiment.\n")
     digests = {
         image.path: image.sha256
         for guest in header.guests
@@ -47,7 +47,15 @@ def render_script(header: Header, records: Sequence[Record]) -> str:
         if image.sha256
     }
     for path, digest in digests.items():
-        lines.append(f"echo {shlex.quote(f'{digest}  {path}')} | sha256sum --check --quiet -\n")
+        line = shlex.quote(f"{digest}  {path}")
+        if ":" in digest:
+            wrong = shlex.quote(f"{path}: FAILED")
+            lines.append(
+                f'[ "$(guestbench digest {shlex.quote(path)})" = {line} ] || '
+                f"{{ echo {wrong} >&2; exit 1; }}\n"
+            )
+        else:
+            lines.append(f"echo {line} | sha256sum --check --quiet -\n")
     lines.append(f"\n# What {header.vmm} was started with, first for each guest and purpose:\n")
     seen = set()
     for record in records:

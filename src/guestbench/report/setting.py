@@ -187,6 +187,8 @@ def _describe_images(header: Header) -> Iterator[Block]:
         for role, image in images.items()
     )
     yield Table(("System", "Role", "State", "File", "SHA-256", "Size"), rows, 5)
+    if any(":" in image.sha256 for guest in header.guests for image in guest.images.values()):
+        yield tell("blocks")
     if any(guest.images != guest.pristine for guest in header.guests):
         yield tell("settled")
 

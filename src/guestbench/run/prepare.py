@@ -30,6 +30,7 @@ from guestbench.model import (
     FORMAT_VERSION,
     Absent,
     Accel,
+    AccelChoice,
     Experiment,
     Frozen,
     Guest,
@@ -120,13 +121,18 @@ def prepare(request: Request, say: Say) -> Header:
     this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
     guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
-    witnesses = find_witnesses(guests, catalogue)
     wanted = experiment.platform
     if not traits.accelerates:
         wanted = msgspec.structs.replace(wanted, accel=Accel.TCG)
-    accel = choose_accel(wanted, witnesses, _boot_once(this_host.digest), say)
-    platform = msgspec.structs.replace(wanted, accel=accel.used)
-    guests = tuple(provision.settle(guest, platform, say) for guest in guests)
+    if _boots(experiment):
+        accel = choose_accel(wanted, find_witnesses(guests, catalogue), _boot_once(this_host.digest), say)
+        platform = msgspec.structs.replace(wanted, accel=accel.used)
+        guests = tuple(provision.settle(guest, platform, say) for guest in guests)
+    else:
+        # To look at files, no disk of a user's need be booted.
+        used = Accel.KVM if wanted.accel is Accel.KVM else Accel.TCG
+        accel = AccelChoice(requested=wanted.accel, used=used, reason="nothing is booted in this run")
+        platform = msgspec.structs.replace(wanted, accel=used)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
     now = datetime.now(UTC)
     header = Header(
@@ -157,6 +163,12 @@ def prepare(request: Request, say: Say) -> Header:
             f"guestbench run {shlex.quote(asked)} --metrics boot",
         )
     return header
+
+
+def _boots(experiment: Experiment) -> bool:
+    """Whether anything is measured for which a guest is booted."""
+    families = [family for family in list_families() if family.name in experiment.metrics]
+    return any(purpose.boots for family in families for purpose in family.purposes)
 
 
 def name_run(begun: datetime, experiment: str) -> str:

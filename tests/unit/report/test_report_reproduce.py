@@ -65,6 +65,27 @@ def test_another_image_is_refused(tmp_path: Path) -> None:
     assert "FAILED" in said or "did NOT match" in said
 
 
+def test_large_image_is_checked_by_our_own_command(tmp_path: Path) -> None:
+    """A disk whose digest no other tool prints could not be checked, or a wrong one would pass."""
+    header = make_header(tmp_path, ("run", "seed"))
+    (image,) = header.guests[0].pristine.values()
+    for digest, status in (("blocks:12ab", 0), ("blocks:12ac", 1)):
+        large = msgspec.structs.replace(image, sha256=digest)
+        guest = msgspec.structs.replace(header.guests[0], pristine={Role.DISK: large})
+        script = render_script(msgspec.structs.replace(header, guests=(guest,)), ())
+        bin_folder = tmp_path / "bin"
+        bin_folder.mkdir(exist_ok=True)
+        for name in ("guestbench", "qemu-system-x86_64"):
+            (bin_folder / name).write_text('#!/bin/sh\n[ "$1" = run ] || echo "blocks:12ab  $2"\n')
+            (bin_folder / name).chmod(0o755)
+        path = tmp_path / "reproduce.sh"
+        path.write_text(script)
+        done = process.run(["env", f"PATH={bin_folder}:/usr/bin:/bin", "sh", path], check=False)
+        assert done.status == status
+        assert (b"FAILED" in done.stderr) is bool(status)
+    assert not (tmp_path / "owned").exists()
+
+
 def test_no_text_of_a_run_is_a_command(tmp_path: Path) -> None:
     """A host's or an image's name could run whatever it likes on the reader's machine."""
     script = render_script(make_header(tmp_path, ("run", HOSTILE)), ())

@@ -10,7 +10,7 @@ from image_files import elf64, mbr_disk, pvh_note
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 
 from guestbench.errors import UsageError
-from guestbench.model import Experiment, GuestFamily, Kernel
+from guestbench.model import Accel, AccelChoice, Experiment, Guest, GuestFamily, Kernel
 from guestbench.run.ab import NEW, OLD, find_version, make_request, tell_alike
 from guestbench.run.prepare import Version, prepare
 
@@ -61,6 +61,34 @@ def test_versions_of_the_null_guest_are_compared(folder: Path) -> None:
     assert families == {"floor": GuestFamily.FLOOR, OLD: GuestFamily.UNIKERNEL, NEW: GuestFamily.UNIKERNEL}
     assert header.find_guest(OLD).origin.detail == "commit 1234"
     assert sum(trial.system == NEW for trial in header.trials) == 3
+
+
+def test_nothing_is_booted_to_look_at_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--metrics image` would boot a user's disk, and keep what it writes."""
+    booted: list[str] = []
+
+    def settle(guest: Guest, *_: object) -> Guest:
+        booted.append("first boot")
+        return guest
+
+    def choose(*_: object) -> AccelChoice:
+        booted.append("try")
+        return AccelChoice(requested=Accel.AUTO, used=Accel.TCG, reason="")
+
+    monkeypatch.setattr("guestbench.provision.settle", settle)
+    monkeypatch.setattr("guestbench.run.prepare.choose_accel", choose)
+    recording = write_recording(folder / "recorded", [(1.0, b"[floor ready]")])
+    version = Version(reference="floor", image=recording)
+    for families, expected in ((("image",), []), (("image", "boot"), ["try", *["first boot"] * 3])):
+        request = make_request("a and b", version, version, metrics=families, cycles=2)
+        request = msgspec.structs.replace(request, settings={"platform": {"vmm": "fake"}})
+        header = prepare(request, lambda _: None)
+        assert booted == expected
+        assert header.trials
+    assert (
+        "nothing is booted"
+        in prepare(msgspec.structs.replace(request, metrics=("image",)), lambda _: None).accel.reason
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import msgspec
 
 from guestbench import provision
 from guestbench.cli.output import align
+from guestbench.cli.talk import say
 from guestbench.definition.systems import Catalogue, load_catalogue
 from guestbench.errors import GuestbenchError
 from guestbench.model import Frozen
@@ -41,7 +42,7 @@ def describe(name: str, catalogue: Catalogue) -> Entry:
     except GuestbenchError as error:
         return Entry(name=name, family="?", title="?", images="", missing=error.messages[0])
     try:
-        guest = provision.locate(system, {}, catalogue)
+        guest = provision.locate(system, {}, catalogue, say=say)
     except GuestbenchError as error:
         images, missing = "", f"{error.message}; {error.hint}"
     else:

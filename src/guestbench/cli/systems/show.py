@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from guestbench import provision
+from guestbench.cli.talk import say
 from guestbench.definition.systems import find_system, load_catalogue, system_folder
 from guestbench.errors import GuestbenchError
 
@@ -20,7 +21,7 @@ def command(name: str) -> None:
     system = find_system(name, catalogue, Path.cwd())
     state: dict[str, object] = {"system": system}
     try:
-        guest = provision.locate(system, {}, catalogue, folder=system_folder(name))
+        guest = provision.locate(system, {}, catalogue, folder=system_folder(name), say=say)
     except GuestbenchError as error:
         state["images"] = None
         state["missing"] = {"error": error.message, "hint": error.hint}
