@@ -121,18 +121,8 @@ def prepare(request: Request, say: Say) -> Header:
     this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
     guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
-    wanted = experiment.platform
-    if not traits.accelerates:
-        wanted = msgspec.structs.replace(wanted, accel=Accel.TCG)
-    if _boots(experiment):
-        accel = choose_accel(wanted, find_witnesses(guests, catalogue), _boot_once(this_host.digest), say)
-        platform = msgspec.structs.replace(wanted, accel=accel.used)
-        guests = tuple(provision.settle(guest, platform, say) for guest in guests)
-    else:
-        # To look at files, no disk of a user's need be booted.
-        used = Accel.KVM if wanted.accel is Accel.KVM else Accel.TCG
-        accel = AccelChoice(requested=wanted.accel, used=used, reason="nothing is booted in this run")
-        platform = msgspec.structs.replace(wanted, accel=used)
+    guests, accel = _make_ready(guests, experiment, catalogue, this_host.digest, say)
+    platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
     now = datetime.now(UTC)
     header = Header(
@@ -163,6 +153,21 @@ def prepare(request: Request, say: Say) -> Header:
             f"guestbench run {shlex.quote(asked)} --metrics boot",
         )
     return header
+
+
+def _make_ready(
+    guests: tuple[Guest, ...], experiment: Experiment, catalogue: Catalogue, host_digest: str, say: Say
+) -> tuple[tuple[Guest, ...], AccelChoice]:
+    """The guests with their disks settled, and the accelerator they boot with; for files, none boots."""
+    wanted = experiment.platform
+    if not find_vmm(wanted.vmm).TRAITS.accelerates:
+        wanted = msgspec.structs.replace(wanted, accel=Accel.TCG)
+    if not _boots(experiment):
+        used = Accel.KVM if wanted.accel is Accel.KVM else Accel.TCG
+        return guests, AccelChoice(requested=wanted.accel, used=used, reason="nothing is booted in this run")
+    accel = choose_accel(wanted, find_witnesses(guests, catalogue), _boot_once(host_digest), say)
+    platform = msgspec.structs.replace(wanted, accel=accel.used)
+    return tuple(provision.settle(guest, platform, say) for guest in guests), accel
 
 
 def _boots(experiment: Experiment) -> bool:
