@@ -225,13 +225,13 @@ class CodeFile(Frozen):
 
 
 class Elf(Frozen):
-    """An ELF image: a unikernel, or a kernel."""
+    """An ELF image: a unikernel, or a kernel. `stripped` is None where its table of sections is cut."""
 
     bits: int
     machine: str
     wrapper: str
     entry: int
-    stripped: bool
+    stripped: bool | None
     segments: tuple[SegmentFound, ...]
     wx_segments: Known[int]
     code_bytes: Known[int]

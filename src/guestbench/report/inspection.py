@@ -150,7 +150,8 @@ def _describe_config(config: Known[KernelConfig]) -> Paragraph:
 
 def _describe_elf(elf: Elf) -> Iterator[Item]:
     yield _row("entry", f"{elf.entry:#x}", "ELF header")
-    yield _row("symbols", "stripped" if elf.stripped else "not stripped", "section headers")
+    words = {True: "stripped", False: "not stripped", None: "unknown: the table of sections is cut"}
+    yield _row("symbols", words[elf.stripped], "section headers")
     for segment in elf.segments:
         sizes = f"{show_exact(segment.file_bytes)} bytes, {show_exact(segment.memory_bytes)} in memory"
         yield _row(f"segment {segment.flags}", f"{segment.vaddr:#x}: {sizes}", "program header")

@@ -13,6 +13,7 @@ from image_files import Load, bzimage, elf64, multiboot_header, wrap_elf64
 from guestbench.errors import ImageError
 from guestbench.host import process
 from guestbench.images.contents import code, gadgets
+from guestbench.images.formats import elf as elf_format
 from guestbench.images.formats.elf import read_elf_at
 from guestbench.images.inspection import Elf, Inspection, Kind
 from guestbench.images.inspector import inspect_image
@@ -365,10 +366,33 @@ def test_hostile_symbol_tables_are_left_out(tmp_path: Path) -> None:
     struct.pack_into("<IIQQQQIIQQ", data, at, 0, 2, 0, 0, 0, (1 << 63) - 1, 1, 0, 8, 24)
     image = tmp_path / "image"
     image.write_bytes(bytes(data))
-    with open_source(image) as source:
-        assert read_elf_at(source, 0).read_symbols(source) == []
+    with open_source(image) as source, pytest.raises(ImageError, match="is truncated: its symbol table"):
+        read_elf_at(source, 0).read_symbols(source)
     _, part = inspect_elf(image, bytes(data))
     assert part.symbols.value is None
+    assert "is truncated: its symbol table ends at byte" in part.symbols.unknown
+
+
+def test_symbols_that_are_cut_off_or_too_many_are_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a broken download it would be said that it is stripped, or its first symbols be taken for all."""
+    whole = compile_program(tmp_path).read_bytes()
+    image = tmp_path / "image"
+    _, part = inspect_elf(image, whole)
+    assert (part.stripped, part.symbols.value is None) == (False, False)
+    _, part = inspect_elf(image, whole[:-70])
+    assert (part.stripped, part.symbols.value) == (None, None)
+    assert part.symbols.unknown.startswith("the image is cut: its table of sections")
+    for name, limit, words in (
+        ("MAX_SYMBOLS", 5, "symbols: more than are read (5)"),
+        ("MAX_NAME_BYTES", 5, "more than 5 bytes of names"),
+        ("MAX_STRINGS_BYTES", 5, "more than are read"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(elf_format, name, limit)
+            _, part = inspect_elf(image, whole)
+            assert words in part.symbols.unknown
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -293,6 +293,7 @@ def test_modules_are_counted_compressed_or_not() -> None:
     files = {base + name: b"" for name in ("a.ko", "b.ko.xz", "c.ko.zst", "d.ko.gz", "e.txt", "f.ko.sig")}
     assert contents.count_modules(make_tree(files)).value == 4
     assert contents.count_modules(make_tree({"init": b""})).value == 0
+    assert contents.count_modules(make_tree({"lib/modules/virtio_net.ko": b"", "lib/x.ko": b""})).value == 1
 
 
 # --- kernel -------------------------------------------------------------------------------------------

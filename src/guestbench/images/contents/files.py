@@ -45,7 +45,7 @@ _CAPABILITY_NAMES = (
 )
 """By number, as in capabilities(7)."""
 _CAPABILITIES = _CAPABILITY_NAMES.split()
-_MODULE = re.compile(rb"(usr/)?lib/modules/[^/]+/.*\.ko(\.(gz|xz|zst|bz2))?")
+_MODULE = re.compile(rb"(usr/)?lib/modules/.+\.ko(\.(gz|xz|zst|bz2|lz4|lzma))?", re.DOTALL)
 
 
 def _read_lines(tree: Tree, path: str) -> list[bytes]:

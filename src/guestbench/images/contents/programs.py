@@ -55,7 +55,7 @@ def describe_elf(
         machine=headers.machine_name,
         wrapper=headers.wrapper or "",
         entry=headers.entry,
-        stripped=headers.stripped,
+        stripped=None if headers.sections_cut else headers.stripped,
         segments=segments,
         wx_segments=known(writable, "LOAD segments with both flags") if segments else no_segments,
         code_bytes=known(headers.text_bytes, "bytes in the file of executable LOAD segments"),
@@ -77,17 +77,21 @@ def read_symbols(source: Source, headers: elf.ElfImage) -> tuple[elf.Symbols, st
     Raises:
         ImageError: the image cannot be read.
     """
-    symbols = headers.read_symbols(source)
+    problem = "the image is stripped"
+    try:
+        symbols = headers.read_symbols(source)
+    except ImageError as error:
+        symbols, problem = [], f"the image {reason_of(error, source.path)}"
     if symbols:
         return symbols, "symbols of the image"
-    where = "the image is stripped, and no .dbg file lies beside it"
+    where = f"{problem}, and no .dbg file lies beside it"
     code_at = [(s.vaddr, s.memory_bytes) for s in headers.segments if s.executable]
     image = source.path
     for beside in (image.with_name(f"{image.name}.dbg"), image.with_suffix(".dbg")):
         with suppress(ImageError), open_source(beside) as debug:
             inner = elf.read_elf(debug)
             if [(s.vaddr, s.memory_bytes) for s in inner.segments if s.executable] != code_at:
-                where = f"the image is stripped, and {visible(beside.name)} is of another build"
+                where = f"{problem}, and {visible(beside.name)} is of another build"
                 continue
             symbols = inner.read_symbols(debug)
             if symbols:

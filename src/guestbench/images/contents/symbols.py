@@ -40,7 +40,9 @@ def load_symbols(path: Path) -> SymbolMap:
         if elf.is_elf(source):
             found = read_elf_symbols(source)
         else:
-            data = source.read_some(0, min(source.size_bytes, MAX_TABLE_BYTES))
+            if source.size_bytes > MAX_TABLE_BYTES:
+                raise unusable(path, f"has more than {MAX_TABLE_BYTES >> 20} MiB: no table of symbols has")
+            data = source.read_some(0, MAX_TABLE_BYTES)
             found = parse_table(data, f"symbols of {visible(path.name)}")
         if not found.places:
             raise _refuse(path, elf.is_elf(source))

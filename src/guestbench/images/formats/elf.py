@@ -120,6 +120,7 @@ _LAYOUTS = {
 class ElfImage(Frozen):
     """What an ELF file says of itself. `wrapper` says what the true headers are wrapped in.
 
+    `sections` are those whose headers are there; `sections_cut` is whether there should be more of them.
     `headers_end` is where in the file the table of segments ends; `pvh_entry` is the entry address of a PVH
     note, if any.
     """
@@ -132,6 +133,7 @@ class ElfImage(Frozen):
     headers_end: int
     all_segments: tuple[Segment, ...]
     sections: tuple[Section, ...]
+    sections_cut: bool = False
     pvh_entry: int | None = None
     wrapper: str | None = None
 
@@ -152,7 +154,7 @@ class ElfImage(Frozen):
 
     @property
     def stripped(self) -> bool:
-        """Whether there is no symbol table."""
+        """Whether there is no symbol table, as far as there are section headers."""
         return all(section.kind != _SHT_SYMTAB for section in self.sections)
 
     @property
@@ -179,15 +181,26 @@ class ElfImage(Frozen):
         """The defined symbols; none if there is no sound table.
 
         Raises:
-            ImageError: the file cannot be read.
+            ImageError: the file cannot be read, ends before they do, or has more of them than are read.
         """
+        if self.sections_cut:
+            raise unusable(
+                source.path, "is cut: its table of sections, and so its symbols, are not all there"
+            )
         table = next((section for section in self.sections if section.kind == _SHT_SYMTAB), None)
         if table is None or table.link >= len(self.sections):
             return []
         names = self.sections[table.link]
-        strings = source.read_some(names.offset, min(names.size_bytes, MAX_STRINGS_BYTES))
         form = struct.Struct(self.order + self.layout.symbol)
-        data = source.read_some(table.offset, min(table.size_bytes // form.size, MAX_SYMBOLS) * form.size)
+        count = table.size_bytes // form.size
+        if table.offset + table.size_bytes > source.size_bytes:
+            raise truncated(
+                source.path, "its symbol table", table.offset + table.size_bytes, source.size_bytes
+            )
+        if count > MAX_SYMBOLS or names.size_bytes > MAX_STRINGS_BYTES:
+            raise unusable(source.path, f"has {count} symbols: more than are read ({MAX_SYMBOLS})")
+        strings = source.read(names.offset, names.size_bytes, "its symbols' names")
+        data = source.read_some(table.offset, count * form.size)
         found: Symbols = []
         room, file = MAX_NAME_BYTES, ""
         for row in _rows(form, data):
@@ -199,7 +212,9 @@ class ElfImage(Frozen):
                 continue
             end = strings.find(b"\0", name_at, name_at + 1024)
             room -= max(0, end - name_at)
-            if end > name_at and room > 0:
+            if room < 0:
+                raise unusable(source.path, f"has symbols with more than {MAX_NAME_BYTES} bytes of names")
+            if end > name_at:
                 name, kind = strings[name_at:end].decode("utf-8", "replace"), info & 0xF
                 # The symbols that are local to a file follow its name.
                 file = name if kind == _STT_FILE else file
@@ -313,6 +328,7 @@ def read_elf_at(source: Source, base: int, wrapper: str | None = None) -> ElfIma
         headers_end=base + segments_at + length,
         all_segments=segments,
         sections=sections,
+        sections_cut=len(sections) < rest[1] and bool(sections_at),
         pvh_entry=_find_pvh_entry(source, segments, order),
         wrapper=wrapper,
     )
