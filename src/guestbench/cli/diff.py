@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from guestbench.cli.output import write_file
+from guestbench.cli.talk import slowly
 from guestbench.errors import GateError, UsageError
+from guestbench.text import visible
 
 
 class Folders(click.ParamType[tuple[Path, ...]]):
@@ -102,7 +104,7 @@ def command(
         what = "could be inconclusive" if strict else "it is to tell of"
         hint = shlex.join([*again, "--fail-on", "boot.ready>5%", *more])
         raise UsageError(f"{option} needs a --fail-on that {what}", hint)
-    with without_collection():
+    with without_collection(), slowly(f"comparing {visible(' and '.join(folders))}"):
         before, after = ([read_store(folder) for folder in side] for side in (old, new))
         if not force:
             shown.refuse_mismatches([header for header, _ in (*before, *after)], folders, typed)

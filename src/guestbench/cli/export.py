@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from guestbench.cli.output import write_file
-from guestbench.cli.talk import say
+from guestbench.cli.talk import say, slowly
 from guestbench.errors import UsageError
 from guestbench.report.export import AXIS
+from guestbench.text import visible
 
 
 @click.command("export")
@@ -41,8 +42,9 @@ def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
         raise UsageError(
             f"--bigger-is-better says nothing of the format {kind}, which holds all metrics", again
         )
-    header, records = read_store(folder)
-    content = (wanted.render_bigger if bigger else wanted.render)(header, records)
+    with slowly(f"working out {visible(folder)}"):
+        header, records = read_store(folder)
+        content = (wanted.render_bigger if bigger else wanted.render)(header, records)
     lost = wanted.tell_lost(records) if hasattr(wanted, "tell_lost") else ""
     if lost:
         say(f"note: {lost}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from guestbench.cli.output import write_file
+from guestbench.cli.talk import slowly
 from guestbench.errors import StoreError, UsageError
 from guestbench.run.store import STORE_NAME
 
@@ -49,7 +50,7 @@ def command(
     from guestbench.run.store import read_store, without_collection
 
     runs, left_out = [], []
-    with without_collection():
+    with without_collection(), slowly("reading runs, and looking for changes"):
         for folder in _find_runs(places):
             try:
                 runs.append(read_store(folder))

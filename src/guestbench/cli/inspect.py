@@ -9,6 +9,8 @@ import click
 import msgspec
 
 from guestbench.cli.output import write_file
+from guestbench.cli.talk import slowly
+from guestbench.text import visible
 
 
 @click.command("inspect")
@@ -27,7 +29,8 @@ def command(image: Path, as_json: bool, sbom: Path | None) -> None:
     from guestbench.report.sbom import render_sbom
     from guestbench.report.terminal import render_text
 
-    with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch:
+    doing = slowly(f"looking into {visible(image)}: files, programs and code")
+    with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch, doing:
         found = inspect_image(image, Path(scratch))
     if sbom is not None:
         write_file(sbom, render_sbom(found, image))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guestbench.cli.talk import say
+from guestbench.cli.talk import say, slowly
 
 if TYPE_CHECKING:
     from guestbench.analysis.findings import Findings
@@ -48,7 +48,8 @@ def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bo
     """Write the reports of a run into its folder, print its summary or `results.json`, and return it."""
     from guestbench.report.terminal import render_lines
 
-    contents, paths = write_files(folder, header, records)
+    with slowly(f"working out {len(records)} trials, and writing their report"):
+        contents, paths = write_files(folder, header, records)
     if as_json:
         click.echo(paths["results.json"].read_bytes(), nl=False)
     else:

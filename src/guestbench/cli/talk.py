@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
+SILENT_S = 1.0
+"""What takes longer says what it is."""
 OWN_NAME = re.compile(
     r"\bguestbench(?= "
     r"(ab|bisect|run|report|diff|export|workloads|systems|doctor|digest|inspect|profile|--help)\b)"
@@ -17,6 +21,24 @@ OWN_NAME = re.compile(
 def say(text: str) -> None:
     """Tell the user something on standard error."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def slowly(doing: str) -> Iterator[None]:
+    """Tell the user what is being done, once it has taken SILENT_S. For the main thread."""
+    import signal  # which `guestbench --help` has no use for
+
+    def tell(*_: object) -> None:
+        # Not by `say`: the signal may come while something is being said.
+        os.write(2, f"{doing} …\n".encode(errors="backslashreplace"))
+
+    before = signal.signal(signal.SIGALRM, tell)
+    others = signal.setitimer(signal.ITIMER_REAL, SILENT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        signal.signal(signal.SIGALRM, before)
 
 
 def fail(messages: Sequence[str], hint: str) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import struct
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from replay import write_recording
 
-from guestbench.cli import run_cli
+from guestbench.cli import run_cli, talk
 from guestbench.cli.lazy import LazyGroup
-from guestbench.cli.talk import as_typed
+from guestbench.cli.talk import as_typed, slowly
 from guestbench.definition.settings import find_tables, list_settings
 from guestbench.families import list_families
+from guestbench.page.blocks import Page
 from guestbench.run.store import STORE_NAME, read_store
 
 HEAVY = {"numpy", "scipy", "matplotlib", "rich", "elftools", "asyncio", "guestbench.run.trials"}
@@ -322,3 +325,35 @@ def test_a_bad_image_is_refused_before_anything_starts(
     assert "bad image" in errors[0]
     assert shlex.split(err.splitlines()[-1].removeprefix("hint: "))
     assert not Path("results").exists()
+
+
+def test_what_takes_long_is_told_and_what_does_not_is_not(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user would not know why nothing happens, or be told of every moment."""
+    monkeypatch.setattr(talk, "SILENT_S", 3600)
+    before = signal.getsignal(signal.SIGALRM)
+    left = signal.getitimer(signal.ITIMER_REAL)
+    with slowly("reading \udcff"):
+        pass
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(talk, "SILENT_S", 0.01)
+    with slowly("reading \udcff"):
+        time.sleep(0.2)
+        time.sleep(0.2)
+    assert capfd.readouterr().err == "reading \\udcff …\n"
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) is (left[0] > 0)
+
+
+def test_inspection_that_takes_long_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large image would be looked into for a quarter of a minute in silence."""
+    monkeypatch.setattr(talk, "SILENT_S", 0.01)
+    monkeypatch.setattr("guestbench.images.inspector.inspect_image", lambda *_: time.sleep(0.2))
+    monkeypatch.setattr("guestbench.report.inspection.describe_inspection", lambda _: Page(title="x"))
+    image = tmp_path / "image"
+    image.write_bytes(b"\x7fELF" + bytes(60))
+    assert run_cli(["inspect", str(image)]) == 0
+    assert f"looking into {image}: files, programs and code …" in capfd.readouterr().err
