@@ -79,7 +79,8 @@ class Kit(Frozen):
 
     `disk` is None if no program could be built. `tools_disk` has a tree of known tools for the cross-checks
     named in `checks`, and `host_tools` the beginnings of the command lines that run them on the host;
-    `no_tools` says why there are none.
+    `no_tools` says why there are none. `plugin` is what a VMM loads to count instructions, and `no_plugin` says
+    why there is none.
     """
 
     works: tuple[KitWork, ...]
@@ -89,12 +90,14 @@ class Kit(Frozen):
     host_tools: dict[str, tuple[str, ...]] = {}
     checks: tuple[str, ...] = ()
     no_tools: str = ""
+    plugin: Image | None = None
+    no_plugin: str = ""
 
     @property
     def files(self) -> tuple[Image, ...]:
-        """All files of it that guests can be given."""
+        """All files of it that trials use."""
         programs = (work.program for work in self.works)
-        return tuple(filter(None, (self.disk, self.server, self.tools_disk, *programs)))
+        return tuple(filter(None, (self.disk, self.server, self.tools_disk, self.plugin, *programs)))
 
     def find(self, name: str) -> KitWork | None:
         """The workload of that name, or None."""

@@ -20,6 +20,7 @@ from guestbench.host import process
 from guestbench.model import SERVER, Image, Kit, KitWork, Needs, Say, Workload, WorkReport
 from guestbench.provision import cache, ext4
 from guestbench.provision.initramfs import DRIVERS_NAME
+from guestbench.provision.plugins import build_histogram
 from guestbench.provision.programs import build_program
 
 NATIVE_S = 120.0
@@ -35,6 +36,16 @@ def prepare_kit(needs: Needs, say: Say) -> Kit:
     Raises:
         HostError: gcc or mke2fs is missing or fails; or the cache cannot be written.
     """
+    kit = _make_kit(needs, say) if needs.programs else Kit(works=())
+    if not needs.plugin:
+        return kit
+    try:
+        return msgspec.structs.replace(kit, plugin=cache.read_image(build_histogram(say)))
+    except HostError as error:
+        return msgspec.structs.replace(kit, no_plugin=f"{error.message} (mended by: {error.hint})")
+
+
+def _make_kit(needs: Needs, say: Say) -> Kit:
     workloads = [load_workload(name) for name in needs.workloads]
     programs: dict[str, Image] = {}
     missing: dict[str, str] = {}

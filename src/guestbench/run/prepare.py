@@ -202,6 +202,8 @@ def _prepare_kit(header: Header, say: Say) -> Kit | None:
         workloads=tuple(dict.fromkeys(name for needs in found for name in needs.workloads)),
         checks=tuple(dict.fromkeys(name for needs in found for name in needs.checks)),
         tools=any(needs.tools or needs.checks for needs in found),
+        plugin=any(needs.plugin for needs in found),
+        programs=any(needs.programs for needs in found),
     )
     return provision.prepare_kit(needs, say)
 

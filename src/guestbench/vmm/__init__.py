@@ -56,6 +56,8 @@ class Need(StrEnum):
     INSTRUCTIONS = "instructions"
     STAMPS = "stamps"
     HISTOGRAM = "histogram"
+    TOTALS = "totals"
+    VIRTUAL_TIME = "virtual time"
 
 
 class LaunchSpec(Frozen):
@@ -68,7 +70,9 @@ class LaunchSpec(Frozen):
     options and the same disk. `tools` is a raw disk that the guest may only read, with the serial number
     `TOOLS_SERIAL`. `forwards` are TCP ports of the guest that are to be reached from this host. Link and
     forwards may differ between a state and what goes on from it. With `Need.HISTOGRAM` the VMM loads `plugin`
-    to count blocks of code, and the counts are cut where the console says one of the texts `cuts`.
+    to count blocks of code, with `Need.TOTALS` to count all instructions and those of loops that wait; the
+    counts are cut where the console says one of the texts `cuts`, and before the guest's code at the address
+    `entry` is run. With `Need.VIRTUAL_TIME` the guest's clock goes on with its instructions.
     """
 
     boot: Boot
@@ -82,6 +86,7 @@ class LaunchSpec(Frozen):
     forwards: tuple[int, ...] = ()
     plugin: Path | None = None
     cuts: tuple[bytes, ...] = ()
+    entry: int | None = None
 
 
 # --- what a machine may be able to do -----------------------------------------------------------------

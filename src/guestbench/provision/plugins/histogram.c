@@ -1,11 +1,16 @@
 // A TCG plugin that counts how often each block of code is executed, cut where the guest's console says something.
 //
 // Arguments: histogram=FILE receives the counts; console=FILE is what QEMU keeps of the serial console (logfile= of its
-// character device); text=HEX, repeatable, is a text in whose last byte there is a cut.
+// character device); text=HEX, repeatable, is a text in whose last byte there is a cut; entry=HEX is the address at which
+// the guest's own code begins; waits=on counts loops that wait; blocks=off leaves the lines of blocks out.
 //
 // The file has lines `ADDRESS INSTRUCTIONS EXECUTIONS`, of what ran since the cut before, and behind them the cut:
 // `# console BYTES` when the console held so many, `# upper` before the upper half of the address space is run for the
-// first time, `# end` at the end. Debian ships no header of the plugin interface, so what is used of it is declared here.
+// first time, `# entry` before the entry is, `# end` at the end. Where loops that wait are counted, before a cut stand
+// `# total INSTRUCTIONS`, all so far, and `# waited INSTRUCTIONS`, how many of them were in such loops.
+//
+// A loop waits if a block with `in`, `rdtsc`, `pause` or `hlt` in it comes again within NEAR instructions, MANY times in a
+// row; then all that ran from the first time to the last counts. Debian ships no header of the plugin interface, so what is used of it is declared here.
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,11 +36,20 @@ struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 
+enum { NEAR = 256, MANY = 16 };
 enum { BUCKETS = 1 << 16, MOST_TEXTS = 64, LONGEST_TEXT = 512, MOST_CUTS = 16, READ_BYTES = 4096 };
 
 struct block {
     uint64_t address, instructions, executions, written;
     struct block *next;
+};
+
+// The loop that may be one that waits: the block that closes it, when that came last, how often it came again in a row,
+// and the instructions since it came first that do not count yet.
+struct loop {
+    struct block *block;
+    uint64_t last, pending;
+    unsigned again;
 };
 
 struct text {
@@ -52,7 +66,11 @@ static int console = -1;
 static off_t console_bytes;
 static uint8_t tail[LONGEST_TEXT + READ_BYTES]; // the last bytes of the console, for texts that come in several parts
 static size_t tail_length;
-static bool moved_up;
+static bool moved_up, entered, counts_waits, tells_blocks = true;
+static uint64_t entry = UINT64_MAX;
+static uint64_t total, waited;
+static uint64_t wrote_at, wrote_waited; // both when something was last written to a port
+static struct loop loop;
 
 static void write_blocks(void)
 {
@@ -63,6 +81,44 @@ static void write_blocks(void)
                         (unsigned long long)(b->executions - b->written));
                 b->written = b->executions;
             }
+}
+
+static void cut(const char *what, long long bytes)
+{
+    if (tells_blocks)
+        write_blocks();
+    // What the console holds was written then, however late it is seen.
+    if (counts_waits)
+        fprintf(output, "# total %llu\n# waited %llu\n", (unsigned long long)(bytes >= 0 ? wrote_at : total),
+                (unsigned long long)(bytes >= 0 ? wrote_waited : waited));
+    if (bytes >= 0)
+        fprintf(output, "# %s %lld\n", what, bytes);
+    else
+        fprintf(output, "# %s\n", what);
+}
+
+// A block with an instruction in it that waiting loops have is run.
+static void come_by(unsigned cpu, void *data)
+{
+    (void)cpu;
+    uint64_t since = total - loop.last;
+    if (loop.block != data) {
+        if (since <= NEAR)
+            return; // another such block in the same loop
+        loop = (struct loop){.block = data, .last = total};
+        return;
+    }
+    loop.last = total;
+    if (since > NEAR) {
+        loop.again = 0;
+        loop.pending = 0;
+        return;
+    }
+    loop.pending += since;
+    if (++loop.again >= MANY) {
+        waited += loop.pending;
+        loop.pending = 0;
+    }
 }
 
 // Whether any text ends in one of the last `fresh` bytes of the tail. One that comes again and again stops counting.
@@ -96,11 +152,17 @@ static void look(unsigned cpu, void *data)
             return;
         tail_length += (size_t)got;
         console_bytes += got;
-        if (find_text((size_t)got)) {
-            write_blocks();
-            fprintf(output, "# console %lld\n", (long long)console_bytes);
-        }
+        if (find_text((size_t)got))
+            cut("console", (long long)console_bytes);
     }
+}
+
+// Something is about to be written to a port.
+static void write_port(unsigned cpu, void *data)
+{
+    look(cpu, data);
+    wrote_at = total;
+    wrote_waited = waited;
 }
 
 // out and outs, behind prefixes.
@@ -112,6 +174,28 @@ static bool writes_port(const struct qemu_plugin_insn *insn)
         at++;
     return at < length && (code[at] == 0xE6 || code[at] == 0xE7 || code[at] == 0xEE || code[at] == 0xEF || code[at] == 0x6E ||
                            code[at] == 0x6F);
+}
+
+// in, rdtsc, rdtscp, pause and hlt.
+static bool may_wait(const struct qemu_plugin_insn *insn)
+{
+    const uint8_t *code = qemu_plugin_insn_data(insn);
+    size_t length = qemu_plugin_insn_size(insn), at = 0;
+    bool repeated = false;
+    for (; at < length && (code[at] == 0xF2 || code[at] == 0xF3 || code[at] == 0x66 || code[at] == 0x67); at++)
+        repeated = repeated || code[at] == 0xF3;
+    if (at == length)
+        return false;
+    switch (code[at]) {
+    case 0xE4: case 0xE5: case 0xEC: case 0xED: case 0xF4:
+        return true;
+    case 0x90:
+        return repeated;
+    case 0x0F:
+        return (at + 1 < length && code[at + 1] == 0x31) || (at + 2 < length && code[at + 1] == 0x01 && code[at + 2] == 0xF9);
+    default:
+        return false;
+    }
 }
 
 static struct block *find_block(uint64_t address, uint64_t instructions)
@@ -137,11 +221,22 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     if (!moved_up && address >> 63) {
         // A block is translated just before it is run for the first time.
         moved_up = true;
-        write_blocks();
-        fprintf(output, "# upper\n");
+        cut("upper", -1);
+    }
+    if (!entered && address == entry) {
+        entered = true;
+        cut("entry", -1);
     }
     struct block *block = find_block(address, count);
     qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &block->executions, 1);
+    if (counts_waits) {
+        qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &total, count);
+        for (size_t i = 0; i < count; i++)
+            if (may_wait(qemu_plugin_tb_get_insn(tb, i))) {
+                qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), come_by, NO_REGISTERS, block);
+                break;
+            }
+    }
     if (console < 0)
         return;
     // The byte that an out has written is there before the next instruction. Where that is in another block, the next out
@@ -151,7 +246,7 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         bool writes = writes_port(insn);
         if (wrote || writes)
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, look, NO_REGISTERS, NULL);
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, writes ? write_port : look, NO_REGISTERS, NULL);
         wrote = writes;
     }
 }
@@ -160,8 +255,9 @@ static void end(qemu_plugin_id_t id, void *data)
 {
     (void)id;
     (void)data;
-    write_blocks();
-    fprintf(output, "# end\n");
+    if (console >= 0)
+        look(0, NULL);
+    cut("end", -1);
     fclose(output);
 }
 
@@ -185,6 +281,12 @@ int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **
             output = fopen(argv[i] + 10, "w");
         else if (!strncmp(argv[i], "console=", 8))
             console = open(argv[i] + 8, O_RDONLY);
+        else if (!strncmp(argv[i], "entry=", 6))
+            entry = strtoull(argv[i] + 6, NULL, 16);
+        else if (!strncmp(argv[i], "waits=", 6))
+            counts_waits = !strcmp(argv[i] + 6, "on");
+        else if (!strncmp(argv[i], "blocks=", 7))
+            tells_blocks = strcmp(argv[i] + 7, "off");
         else if (strncmp(argv[i], "text=", 5) || !add_text(argv[i] + 5))
             return -1;
     }

@@ -53,6 +53,11 @@ def is_kept(spec: LaunchSpec) -> bool:
     return bool(spec.needs & {Need.MEMORY, Need.INTROSPECTION})
 
 
+def counts(spec: LaunchSpec) -> bool:
+    """Whether a plugin is wanted that counts what is executed."""
+    return bool(spec.needs & {Need.HISTOGRAM, Need.TOTALS})
+
+
 def _platform_options(
     platform: Platform,
     needs: frozenset[Need] = frozenset(),
@@ -79,6 +84,8 @@ def _platform_options(
     if Need.INSTRUCTIONS in needs:
         # QEMU counts while it records; the recording itself is not wanted.
         yield from ("-icount", "shift=0,sleep=off,rr=record,rrfile=/dev/null")
+    elif Need.VIRTUAL_TIME in needs:
+        yield from ("-icount", "shift=0,sleep=off")
     if Need.BALLOON in needs:
         yield from ("-device", f"virtio-balloon-{machine.bus},id={BALLOON}")
     yield from platform.extra
@@ -91,16 +98,19 @@ def _qmp_options(qmp_fd: int | None) -> Iterator[str]:
 
 def _console_options(spec: LaunchSpec) -> Iterator[str]:
     """The console, and the plugin that counts what is executed between what is said on it."""
-    if Need.HISTOGRAM not in spec.needs or spec.plugin is None:
+    if not counts(spec) or spec.plugin is None:
         yield from ("-serial", "stdio")
         return
-    kept, counts, plugin = (
+    kept, file, plugin = (
         escape_option(str(path)) for path in (spec.folder / CONSOLE, spec.folder / HISTOGRAM, spec.plugin)
     )
     # Appending, since the file is there already for the plugin to open.
     yield from ("-chardev", f"stdio,id=console,logfile={kept},logappend=on", "-serial", "chardev:console")
-    texts = "".join(f",text={text.hex()}" for text in spec.cuts)
-    yield from ("-plugin", f"{plugin},histogram={counts},console={kept}{texts}")
+    own = [f"text={text.hex()}" for text in spec.cuts]
+    own += [f"entry={spec.entry:x}"] if spec.entry is not None else []
+    own += ["waits=on"] if Need.TOTALS in spec.needs else []
+    own += ["blocks=off"] if Need.HISTOGRAM not in spec.needs else []
+    yield from ("-plugin", ",".join((plugin, f"histogram={file}", f"console={kept}", *own)))
 
 
 def _trace_options(spec: LaunchSpec) -> Iterator[str]:

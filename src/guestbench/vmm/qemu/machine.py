@@ -34,7 +34,7 @@ from guestbench.vmm.qemu.capabilities import (
     SerialTrace,
     await_status,
 )
-from guestbench.vmm.qemu.command import CONSOLE, HISTOGRAM, TRACE, build_argv, find_sandbox, is_kept
+from guestbench.vmm.qemu.command import CONSOLE, HISTOGRAM, TRACE, build_argv, counts, find_sandbox, is_kept
 from guestbench.vmm.qemu.link import SocketLink
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         try:
             stderr = stack.enter_context(stderr_path.open("wb"))
             (spec.folder / TRACE).unlink(missing_ok=True)  # QEMU appends
-            if Need.HISTOGRAM in spec.needs:
+            if counts(spec):
                 (spec.folder / CONSOLE).write_bytes(b"")  # QEMU opens it after its plugin
             state = stack.enter_context(spec.resume.open("rb")) if spec.resume else None
         except OSError as error:
@@ -211,7 +211,7 @@ def _equip(machine: QemuMachine, qmp: Connection, spec: LaunchSpec) -> None:
         machine.power_button = AcpiButton(qmp)
     if Need.INSTRUCTIONS in spec.needs:
         machine.instructions = ReplayCounter(qmp)
-    if Need.HISTOGRAM in spec.needs:
+    if counts(spec):
         machine.histogram = BlockCounts(qmp, spec.folder / HISTOGRAM, machine.wait)
     if Need.INTROSPECTION in spec.needs:
         from guestbench.vmm.qemu.introspection import Monitor
