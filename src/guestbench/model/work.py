@@ -79,8 +79,8 @@ class Kit(Frozen):
 
     `disk` is None if no program could be built. `tools_disk` has a tree of known tools for the cross-checks
     named in `checks`, and `host_tools` the beginnings of the command lines that run them on the host;
-    `no_tools` says why there are none. `plugin` is what a VMM loads to count instructions, and `no_plugin` says
-    why there is none.
+    `no_tools` says why there are none. `plugin` is what a VMM loads to count instructions, and `no_plugin`
+    says why there is none.
     """
 
     works: tuple[KitWork, ...]

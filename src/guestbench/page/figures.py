@@ -12,6 +12,7 @@ from guestbench.page.numbers import (
     Scale,
     choose_scale,
     show_bytes,
+    show_count,
     show_exact,
     show_kib,
     show_mean,
@@ -41,6 +42,8 @@ def show_amount(value: float | None, unit: str, spread: float | None = None) -> 
         return show_kib(value)
     if unit.endswith("/s"):
         return show_rate(value, None, unit.removesuffix("/s"))
+    if unit == "instructions":
+        return show_count(value)
     if unit == "yes/no":
         return "yes" if value else "no"
     return f"{show_exact(round(value, 3))} {unit}".strip()

@@ -105,6 +105,15 @@ def show_exact(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,}"
 
 
+def show_count(count: float | None) -> str:
+    """A number of things: exactly below a million, then to four digits in millions (M) or billions (G)."""
+    if count is None or abs(count) < 999_950:
+        return show_exact(count)
+    divisor, unit = (1e9, "G") if abs(count) >= 999_950_000 else (1e6, "M")
+    value = count / divisor
+    return f"{value:,.{max(0, 3 - _digit(value, 4))}f} {unit}"
+
+
 def show_bytes_exactly(size: float | None) -> str:
     """Both, as `7.24 MB (7,240,864 bytes)`; small sizes need no second form."""
     if size is None or abs(size) < 1000:

@@ -10,7 +10,10 @@
 // `# total INSTRUCTIONS`, all so far, and `# waited INSTRUCTIONS`, how many of them were in such loops.
 //
 // A loop waits if a block with `in`, `rdtsc`, `pause` or `hlt` in it comes again within NEAR instructions, MANY times in a
-// row; then all that ran from the first time to the last counts. Debian ships no header of the plugin interface, so what is used of it is declared here.
+// row; then all that ran from the first time to the last counts.
+//
+// Debian ships no header of the plugin interface, so what is used of it is declared here: of its versions 1 (QEMU 7 and 8)
+// to 4 (10). What only some of them have is weak, and is looked for when the plugin is loaded.
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,25 +25,46 @@
 typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
+struct qemu_plugin_scoreboard;
+typedef struct {
+    struct qemu_plugin_scoreboard *score;
+    size_t offset;
+} qemu_plugin_u64;
+#define WEAK __attribute__((weak))
 enum { ADD_U64 = 0, NO_REGISTERS = 0 };
 
-int qemu_plugin_version = 1;
+int qemu_plugin_version;
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
-void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int op, void *counter, uint64_t operand);
+void WEAK qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int op, void *counter, uint64_t operand);
+void WEAK qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb, int op, qemu_plugin_u64 counter,
+                                                            uint64_t operand);
+struct qemu_plugin_scoreboard *WEAK qemu_plugin_scoreboard_new(size_t size);
+uint64_t WEAK qemu_plugin_u64_sum(qemu_plugin_u64 counter);
+void WEAK qemu_plugin_register_vcpu_tb_exec_cond_cb(void);   // from version 3 on
+bool WEAK qemu_plugin_read_memory_vaddr(uint64_t, void *, size_t); // from version 4 on
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned, void *), int flags, void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t number);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
+// One function under two names: up to version 2 it gives a pointer, from version 3 on it copies.
+const void *point_to_code(const struct qemu_plugin_insn *insn) __asm__("qemu_plugin_insn_data");
+size_t copy_code(const struct qemu_plugin_insn *insn, void *to, size_t length) __asm__("qemu_plugin_insn_data");
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 
 enum { NEAR = 256, MANY = 16 };
 enum { BUCKETS = 1 << 16, MOST_TEXTS = 64, LONGEST_TEXT = 512, MOST_CUTS = 16, READ_BYTES = 4096 };
 
+// A number that is added to without a call: one for all CPUs, or, from version 2 on, one for each.
+struct counter {
+    uint64_t number;
+    struct qemu_plugin_scoreboard *score;
+};
+
 struct block {
-    uint64_t address, instructions, executions, written;
+    uint64_t address, instructions, written;
+    struct counter executions;
     struct block *next;
 };
 
@@ -68,19 +92,50 @@ static uint8_t tail[LONGEST_TEXT + READ_BYTES]; // the last bytes of the console
 static size_t tail_length;
 static bool moved_up, entered, counts_waits, tells_blocks = true;
 static uint64_t entry = UINT64_MAX;
-static uint64_t total, waited;
+static struct counter total;
+static uint64_t waited;
 static uint64_t wrote_at, wrote_waited; // both when something was last written to a port
 static struct loop loop;
+
+// Before QEMU asks for the version.
+__attribute__((constructor)) static void choose_version(void)
+{
+    qemu_plugin_version = 1;
+    if (qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu)
+        qemu_plugin_version = qemu_plugin_read_memory_vaddr ? 4 : qemu_plugin_register_vcpu_tb_exec_cond_cb ? 3 : 2;
+}
+
+static void make_counter(struct counter *counter)
+{
+    if (qemu_plugin_version > 1)
+        counter->score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
+}
+
+static uint64_t read_counter(const struct counter *counter)
+{
+    return counter->score ? qemu_plugin_u64_sum((qemu_plugin_u64){.score = counter->score}) : counter->number;
+}
+
+static void add_at(struct qemu_plugin_tb *tb, struct counter *counter, uint64_t number)
+{
+    if (counter->score)
+        qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, ADD_U64, (qemu_plugin_u64){.score = counter->score}, number);
+    else
+        qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &counter->number, number);
+}
 
 static void write_blocks(void)
 {
     for (int i = 0; i < BUCKETS; i++)
         for (struct block *b = blocks[i]; b; b = b->next)
-            if (b->executions != b->written) {
-                fprintf(output, "%llx %llu %llu\n", (unsigned long long)b->address, (unsigned long long)b->instructions,
-                        (unsigned long long)(b->executions - b->written));
-                b->written = b->executions;
-            }
+        {
+            uint64_t executions = read_counter(&b->executions);
+            if (executions == b->written)
+                continue;
+            fprintf(output, "%llx %llu %llu\n", (unsigned long long)b->address, (unsigned long long)b->instructions,
+                    (unsigned long long)(executions - b->written));
+            b->written = executions;
+        }
 }
 
 static void cut(const char *what, long long bytes)
@@ -89,7 +144,7 @@ static void cut(const char *what, long long bytes)
         write_blocks();
     // What the console holds was written then, however late it is seen.
     if (counts_waits)
-        fprintf(output, "# total %llu\n# waited %llu\n", (unsigned long long)(bytes >= 0 ? wrote_at : total),
+        fprintf(output, "# total %llu\n# waited %llu\n", (unsigned long long)(bytes >= 0 ? wrote_at : read_counter(&total)),
                 (unsigned long long)(bytes >= 0 ? wrote_waited : waited));
     if (bytes >= 0)
         fprintf(output, "# %s %lld\n", what, bytes);
@@ -101,14 +156,14 @@ static void cut(const char *what, long long bytes)
 static void come_by(unsigned cpu, void *data)
 {
     (void)cpu;
-    uint64_t since = total - loop.last;
+    uint64_t now = read_counter(&total), since = now - loop.last;
     if (loop.block != data) {
         if (since <= NEAR)
             return; // another such block in the same loop
-        loop = (struct loop){.block = data, .last = total};
+        loop = (struct loop){.block = data, .last = now};
         return;
     }
-    loop.last = total;
+    loop.last = now;
     if (since > NEAR) {
         loop.again = 0;
         loop.pending = 0;
@@ -161,15 +216,28 @@ static void look(unsigned cpu, void *data)
 static void write_port(unsigned cpu, void *data)
 {
     look(cpu, data);
-    wrote_at = total;
+    wrote_at = read_counter(&total);
     wrote_waited = waited;
+}
+
+enum { LONGEST_INSTRUCTION = 15 };
+
+// The first bytes of an instruction; how many there are.
+static size_t read_code(const struct qemu_plugin_insn *insn, uint8_t code[LONGEST_INSTRUCTION])
+{
+    size_t length = qemu_plugin_insn_size(insn);
+    length = length < LONGEST_INSTRUCTION ? length : LONGEST_INSTRUCTION;
+    if (qemu_plugin_version > 2)
+        return copy_code(insn, code, length);
+    memcpy(code, point_to_code(insn), length);
+    return length;
 }
 
 // out and outs, behind prefixes.
 static bool writes_port(const struct qemu_plugin_insn *insn)
 {
-    const uint8_t *code = qemu_plugin_insn_data(insn);
-    size_t length = qemu_plugin_insn_size(insn), at = 0;
+    uint8_t code[LONGEST_INSTRUCTION];
+    size_t length = read_code(insn, code), at = 0;
     while (at < length && (code[at] == 0xF2 || code[at] == 0xF3 || code[at] == 0x66 || code[at] == 0x67))
         at++;
     return at < length && (code[at] == 0xE6 || code[at] == 0xE7 || code[at] == 0xEE || code[at] == 0xEF || code[at] == 0x6E ||
@@ -179,8 +247,8 @@ static bool writes_port(const struct qemu_plugin_insn *insn)
 // in, rdtsc, rdtscp, pause and hlt.
 static bool may_wait(const struct qemu_plugin_insn *insn)
 {
-    const uint8_t *code = qemu_plugin_insn_data(insn);
-    size_t length = qemu_plugin_insn_size(insn), at = 0;
+    uint8_t code[LONGEST_INSTRUCTION];
+    size_t length = read_code(insn, code), at = 0;
     bool repeated = false;
     for (; at < length && (code[at] == 0xF2 || code[at] == 0xF3 || code[at] == 0x66 || code[at] == 0x67); at++)
         repeated = repeated || code[at] == 0xF3;
@@ -208,6 +276,7 @@ static struct block *find_block(uint64_t address, uint64_t instructions)
         if (!block)
             abort();
         *block = (struct block){.address = address, .instructions = instructions, .next = *bucket};
+        make_counter(&block->executions);
         *bucket = block;
     }
     return block;
@@ -228,9 +297,10 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         cut("entry", -1);
     }
     struct block *block = find_block(address, count);
-    qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &block->executions, 1);
+    if (tells_blocks)
+        add_at(tb, &block->executions, 1);
     if (counts_waits) {
-        qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &total, count);
+        add_at(tb, &total, count);
         for (size_t i = 0; i < count; i++)
             if (may_wait(qemu_plugin_tb_get_insn(tb, i))) {
                 qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), come_by, NO_REGISTERS, block);
@@ -292,6 +362,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **
     }
     if (!output)
         return -1;
+    make_counter(&total);
     qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
     qemu_plugin_register_atexit_cb(id, end, NULL);
     return 0;
