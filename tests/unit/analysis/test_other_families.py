@@ -134,6 +134,7 @@ def test_rows_of_a_store_of_version_4_say_what_those_of_today_say(tmp_path: Path
     assert len(work) == 6 and len(net) == 5
     assert {row.name for row in rows if row.compared} == {
         *("image.file", "boot.ready", "boot.cpu", "memory.min", "memory.touched"),
+        *("cost.instructions_guest", "cost.instructions", "cost.work"),
         *(name for name in work if name != "work.time"),
         *net,
     }
@@ -147,7 +148,14 @@ def test_rows_of_a_store_of_version_4_say_what_those_of_today_say(tmp_path: Path
     whole = next(row for row in rows if row.name == "image.file")
     assert whole.is_compared_with({}) and not whole.is_compared_with({"role": "kernel"})
     assert {row.name for row in rows if row.headline} == {
-        *("image.file", "boot.ready", "boot.above_floor", "memory.min", "memory.touched"),
+        *(
+            "image.file",
+            "boot.ready",
+            "boot.above_floor",
+            "cost.instructions_guest",
+            "memory.min",
+            "memory.touched",
+        ),
     }
 
 

@@ -55,7 +55,7 @@ def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
         ),
         (
             "[[claims]]\ntext='t'\nmetric='speed'\nsystem='unikernel'",
-            'a metric is needed, such as boot.ready or image.file, found "speed"',
+            'a metric is needed, such as boot.ready or cost.instructions_guest, found "speed"',
         ),
     ],
 )
@@ -221,7 +221,7 @@ def test_syntax_error_says_the_line(tmp_path: Path) -> None:
         ("metrics = 'boot'", 'metrics: a list is needed, found text "boot"'),
         (
             "metrics = [1]",
-            "metrics #1: one of image, boot, memory, surface, work, net, calibration is needed, found "
+            "metrics #1: one of image, boot, cost, memory, surface, work, net, calibration is needed, found "
             "the number 1",
         ),
         ("optional = ['mirage-unikraft']", 'system "mirage-unikraft" is named 2 times'),

@@ -474,23 +474,6 @@ def test_a_console_that_damages_everything_is_given_up() -> None:
         shell.run("echo a", timeout_s=1e6)
 
 
-@pytest.mark.parametrize(
-    ("said", "reason", "within_s"),
-    [
-        (b"\r\nDebian GNU/Linux 12 localhost ttyS0\r\n\nlocalhost login: ", "asks for a login again", 10),
-        (b"\r\nPassword: ", "asks for a login again", 10),
-        (b"", "has answered nothing for 60 s", 100),
-    ],
-)
-def test_a_shell_that_its_command_ended_is_told_at_once(said: bytes, reason: str, within_s: float) -> None:
-    """`kill -9 $$` would be waited for as long as a command may take: an hour."""
-    machine = ScriptedMachine(lambda line: said)
-    shell = Shell(machine_console(machine), Encoding.BASE64, Checksum.MD5)
-    with pytest.raises(ShellError, match=reason):
-        shell.run("kill -9 $$", timeout_s=3600)
-    assert machine.now_ns() < within_s * 1e9
-
-
 def test_a_guest_without_a_writable_folder_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

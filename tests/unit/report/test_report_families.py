@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from calibration_factories import make_calibration_run
+from cost_factories import make_cost_run
 from factories import make_run
 from memory_factories import make_memory_run
 from report_pages import html_of, markdown_of, summary_of
@@ -31,6 +32,7 @@ Run = tuple[Header, tuple[Record, ...]]
 RUNS: dict[str, Callable[[], Run]] = {
     "image": make_run,
     "boot": make_run,
+    "cost": make_cost_run,
     "memory": make_memory_run,
     "surface": make_surface_run,
     "work": make_work_run,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 
-from guestbench.families import list_families, memory, surface
+from guestbench.families import cost, list_families, memory, surface
 from guestbench.model import Experiment, Guest, GuestFamily, Trial, Wanted
 from guestbench.run.plan import define, plan_more
 
@@ -92,7 +92,7 @@ def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None
     """A cold first boot would be mixed into the measured ones."""
     trials = plan(make_experiment(cycles=2, warmups=1), make_guests(tmp_path, ("a",)), seed=1)
     assert [t.purpose for t in trials] == [
-        *("image", "warmup", "boot", "boot"),
+        *("image", "warmup", "boot", "boot", "cost", "cost", "cost"),
         *("memory", "memory", "surface-image", "surface"),
         *["surface-boot"] * 3,
     ]
@@ -164,7 +164,9 @@ def test_every_plan_is_complete_and_has_unique_ids(
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
     trials = plan(experiment, guests, seed)
-    each = 1 + warmups + cycles + memory.Settings().cycles + 2 + surface.Settings().boots
+    each = (
+        1 + warmups + cycles + cost.Settings().boots + memory.Settings().cycles + 2 + surface.Settings().boots
+    )
     assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)
     assert all(counts[name, "boot"] == cycles for name in names)

@@ -28,7 +28,7 @@ def test_only_trials_that_give_work_get_the_kit(purpose: str, monkeypatch: pytes
     monkeypatch.setattr(run, "_find_state", lambda *_: None)
     header = make_work_header(make_work_systems(), KIT)
     job = run.make_job(trial_of("debian", purpose, "cpu"), header, Path())
-    needs = {*WORKING, "memory", "memory-min"}
+    needs = {*WORKING, "memory", "memory-min", "cost", "cost-of-work"}
     assert (job.kit is not None) == (purpose in needs)
     assert job.settings == header.experiment.settings
 

@@ -22,6 +22,7 @@ from guestbench.model import (
     Disk,
     Gap,
     Job,
+    Mark,
     Ok,
     Outcome,
     Sample,
@@ -78,10 +79,12 @@ def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
         return booted.lost
     remark = watch_after(machine, patient, log, booted)
     counts = read_counts(machine.histogram.finish())
-    return _count_boot(job, log, counts, remark)
+    return _count_boot(job, log, counts, remark, booted.marks)
 
 
-def _count_boot(job: Job, log: SerialLog, counts: Counts, remark: str) -> TrialResult:
+def _count_boot(
+    job: Job, log: SerialLog, counts: Counts, remark: str, marks: tuple[Mark, ...]
+) -> TrialResult:
     """The samples of a boot: to ready, and to each milestone of it with its name as a label."""
     texts = _texts(job.system)
     found = place_texts(bytes(log.data), [*counts.ends, len(log.data)], texts)
@@ -106,7 +109,7 @@ def _count_boot(job: Job, log: SerialLog, counts: Counts, remark: str) -> TrialR
     if not any(sample.metric == ALL and not sample.labels for sample in samples):
         reason = "the marker of ready was not written to the serial port byte by byte"
         gaps += [Gap(metric=metric, reason=reason) for metric in (GUEST, WAITING, ALL)]
-    return TrialResult(outcome=Ok(), samples=tuple(samples), gaps=tuple(gaps), remark=remark)
+    return TrialResult(outcome=Ok(), marks=marks, samples=tuple(samples), gaps=tuple(gaps), remark=remark)
 
 
 def _watch_work(job: Job, machine: Machine, log: SerialLog) -> Outcome:

@@ -71,8 +71,8 @@ struct block {
 // The loop that may be one that waits: the block that closes it, when that came last, how often it came again in a row,
 // and the instructions since it came first that do not count yet.
 struct loop {
-    struct block *block;
-    uint64_t last, pending;
+    struct block *block, *rival; // another such block that came since
+    uint64_t last, rival_last, pending;
     unsigned again;
 };
 
@@ -158,11 +158,16 @@ static void come_by(unsigned cpu, void *data)
     (void)cpu;
     uint64_t now = read_counter(&total), since = now - loop.last;
     if (loop.block != data) {
-        if (since <= NEAR)
-            return; // another such block in the same loop
-        loop = (struct loop){.block = data, .last = now};
-        return;
+        if (loop.rival != data) {
+            loop.rival = data;
+            loop.rival_last = now;
+            return;
+        }
+        // It came again and the other did not, whose loop is over.
+        loop = (struct loop){.block = data, .last = loop.rival_last};
+        since = now - loop.last;
     }
+    loop.rival = NULL;
     loop.last = now;
     if (since > NEAR) {
         loop.again = 0;

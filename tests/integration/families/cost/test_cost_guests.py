@@ -1,0 +1,128 @@
+"""Instructions of real guests on a real QEMU: the same on a busy host, and different where the guest is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_guests import GUEST, SAY_READY, SYSTEM
+
+from guestbench.host import process
+from guestbench.model import Ok, Record
+from guestbench.run.store import read_store
+
+pytestmark = pytest.mark.qemu
+
+BURN = "while True: pass"
+WAIT = """        mov $100000, %ecx
+1:      mov $0x3FD, %dx
+        in %dx, %al
+        loop 1b
+"""
+LOOP = """        mov ${turns}, %ecx
+1:      loop 1b
+"""
+
+
+@pytest.fixture(autouse=True)
+def _busy() -> Iterator[None]:
+    """Both cores have something else to do: a count has nothing to do with time."""
+    with (
+        subprocess.Popen([sys.executable, "-c", BURN]) as one,
+        subprocess.Popen([sys.executable, "-c", BURN]) as other,
+    ):
+        yield
+        one.kill()
+        other.kill()
+
+
+def run(folder: Path, *arguments: str, experiment: str = "seed") -> tuple[Record, ...]:
+    """Count the instructions of an experiment's systems."""
+    argv = [sys.executable, "-m", "guestbench", "run", experiment, "--accel", "tcg", "-o", str(folder)]
+    process.run([*argv, *arguments], cwd=folder.parent)
+    _, records = read_store(folder)
+    assert all(isinstance(record.outcome, Ok) for record in records)
+    return records
+
+
+def counts(records: tuple[Record, ...], system: str, metric: str = "instructions_guest") -> list[float]:
+    """A figure of all boots of a system, to ready."""
+    return [
+        sample.value
+        for record in records
+        for sample in record.samples
+        if record.trial.system == system and sample.metric == f"cost.{metric}" and not sample.labels
+    ]
+
+
+def test_small_guests_cost_the_same_each_time(tmp_path: Path) -> None:
+    """A gate would fail by chance, or need a margin in which a regression fits."""
+    only = ("--only-system", "floor", "--only-system", "reference-unikernel", "--metrics", "cost")
+    records = run(tmp_path / "run", *only, "--set", "cost.boots=20")
+    floor, unikernel = counts(records, "floor"), counts(records, "reference-unikernel")
+    # Its 157 instructions up to the last byte, and the one behind that in the same block.
+    assert set(floor) == {158.0}
+    assert len(floor) == len(unikernel) == 20
+    mode, _ = Counter(unikernel).most_common(1)[0]
+    assert sum(abs(value - mode) <= 50e-6 * mode for value in unikernel) >= 15
+    assert counts(records, "reference-unikernel", "instructions_waiting") == [0] * 20
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_linux_costs_nearly_the_same_without_its_waiting(tmp_path: Path) -> None:
+    """Calibrating a clock would hide what the kernel does: it takes as long as the host lets it."""
+    only = ("--only-system", "linux-app", "--metrics", "cost", "--set", "cost.boots=5")
+    records = run(tmp_path / "run", *only)
+    guest = counts(records, "linux-app")
+    assert len(guest) == 5
+    assert max(guest) - min(guest) < 0.003 * min(guest)
+    assert min(counts(records, "linux-app", "instructions_waiting")) > 1e6
+
+
+def make_systems(folder: Path, bodies: dict[str, str]) -> str:
+    """An experiment with a guest for each of these bodies of instructions."""
+    for name, body in bodies.items():
+        (folder / name).mkdir()
+        (folder / name / "guest.S").write_text(GUEST.format(body=body + SAY_READY))
+        (folder / name / "system.toml").write_text(SYSTEM.format(name=name))
+    systems = ", ".join(f'"./{name}"' for name in bodies)
+    file = folder / "mine.toml"
+    file.write_text(f'name = "mine"\ntitle = "mine"\nsystems = [{systems}]\nmetrics = ["cost"]\n')
+    return str(file)
+
+
+def test_instructions_that_are_known_are_counted(tmp_path: Path) -> None:
+    """A count that is a constant, or of blocks and not of instructions, would pass for one."""
+    bodies = {"none": "", "some": LOOP.format(turns=1000), "more": LOOP.format(turns=101_000)}
+    records = run(tmp_path / "run", experiment=make_systems(tmp_path, bodies))
+    none, some, more = ({*counts(records, name)} for name in bodies)
+    assert none and len(none) == len(some) == len(more) == 1
+    # A `mov`, and the `loop` once a turn.
+    assert min(some) - min(none) == 1001
+    assert min(more) - min(some) == 100_000
+
+
+def test_a_loop_that_waits_is_counted_apart(tmp_path: Path) -> None:
+    """A guest that waits for a timer would have no steady figure, and nobody would see the waiting."""
+    records = run(tmp_path / "run", experiment=make_systems(tmp_path, {"none": "", "waits": WAIT}))
+    (none,), (waits,) = ({*counts(records, name)} for name in ("none", "waits"))
+    waited = {*counts(records, "waits", "instructions_waiting")}
+    assert len(waited) == 1
+    # Three instructions a turn; the first turn begins the loop.
+    assert 3 * 99_999 - 3 <= min(waited) <= 3 * 100_000 + 3
+    assert abs(waits - none) <= 10
+
+
+def test_the_clock_of_instructions_makes_boots_the_same(tmp_path: Path) -> None:
+    """`icount = true` would change nothing, or keep a guest from booting."""
+    only = ("--only-system", "floor", "--only-system", "reference-unikernel", "--metrics", "cost")
+    records = run(tmp_path / "run", *only, "--set", "cost.icount=true")
+    assert all("-icount" in record.argv for record in records)
+    assert len({*counts(records, "floor", "instructions")}) == 1
+    unikernel = counts(records, "reference-unikernel")
+    assert max(unikernel) - min(unikernel) <= 1e-3 * min(unikernel)
