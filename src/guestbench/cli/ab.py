@@ -13,9 +13,10 @@ import click
 from guestbench.cli import run
 from guestbench.cli.output import write_file
 from guestbench.cli.report import write_files
-from guestbench.cli.talk import say
+from guestbench.cli.talk import say, slowly
 from guestbench.errors import GateError, Interrupted, TrialError, UsageError
 from guestbench.families import list_families
+from guestbench.text import visible
 
 if TYPE_CHECKING:
     from guestbench.analysis.diff import Run, RunDiff
@@ -144,7 +145,8 @@ def _ask(
     refuse_used(folder)  # before anything is built for nothing
     chosen["metrics"] = find_families(chosen["metrics"], wanted)
     if recipe == (None, None):
-        versions = [ab.find_version(text, reference) for text in (old, new)]
+        with slowly(f"reading {visible(old)} and {visible(new)}"):
+            versions = [ab.find_version(text, reference) for text in (old, new)]
     elif recipe[0] is None or recipe[1] is None:
         raise UsageError("--build and --image need one another", "guestbench ab --help")
     else:

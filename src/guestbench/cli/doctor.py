@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from guestbench.cli.talk import slowly
 from guestbench.errors import HostError
 
 
@@ -16,7 +17,8 @@ def command(as_json: bool) -> None:
     from guestbench.provision.cache import cache_folder
     from guestbench.run.prepare import try_kvm
 
-    checks = run_checks(try_kvm, cache_folder())
+    with slowly("looking at this host, and trying whether KVM boots the guests that are here"):
+        checks = run_checks(try_kvm, cache_folder())
     click.echo(msgspec.json.encode(checks) if as_json else render_checks(checks))
     lacks = find_lacks(checks)
     if lacks:

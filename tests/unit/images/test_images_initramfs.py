@@ -238,6 +238,22 @@ def test_more_archives_than_are_read_are_refused(tmp_path: Path) -> None:
             inspect_image(image, tmp_path)
 
 
+def test_checksums_of_an_archive_that_has_them_are_checked(tmp_path: Path) -> None:
+    """A damaged file, which Linux refuses, would be shown as if it were whole."""
+    image = tmp_path / "initrd"
+    data = random.Random(1).randbytes(2 * MIB + 3)
+    for wrong in (0, 1):
+        entry = bytearray(cpio_entry(b"a", REGULAR | 0o4755, data))
+        entry[5:6] = b"2"
+        entry[102:110] = b"%08X" % (sum(data) + wrong & 0xFFFF_FFFF)
+        image.write_bytes(bytes(entry) + TRAILER)
+        if wrong:
+            with pytest.raises(ImageError, match="is damaged: the checksum of a file"):
+                inspect_image(image, tmp_path)
+        else:
+            assert names_of_suid(image) == ["/a"]
+
+
 def old_portable(names: Sequence[bytes]) -> bytes:
     """A cpio archive in the format of POSIX.1-1988 (odc)."""
     data = b""

@@ -156,6 +156,15 @@ def test_list_of_packages_that_may_be_cut_at_a_line_says_so() -> None:
     assert "incomplete" not in find_packages(make_tree({"var/lib/dpkg/status": DPKG})).source
 
 
+def test_second_database_that_cannot_be_read_is_told() -> None:
+    """The packages of one package manager would be taken for all."""
+    rpm = {"usr/lib/sysimage/rpm/rpmdb.sqlite": b"x"}
+    found = find_packages(make_tree({"var/lib/dpkg/status": DPKG} | rpm))
+    assert "incomplete: the database in /usr/lib/sysimage/rpm cannot be read" in found.source
+    found = find_packages(make_tree({"var/lib/dpkg/status": b""} | rpm))
+    assert "/usr/lib/sysimage/rpm cannot be read" in found.unknown
+
+
 def test_long_list_of_packages_is_read_to_its_end() -> None:
     """Packages behind the first 16 MiB of a list would not be counted."""
     long = b"".join(

@@ -43,6 +43,8 @@ def find_packages(tree: Tree) -> Known[tuple[Package, ...]]:
             remark = "; perhaps incomplete: the last package is not ended by an empty line"
     if not listed:
         return unknown("the package database lists no package, installed or not", sources)
+    if other := _find_other(tree):
+        remark += f"; incomplete: the database in /{other} cannot be read"
     ordered = sorted(packages, key=lambda p: (p.name, p.architecture, p.version, p.kind))
     return known(tuple(ordered), f"{sources}, installed packages only{remark}")
 
@@ -59,14 +61,18 @@ def _find_databases(tree: Tree) -> Iterator[tuple[str, Entry]]:
     yield from [(path, found) for path in _APK if (found := tree.find_file(path)) and found.size_bytes][:1]
 
 
+def _find_other(tree: Tree) -> str:
+    """The folder of a database that cannot be read; empty if there is none."""
+    return next((path for path in _OTHERS if any(entry.is_regular for entry in tree.below(path))), "")
+
+
 def _tell_missing(tree: Tree) -> str:
     """Why there is no database to read."""
+    if other := _find_other(tree):
+        return f"the package database in /{other} cannot be read: only dpkg's and apk's can"
     empty = next((path for path in (_DPKG, *_APK) if tree.find_file(path)), None)
     if empty:
         return f"/{empty} is empty"
-    other = next((path for path in _OTHERS if tree.find(path)), None)
-    if other:
-        return f"the package database in /{other} cannot be read: only dpkg's and apk's can"
     return "no package database of dpkg or apk"
 
 

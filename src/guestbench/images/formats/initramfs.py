@@ -23,6 +23,8 @@ MAX_NAME_BYTES = 256 << 20
 MAX_PARTS = 64
 """Archives in one file; kernels get two or three: microcode, firmware, the file system."""
 _MAGICS = (b"070701", b"070702")
+_WITH_SUMS = _MAGICS[1]
+_CHUNK = 1 << 20
 _OLD_MAGICS = {
     b"070707": "the old portable format (odc)",
     b"\xc7\x71": "the old binary format",
@@ -185,7 +187,7 @@ class _Reader:
                 numbers = [int(header[6 + 8 * n : 14 + 8 * n], 16) for n in range(_FIELDS)]
             except ValueError as error:
                 raise unusable(self.source.path, f"is damaged: a bad cpio header at byte {at}") from error
-            inode, mode, uid, gid, links, _, size, major, minor, _, _, name_size, _ = numbers
+            inode, mode, uid, gid, links, _, size, major, minor, _, _, name_size, checksum = numbers
             if not 0 < name_size <= MAX_PATH_BYTES:
                 raise unusable(self.source.path, f"is damaged: a name of {name_size} bytes at byte {at}")
             name = source.read(at + _HEADER_BYTES, name_size, "a cpio name").split(b"\0")[0]
@@ -195,10 +197,18 @@ class _Reader:
                 return data_at
             if data_at + size > source.size_bytes:
                 raise unusable(self.source.path, f"is truncated: a file ends at byte {data_at + size}")
+            if header.startswith(_WITH_SUMS) and stat.S_ISREG(mode) and size:
+                self._check_sum(source, data_at, size, checksum)
             key = (*archive, major, minor, inode) if links > 1 else (*archive, at)
             self._add(name, (source, data_at, size), key, (mode, uid, gid))
             at = data_at + size
             at += (base - at) % 4
+
+    def _check_sum(self, source: Source, at: int, size: int, expected: int) -> None:
+        """Check that the bytes of a file add up to what its header says, as Linux does."""
+        found = sum(sum(source.read_some(at + n, min(_CHUNK, size - n))) for n in range(0, size, _CHUNK))
+        if found & 0xFFFF_FFFF != expected:
+            raise unusable(self.source.path, f"is damaged: the checksum of a file at byte {at} is wrong")
 
     def _add(
         self,
