@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 
+FIRST_SILENCE_S, SILENCE_S = 1.0, 30.0
+"""After so long without a line, one says what is running: sooner where none has been printed yet."""
+
+
 class Forecast:
     """Tells how long the rest of a run will take, from how long its trials have taken so far."""
 
@@ -85,10 +89,12 @@ def is_good(record: Record) -> bool:
 
 
 class PlainProgress:
-    """A line for each finished trial."""
+    """A line for each finished trial, and one for what is running where nothing was said for a while."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._running: dict[str, str] = {}
+        self._said, self._silence_s = time.monotonic(), FIRST_SILENCE_S
         self._total = self._done = 0
         self._forecast = Forecast(())
 
@@ -100,13 +106,20 @@ class PlainProgress:
             self._forecast.learn(record)
 
     def trial_started(self, trial: Trial) -> None:
-        """Say nothing: the line comes when the trial ends."""
+        """Remember it: its line comes when it ends."""
+        self._running[trial.id] = describe_trial(trial)
 
     def tick(self) -> None:
-        """Say nothing."""
+        """Say what is running, if nothing has been said for long."""
+        if not self._running or time.monotonic() - self._said < self._silence_s:
+            return
+        self._said, self._silence_s = time.monotonic(), SILENCE_S
+        print(f"running: {', '.join(self._running.values())}", file=self._stream, flush=True)
 
     def trial_finished(self, record: Record) -> None:
         """Print what came of it and the time left."""
+        self._running.pop(record.trial.id, None)
+        self._said, self._silence_s = time.monotonic(), SILENCE_S
         line = self._take(record)
         left = f"; {self._forecast.describe()}" if self._done < self._total else ""
         print(f"{line}{left}", file=self._stream, flush=True)

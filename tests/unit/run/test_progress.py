@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import msgspec
+import pytest
 from work_factories import make_report, make_work_run, work_record
 
-from guestbench.run.progress import Forecast, describe_record, describe_trial
+from guestbench.run.progress import Forecast, PlainProgress, describe_record, describe_trial
 
 
 def test_progress_says_what_work_took() -> None:
@@ -32,3 +35,23 @@ def test_the_time_left_is_known_for_each_workload_apart() -> None:
     for seconds, record in zip((10, 60, 100), records[:3], strict=True):
         forecast.learn(msgspec.structs.replace(record, wall_ns=seconds * 10**9))
     assert forecast.describe() == "2 min 50 s left"
+
+
+def test_log_says_what_is_running_where_nothing_ends_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a log, a run of minutes would begin with minutes of silence."""
+    header, records = make_work_run()
+    now = [100.0]
+    monkeypatch.setattr("guestbench.run.progress.time.monotonic", lambda: now[0])
+    log = io.StringIO()
+    progress = PlainProgress(log)
+    progress.begin(header.trials, ())
+    progress.trial_started(records[0].trial)
+    for waited, lines in ((0.5, 0), (0.6, 1), (20.0, 1), (11.0, 2)):
+        now[0] += waited
+        progress.tick()
+        assert log.getvalue().count("running: ") == lines
+    assert log.getvalue().splitlines()[0] == f"running: {describe_trial(records[0].trial)}"
+    progress.trial_finished(records[0])
+    now[0] += 100.0
+    progress.tick()
+    assert log.getvalue().count("running: ") == 2
