@@ -23,7 +23,7 @@ from guestbench.text import visible
     help="Write the packages as a CycloneDX bill of materials.",
 )
 def command(image: Path, as_json: bool, sbom: Path | None) -> None:
-    """Tell what is in IMAGE (a disk, initramfs, ELF unikernel or bzImage) without booting or mounting it."""
+    """Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting or mounting it."""
     from guestbench.images.inspector import inspect_image
     from guestbench.report.inspection import describe_inspection
     from guestbench.report.sbom import render_sbom

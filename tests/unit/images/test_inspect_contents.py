@@ -425,6 +425,11 @@ KERNELS: dict[str, tuple[dict[str, bytes], str, str]] = {
         "linux",
         "/boot/loader/entries/m-6.9.1.conf",
     ),
+    "systemd-boot, one file system": (
+        {"boot/loader/entries/a.conf": b"linux /boot/special\n", "boot/special": b"k"},
+        "special",
+        "/boot/loader/entries/a.conf",
+    ),
     "NixOS": (
         {"boot/kernels/8q-linux-6.6.30-bzImage": b"k", "boot/kernels/x-initrd-linux-6.6.30-initrd": b""},
         "8q-linux-6.6.30-bzImage",

@@ -145,7 +145,9 @@ def _find_by_entries(boot: Tree, folder: str) -> BootKernel | None:
     for entry in sorted(entries, key=lambda e: _natural(os.fsdecode(e.name)), reverse=True):
         text = boot.read_whole(entry, MAX_CONFIG_BYTES)
         path, version = _BLS_LINUX.search(text), _BLS_VERSION.search(text)
-        file = boot.find_file(folder.encode() + b"/" + path[1].strip()) if path else None
+        # From the root of the file system that /boot is, or is in.
+        named = path[1].strip() if path else b""
+        file = boot.find_file(f"{folder}/".encode() + named) or boot.find_file(named)
         if file is not None:
             release = os.fsdecode(version[1].strip()) if version else ""
             return BootKernel(file, release, f"/boot/loader/entries/{show(entry.name)}")
