@@ -61,7 +61,7 @@ def host_table(header: Header) -> Table:
     rows: list[Cells] = [
         ("CPU", host.cpu_model),
         ("CPUs (logical)", str(host.cpus)),
-        ("Memory", f"{show_exact(host.memory_mib)} MiB"),
+        ("Memory", f"{show_exact(host.memory_mib)} MiB" if host.memory_mib else "unknown"),
         ("Kernel", host.kernel),
         ("Operating system", host.os),
         ("Virtualization around it", host.virtualization or "none found"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,3 +119,22 @@ def test_a_run_is_shown_where_its_family_is_not_installed(tmp_path: Path) -> Non
         there = markdown_of(*run)
     assert "1.010 ± 0.008 s" in markdown_of(*run)
     assert markdown_of(*run).replace("## tea", "## Tea").splitlines()[:30] == there.splitlines()[:30]
+
+
+def test_memory_that_a_host_does_not_tell_is_unknown() -> None:
+    """A report would say that it was measured on a machine without memory."""
+    header, records = make_run()
+    told = markdown_of(replace(header, host=replace(header.host, memory_mib=0)), records)
+    row = re.compile(r"^\| Memory +\| unknown +\|$", re.MULTILINE)
+    assert row.search(told)
+    assert not row.search(markdown_of(header, records))
+
+
+def test_digest_of_a_large_image_is_explained() -> None:
+    """A reader would hold it against what sha256sum prints, and take the image for another."""
+    header, records = make_run()
+    guest = header.guests[0]
+    images = {role: replace(image, sha256="blocks:12ab") for role, image in guest.images.items()}
+    large = replace(header, guests=(replace(guest, images=images, pristine=images), *header.guests[1:]))
+    assert "which `guestbench digest` prints" in markdown_of(large, records)
+    assert "guestbench digest" not in markdown_of(header, records)
