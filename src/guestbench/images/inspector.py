@@ -177,7 +177,7 @@ def _inspect_system(
 ) -> tuple[Known[FileSystem], Known[tuple[CodeFile, ...]] | None, tuple[str, ...]]:
     root, boot, folder, notes = system
     try:
-        inventory = known(_take_inventory(root, boot, folder, image), "the root file system")
+        inventory = known(_take_inventory(root, boot, folder, image, scratch), "the root file system")
         programs = count_in_programs(root, boot, folder, scratch)
     except ImageError as error:
         # A name could be read, but not what is in it.
@@ -191,7 +191,7 @@ def _inspect_system(
     return inventory, programs, notes
 
 
-def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path) -> FileSystem:
+def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path, scratch: Path) -> FileSystem:
     def look(find: Callable[..., Known[T]], *where: object) -> Known[T]:
         """What a search finds, or why it cannot look."""
         try:
@@ -214,7 +214,7 @@ def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path) -> FileSys
         units=contents.find_units(root),
         modules=contents.count_modules(root),
         kernel=look(linux.find_kernel_name, boot, folder),
-        kernel_config=look(linux.find_config, boot, folder, root),
+        kernel_config=look(linux.find_config, boot, folder, root, scratch),
         kernel_cmdline=look(linux.find_cmdline, boot, folder),
         entries=len(root),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from guestbench.images.formats.elf import read_elf_at
 from guestbench.images.inspection import Elf, Inspection, Kind
 from guestbench.images.inspector import inspect_image
 from guestbench.images.source import open_source
+from guestbench.provision import cpio
 
 POP_RET = b"\x58\xc3"  # pop rax; ret
 SYSCALL = b"\x0f\x05"
@@ -434,8 +436,6 @@ CONFIG = b"# CONFIG_KEXEC is not set\nCONFIG_STRICT_KERNEL_RWX=y\nCONFIG_USER_NS
 @pytest.mark.parametrize("kind", ["gzip", "xz", "zstd"])
 def test_kernel_is_unpacked_and_its_configuration_read(tmp_path: Path, kind: str) -> None:
     """A kernel that carries its configuration would be reported without."""
-    import gzip
-
     contents = b"IKCFG_ST" + gzip.compress(CONFIG, mtime=0) + b"IKCFG_ED"
     vmlinux = elf64((Load(5, NOPS + POP_RET), Load(4, contents)))
     options = ["--check=crc32"] if kind == "xz" else ["-q"] if kind == "zstd" else []
@@ -456,6 +456,23 @@ def test_kernel_is_unpacked_and_its_configuration_read(tmp_path: Path, kind: str
     assert program is not None
     assert program.code_bytes.value == 66
     assert str(len(vmlinux)) in found.kernel.program.source
+
+
+@pytest.mark.parametrize("name", ["boot/vmlinuz-linux", "usr/lib/modules/6.9/vmlinuz", "boot/bzImage"])
+def test_configuration_inside_a_kernel_of_a_system_is_read(tmp_path: Path, name: str) -> None:
+    """Of a system that has its kernel's configuration in the kernel alone, no option would be known."""
+    inside = b"IKCFG_ST" + gzip.compress(CONFIG, mtime=0) + b"IKCFG_ED"
+    image = tmp_path / "initrd"
+    for contents, known in ((inside, True), (b"nothing", False)):
+        vmlinux = elf64((Load(5, NOPS + POP_RET), Load(4, contents)))
+        kernel = cpio.regular_file(make_bzimage(gzip.compress(vmlinux)))
+        image.write_bytes(cpio.pack({name: kernel, "etc/passwd": cpio.regular_file(b"")}))
+        files = inspect_image(image, tmp_path).files
+        assert files is not None
+        assert files.value is not None
+        config = files.value.kernel_config
+        assert (config.value is not None) is known
+        assert known or "has no embedded configuration" in config.unknown
 
 
 def test_kernel_that_cannot_be_unpacked_keeps_its_version(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from guestbench.errors import ImageError
 from guestbench.images.contents.hardening import OPTIONS
-from guestbench.images.formats.kernel import MAX_KERNEL_BYTES, SEARCHED_BYTES, find_linux_header
+from guestbench.images.formats.kernel import MAX_KERNEL_BYTES, SEARCHED_BYTES, find_linux_header, open_vmlinux
 from guestbench.images.formats.uki import Uki, read_uki
 from guestbench.images.inspection import KernelConfig, Known, Option, known, unknown
-from guestbench.images.source import Source, hold
+from guestbench.images.source import Source, hold, reason_of
 from guestbench.images.tree import Entry, Tree, show, show_path
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -185,28 +186,36 @@ def find_kernel_name(boot: Tree, folder: str) -> Known[str]:
     return known(show(newest.entry.name), newest.where) if newest else unknown(NO_KERNEL)
 
 
-def find_config(boot: Tree, folder: str, root: Tree) -> Known[KernelConfig]:
-    """The configuration of the newest kernel in a folder.
+def find_config(boot: Tree, folder: str, root: Tree, scratch: Path) -> Known[KernelConfig]:
+    """The configuration of the newest kernel in a folder: a file beside it or its modules, or else its own.
 
     Raises:
-        ImageError: it cannot be read, or is too long.
+        ImageError: it, or the kernel, cannot be read, or is too long.
+        ToolMissing: zstd is needed to unpack the kernel, and not installed.
+        OSError: `scratch` cannot be written.
     """
     newest = find_kernel(boot, folder)
     if newest is None:
         return unknown(NO_KERNEL)
     release = newest.release or _release_of_uki(boot, newest.entry)
-    if not release:
-        return unknown(
-            f"the release of {show(newest.entry.name)} is not known, and so not its configuration's name"
-        )
     for tree, path, place in (
         (boot, f"{folder}/config-{release}", f"/boot/config-{release}"),
         (root, f"usr/lib/modules/{release}/config", f"/usr/lib/modules/{release}/config"),
         (root, f"lib/modules/{release}/config", f"/lib/modules/{release}/config"),
     ):
-        if entry := tree.find_file(os.fsencode(path)):
+        if release and (entry := tree.find_file(os.fsencode(path))):
             return parse_config(tree.read_whole(entry, MAX_CONFIG_BYTES), show(os.fsencode(place)))
-    return unknown(f"there is no /boot/config-{show(os.fsencode(release))}, nor one beside its modules")
+    missing = (
+        f"there is no /boot/config-{show(os.fsencode(release or 'RELEASE'))}, nor one beside its modules"
+    )
+    shown = Path(show_path(newest.entry.path))
+    with hold(boot.read_whole(newest.entry, MAX_KERNEL_BYTES), shown) as source:
+        try:
+            with open_vmlinux(source, scratch) as vmlinux:
+                inside = find_embedded_config(vmlinux)
+        except ImageError as error:
+            return unknown(f"{missing}; the kernel {reason_of(error, shown)}")
+    return unknown(f"{missing}; {inside.unknown}") if inside.value is None else inside
 
 
 def _release_of_uki(tree: Tree, entry: Entry) -> str:
