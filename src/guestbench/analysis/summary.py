@@ -18,6 +18,7 @@ from guestbench.analysis.stability import find_concerns
 from guestbench.families import ask, list_purposes
 from guestbench.model import (
     Better,
+    Gap,
     Header,
     Interval,
     Key,
@@ -147,14 +148,16 @@ class Derived(tuple[Record, ...]):
 
 
 def add_derived(header: Header, records: Iterable[Record]) -> Derived:
-    """The records with samples added that families derive of several; one that has a sample keeps it."""
+    """The records with what families derive of several added; one that has a sample keeps it."""
     if isinstance(records, Derived):
         return records
     found = list(records)
-    for place, sample in ask("findings", "derive", header, tuple(found)):
+    for place, each in ask("findings", "derive", header, tuple(found)):
         record = found[place]
-        if not any((s.metric, s.labels) == (sample.metric, sample.labels) for s in record.samples):
-            derived = msgspec.structs.replace(sample, provenance=Provenance.DERIVED)
+        if isinstance(each, Gap):
+            found[place] = msgspec.structs.replace(record, gaps=(*record.gaps, each))
+        elif not any((s.metric, s.labels) == (each.metric, each.labels) for s in record.samples):
+            derived = msgspec.structs.replace(each, provenance=Provenance.DERIVED)
             found[place] = msgspec.structs.replace(record, samples=(*record.samples, derived))
     return Derived(found)
 

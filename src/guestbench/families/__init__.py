@@ -14,7 +14,8 @@ are found by name:
 `probe.equip(job, spec)` returns the `LaunchSpec` with what the machine must offer or be given for a trial.
 `probe.measure(job, machine, log)` makes a trial on a machine that was just started: a `TrialResult`.
 `probe.measure_files(job, scratch)` makes one of a purpose that boots nothing.
-`findings.derive(header, records)` yields samples that follow from several records, each with its place.
+`findings.derive(header, records)` yields samples that follow from several records, or gaps, each with its
+place.
 `findings.tried(header, records)` yields system, key, and what a search for that figure tried and found.
 `findings.unlike(header, records)` yields metric and system of what cannot be shown to be the same thing.
 `findings.changed(old, new)` yields system and key, and why figures of two runs are not of the same thing.

@@ -115,17 +115,27 @@ def watch_after(machine: Machine, system: System, log: SerialLog, ready: Booted)
         return explain_failure(machine, system.failures, log, began)
     if watched.end is End.LOST:
         return explain_failure(machine, system.failures, log, watched)
-    return "the guest powered off or reset itself" if watched.end is End.CLOSED else ""
+    if watched.end is not End.CLOSED:
+        return ""
+    broken = find_vmm_failure(machine)
+    return broken.reason if broken else "the guest powered off or reset itself"
+
+
+def find_vmm_failure(machine: Machine) -> VmmFailed | None:
+    """How the VMM ended that has closed the console, if by a signal; None if it exited, or runs."""
+    status = machine.wait(EXIT_S)
+    if status is None or status >= 0:
+        return None
+    said = machine.complaint()
+    words = f"it said: {said.splitlines()[-1]}" if said else "it said nothing"
+    return VmmFailed(reason=f"the VMM itself ended by {signal.Signals(-status).name}; {words}")
 
 
 def _exited(machine: Machine, log: SerialLog) -> Outcome:
-    status = machine.wait(EXIT_S)
+    if broken := find_vmm_failure(machine):
+        return broken
+    status = machine.exit_status()
     said = machine.complaint()
-    if status is not None and status < 0:
-        words = said.splitlines()[-1] if said else "it said nothing"
-        return VmmFailed(
-            reason=f"the VMM ended by {signal.Signals(-status).name} of its own; it said: {words}"
-        )
     words = f"it said: {said.splitlines()[-1]}" if said else last_words(log)
     # With -no-reboot a reset ends QEMU as a power-off does, and both with status 0.
     asked = "" if status else " (the guest powered off or reset itself)"

@@ -92,6 +92,15 @@ def test_the_vmm_exiting_early_is_a_crash_with_its_status(tmp_path: Path) -> Non
     assert "Lease obtained!" in result.outcome.reason
 
 
+@pytest.mark.parametrize(("status", "told"), [(-6, "ended by SIGABRT"), (0, "powered off or reset itself")])
+def test_what_ends_a_boot_just_after_ready_is_told(status: int, told: str, tmp_path: Path) -> None:
+    """A VMM that aborts when the guest is ready would be a guest that powers itself off."""
+    system, log = make_system(), SerialLog()
+    guest = make_guest(system, write_recording(tmp_path, [(1.0, b"[init done]\r\n")], exit_status=status))
+    with start(LaunchSpec(boot=system.boot, images=guest.images, platform=FAKE, folder=tmp_path)) as machine:
+        assert told in watch_after(machine, system, log, watch_boot(machine, system, log))
+
+
 def test_a_failure_text_after_ready_does_not_count(tmp_path: Path) -> None:
     """A guest that was ready would be reported as never ready."""
     result, _ = boot(tmp_path, make_system(), [*MIRAGE_BOOT, (1500.0, b"[init done]\r\nCRIT: late\r\n")])

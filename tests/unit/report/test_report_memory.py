@@ -14,12 +14,15 @@ from memory_factories import LATER_PANIC, make_memory_run, with_series
 from report_pages import markdown_of, summary_of
 
 from golden import check_golden
+from guestbench.analysis.claims import judge_claims
+from guestbench.analysis.diff import diff_runs
 from guestbench.analysis.quality import ask_measured, find_failures, find_notices
+from guestbench.analysis.samples import collect
 from guestbench.analysis.summary import add_derived, find_summary, summarise
 from guestbench.families.memory.findings import find_evidence, find_least
 from guestbench.families.memory.section import extra_options, format_free, show_least
 from guestbench.host import process
-from guestbench.model import Header, MemoryPolicy, Provenance, Record
+from guestbench.model import Claim, Header, MemoryPolicy, Provenance, Record, Ruling, VmmFailed
 from guestbench.page.numbers import show_kib
 from guestbench.report.export import csv as csv_export
 from guestbench.report.export import json as json_export
@@ -122,6 +125,54 @@ def test_what_is_derived_says_so() -> None:
     assert not [each for each in derived if each[0] == "floor" and each[1] != "memory.min"]
     once = add_derived(header, records)
     assert add_derived(header, once) == once
+
+
+ABORT = "the VMM itself ended by SIGABRT; it said: hw/core.c:9: Assertion `size' failed."
+
+
+def break_vmm(system: str, size: int, boots: int) -> tuple[Header, tuple[Record, ...]]:
+    """The run, but for the first boots of a system with a size, in which the VMM itself fails."""
+    header, records = make_memory_run()
+    broken = [r for r in records if (r.trial.system, r.trial.memory_mib) == (system, size)][:boots]
+    failed = VmmFailed(reason=ABORT)
+    return header, tuple(msgspec.structs.replace(r, outcome=failed) if r in broken else r for r in records)
+
+
+@pytest.mark.parametrize(
+    ("system", "size", "boots", "least"),
+    [
+        ("linux-minimal", 71, 3, "at most 72 MiB"),
+        ("linux-minimal", 71, 2, "72 MiB"),
+        ("unikernel", 52, 1, "at most 56 MiB"),
+        ("unikernel", 50, 2, "56 MiB"),
+        ("floor", 1, 1, "at most 2 MiB"),
+    ],
+)
+def test_a_vmm_that_breaks_is_no_guest_that_lacks_memory(
+    system: str, size: int, boots: int, least: str
+) -> None:
+    """A size at which QEMU itself aborts would be a guest's need, and claims and diffs would rest on it."""
+    header, records = break_vmm(system, size, boots)
+    report = markdown_of(header, records)
+    assert cells(report, "Least RAM to boot", system)[0].removesuffix(" (search not ended)") == least
+    claim = Claim(text="small", metric="memory.min", system=system, most=100)
+    header = msgspec.structs.replace(
+        header, experiment=msgspec.structs.replace(header.experiment, claims=(claim,))
+    )
+    (judged,) = judge_claims(header, records)
+    figure = find_summary(summarise(header, records), system, "memory.min")
+    sizes = collect(header, records)[system].get(("memory.min", ()))
+    if not least.startswith("at most"):
+        assert judged.ruling is Ruling.CONFIRMED
+        assert figure is not None and sizes is not None
+        assert len([one for one in sizes.tried if one == (float(size), False)]) == 3 - boots or size == 50
+        return
+    assert figure is None
+    assert judged.ruling is Ruling.UNDECIDED
+    assert judged.reason == f"{system}: {least}: with {size} MiB {ABORT}; the limit may be the VMM's"
+    assert "the VMM itself ended by SIGABRT" in section(report, "Least RAM to boot")
+    (lost,) = diff_runs([make_memory_run()], [(header, records)]).lost
+    assert (lost.metric, lost.reason) == ("memory.min", judged.reason.removeprefix(f"{system}: "))
 
 
 def test_runs_without_memory_show_none_of_it() -> None:

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec.structs import replace
 
 from guestbench.families.memory import LEAST, MEMORY, VMM, VMM_ABOVE_FLOOR, Settings, search
-from guestbench.model import Frozen, GuestFamily, Header, Key, Ok, Record, Sample, find_settings, to_key
+from guestbench.model import (
+    Frozen,
+    Gap,
+    GuestFamily,
+    Header,
+    Key,
+    Ok,
+    Record,
+    Sample,
+    VmmFailed,
+    find_settings,
+    to_key,
+)
 
 
 class Evidence(Frozen):
@@ -30,12 +44,23 @@ def find_least(header: Header, records: Sequence[Record], system: str) -> search
     """What the search for a system's least RAM found; None in a run that does not search."""
     if "memory" not in header.experiment.metrics:
         return None
-    return search.find_minimum(
-        search.to_tried(search.group_boots(records, system)),
+    groups = search.group_boots(records, system)
+    least = search.find_minimum(
+        search.to_tried(groups),
         header.platform.memory_mib,
         known=search.boots_with_platform(records, system),
         boots=find_settings(header.experiment.settings, "memory", Settings).boots,
     )
+    return replace(least, vmm_failed=_tell_vmm_limit(groups))
+
+
+def _tell_vmm_limit(groups: Mapping[int, Sequence[Record]]) -> str:
+    """How the VMM failed with the largest size that was not enough; empty where the guest did, too."""
+    for size, boots in groups.items():
+        if failed := [record.outcome for record in boots if not isinstance(record.outcome, Ok)]:
+            by_vmm = all(isinstance(outcome, VmmFailed) for outcome in failed)
+            return f"with {size} MiB {failed[0].reason}" if by_vmm else ""
+    return ""
 
 
 def find_all_least(header: Header, records: Sequence[Record]) -> dict[str, search.Minimum]:
@@ -58,15 +83,19 @@ def find_evidence(records: Iterable[Record], system: str) -> tuple[Evidence, ...
     return tuple(found)
 
 
-def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]:
+def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample | Gap]]:
     """`memory.min` for the last boot with the least size, and `memory.vmm_above_floor`.
 
-    The latter is for boots that count memory, in each state in which the floor was counted too.
+    A size below which only the VMM failed is no figure of the guest's, but a gap that names it. The memory
+    above the floor is for boots that count memory, in each state in which the floor was counted too.
     """
     last = {(each.trial.system, each.trial.memory_mib): place for place, each in enumerate(records)}
     for name, least in find_all_least(header, records).items():
         if least.least_mib and (name, least.least_mib) in last:
-            yield last[name, least.least_mib], Sample(metric=LEAST, value=least.least_mib)
+            place, size = last[name, least.least_mib], least.least_mib
+            reason = f"at most {size} MiB: {least.vmm_failed}; the limit may be the VMM's"
+            sample = Sample(metric=LEAST, value=size)
+            yield place, Gap(metric=LEAST, reason=reason) if least.vmm_failed else sample
     floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
     floor: dict[str, list[float]] = {}
     for record in records:
@@ -83,9 +112,13 @@ def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sam
 def tried(
     header: Header, records: Sequence[Record]
 ) -> Iterator[tuple[str, Key, tuple[tuple[float, bool], ...]]]:
-    """The sizes tried in the search for the least RAM, and whether the guest was well."""
+    """The sizes tried in the search for the least RAM, and whether the guest was well.
+
+    Where the VMM failed, that says nothing of the guest.
+    """
+    of_guests = [record for record in records if not isinstance(record.outcome, VmmFailed)]
     for guest in header.guests:
-        boots = search.to_tried(search.group_boots(records, guest.system.name))
+        boots = search.to_tried(search.group_boots(of_guests, guest.system.name))
         sizes = tuple((float(size), well) for size, results in boots.items() for well in results)
         yield guest.system.name, to_key(LEAST, {}), sizes
 

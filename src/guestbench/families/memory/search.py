@@ -45,13 +45,15 @@ class Minimum(Frozen):
     `least_mib` is the least size with which every boot succeeded, and above which no size failed; None if
     there is none. `below_mib` is the next smaller size on the grid, 0 below 1 MiB. `mixed_mib` are the
     sizes below the least one with which at least one boot succeeded. `finished` says whether the search
-    has nothing more to try.
+    has nothing more to try. `vmm_failed` says how the VMM itself failed with the largest size that was not
+    enough, where nothing else did: the guest may need less than the least size.
     """
 
     least_mib: int | None
     below_mib: int
     mixed_mib: tuple[int, ...]
     finished: bool
+    vmm_failed: str = ""
 
 
 def group_boots(records: Iterable[Record], system: str) -> dict[int, tuple[Record, ...]]:

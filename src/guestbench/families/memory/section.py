@@ -99,6 +99,12 @@ def _describe_least(found: Findings) -> Iterator[Block]:
     yield draw_least(least, tried)
     yield least_table(least, tried)
     yield Paragraph((found.metric(LEAST).help, f"A size counts as enough if each of {boots} passes."))
+    limits = tuple(
+        (Code(name), ": ", Code(each.vmm_failed)) for name, each in least.items() if each.vmm_failed
+    )
+    yield Bullets(
+        limits, "At most so much, for with less the VMM itself failed, which says nothing of the guest:"
+    )
     if mixed:
         yield say("Boots that passed with less:")
         yield Bullets(tuple((Code(name), f": {told}") for name, told in mixed))
@@ -346,7 +352,8 @@ def show_least(least: Minimum | None) -> str:
         return NOTHING
     if least.least_mib is None:
         return "none found" if least.finished else "search not ended"
-    return f"{least.least_mib} MiB" + ("" if least.finished else " (search not ended)")
+    at_most = "at most " if least.vmm_failed else ""
+    return f"{at_most}{least.least_mib} MiB" + ("" if least.finished else " (search not ended)")
 
 
 def _mark_success(tried: Sequence[Evidence]) -> list[Mark]:

@@ -20,7 +20,7 @@ from guestbench.guest.idle import IDLE_SHARE, Count, Counter
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
-from guestbench.guest.watch import watch_boot
+from guestbench.guest.watch import find_vmm_failure, watch_boot
 from guestbench.model import (
     READY,
     Command,
@@ -37,6 +37,7 @@ from guestbench.model import (
     System,
     TrialResult,
     Unsupported,
+    VmmFailed,
 )
 from guestbench.vmm import Footprint, Lacking, Machine
 
@@ -349,6 +350,8 @@ def explain_end(machine: Machine, system: System, log: SerialLog, watched: Watch
 
     A guest with a shell is to stay on; any other may power off when it has done its work.
     """
+    if watched.end is End.CLOSED and (broken := find_vmm_failure(machine)):
+        return VmmFailed(reason=f"after the guest was ready {broken.reason}")
     match watched.end:
         case End.LOST:
             reason = explain_failure(machine, system.failures, log, watched)

@@ -15,7 +15,7 @@ from guestbench.guest.idle import IDLE_SHARE
 from guestbench.guest.programs import bring_program, open_tools
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, Shell
-from guestbench.guest.watch import watch_boot
+from guestbench.guest.watch import find_vmm_failure, watch_boot
 from guestbench.model import (
     Crashed,
     Gap,
@@ -33,8 +33,6 @@ from guestbench.vmm import Machine
 
 OUT_OF_MEMORY = "dmesg | grep -a 'Out of memory: Killed process' | tail -n 1"
 KILLED = 128 + 9
-EXIT_S = 1.0
-"""How long a VMM may take to exit once its console is closed."""
 LAST_SIGNAL = 64
 LOOK_S = 2.0
 """How often it is looked whether an image that works by itself does so."""
@@ -59,9 +57,10 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
         ended = _explain(shell, answer)
     except ShellError as error:
         reports = find_reports(log.data, log.time_of, begin)
-        reason = "; ".join(filter(None, (_tell_death(machine), error.message)))
+        broken = find_vmm_failure(machine)
+        outcome = incomplete(work, reports, broken.reason if broken else error.message)
         return TrialResult(
-            outcome=incomplete(work, reports, reason),
+            outcome=broken if broken and isinstance(outcome, Crashed) else outcome,
             marks=tuple(marks),
             samples=to_samples(kit, reports),
             work=reports,
@@ -122,18 +121,12 @@ def _lost(machine: Machine, system: System, log: SerialLog, watched: Watched) ->
             return Crashed(reason=explain_failure(machine, system.failures, log, watched))
         case End.FLOOD:
             return Crashed(reason=f"it flooded the console; {last_words(log)}")
-        case End.CLOSED if how := _tell_death(machine):
-            return Crashed(reason=f"{how}; {_tell_end(machine, log, watched)}")
+        case End.CLOSED if broken := find_vmm_failure(machine):
+            return broken
+        case End.CLOSED if status := machine.exit_status():
+            return Crashed(reason=f"the VMM exited with status {status}; {_tell_end(machine, log, watched)}")
         case End.LATE | End.FOUND | End.CLOSED:
             return None
-
-
-def _tell_death(machine: Machine) -> str:
-    """How a VMM ended by itself or was ended; empty where the guest turned it off, or where it runs."""
-    status = machine.wait(EXIT_S)
-    if not status:
-        return ""
-    return f"the VMM was ended by signal {-status}" if status < 0 else f"the VMM exited with status {status}"
 
 
 # --- images that work by themselves -----------------------------------------------------------------------

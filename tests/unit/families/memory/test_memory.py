@@ -30,6 +30,7 @@ from guestbench.model import (
     TimedOut,
     TrialResult,
     Unsupported,
+    VmmFailed,
 )
 from guestbench.vmm import Chunk, Footprint
 from guestbench.vmm.fake import FakeMachine
@@ -418,6 +419,17 @@ def test_a_guest_that_does_not_stay_well_says_why(
     outcome = tried(Counted(chunks, exit_status=exit_status), WORKER)
     assert isinstance(outcome, Crashed | TimedOut)
     assert words in outcome.reason
+
+
+@pytest.mark.parametrize("chunks", [[], [READY], [(100.0, b"SeaBIOS\r\n")], [(100.0, b"Powered by\r\n")]])
+@pytest.mark.parametrize(("status", "name"), [(-6, "SIGABRT"), (-11, "SIGSEGV"), (-9, "SIGKILL")])
+def test_a_vmm_that_breaks_is_told_as_the_vmms(
+    chunks: list[tuple[float, bytes]], status: int, name: str
+) -> None:
+    """A VMM that aborts after ready would be a guest with memory enough, and before it one without."""
+    outcome = tried(Counted(chunks, exit_status=status), make_system())
+    assert isinstance(outcome, VmmFailed)
+    assert f"the VMM itself ended by {name}; it said nothing" in outcome.reason
 
 
 def test_a_guest_whose_shell_does_not_answer_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
