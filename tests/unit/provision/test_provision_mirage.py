@@ -31,9 +31,13 @@ with open({calls!r}, "a") as calls:
 failing = json.loads({failing!r})
 if failing and failing["word"] in words:
     print("out: half done")
-    print("err: " + failing["text"], file=sys.stderr)
+    print("err:", failing["text"], sep="\\n", file=sys.stderr)
     sys.exit(failing["status"])
 root = pathlib.Path(os.environ["OPAMROOT"])
+switch = os.environ.get("OPAMSWITCH")
+if words[0] not in ("init", "switch") and switch and not (root / switch).is_dir():
+    print(f"[ERROR] The selected switch {{switch}} is not installed.", file=sys.stderr)
+    sys.exit(50)
 if words[0] == "init":
     root.mkdir()
     (root / "config").touch()
@@ -41,6 +45,9 @@ elif words[:2] == ["switch", "create"]:
     (root / words[2]).mkdir()
 elif words[:2] == ["switch", "list"]:
     print("\\n".join(path.name for path in root.iterdir() if path.is_dir()))
+elif words[-2:] == ["make", "depends"]:
+    pathlib.Path("mirage").mkdir()
+    pathlib.Path("mirage/guestbench-unikraft-qemu.opam.locked").write_text({lock!r})
 elif words[-2:] == ["make", "build"]:
     pathlib.Path("dist").mkdir()
     pathlib.Path("dist/guestbench.qemu").write_bytes(b"a kernel")
@@ -48,6 +55,28 @@ elif "dune" in words:
     pathlib.Path("_build/default").mkdir(parents=True)
     pathlib.Path("_build/default/main.exe").write_bytes(b"a program")
 """
+
+# As opam-monorepo writes it: packages of the switch, and those whose sources are vendored.
+LOCK = """\
+opam-version: "2.0"
+synopsis: "opam-monorepo generated lockfile"
+depends: [
+  "base-bytes" {= "base" & ?vendor}
+  "irmin" {= "3.11.0" & ?vendor}
+  "mirage" {= "4.11.1"}
+  "tcpip" {= "9.0.1" & vendor}
+]
+pin-depends: [
+  ["irmin.3.11.0" "https://example.org/irmin-3.11.0.tbz"]
+]
+x-opam-monorepo-duniverse-dirs: [
+  ["https://example.org/irmin-3.11.0.tbz" "irmin" ["sha256=00"]]
+]
+"""
+
+EXEC = ("exec", "--")
+OVERLAYS = "opam-overlays:https://github.com/dune-universe/opam-overlays.git"
+TOOLS = ("make", "gcc", "git", "bison", "flex", "pkg-config", "python3")
 
 
 class Host:
@@ -60,7 +89,8 @@ class Host:
         self.cache = tmp_path / "cache" / "guestbench"
         self.base = tmp_path
         self.said: list[str] = []
-        for tool in ("make", "gcc", "git"):
+        self.lock = LOCK
+        for tool in TOOLS:
             self.add_tool(tool, "#!/bin/sh\nexit 0\n")
         self.install()
         monkeypatch.setenv("PATH", f"{self.bin}")
@@ -78,14 +108,16 @@ class Host:
         failing = json.dumps({"word": word, "status": status, "text": text} if word else None)
         self.add_tool(
             "opam",
-            FAKE_OPAM.format(python=sys.executable, calls=str(self.calls_file), failing=failing),
+            FAKE_OPAM.format(
+                python=sys.executable, calls=str(self.calls_file), failing=failing, lock=self.lock
+            ),
         )
 
-    def build(self) -> tuple[Path, list[tuple[str, str]]]:
+    def build(self, recipe: Mirage = PINS) -> tuple[Path, list[tuple[str, str]]]:
         """Build in a new workspace; returns that, and the packages."""
         work = self.base / f"work-{len(list(self.base.glob('work-*')))}"
         work.mkdir()
-        made = PINS.build(Site(system=NAME, folder=FOLDER, key=""), work, self.said.append)
+        made = recipe.build(Site(system=NAME, folder=FOLDER, key=""), work, self.said.append)
         return work, [(each.name, each.version) for each in made.packages]
 
     def calls(self) -> list[dict[str, object]]:
@@ -108,16 +140,16 @@ def test_steps_build_guest_and_program(site: Host) -> None:
     work, packages = site.build()
     assert (work / "kernel.qemu").read_bytes() == b"a kernel"
     assert (work / "irmin").read_bytes() == b"a program"
-    assert packages == [("irmin", "3.11.0"), ("mirage", "4.11.1"), ("ocaml", "5.3.0")]
+    assert dict(packages).keys() == {"base-bytes", "irmin", "mirage", "ocaml", "tcpip"}
     assert site.argvs() == [
         ["init", "--bare", "--no-setup", "--disable-sandboxing"],
         ["switch", "list", "--short"],
         ["switch", "create", "guestbench-5.3.0", "ocaml-base-compiler.5.3.0", "--no-switch"],
         ["install", "irmin.3.11.0", "mirage.4.11.1"],
-        ["exec", "--", "mirage", "configure", "-t", "unikraft-qemu", "--no-depext"],
-        ["exec", "--", "make", "depends"],
-        ["exec", "--", "make", "build"],
-        ["exec", "--", "dune", "build", "--profile", "release", "--root", ".", "./main.exe"],
+        [*EXEC, "mirage", "configure", "-t", "unikraft-qemu", "--no-depext", "--extra-repos", OVERLAYS],
+        [*EXEC, "make", "depends"],
+        [*EXEC, "make", "build"],
+        [*EXEC, "dune", "build", "--profile", "release", "--root", ".", "./main.exe"],
     ]
     assert [line for line in site.said if line.startswith("opam ")] == [
         " ".join(["opam", *argv]) for argv in site.argvs()
@@ -131,7 +163,8 @@ def test_users_own_opam_is_left_alone(site: Host) -> None:
         env = call["env"]
         assert isinstance(env, dict)
         assert env["OPAMROOT"] == str(site.cache / "opam")
-        assert env["OPAMSWITCH"] == "guestbench-5.3.0"
+        assert env["OPAMSWITCH"] in ("", "guestbench-5.3.0")
+        assert call["cwd"] != str(Path.cwd()), "where a local switch of the user may lie"
         assert env["OPAMNODEPEXTS"] == "1"
         assert env["OCAMLPATH"] == ""
 
@@ -202,6 +235,8 @@ def test_built_guest_and_its_program_for_linux_are_found_afterwards(
     assert Path(guest.images[Role.KERNEL].path).read_bytes() == b"a kernel"
     assert "opam packages" in guest.origin.detail
     assert "irmin 3.11.0" in guest.origin.detail
+    beside = Path(guest.images[Role.KERNEL].path).with_name("guestbench.opam.locked")
+    assert beside.read_text() == LOCK and beside.name in guest.origin.detail
     program = Path(build_program("irmin", site.said.append).path)
     assert program.read_bytes() == b"a program"
     assert os.access(program, os.X_OK)
@@ -247,6 +282,110 @@ def test_missing_opam_is_named_with_the_way_out(site: Host) -> None:
     with pytest.raises(ToolMissing, match="--system mirage-unikraft=PATH") as caught:
         site.build()
     assert caught.value.hint == "apt-get install opam"
+
+
+def test_all_missing_tools_are_named_at_once(site: Host) -> None:
+    """After minutes of building, Unikraft would stop for want of bison, and then for want of the next."""
+    for tool in ("bison", "flex", "pkg-config", "python3"):
+        (site.bin / tool).unlink()
+    with pytest.raises(ToolMissing, match="bison, flex, pkg-config, python3") as caught:
+        site.build()
+    assert caught.value.hint == "apt-get install bison flex pkg-config python3"
+    assert not site.calls_file.exists()
+
+
+def test_another_ocaml_builds_in_a_root_that_is_there(site: Host) -> None:
+    """With a new version of OCaml every build would stop at the update, since its switch is not there yet."""
+    site.build()
+    site.build(Mirage(ocaml="5.4.0", packages=PINS.packages))
+    assert (site.cache / "opam" / "guestbench-5.4.0").is_dir()
+
+
+def test_a_switch_that_could_not_be_made_is_made_again(site: Host) -> None:
+    """After a compiler that failed to build once, every build would stop until the cache is cleared."""
+    site.install("create", 31, "ocaml-base-compiler failed")
+    with pytest.raises(ToolFailed, match="status 31"):
+        site.build()
+    site.install()
+    site.build()
+    assert (site.cache / "opam" / "guestbench-5.3.0").is_dir()
+
+
+# What opam 2.1.2, git and curl print where nothing answers, and opam 2.3 and ssh in other words.
+UNREACHED = {
+    "https://nowhere.invalid/o.git/": """\
+[ERROR] Could not update repository "o": "git fetch -q" exited with code 128 "fatal: unable to access \
+'https://nowhere.invalid/o.git/': Could not resolve host: nowhere.invalid"
+[ERROR] Initial repository fetch failed
+[ERROR] No repository o found
+make[1]: *** [Makefile:2: repo-add] Error 5
+make: *** [Makefile:4: lock] Error 2""",
+    "https://nowhere.invalid/far.tgz": """\
+[ERROR] Failed to get sources of far.1: Curl failed
+OpamSolution.Fetch_fail("https://nowhere.invalid/far.tgz (Curl failed: \\"curl\\" exited with code 6)")
+make: *** [Makefile:6: pull] Error 40""",
+    "git+https://nowhere.invalid/far.git": """\
+[ERROR] Failed to get sources of far.1: git+https://nowhere.invalid/far.git
+OpamSolution.Fetch_fail("git+https://nowhere.invalid/far.git")
+make: *** [Makefile:8: pull] Error 40""",
+    "https://nowhere.invalid/b.tbz": """\
+[ERROR] Failed to get sources of b.1: curl error (curl: code 28 while downloading https://nowhere.invalid/b.tbz)
+make: *** [Makefile:8: pull] Error 1""",
+    "nowhere.invalid": """\
+ssh: Could not resolve hostname nowhere.invalid: Name or service not known
+make: *** [Makefile:8: pull] Error 128""",
+    "opam's repository of packages": "make: *** [Makefile:8: pull] Error 40",
+}
+
+
+@pytest.mark.parametrize("where", UNREACHED)
+def test_what_make_cannot_fetch_is_named(site: Host, where: str) -> None:
+    """A user behind a firewall would search for a mistake in the build, whose status says nothing."""
+    site.install("depends", 2, UNREACHED[where])
+    with pytest.raises(HostError) as caught:
+        site.build()
+    assert not isinstance(caught.value, ToolFailed)
+    assert caught.value.message.startswith(f"{where} cannot be reached from this machine (opam exec -- make")
+    assert caught.value.hint == "guestbench run --system mirage-unikraft=PATH"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[WARNING] code 6 while downloading https://mirror.invalid/x\nmake: *** [Makefile:6: pull] Error 31",
+        "lock: no solution\nmake: *** [Makefile:6: lock] Error 1",
+        "unable to access 'x': a text of a program that is not make",
+    ],
+)
+def test_what_fails_otherwise_is_not_called_unreachable(site: Host, text: str) -> None:
+    """A user would look for a broken network where a package does not compile."""
+    site.install("depends", 2, text)
+    with pytest.raises(ToolFailed, match="make depends failed with status 2"):
+        site.build()
+
+
+def test_versions_are_those_that_were_locked(site: Host) -> None:
+    """A report would tell versions that were asked for, and none of those that came with them."""
+    site.lock = LOCK.replace("3.11.0", "3.11.1")
+    site.install()
+    work, packages = site.build()
+    assert (work / "guestbench.opam.locked").read_text() == site.lock
+    assert packages == [
+        ("base-bytes", "base"),
+        ("irmin", "3.11.0"),  # of the program for Linux
+        ("irmin", "3.11.1"),
+        ("mirage", "4.11.1"),
+        ("ocaml", "5.3.0"),
+        ("tcpip", "9.0.1"),
+    ]
+
+
+def test_a_build_without_a_lock_file_is_refused(site: Host) -> None:
+    """Nobody would know what an image was built from."""
+    site.add_tool("opam", (site.bin / "opam").read_text().replace(".opam.locked", ".opam"))
+    with pytest.raises(HostError, match="0 lock files") as caught:
+        site.build()
+    assert caught.value.hint == "guestbench run --system mirage-unikraft=PATH"
 
 
 def test_failing_update_keeps_what_is_there(site: Host) -> None:

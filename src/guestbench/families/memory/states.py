@@ -53,6 +53,8 @@ LOAD_BEGIN, LOAD_OVER = "load begins", "load ends"
 WORK_BEGIN, WORK_END = b"[work begin ", b"[work end "
 
 SHELL_S = 120.0
+REPORTS_S = 1.0
+"""How long a guest that has done its work may take to print what it knows of its memory."""
 MEMINFO = "cat /proc/meminfo"
 SAMPLED_LOAD = """( while :; do cat /proc/meminfo; echo; sleep 1; done ) & sampler=$!
 {{ {command}
@@ -149,6 +151,9 @@ class _MemoryTrial:
             self._miss(IDLE, AT_WORK)
             self._take(LOAD, self.counter.find_peak())
             self._take(LOAD_END, self._count())
+            if self._system.memory_reports and not off:
+                # What it tells of its memory may come behind the marker, and nothing says that it ends then.
+                self._watch(REPORTS_S, until=None)
         else:
             self._take(IDLE, self._count())
             if work is None and not isinstance(self._system.load, ProgramLoad):

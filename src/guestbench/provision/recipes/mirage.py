@@ -6,9 +6,10 @@ setup are neither read nor written, and no package of the host is installed or a
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -21,17 +22,34 @@ from guestbench.provision.programs import MERKLE, program_sources, source_digest
 from guestbench.provision.recipes import Recipe, Site
 from guestbench.provision.versions import find_versions
 
-TOOLS = ("opam", "make", "gcc", "git")
-"""Programs that must be there; opam itself fetches with git, too."""
+TOOLS = ("opam", "make", "gcc", "git", "bison", "flex", "pkg-config", "python3")
+"""Programs that must be there: opam fetches with git, too, and Unikraft is configured with the last four."""
 TARGET = "unikraft-qemu"
+OVERLAYS = "opam-overlays:https://github.com/dune-universe/opam-overlays.git"
+"""Packages that dune can build for another machine. A second list, which mirage adds, is merged into it."""
 KERNEL = "kernel.qemu"
+LOCK = "guestbench.opam.locked"
+"""What mirage wrote down of every package in the kernel; kept beside it."""
 IRMIN = "irmin"
 LINUX_FLAGS = "-static"
 UNIKERNEL_SOURCES = ("config.ml", "unikernel.ml", "irmin_store.ml")
 LINUX_SOURCES = ("irmin_store.ml", "linux/dune", "linux/dune-project", "linux/main.ml")
 
-SYNC_ERROR = 40
-"""Exit status of opam when it cannot fetch what it has to; opam(1), "EXIT STATUS"."""
+SYNC_ERROR, BUILD_ERROR = 40, 31
+"""Exit status of opam when it cannot fetch, and when a package fails to build; opam(1), "EXIT STATUS"."""
+MAKE_ERROR = re.compile(r"^make.* Error (\d+)$", re.MULTILINE)
+"""How make tells the status of a command that failed; its own is 2 whatever that was."""
+UNREACHED = (
+    re.compile(r"unable to access '([^']+)'"),  # git
+    re.compile(r'Could not synchronize \S+ from "([^"]+)"'),  # opam
+    re.compile(r'Fetch_fail\("([^"\s]+)'),  # opam 2.1
+    re.compile(r"code \d+ while downloading ([^\s)]+)"),  # opam from 2.2 on
+    re.compile(r"[Cc]ould not resolve host(?:name)?:? ([^\s:;,]+)"),  # curl, ssh
+    re.compile(r"[Ff]ailed to connect to (\S+)"),  # curl
+)
+"""How programs that fetch say from where they could not, the most exact first."""
+LOCKED = re.compile(r'^\s*"([^"\s]+)" \{\s*= "([^"]+)"', re.MULTILINE)
+"""A package of a lock file with its version."""
 REACH_S = 900.0
 """Time for opam to fetch its list of packages, some ten megabytes; behind a closed firewall it tries long."""
 REPORTED_LINES = 12
@@ -45,6 +63,7 @@ class Mirage(Recipe, tag="mirage"):
     """
 
     images: ClassVar[Mapping[Role, str]] = {Role.KERNEL: KERNEL}
+    version: ClassVar[int] = 2
     leaves: ClassVar[tuple[str, ...]] = (IRMIN,)
 
     ocaml: str
@@ -57,7 +76,7 @@ class Mirage(Recipe, tag="mirage"):
 
     def tools(self) -> object:
         """The C compiler of the host; all others are pinned."""
-        return [TARGET, LINUX_FLAGS, find_versions("gcc")]
+        return [TARGET, OVERLAYS, LINUX_FLAGS, find_versions("gcc")]
 
     def build(self, site: Site, work: Path, say: Say) -> Made:
         """Build unikernel and program. Each command is told before it is run.
@@ -65,17 +84,10 @@ class Mirage(Recipe, tag="mirage"):
         Raises:
             ToolMissing: opam or a tool that it needs is not installed.
             ToolFailed: a step failed; the end of its output is in the message.
-            HostError: opam's repository of packages cannot be reached.
+            HostError: something that is to be fetched cannot be reached.
         """
         bring = f"guestbench run --system {shlex.quote(site.system)}=PATH"
-        for tool in TOOLS:
-            try:
-                process.find_tool(tool)
-            except ToolMissing as missing:
-                raise ToolMissing(
-                    f"{missing.message}, and the MirageOS guest is built with it; or bring an image: {bring}",
-                    missing.hint,
-                ) from None
+        _check_tools(bring)
         opam = _Opam(cache.cache_folder() / "opam", f"guestbench-{self.ocaml}", work, say, bring)
         with cache.locked("opam"):
             opam.prepare_root()
@@ -85,8 +97,10 @@ class Mirage(Recipe, tag="mirage"):
             # The unikernel: the same compiler and no flags beside what mirage itself gives.
             folder = work / "unikernel"
             self._copy(site.folder, UNIKERNEL_SOURCES, ("bench.ml", "merkle_store.ml"), "default", folder)
-            opam.run_in_switch(["mirage", "configure", "-t", TARGET, "--no-depext"], folder)
+            configure = ["mirage", "configure", "-t", TARGET, "--no-depext", "--extra-repos", OVERLAYS]
+            opam.run_in_switch(configure, folder)
             opam.run_in_switch(["make", "depends"], folder)
+            locked = self._keep_lock(folder, work, bring)
             opam.run_in_switch(["make", "build"], folder)
             # The same benchmark for Linux, from the libraries of the switch.
             folder = work / "linux"
@@ -97,9 +111,18 @@ class Mirage(Recipe, tag="mirage"):
         shutil.copyfile(work / "unikernel" / "dist" / "guestbench.qemu", work / KERNEL)
         shutil.copyfile(work / "linux" / "_build" / "default" / "main.exe", work / IRMIN)
         (work / IRMIN).chmod(0o755)
-        pinned = sorted({"ocaml": self.ocaml, **self.packages}.items())
-        packages = tuple(Package(name=name, version=version) for name, version in pinned)
-        return Made(files=(KERNEL, IRMIN), packages=packages)
+        # The lock holds what is in the kernel; the compiler and the program for Linux are of the switch.
+        found = sorted({*locked, *self.packages.items(), ("ocaml", self.ocaml)})
+        packages = tuple(Package(name=name, version=version) for name, version in found)
+        return Made(files=(KERNEL, IRMIN, LOCK), packages=packages)
+
+    def _keep_lock(self, folder: Path, work: Path, bring: str) -> Iterable[tuple[str, str]]:
+        """Copy the lock file of the unikernel in `folder`; returns its packages with their versions."""
+        locks = [*(folder / "mirage").glob("*.opam.locked")]
+        if len(locks) != 1:
+            raise HostError(f"mirage left {len(locks)} lock files, not one: what it builds is unknown", bring)
+        shutil.copyfile(locks[0], work / LOCK)
+        return LOCKED.findall(locks[0].read_text())
 
     def _copy(self, folder: Path, own: Sequence[str], shared: Sequence[str], flags: str, work: Path) -> None:
         """Copy the system's `own` sources to `work`, and those `shared` with the program for Linux."""
@@ -116,9 +139,27 @@ class Mirage(Recipe, tag="mirage"):
         )
 
     def describe(self, made: Made) -> str:
-        """What is pinned."""
-        pinned = ", ".join(f"{package.name} {package.version}" for package in made.packages)
-        return f"opam packages, of which pinned: {pinned}"
+        """The versions of what is pinned, and where those of all other packages are."""
+        named = {"ocaml", *self.packages}
+        told = ", ".join(f"{each.name} {each.version}" for each in made.packages if each.name in named)
+        return f"opam packages ({len(made.packages)} in all, those of the kernel in {LOCK}): {told}"
+
+
+def _check_tools(bring: str) -> None:
+    """Name all the tools that are missing at once: each costs the user a try."""
+    missing = []
+    for tool in TOOLS:
+        try:
+            process.find_tool(tool)
+        except ToolMissing:
+            missing.append(tool)
+    if missing:
+        packages = " ".join(process.DEBIAN_PACKAGES.get(tool, tool) for tool in missing)
+        raise ToolMissing(
+            f"{', '.join(missing)}: not installed, and the MirageOS guest is built with that; "
+            f"or bring an image: {bring}",
+            f"apt-get install {packages}",
+        )
 
 
 class _Opam(NamedTuple):
@@ -130,11 +171,12 @@ class _Opam(NamedTuple):
     say: Say
     bring: str
 
-    @property
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, switch: str) -> dict[str, str]:
         return {
             "OPAMROOT": str(self.root),
-            "OPAMSWITCH": self.switch,
+            "OPAMSWITCH": switch,
+            # Their messages are read, and would come in the user's language.
+            "LC_ALL": "C",
             "OPAMYES": "1",
             "OPAMCOLOR": "never",
             "OPAMROOTISOK": "1",
@@ -147,7 +189,7 @@ class _Opam(NamedTuple):
     def prepare_root(self) -> None:
         """Make the root, or bring its list of packages up to date."""
         if (self.root / "config").is_file():
-            self.run(["update"], timeout_s=REACH_S)
+            self.run(["update"], switch="", timeout_s=REACH_S)
             return
         self.root.parent.mkdir(parents=True, exist_ok=True)
         # Packages run scripts of strangers, which opam's sandbox keeps from the network and the home folder.
@@ -157,7 +199,7 @@ class _Opam(NamedTuple):
             self.say("bubblewrap does not work here: opam builds without its sandbox")
         flags = ["--bare", "--no-setup", *([] if sandboxed else ["--disable-sandboxing"])]
         try:
-            self.run(["init", *flags], timeout_s=REACH_S)
+            self.run(["init", *flags], switch="", timeout_s=REACH_S)
         except HostError:
             # A half-made root would be taken for a whole one.
             shutil.rmtree(self.root, ignore_errors=True)
@@ -165,16 +207,27 @@ class _Opam(NamedTuple):
 
     def prepare_switch(self, ocaml: str) -> None:
         """Make the switch with its compiler, unless a build before this one has."""
-        listed = self.run(["switch", "list", "--short"])
+        listed = self.run(["switch", "list", "--short"], switch="")
         if self.switch not in listed.split():
-            self.run(["switch", "create", self.switch, f"ocaml-base-compiler.{ocaml}", "--no-switch"])
+            create = ["switch", "create", self.switch, f"ocaml-base-compiler.{ocaml}", "--no-switch"]
+            self.run(create, switch="")
 
     def run_in_switch(self, argv: Sequence[str], cwd: Path) -> None:
         """Run a program of the switch, with the environment that opam makes for it."""
         self.run(["exec", "--", *argv], cwd=cwd)
 
-    def run(self, words: Sequence[str], *, cwd: Path | None = None, timeout_s: float | None = None) -> str:
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        switch: str | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
         """Run opam with these arguments; returns what it printed to its standard output.
+
+        `switch` is empty where ours need not be there yet: opam refuses all work in one that is not. It runs
+        in the workspace if not in `cwd`, since it would take up a local switch of the user's folder.
 
         Raises:
             ToolFailed: it failed.
@@ -183,22 +236,25 @@ class _Opam(NamedTuple):
         command = " ".join(["opam", *words])
         self.say(command)
         log = self.work / f"step-{len([*self.work.glob('step-*.log')]) + 1}.log"
+        environment = self._environment(self.switch if switch is None else switch)
         try:
             with log.open("wb") as output:
                 process.run(
-                    ["opam", *words], cwd=cwd, env=self._environment, timeout_s=timeout_s, stdout=output
+                    ["opam", *words],
+                    cwd=cwd or self.work,
+                    env=environment,
+                    timeout_s=timeout_s,
+                    stdout=output,
                 )
         except ToolFailed as failed:
+            text = f"{process.tail(log.read_bytes())}\n{failed.stderr}"
+            told = "\n".join([line for line in text.splitlines() if line.strip()][-REPORTED_LINES:])
             # Only steps that do nothing but fetch have a time limit.
-            unreachable = failed.status == SYNC_ERROR or (timeout_s is not None and failed.status < 0)
-            printed = process.tail(log.read_bytes())
-            lines = [line for text in (printed, failed.stderr) for line in text.splitlines() if line.strip()]
-            told = "\n".join(lines[-REPORTED_LINES:])
-            if unreachable:
-                raise HostError(
-                    f"opam's repository of packages cannot be reached from this machine ({command}):\n{told}",
-                    self.bring,
-                ) from None
+            late = timeout_s is not None and failed.status < 0
+            where = _find_unreached(SYNC_ERROR if late else failed.status, text)
+            if where:
+                message = f"{where} cannot be reached from this machine ({command}):\n{told}"
+                raise HostError(message, self.bring) from None
             raise ToolFailed(
                 f"{command} failed with status {failed.status}:\n{told}",
                 self.bring,
@@ -206,6 +262,20 @@ class _Opam(NamedTuple):
                 stderr=failed.stderr,
             ) from None
         return log.read_text(errors="replace")
+
+
+def _find_unreached(status: int, text: str) -> str:
+    """What could not be fetched, by a command's status and what it printed; empty if it failed otherwise.
+
+    A mirror that failed before another one served is no reason: a package that fails to build is one itself.
+    """
+    inner = {int(number) for number in MAKE_ERROR.findall(text)}
+    if SYNC_ERROR not in {status, *inner} and (BUILD_ERROR in inner or not inner):
+        return ""
+    found = next(filter(None, (pattern.search(text) for pattern in UNREACHED)), None)
+    if found:
+        return found[1]
+    return "opam's repository of packages" if SYNC_ERROR in {status, *inner} else ""
 
 
 def _can_sandbox() -> bool:

@@ -157,6 +157,18 @@ def test_the_guests_own_work_is_its_load() -> None:
     assert [m.name for m in result.marks][-1] == "work done"
 
 
+def test_what_a_guest_reports_behind_its_marker_is_read() -> None:
+    """A unikernel that stays on after its work would have no figure of its own memory."""
+    report = MemoryReport(metric="memory.guest_used", before="top_heap_words=", unit_bytes=8)
+    system = make_system(load=WORKER.load, memory_reports=(report,))
+    chunks = [READY, (30_000.0, b"[run done]\r\n"), (30_200.0, b"top_heap_words=577536\r\n")]
+    result = counted(Counted(chunks, cpu_share=1.0), system)
+    assert isinstance(result.outcome, Ok)
+    (sample,) = [s for s in result.samples if s.metric == "memory.guest_used"]
+    assert (sample.value, sample.labels) == (4512, {"state": "load"})
+    assert [m.name for m in result.marks].count("work done") == 1
+
+
 def test_work_that_is_done_before_the_guest_has_settled_counts() -> None:
     """A quick benchmark would be missed."""
     chunks = [READY, (3000.0, b"[run done]\r\n")]
