@@ -25,11 +25,16 @@ def is_meminfo(fields: dict[str, int]) -> bool:
     return {"MemTotal", "MemFree", "MemAvailable"} <= fields.keys()
 
 
-def find_flaw(fields: dict[str, int]) -> str:
-    """What cannot be true of the sizes of a whole /proc/meminfo; empty where they are plausible."""
+def find_flaw(fields: dict[str, int], ram_kib: int) -> str:
+    """What cannot be true of the sizes of a whole /proc/meminfo; empty where they are plausible.
+
+    `ram_kib` is the machine's RAM; 0 where that is not known.
+    """
     total = fields["MemTotal"]
     if not total:
         return "MemTotal is 0 kB"
+    if 0 < ram_kib < total:
+        return f"MemTotal of {total} kB is more than the machine's RAM of {ram_kib} kB"
     parts = ("MemAvailable", *(name for name in GUEST_FIELDS if not name.startswith("Swap")))
     for name in parts:
         if fields.get(name, 0) > total:

@@ -28,12 +28,12 @@ def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
 def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     """Count a guest's memory, or see whether the trial's is enough."""
     settings = find_settings(job.settings, job.family, Settings)
+    size_mib = job.trial.memory_mib or job.platform.memory_mib
     program = Path(job.kit.server.path) if job.kit is not None and job.kit.server is not None else None
     if job.purpose.search:
         expected = msgspec.convert(job.brief, search.Expectation) if job.brief else None
         tried = try_boot(machine, job.system, log, settings, expected, program)
-        size_mib = job.trial.memory_mib or job.platform.memory_mib
         return msgspec.structs.replace(tried, samples=(Sample(metric=TRIED, value=size_mib),))
     if job.trial.workload:
         return measure_load(machine, job.system, log, settings)
-    return measure_states(machine, job.system, log, settings, program)
+    return measure_states(machine, job.system, log, settings, program, size_mib * 1024)

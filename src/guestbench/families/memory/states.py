@@ -64,16 +64,22 @@ kill $sampler; wait $sampler 2>/dev/null; exit $status"""
 
 
 def measure_states(
-    machine: Machine, system: System, log: SerialLog, plan: Settings, program: Path | None = None
+    machine: Machine,
+    system: System,
+    log: SerialLog,
+    plan: Settings,
+    program: Path | None = None,
+    ram_kib: int = 0,
 ) -> TrialResult:
     """Boot to ready, let the guest settle, ask it for its own view, and put it under its load.
 
-    `machine` was started to be observed; `program` is the workload program, for a load that is one. A guest
-    that fails is an outcome; what was measured by then is kept.
+    `machine` was started to be observed, with so much RAM, or 0 where that is not known; `program` is the
+    workload program, for a load that is one. A guest that fails is an outcome; what was measured by then is
+    kept.
     """
     if isinstance(machine.memory, Lacking):
         return TrialResult(outcome=Unsupported(reason=machine.memory.reason), marks=(), samples=())
-    trial = _MemoryTrial(machine, system, log, plan, program)
+    trial = _MemoryTrial(machine, system, log, plan, program, ram_kib)
     return trial.to_result(trial.run())
 
 
@@ -93,7 +99,9 @@ class _MemoryTrial:
         log: SerialLog,
         plan: Settings,
         program: Path | None,
+        ram_kib: int = 0,
     ) -> None:
+        self._ram_kib = ram_kib
         self._machine = machine
         self._system = system
         self._log = log
@@ -174,7 +182,11 @@ class _MemoryTrial:
             number, word = next(find_numbers(self._log.data, report.before), (None, ""))
             if number is not None:
                 kib = number * report.unit_bytes // 1024
-                self.samples.append(Sample(metric=report.metric, value=kib, labels={"state": state}))
+                if 0 < self._ram_kib < kib:
+                    told = f"unknown: the guest prints {kib} KiB, and the machine has {self._ram_kib} KiB"
+                    self.gaps.append(Gap(metric=report.metric, reason=told))
+                else:
+                    self.samples.append(Sample(metric=report.metric, value=kib, labels={"state": state}))
             elif word:
                 told = (
                     f"not available: behind {report.before!r} the guest prints {word!r}, which is no number"
@@ -215,7 +227,7 @@ class _MemoryTrial:
         if not is_meminfo(fields):
             self._miss_guest(f"{MEMINFO} printed no such thing (status {answer.status})")
             return
-        if flaw := find_flaw(fields):
+        if flaw := find_flaw(fields, self._ram_kib):
             self._miss_guest(f"unknown: {MEMINFO} is not plausible: {flaw}")
             return
         self.samples += guest_samples(fields, IDLE)
@@ -245,7 +257,7 @@ class _MemoryTrial:
         self._take(LOAD_END, self._count())
         views = [parse_meminfo(text) for text in answer.stdout.split(b"\n\n")]
         whole = [fields for fields in views if is_meminfo(fields)]
-        flaw = next(filter(None, map(find_flaw, whole)), "")
+        flaw = next(filter(None, (find_flaw(fields, self._ram_kib) for fields in whole)), "")
         if flaw:
             labels = {"state": LOAD}
             reason = f"unknown: {MEMINFO} is not plausible: {flaw}"

@@ -351,7 +351,7 @@ def test_a_view_that_cannot_be_true_is_refused(
     """A guest that lies would be shown with less than no memory in use."""
     told = parse_meminfo(MEMINFO) | fields
     text = "".join(f"{name}: {kib} kB\n" for name, kib in told.items()).encode()
-    assert flaw in find_flaw(parse_meminfo(text))
+    assert flaw in find_flaw(parse_meminfo(text), 0)
     with_shell(
         monkeypatch, Answer(status=0, stdout=text, stderr=b""), Answer(status=0, stdout=text, stderr=b"")
     )
@@ -359,7 +359,24 @@ def test_a_view_that_cannot_be_true_is_refused(
     assert not [s for s in result.samples if s.metric.startswith("memory.guest")]
     for state in ("", "load"):
         assert flaw in gaps(result)["memory.guest_used", state]
-    assert not find_flaw(parse_meminfo(MEMINFO))
+    assert not find_flaw(parse_meminfo(MEMINFO), 0)
+
+
+def test_more_memory_than_the_machine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that claims more memory than it was given would be shown with it."""
+    answer = Answer(status=0, stdout=MEMINFO, stderr=b"")
+    for ram_kib, claims in ((481_295, True), (481_296, False), (0, False)):
+        with_shell(monkeypatch, answer, answer)
+        result = measure_states(Counted([READY]), LINUX, SerialLog(), PLAN, ram_kib=ram_kib)
+        assert bool([s for s in result.samples if s.metric == "memory.guest_used"]) is not claims
+        assert ("more than the machine's RAM" in gaps(result).get(("memory.guest_used", ""), "")) is claims
+    report = MemoryReport(metric="memory.guest_used", before="top_heap_words=", unit_bytes=8)
+    system = make_system(memory_reports=(report,))
+    for ram_kib, claims in ((7, True), (8, False), (0, False)):
+        machine = Counted([READY, (2000.0, b"top_heap_words=1024\n")])
+        result = measure_states(machine, system, SerialLog(), PLAN, ram_kib=ram_kib)
+        assert bool(values(result, "memory.guest_used")) is not claims
+        assert ("the guest prints 8 KiB" in gaps(result).get(("memory.guest_used", ""), "")) is claims
 
 
 def test_meminfo_is_read_as_free_reads_it() -> None:
