@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +15,14 @@ from guestbench.vmm.qemu.command import BALLOON, MEMFD
 from guestbench.vmm.qemu.memory import read_footprint
 
 if TYPE_CHECKING:
-    from guestbench.vmm.qemu.qmp import Connection, Qmp
+    from guestbench.vmm.qemu.qmp import Qmp
 
 BALLOON_PATH = f"/machine/peripheral/{BALLOON}"
 BALLOON_POLL_S = 1
-STATE_S = 120.0
 QUIT_S = 30.0
 SERIAL_WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
 DIVISOR_LATCH = 0x80
 """The bit of a 16550's register 3 that makes register 0 the baud rate's divisor instead of the next byte."""
-UNLIMITED = 2**40
 
 
 class Memfd:
@@ -59,27 +57,6 @@ class AskedBalloon:
             return {}
         stats = answer.get("stats", {})
         return {name: value // 1024 for name, value in stats.items() if value < 2**64 - 1}
-
-
-class Migration:
-    """QEMU's migration, into a file. See `vmm.Snapshots`. `complaint` is what QEMU says of itself."""
-
-    def __init__(self, qmp: Connection, complaint: Callable[[], str]) -> None:
-        self._qmp = qmp
-        self._complaint = complaint
-
-    def save(self, file: Path) -> None:
-        """Stop the machine for good and write its state."""
-        try:
-            with file.open("wb") as state:
-                self._qmp.hand_over("state", state.fileno())
-                # QEMU's default of 128 MiB/s is meant for networks.
-                self._qmp.command("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
-                self._qmp.command("migrate", uri="fd:state")
-                lost = ("failed", "cancelled")
-                await_status(self._qmp, "query-migrate", "completed", lost, STATE_S, self._complaint)
-        except OSError as error:
-            raise HostError(f"cannot write {file}: {error.strerror}", f"df -h {file.parent}") from error
 
 
 class ReplayCounter:
@@ -150,23 +127,3 @@ class AcpiButton:
     def press(self) -> None:
         """Press it."""
         self._qmp.command("system_powerdown")
-
-
-def await_status(
-    qmp: Qmp, command: str, wanted: str, lost: Sequence[str], timeout_s: float, complaint: Callable[[], str]
-) -> None:
-    """Ask until the answer's status is `wanted`. What is typed or printed meanwhile is left alone.
-
-    Raises:
-        HostError: it is one of those that are `lost`, or time is up.
-    """
-    end = time.monotonic() + timeout_s
-    while True:
-        answer = qmp.command(command)
-        status = str(answer.get("status")) if isinstance(answer, dict) else ""
-        if status == wanted:
-            return
-        if status in lost or time.monotonic() > end:
-            said = complaint() or "it gave no reason"
-            raise HostError(f"QEMU is {status!r} instead of {wanted!r}: {said}", "guestbench doctor")
-        time.sleep(0.01)

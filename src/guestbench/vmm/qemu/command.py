@@ -26,12 +26,10 @@ LINUX_AT, LINUX_MAGIC = 0x202, b"HdrS"
 """Where a Linux kernel's setup header begins (Linux/x86 Boot Protocol)."""
 
 
-def build_argv(
-    spec: LaunchSpec, qmp_fd: int | None = None, state_fd: int | None = None, link_fd: int | None = None
-) -> tuple[str, ...]:
+def build_argv(spec: LaunchSpec, qmp_fd: int | None = None, link_fd: int | None = None) -> tuple[str, ...]:
     """QEMU's command line for `spec`. Raises UsageError if it knows no such machine."""
     console = (*_console_options(spec), *_qmp_options(qmp_fd))
-    incoming: tuple[str, ...] = ("-incoming", f"fd:{state_fd}") if state_fd is not None else ()
+    incoming: tuple[str, ...] = ("-incoming", "defer") if spec.resume else ()
     if incoming and link_fd is not None:
         # A state that was saved on the user network has a part that only a user network will take.
         incoming = (*UNUSED_NETWORK, *incoming)

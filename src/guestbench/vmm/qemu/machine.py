@@ -29,13 +29,12 @@ from guestbench.vmm.qemu.capabilities import (
     AskedBalloon,
     BlockCounts,
     Memfd,
-    Migration,
     ReplayCounter,
     SerialTrace,
-    await_status,
 )
 from guestbench.vmm.qemu.command import CONSOLE, HISTOGRAM, TRACE, build_argv, counts, find_sandbox, is_kept
 from guestbench.vmm.qemu.link import SocketLink
+from guestbench.vmm.qemu.migration import OFF, Migration, resume
 
 if TYPE_CHECKING:
     from guestbench.vmm.qemu.qmp import Connection
@@ -44,10 +43,7 @@ READ_BYTES = 65536
 PIPE_BYTES = 1 << 20
 """The largest pipe that Linux gives to any user by default (/proc/sys/fs/pipe-max-size)."""
 
-OFF = ("shutdown", "internal-error", "guest-panicked")
-"""States of QEMU in which its guest will not run again."""
 STEP_S = 0.25
-RESUME_S = 60.0
 GONE_S = 2.0
 
 NOT_ASKED = Lacking(reason="the machine was not started with it")
@@ -161,7 +157,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         qmp_ours, qmp_theirs = _socketpair(stack) if talks else (None, None)
         linked = Need.LINK in spec.needs and not offline
         link_ours, link_theirs = _socketpair(stack) if linked else (None, None)
-        passed = (qmp_theirs, state, link_theirs)
+        passed = (qmp_theirs, link_theirs)
         argv = build_argv(spec, *(file.fileno() if file else None for file in passed))
         fds = [file.fileno() for file in passed if file]
         child = stack.enter_context(
@@ -185,6 +181,8 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         if Need.MEMORY in spec.needs:
             machine.memory = Memfd(child.pid)
         if qmp:
+            if state:
+                resume(qmp, state.fileno(), machine.complaint)
             _equip(machine, qmp, spec)
         yield machine
 
@@ -202,7 +200,7 @@ def _connect(stack: ExitStack, ours: socket.socket, child: process.Child) -> Con
 
 
 def _equip(machine: QemuMachine, qmp: Connection, spec: LaunchSpec) -> None:
-    """Give the machine the capabilities that it was started for; a resumed one has to run first."""
+    """Give the machine the capabilities that it was started for."""
     if Need.BALLOON in spec.needs:
         machine.balloon = AskedBalloon(qmp)
     if Need.SNAPSHOTS in spec.needs:
@@ -217,8 +215,6 @@ def _equip(machine: QemuMachine, qmp: Connection, spec: LaunchSpec) -> None:
         from guestbench.vmm.qemu.introspection import Monitor
 
         machine.introspection = Monitor(qmp)
-    if spec.resume:
-        await_status(qmp, "query-status", "running", OFF, RESUME_S, machine.complaint)
     if spec.forwards and spec.platform.net is Net.USER:
         from guestbench.vmm.qemu.introspection import find_forwards
 

@@ -48,8 +48,8 @@ class Connection:
         except (*GONE, TimeoutError) as error:
             raise HostError(f"QMP {name}: {error or 'no answer'}", "guestbench doctor") from error
 
-    def hand_over(self, name: str, fd: int) -> None:
-        """Give QEMU a file descriptor, which it knows as `name` from now on.
+    def hand_over(self, fd: int, name: str, **arguments: object) -> object:
+        """Send one command that is about a file descriptor of ours, as `getfd` and `add-fd` are.
 
         Raises:
             HostError: as `command`.
@@ -58,7 +58,7 @@ class Connection:
             self._client.send_fd_scm(fd)
         except GONE as error:
             raise HostError(f"QMP: a file cannot be handed over: {error}", "guestbench doctor") from error
-        self.command("getfd", fdname=name)
+        return self.command(name, **arguments)
 
 
 @contextmanager
