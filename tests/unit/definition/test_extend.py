@@ -104,8 +104,8 @@ until = "kernal"
         ('"linx"', 'extends: unknown value "linx"; did you mean linux?'),
         (
             "3",
-            'extends: unknown value "3"; known: debian-12, debian-12-disk, debian-12-kernel, '
-            "linux, linux-initramfs, linux-program",
+            'extends: unknown value "3"; known: debian, debian-12-disk, debian-12-kernel, '
+            "debian-disk, linux, linux-initramfs, linux-program",
         ),
         ('"../linux"', 'extends: unknown value "../linux"; did you mean linux?'),
     ],
