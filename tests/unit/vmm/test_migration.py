@@ -62,7 +62,7 @@ QEMUS = [
 def test_a_state_goes_where_that_qemu_can_write_it(
     tmp_path: Path, version: tuple[int, int, int], takes: str, refusal: str, handing: str
 ) -> None:
-    """Every snapshot, and with it all that is asked of a Linux guest, would fail under newer or older QEMUs."""
+    """Every snapshot, and with it all that is asked of Linux guests, would fail under some QEMUs."""
     qemu = RecordedQemu(version, takes, refusal)
     Migration(qemu, lambda: "").save(tmp_path / "state")
     assert qemu.said[:2] == ["query-version", handing]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import socket
 import time
@@ -45,6 +46,7 @@ PIPE_BYTES = 1 << 20
 
 STEP_S = 0.25
 GONE_S = 2.0
+WARNING = re.compile(r"\bwarning: ")
 
 NOT_ASKED = Lacking(reason="the machine was not started with it")
 GONE = Lacking(reason="QEMU ended before it could be asked")
@@ -128,8 +130,13 @@ class QemuMachine(Machine):
         return self._child.wait(timeout_s)
 
     def complaint(self) -> str:
-        """What QEMU printed on its standard error, as printable text; empty if nothing."""
-        return process.tail(self._stderr_path.read_bytes()).strip()
+        """What QEMU printed on its standard error, as printable text, less its warnings; empty if nothing."""
+        return leave_out_warnings(process.tail(self._stderr_path.read_bytes()))
+
+
+def leave_out_warnings(said: str) -> str:
+    """What QEMU says without what it only warns of: no QEMU ends for that, and some warn of each option."""
+    return "\n".join(line for line in said.splitlines() if not WARNING.search(line)).strip()
 
 
 @contextmanager
