@@ -238,6 +238,21 @@ def test_more_archives_than_are_read_are_refused(tmp_path: Path) -> None:
             inspect_image(image, tmp_path)
 
 
+def test_what_linux_cannot_unpack_behind_lz4_is_told(tmp_path: Path) -> None:
+    """A guest would lack files that are shown: Linux goes on unpacking lz4 unless zeros say that it ends."""
+    image = tmp_path / "initrd"
+    first = lz4(suid_archive("a"))
+    both = (first + lz4(suid_archive("b", filler=64 * size)) for size in range(40))
+    packed = next(each for each in both if len(each) % 4 == 0)
+    for zeros, told in ((4, False), (8, False), (0, True)):
+        image.write_bytes(packed + bytes(zeros) + suid_archive("c"))
+        notes = inspect_image(image, tmp_path).notes
+        assert any("Linux fails at byte" in note for note in notes) is told
+        assert names_of_suid(image) == ["/a", "/b", "/c"]
+    image.write_bytes(packed)
+    assert inspect_image(image, tmp_path).notes == ()
+
+
 def test_checksums_of_an_archive_that_has_them_are_checked(tmp_path: Path) -> None:
     """A damaged file, which Linux refuses, would be shown as if it were whole."""
     image = tmp_path / "initrd"

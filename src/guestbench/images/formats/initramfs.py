@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from guestbench.images.formats.lz4 import LZ4_LEGACY
 from guestbench.images.formats.unpack import find_compression, unpack
 from guestbench.images.source import Source, open_source, unusable
 from guestbench.images.tree import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree
@@ -127,6 +128,10 @@ class _Reader:
                 streams.append(dest.tell())
                 at += unpack(self.source, at, self.source.size_bytes - at, dest, room)
                 room -= dest.tell() - streams[-1]
+                behind = self.source.read_some(at, 4)
+                if kind == "lz4" and len(behind) == 4 and behind not in (bytes(4), LZ4_LEGACY):
+                    # Its reader (lib/decompress_unlz4.c) ends at a length of 0 only.
+                    self.notes.append(f"Linux fails at byte {at}: four zeros must come behind an lz4 stream")
         if not self._parts:
             raise unusable(self.source.path, "is not an initial ramdisk")
         return streams
