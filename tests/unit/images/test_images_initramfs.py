@@ -181,9 +181,16 @@ def test_archives_in_one_stream_or_in_two_frames_of_it_are_read(tmp_path: Path) 
     for kind, pack in PACKERS.items():
         image.write_bytes(pack(one + bytes(512) + two))
         assert names_of_suid(image) == ["/a", "/b"], kind
+        assert inspect_image(image, tmp_path).notes == ()
         if kind != "plain":
             image.write_bytes(pack(one[:200]) + pack(one[200:] + two))
             assert names_of_suid(image) == ["/a", "/b"], kind
+            # To Linux, lz4's magic number in a stream of it is nothing.
+            notes = inspect_image(image, tmp_path).notes
+            assert (notes == ()) is (kind == "lz4")
+            assert all("goes on in the next compressed stream: Linux fails" in note for note in notes)
+            image.write_bytes(pack(one) + bytes(8) + pack(two))
+            assert inspect_image(image, tmp_path).notes == ()
 
 
 @pytest.mark.parametrize("kind", sorted(set(PACKERS) - {"plain"}))

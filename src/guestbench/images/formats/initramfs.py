@@ -152,6 +152,8 @@ class _Reader:
             if count > MAX_PARTS:
                 raise unusable(self.source.path, f"has more than {MAX_PARTS} archives")
             at = self._read_archive(source, at, base)
+            if bisect_right(streams, at - 1) > bisect_right(streams, base):
+                self.notes.append("an archive goes on in the next compressed stream: Linux fails there")
         if not count:
             raise unusable(self.source.path, "is compressed, but holds no cpio archive")
 
