@@ -6,21 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from guestbench import model
 from guestbench.analysis.summary import find_metric, find_summary
-from guestbench.model import (
-    Beside,
-    Comparison,
-    Gain,
-    Header,
-    Judgement,
-    KnownRatio,
-    LabelSet,
-    Looks,
-    Metric,
-    Record,
-    Recovery,
-    Summary,
-)
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,35 +18,35 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     `gains` is what the steps of the experiment bring.
     """
 
-    header: Header
-    records: tuple[Record, ...]
-    summaries: tuple[Summary, ...]
-    comparisons: tuple[Comparison, ...] = ()
-    judgements: tuple[Judgement, ...] = ()
-    looks: Looks = Looks()
-    known_ratios: tuple[KnownRatio, ...] = ()
-    recoveries: tuple[Recovery, ...] = ()
-    beside: tuple[Beside, ...] = ()
-    gains: tuple[Gain, ...] = ()
+    header: model.Header
+    records: tuple[model.Record, ...]
+    summaries: tuple[model.Summary, ...]
+    comparisons: tuple[model.Comparison, ...] = ()
+    judgements: tuple[model.Judgement, ...] = ()
+    looks: model.Looks = model.Looks()
+    known_ratios: tuple[model.KnownRatio, ...] = ()
+    recoveries: tuple[model.Recovery, ...] = ()
+    beside: tuple[model.Beside, ...] = ()
+    gains: tuple[model.Gain, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """The names of the systems, in the run's order."""
         return [system.name for system in self.header.systems]
 
-    def metric(self, name: str) -> Metric:
+    def metric(self, name: str) -> model.Metric:
         """The row of a metric."""
         return find_metric(self.header, name)
 
-    def find(self, system: str, metric: str, labels: LabelSet = ()) -> Summary | None:
+    def find(self, system: str, metric: str, labels: model.LabelSet = ()) -> model.Summary | None:
         """The summary of a system's figure, or None."""
         return find_summary(self.summaries, system, metric, dict(labels))
 
-    def find_all(self, metric: str, labels: LabelSet = ()) -> list[Summary]:
+    def find_all(self, metric: str, labels: model.LabelSet = ()) -> list[model.Summary]:
         """The summaries of a figure, of all systems that have it."""
         return [found for name in self.names if (found := self.find(name, metric, labels))]
 
-    def find_trials(self, purposes: Iterable[str], system: str = "") -> list[Record]:
+    def find_trials(self, purposes: Iterable[str], system: str = "") -> list[model.Record]:
         """The records of these purposes, of one system if it is named."""
         wanted = {*purposes}
         return [

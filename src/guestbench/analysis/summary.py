@@ -14,21 +14,9 @@ from itertools import count
 
 import msgspec
 
+from guestbench import model
 from guestbench.analysis.stability import find_concerns
 from guestbench.families import ask, list_purposes
-from guestbench.model import (
-    Better,
-    Gap,
-    Header,
-    Interval,
-    Key,
-    Metric,
-    Provenance,
-    Purpose,
-    Record,
-    Summary,
-    to_key,
-)
 
 CONFIDENCE = 0.95
 """Least coverage of an interval."""
@@ -44,8 +32,8 @@ A neighbour that keeps a core busy shows as 1 on a host of any size; a fifth is 
 
 
 def summarise(
-    header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None
-) -> tuple[Summary, ...]:
+    header: model.Header, records: Iterable[model.Record], purposes: Sequence[str] | None = None
+) -> tuple[model.Summary, ...]:
     """One Summary per system, metric and labels, in the order of the header's systems and metrics.
 
     Values are those of successful trials, in the order the trials were planned, whatever the order of
@@ -73,13 +61,13 @@ class Group(msgspec.Struct):
     value.
     """
 
-    values: dict[Key, list[tuple[int, int | float, str]]] = {}
-    passed: list[Record] = []
+    values: dict[model.Key, list[tuple[int, int | float, str]]] = {}
+    passed: list[model.Record] = []
     failed: int = 0
 
 
 def group_trials(
-    header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None
+    header: model.Header, records: Iterable[model.Record], purposes: Sequence[str] | None = None
 ) -> dict[tuple[str, str, str], Group]:
     """The trials of these purposes, what is derived of several included, in the order they were planned."""
     wanted = {
@@ -99,8 +87,8 @@ def group_trials(
             continue
         group.passed.append(record)
         for sample in record.samples:
-            if not purpose.search or sample.provenance is Provenance.DERIVED:
-                key = to_key(sample.metric, sample.labels)
+            if not purpose.search or sample.provenance is model.Provenance.DERIVED:
+                key = model.to_key(sample.metric, sample.labels)
                 group.values.setdefault(key, []).append((trial.block, sample.value, record.origin))
     for (_, name, _), group in groups.items():
         if group.failed and not group.passed and wanted[name].main:
@@ -109,8 +97,8 @@ def group_trials(
 
 
 def find_summary(
-    summaries: Iterable[Summary], system: str, metric: str, labels: dict[str, str] | None = None
-) -> Summary | None:
+    summaries: Iterable[model.Summary], system: str, metric: str, labels: dict[str, str] | None = None
+) -> model.Summary | None:
     """The Summary of exactly these labels (none by default), or None."""
     wanted = labels or {}
     return next(
@@ -118,20 +106,22 @@ def find_summary(
     )
 
 
-def find_metric(header: Header, name: str) -> Metric:
+def find_metric(header: model.Header, name: str) -> model.Metric:
     """The run's row for a metric; a name the run does not describe gets a row without a unit."""
     family = name.partition(".")[0]
-    unknown = Metric(name=name, title=name, family=family, unit="", better=Better.NEITHER, help="")
+    unknown = model.Metric(
+        name=name, title=name, family=family, unit="", better=model.Better.NEITHER, help=""
+    )
     return next((row for row in header.metrics if row.name == name), unknown)
 
 
-def rank_metrics(header: Header) -> Callable[[str], int]:
+def rank_metrics(header: model.Header) -> Callable[[str], int]:
     """At which place of the run's metrics one stands; those that the run does not describe come last."""
     rank = {metric.name: index for index, metric in enumerate(header.metrics)}
     return lambda name: rank.get(name, len(rank))
 
 
-def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...]:
+def sort_records(header: model.Header, records: Iterable[model.Record]) -> tuple[model.Record, ...]:
     """The records in the order in which their trials were planned."""
     position = {trial.id: index for index, trial in enumerate(header.trials)}
     ordered = sorted(
@@ -141,28 +131,28 @@ def sort_records(header: Header, records: Iterable[Record]) -> tuple[Record, ...
     return Derived(ordered) if isinstance(records, Derived) else tuple(ordered)
 
 
-class Derived(tuple[Record, ...]):
+class Derived(tuple[model.Record, ...]):
     """Records that have what is derived of several, so that it need not be derived again."""
 
     __slots__ = ()
 
 
-def add_derived(header: Header, records: Iterable[Record]) -> Derived:
+def add_derived(header: model.Header, records: Iterable[model.Record]) -> Derived:
     """The records with what families derive of several added; one that has a sample keeps it."""
     if isinstance(records, Derived):
         return records
     found = list(records)
     for place, each in ask("findings", "derive", header, tuple(found)):
         record = found[place]
-        if isinstance(each, Gap):
+        if isinstance(each, model.Gap):
             found[place] = msgspec.structs.replace(record, gaps=(*record.gaps, each))
         elif not any((s.metric, s.labels) == (each.metric, each.labels) for s in record.samples):
-            derived = msgspec.structs.replace(each, provenance=Provenance.DERIVED)
+            derived = msgspec.structs.replace(each, provenance=model.Provenance.DERIVED)
             found[place] = msgspec.structs.replace(record, samples=(*record.samples, derived))
     return Derived(found)
 
 
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
+def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> model.Interval | None:
     """An interval for the median from order statistics, distribution-free; None where n is too small.
 
     [x(k), x(n+1-k)] misses the median with probability 2 P(Bin(n, 1/2) < k), whatever the distribution
@@ -179,7 +169,7 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
         coverage = (cases - missed) / cases
         if coverage < confidence:
             break
-        found = Interval(low=ordered[k - 1], high=ordered[n - k], confidence=coverage)
+        found = model.Interval(low=ordered[k - 1], high=ordered[n - k], confidence=coverage)
     return found
 
 
@@ -188,14 +178,16 @@ def smallest_sample(confidence: float = CONFIDENCE) -> int:
     return next(n for n in count(2) if median_interval([0.0] * n, confidence))
 
 
-def variation(summary: Summary) -> float | None:
+def variation(summary: model.Summary) -> float | None:
     """Coefficient of variation, the SD over the mean; None below two values or for a mean of 0."""
     if summary.sd is None or not summary.mean:
         return None
     return summary.sd / abs(summary.mean)
 
 
-def _summarise_group(header: Header, system: str, purpose: Purpose, group: Group) -> list[Summary]:
+def _summarise_group(
+    header: model.Header, system: str, purpose: model.Purpose, group: Group
+) -> list[model.Summary]:
     rank = rank_metrics(header)
     disturbed = _disturbances(group.passed, header.host.cpus)
     found = []
@@ -210,11 +202,11 @@ def _summarise_group(header: Header, system: str, purpose: Purpose, group: Group
 
 def _describe(
     system: str, metric: str, labels: dict[str, str], values: Sequence[float], failed: int
-) -> Summary:
+) -> model.Summary:
     # Between the two values nearest to the place, as most programs do it: type 7 of [Hyndman].
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     # statistics.mean and stdev calculate exactly and round once, so the order of the values cannot matter.
-    return Summary(
+    return model.Summary(
         system=system,
         metric=metric,
         labels=labels,
@@ -233,7 +225,7 @@ def _describe(
 
 
 def _find_warnings(
-    metric: Metric, purpose: Purpose, summary: Summary, disturbed: Sequence[str]
+    metric: model.Metric, purpose: model.Purpose, summary: model.Summary, disturbed: Sequence[str]
 ) -> tuple[str, ...]:
     """What makes a summary doubtful; times and rates scatter with whatever else the host does."""
     found, trials = [], summary.n + summary.failed
@@ -256,7 +248,7 @@ def _find_warnings(
     return (*found, *(() if purpose.works else disturbed))
 
 
-def _disturbances(records: Sequence[Record], cpus: int) -> tuple[str, ...]:
+def _disturbances(records: Sequence[model.Record], cpus: int) -> tuple[str, ...]:
     found = []
     for share, what in (
         ([r.conditions.cpu_others for r in records], "other processes used"),

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from guestbench import __version__, provision
+from guestbench import __version__, model, provision
 from guestbench.definition.experiments import load_experiment
 from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
 from guestbench.definition.systems import Catalogue, find_system, load_catalogue, system_folder
@@ -26,38 +26,15 @@ from guestbench.errors import GuestbenchError, HostError, ImageError, StoreError
 from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
-from guestbench.model import (
-    FORMAT_VERSION,
-    Absent,
-    Accel,
-    AccelChoice,
-    Experiment,
-    Frozen,
-    Guest,
-    GuestFamily,
-    Header,
-    Job,
-    Kit,
-    Needs,
-    Outcome,
-    Platform,
-    Role,
-    Say,
-    StopRule,
-    System,
-    Trial,
-    find_settings,
-    to_table,
-)
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_worker
 from guestbench.vmm import find_vmm
 
 SEED_BITS = 32
-Settings = TypeVar("Settings", bound=Frozen)
+Settings = TypeVar("Settings", bound=model.Frozen)
 
 
-class Version(Frozen):
+class Version(model.Frozen):
     """A system that takes part under another name: `reference` names it, and `image` is booted for its own.
 
     `told` says where the image comes from, where that is not its path.
@@ -68,14 +45,14 @@ class Version(Frozen):
     told: str = ""
 
 
-class Request(Frozen):
+class Request(model.Frozen):
     """What the user asked for on the command line. Empty or None means: as the experiment says.
 
     `experiment` is its name or path, or the experiment itself; `run` what the run is to be called. A system
     that it names and `versions` has is that one.
     """
 
-    experiment: str | Experiment
+    experiment: str | model.Experiment
     run: str = ""
     given: dict[str, Path] = {}
     versions: dict[str, Version] = {}
@@ -84,22 +61,22 @@ class Request(Frozen):
     cycles: int | None = None
     warmups: int | None = None
     seed: int | None = None
-    accel: Accel | None = None
+    accel: model.Accel | None = None
     settings: Changes = {}
-    until: StopRule | None = None
+    until: model.StopRule | None = None
     build: bool = True
     command: tuple[str, ...] = ()
 
 
-class _Candidate(Frozen):
+class _Candidate(model.Frozen):
     """A system that the experiment names; one that is not needed may be left out."""
 
-    system: System
+    system: model.System
     version: Version
     needed: bool
 
 
-def prepare(request: Request, say: Say) -> Header:
+def prepare(request: Request, say: model.Say) -> model.Header:
     """Find out everything a run needs before its first trial.
 
     Raises:
@@ -125,8 +102,8 @@ def prepare(request: Request, say: Say) -> Header:
     platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
     now = datetime.now(UTC)
-    header = Header(
-        version=FORMAT_VERSION,
+    header = model.Header(
+        version=model.FORMAT_VERSION,
         run=request.run or name_run(now, experiment.name),
         created=now.isoformat(timespec="seconds"),
         tool=__version__,
@@ -156,21 +133,27 @@ def prepare(request: Request, say: Say) -> Header:
 
 
 def _make_ready(
-    guests: tuple[Guest, ...], experiment: Experiment, catalogue: Catalogue, host_digest: str, say: Say
-) -> tuple[tuple[Guest, ...], AccelChoice]:
+    guests: tuple[model.Guest, ...],
+    experiment: model.Experiment,
+    catalogue: Catalogue,
+    host_digest: str,
+    say: model.Say,
+) -> tuple[tuple[model.Guest, ...], model.AccelChoice]:
     """The guests with their disks settled, and the accelerator they boot with; for files, none boots."""
     wanted = experiment.platform
     if not find_vmm(wanted.vmm).TRAITS.accelerates:
-        wanted = msgspec.structs.replace(wanted, accel=Accel.TCG)
+        wanted = msgspec.structs.replace(wanted, accel=model.Accel.TCG)
     if not _boots(experiment):
-        used = Accel.KVM if wanted.accel is Accel.KVM else Accel.TCG
-        return guests, AccelChoice(requested=wanted.accel, used=used, reason="nothing is booted in this run")
+        used = model.Accel.KVM if wanted.accel is model.Accel.KVM else model.Accel.TCG
+        return guests, model.AccelChoice(
+            requested=wanted.accel, used=used, reason="nothing is booted in this run"
+        )
     accel = choose_accel(wanted, find_witnesses(guests, catalogue), _boot_once(host_digest), say)
     platform = msgspec.structs.replace(wanted, accel=accel.used)
     return tuple(provision.settle(guest, platform, say) for guest in guests), accel
 
 
-def _boots(experiment: Experiment) -> bool:
+def _boots(experiment: model.Experiment) -> bool:
     """Whether anything is measured for which a guest is booted."""
     families = [family for family in list_families() if family.name in experiment.metrics]
     return any(purpose.boots for family in families for purpose in family.purposes)
@@ -181,7 +164,7 @@ def name_run(begun: datetime, experiment: str) -> str:
     return f"{begun:%Y%m%d-%H%M%S}-{experiment}"
 
 
-def complete(header: Header) -> Header:
+def complete(header: model.Header) -> model.Header:
     """The header of a run of which all else is known, with its metrics, its trials and what they are for."""
     families = [family for family in list_families() if family.name in header.experiment.metrics]
     return msgspec.structs.replace(
@@ -192,13 +175,13 @@ def complete(header: Header) -> Header:
     )
 
 
-def _prepare_kit(header: Header, say: Say) -> Kit | None:
+def _prepare_kit(header: model.Header, say: model.Say) -> model.Kit | None:
     """What the families need to give guests work; None where none of them does."""
     hooks = [find_hook(family, "plan", "find_needs") for family in header.experiment.metrics]
-    found: list[Needs] = [needs for hook in hooks if hook and (needs := hook(header)) is not None]
+    found: list[model.Needs] = [needs for hook in hooks if hook and (needs := hook(header)) is not None]
     if not found:
         return None
-    needs = Needs(
+    needs = model.Needs(
         workloads=tuple(dict.fromkeys(name for needs in found for name in needs.workloads)),
         checks=tuple(dict.fromkeys(name for needs in found for name in needs.checks)),
         tools=any(needs.tools or needs.checks for needs in found),
@@ -208,7 +191,7 @@ def _prepare_kit(header: Header, say: Say) -> Kit | None:
     return provision.prepare_kit(needs, say)
 
 
-def adjust(experiment: Experiment, request: Request) -> Experiment:
+def adjust(experiment: model.Experiment, request: Request) -> model.Experiment:
     """The experiment as the command line changes it.
 
     Raises:
@@ -221,7 +204,9 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     given = request.settings
     platform = _replace(experiment.platform, **given.get(PLATFORM, {}))
     tables = {
-        name: to_table(_replace(find_settings(experiment.settings, name, wanted), **given.get(name, {})))
+        name: model.to_table(
+            _replace(model.find_settings(experiment.settings, name, wanted), **given.get(name, {}))
+        )
         for name, wanted in find_family_tables().items()
     }
     return _replace(
@@ -235,13 +220,13 @@ def adjust(experiment: Experiment, request: Request) -> Experiment:
     )
 
 
-def check_until(experiment: Experiment, systems: Sequence[System]) -> None:
+def check_until(experiment: model.Experiment, systems: Sequence[model.System]) -> None:
     """Refuse a rule in a run that has nothing to look at.
 
     Raises:
         UsageError: no system is compared, or no family that is measured has a metric that steers.
     """
-    names = [system.name for system in systems if system.family is not GuestFamily.FLOOR]
+    names = [system.name for system in systems if system.family is not model.GuestFamily.FLOOR]
     if experiment.baseline not in names or len(names) < 2:
         raise UsageError(
             "--until looks at the ratios of systems to the baseline, and this run has "
@@ -273,7 +258,9 @@ def _parse_families(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(family for family in known if family in names)
 
 
-def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request) -> dict[str, _Candidate]:
+def _find_systems(
+    experiment: model.Experiment, catalogue: Catalogue, request: Request
+) -> dict[str, _Candidate]:
     wanted: dict[str, _Candidate] = {}
     for reference in (*experiment.systems, *experiment.optional):
         version = request.versions.get(reference)
@@ -295,13 +282,13 @@ def _find_systems(experiment: Experiment, catalogue: Catalogue, request: Request
 def _find_guests(
     candidates: Mapping[str, _Candidate],
     request: Request,
-    catalogue: Mapping[str, System],
-    say: Say,
+    catalogue: Mapping[str, model.System],
+    say: model.Say,
     *,
     checked: bool,
-) -> tuple[tuple[Guest, ...], tuple[Absent, ...]]:
-    guests: list[Guest] = []
-    absent: list[Absent] = []
+) -> tuple[tuple[model.Guest, ...], tuple[model.Absent, ...]]:
+    guests: list[model.Guest] = []
+    absent: list[model.Absent] = []
     for name, candidate in candidates.items():
         system, version = candidate.system, candidate.version
         given = request.given if version.image is None else {**request.given, system.name: version.image}
@@ -318,7 +305,7 @@ def _find_guests(
             # HostError: what it is built from cannot be downloaded here, say.
             if candidate.needed:
                 raise
-            absent.append(Absent(system=name, reason=error.message))
+            absent.append(model.Absent(system=name, reason=error.message))
             say(f"leaving out {name}: {error.message} (to include it: {error.hint})")
             continue
         if checked:
@@ -329,37 +316,39 @@ def _find_guests(
     return tuple(guests), tuple(absent)
 
 
-def _rename(guest: Guest, name: str, told: str) -> Guest:
+def _rename(guest: model.Guest, name: str, told: str) -> model.Guest:
     """The guest as the run calls it. A version of the null guest is a guest to be compared, and no floor."""
     system, origin = guest.system, guest.origin
     if name != system.name:
-        family = GuestFamily.UNIKERNEL if system.family is GuestFamily.FLOOR else system.family
+        family = model.GuestFamily.UNIKERNEL if system.family is model.GuestFamily.FLOOR else system.family
         system = msgspec.structs.replace(system, name=name, family=family)
     if told:
         origin = msgspec.structs.replace(origin, detail=told)
     return msgspec.structs.replace(guest, system=system, origin=origin)
 
 
-def find_witnesses(guests: tuple[Guest, ...], catalogue: Mapping[str, System]) -> tuple[Guest, ...]:
+def find_witnesses(
+    guests: tuple[model.Guest, ...], catalogue: Mapping[str, model.System]
+) -> tuple[model.Guest, ...]:
     """The guests that show whether KVM works: those to be measured, and a Linux guest if none is among them.
 
     A broken KVM may boot a small unikernel and then hang under it. A Linux guest is added only if its image
     is there.
     """
-    if any(guest.system.family is GuestFamily.LINUX for guest in guests):
+    if any(guest.system.family is model.GuestFamily.LINUX for guest in guests):
         return guests
-    linux = [system for system in catalogue.values() if system.family is GuestFamily.LINUX]
+    linux = [system for system in catalogue.values() if system.family is model.GuestFamily.LINUX]
     # One without a disk is ready sooner.
-    for system in sorted(linux, key=lambda system: Role.DISK in system.boot.roles):
+    for system in sorted(linux, key=lambda system: model.Role.DISK in system.boot.roles):
         with contextlib.suppress(GuestbenchError):
             return (*guests, provision.locate(system, {}, catalogue))
     return guests
 
 
-def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
-    def try_boot(guest: Guest, platform: Platform) -> Outcome:
+def _boot_once(host_digest: str) -> Callable[[model.Guest, model.Platform], model.Outcome]:
+    def try_boot(guest: model.Guest, platform: model.Platform) -> model.Outcome:
         name = guest.system.name
-        trial = Trial(
+        trial = model.Trial(
             id=f"try-{platform.accel}-{name}",
             system=name,
             purpose=boot.WARMUP.name,
@@ -368,7 +357,7 @@ def _boot_once(host_digest: str) -> Callable[[Guest, Platform], Outcome]:
             definition="",
         )
         with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
-            job = Job(
+            job = model.Job(
                 trial=trial,
                 family=boot.FAMILY.name,
                 purpose=boot.WARMUP,
@@ -392,18 +381,18 @@ def try_kvm() -> tuple[bool, str]:
     catalogue = load_catalogue()
     guests = []
     for system in catalogue.values():
-        if system.family is GuestFamily.FLOOR:
+        if system.family is model.GuestFamily.FLOOR:
             guests.append(provision.prepare(system, {}, catalogue, say=lambda _: None))
             continue
         with contextlib.suppress(GuestbenchError):
             guests.append(provision.locate(system, {}, catalogue))
-    platform = Platform(accel=Accel.KVM)
+    platform = model.Platform(accel=model.Accel.KVM)
     obstacle = find_kvm_obstacle(platform, guests, _boot_once("doctor"), lambda _: None)
     names = ", ".join(guest.system.name for guest in guests)
     return not obstacle, obstacle or f"these guests got ready: {names}"
 
 
-def check_resumable(header: Header, folder: Path) -> None:
+def check_resumable(header: model.Header, folder: Path) -> None:
     """Refuse to go on with a run whose remaining trials would not be comparable with those it holds.
 
     Raises:
@@ -411,10 +400,10 @@ def check_resumable(header: Header, folder: Path) -> None:
     """
     here = host.read_host(*find_vmm(header.platform.vmm).identify())
     again = "guestbench run -o DIR  # measure again, into a new folder"
-    if header.version != FORMAT_VERSION:
+    if header.version != model.FORMAT_VERSION:
         raise StoreError(
             f"{folder} was begun in format {header.version} of the store; a run goes on in format "
-            f"{FORMAT_VERSION} only",
+            f"{model.FORMAT_VERSION} only",
             again,
         )
     if header.tool != __version__:

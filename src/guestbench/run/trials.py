@@ -42,22 +42,6 @@ class Progress(Protocol):
         """A trial has ended and its record is stored."""
 
 
-class SilentProgress:
-    """Shows nothing."""
-
-    def begin(self, trials: Sequence[Trial], done: Sequence[Record]) -> None:
-        """Show nothing."""
-
-    def trial_started(self, trial: Trial) -> None:
-        """Show nothing."""
-
-    def tick(self) -> None:
-        """Show nothing."""
-
-    def trial_finished(self, record: Record) -> None:
-        """Show nothing."""
-
-
 def make_trials(
     store: Store,
     header: Header,

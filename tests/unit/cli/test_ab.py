@@ -11,10 +11,10 @@ from xml.etree import ElementTree as Xml
 import pytest
 from git_history import git, make_history
 from replay import write_recording
+from silent_progress import SilentProgress
 
 from guestbench.cli import bisect, run_cli
 from guestbench.run.store import STORE_NAME, read_store
-from guestbench.run.trials import SilentProgress
 
 FAKE = ("--set", "platform.vmm=fake")
 SYSTEM = """

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from replay import make_guest, make_header, make_system, write_recording
+from silent_progress import SilentProgress
 
 from guestbench import provision
 from guestbench.analysis.quality import ask_measured
@@ -35,7 +36,7 @@ from guestbench.run import prepare
 from guestbench.run.pool import execute_in_worker, execute_in_workers
 from guestbench.run.progress import Forecast, PlainProgress, describe_duration, describe_record
 from guestbench.run.store import create_store, read_store, reopen_store
-from guestbench.run.trials import Execute, SilentProgress, count_slots, make_job, make_trials
+from guestbench.run.trials import Execute, count_slots, make_job, make_trials
 from guestbench.run.worker import run_trial
 
 BOOTS = ("boot",)

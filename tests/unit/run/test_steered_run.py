@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from silent_progress import SilentProgress
 from steered import make_steered
 
 from guestbench.analysis.stopping import find_looks
@@ -18,7 +19,7 @@ from guestbench.errors import UsageError
 from guestbench.model import Header, Job, Record, Trial
 from guestbench.run.prepare import Request, adjust, check_until
 from guestbench.run.store import create_store, read_store, reopen_store
-from guestbench.run.trials import Execute, SilentProgress, make_trials
+from guestbench.run.trials import Execute, make_trials
 
 
 class Counting(SilentProgress):

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from replay import make_guest, make_header, make_system, write_recording
+from silent_progress import SilentProgress
 
 from guestbench.errors import StoreError
 from guestbench.families import memory, work
@@ -17,7 +18,7 @@ from guestbench.families.memory.findings import find_least
 from guestbench.model import Crashed, Experiment, Header, Ok, Record, Unsupported, find_settings
 from guestbench.run.prepare import check_resumable
 from guestbench.run.store import STORE_NAME, create_store, read_store, reopen_store
-from guestbench.run.trials import SilentProgress, make_trials
+from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from report_pages import contents_of
+from silent_progress import SilentProgress
 
 from guestbench.errors import ImageError
 from guestbench.host import process
@@ -38,7 +39,7 @@ from guestbench.provision.kit import run_on_host
 from guestbench.report import write_reports
 from guestbench.run.prepare import Request, complete, prepare
 from guestbench.run.store import create_store, read_store
-from guestbench.run.trials import SilentProgress, make_job, make_trials
+from guestbench.run.trials import make_job, make_trials
 from guestbench.run.worker import run_trial
 from guestbench.vmm import Chunk, Lacking, LaunchSpec, find_vmm
 from guestbench.vmm.qemu.machine import QemuMachine
