@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from guestbench.analysis.compare import compare
-from guestbench.analysis.samples import Sampled, Samples, collect
-from guestbench.analysis.stopping import find_confidence
-from guestbench.analysis.summary import add_derived, find_metric, sort_records
-from guestbench.model import Beside, Comparison, Header, Judgement, Record, to_key
+from guestbench.analysis.compare import compare_systems
+from guestbench.analysis.samples import Samples, collect
+from guestbench.analysis.summary import find_metric
+from guestbench.model import Beside, Comparison, Header, Judgement, Record
 
 
 def find_beside(
@@ -28,7 +27,7 @@ def find_beside(
         for each in judgements
         if each.claim.against and not each.claim.labels
     ]
-    samples = collect(header, sort_records(header, add_derived(header, records)))
+    samples = collect(header, records)
     return tuple(each for pair in dict.fromkeys(pairs) for each in _find(header, samples, *pair))
 
 
@@ -39,18 +38,7 @@ def _find(header: Header, samples: Samples, metric: str, system: str, baseline: 
         return
 
     def hold(figure: str, name: str, against: str) -> Comparison | None:
-        mine, theirs = (samples[each].get(to_key(figure, {}), Sampled()) for each in (name, against))
-        if not mine.values or not theirs.values:
-            return None
-        exact = find_metric(header, figure).exact
-        found = compare(
-            mine,
-            theirs,
-            key=(figure, ()),
-            names=(name, against),
-            exact=exact,
-            confidence=find_confidence(header, figure),
-        )
+        found = compare_systems(header, samples, (figure, ()), (name, against)).found
         return found if found.ratio is not None else None
 
     if row.like and (found := hold(row.like, system, baseline)):

@@ -26,7 +26,6 @@ from statistics import fmean, median, variance
 from typing import NamedTuple
 
 import msgspec
-from scipy.special import stdtrit
 
 from guestbench.analysis import inference
 from guestbench.analysis.compare import LEAST_EFFECT, Pair, begin, compare, decide, judge_nothing, replace
@@ -49,14 +48,10 @@ class Estimate(NamedTuple):
 
     def interval(self, confidence: float) -> Interval:
         """Student's for the ratio, with the degrees of freedom of [S]."""
+        # In shares of the whole, so that no square is too large or too small for a number.
         total = sum(part for part, _ in self.parts)
-        reach = 0.0
-        if total > 0:
-            # In shares of the whole, so that no square is too large or too small for a number.
-            freedom = 1 / sum((part / total) ** 2 / degrees for part, degrees in self.parts)
-            reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
-        low, high = self.middle - reach, self.middle + reach
-        return Interval(low=to_ratio(low), high=to_ratio(high), confidence=confidence)
+        squares = sum((part / total) ** 2 / degrees for part, degrees in self.parts) if total > 0 else 1.0
+        return inference.student_interval(self.middle, total, 1 / squares, confidence).through(to_ratio)
 
 
 class RunPair(Pair, frozen=True, kw_only=True):

@@ -16,15 +16,15 @@ has to hold at a confidence raised for all comparisons [Bonferroni].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean, median, stdev
 
 import msgspec
 
 from guestbench.analysis import inference
-from guestbench.analysis.samples import Sampled, collect, find_pairs
+from guestbench.analysis.samples import Sampled, Samples, collect, find_pairs
 from guestbench.analysis.stopping import find_confidence
-from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
+from guestbench.analysis.summary import find_metric, rank_metrics
 from guestbench.families import ask
 from guestbench.model import Comparison, GuestFamily, Header, Interval, Key, Method, Record, Verdict
 
@@ -345,16 +345,20 @@ def _sd(values: Sequence[float]) -> float:
 
 
 def _exponential(interval: Interval | None) -> Interval | None:
-    if interval is None:
-        return None
-    low, high = map(inference.exp, (interval.low, interval.high))
-    return Interval(low=low, high=high, confidence=interval.confidence)
+    return interval.through(inference.exp) if interval else None
 
 
 # --- systems of a run -------------------------------------------------------------------------------------
 
 
-def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, ...]:
+def compare_systems(header: Header, samples: Samples, key: Key, names: tuple[str, str]) -> Pair:
+    """Two systems of a run compared in a figure; its metric and the run's rule say how."""
+    mine, theirs = (samples[name].get(key, Sampled()) for name in names)
+    exact, confidence = find_metric(header, key[0]).exact, find_confidence(header, key[0])
+    return Pair(compare(mine, theirs, key=key, names=names, exact=exact, confidence=confidence), mine, theirs)
+
+
+def compare_run(header: Header, records: Sequence[Record]) -> tuple[Comparison, ...]:
     """Every system but the floors against the experiment's baseline, in the metrics that decide something.
 
     What is not of the same thing is left out. Empty where the run has no baseline.
@@ -363,24 +367,13 @@ def compare_run(header: Header, records: Iterable[Record]) -> tuple[Comparison, 
     others = [g.system.name for g in header.guests if g.system.family is not GuestFamily.FLOOR]
     if baseline not in others:
         return ()
-    ordered = sort_records(header, add_derived(header, records))
-    unlike = set(ask("findings", "unlike", header, ordered))
-    samples, rank = collect(header, ordered), rank_metrics(header)
-    pairs = []
-    for key in sorted(samples[baseline], key=lambda key: (rank(key[0]), key)):
-        metric, theirs = find_metric(header, key[0]), samples[baseline][key]
-        if not metric.is_compared_with(dict(key[1])):
-            continue
-        for name in others:
-            if name != baseline and not unlike & {(metric.name, name), (metric.name, baseline)}:
-                mine = samples[name].get(key, Sampled())
-                found = compare(
-                    mine,
-                    theirs,
-                    key=key,
-                    names=(name, baseline),
-                    exact=metric.exact,
-                    confidence=find_confidence(header, metric.name),
-                )
-                pairs.append(Pair(found, mine, theirs))
+    unlike = set(ask("findings", "unlike", header, records))
+    samples, rank = collect(header, records), rank_metrics(header)
+    pairs = [
+        compare_systems(header, samples, key, (name, baseline))
+        for key in sorted(samples[baseline], key=lambda key: (rank(key[0]), key))
+        if find_metric(header, key[0]).is_compared_with(dict(key[1]))
+        for name in others
+        if name != baseline and not unlike & {(key[0], name), (key[0], baseline)}
+    ]
     return tuple(pair.found for pair in settle([p for p in pairs if p.found.n or p.found.failed]))

@@ -22,7 +22,7 @@ from guestbench.analysis.diff_setting import (
 from guestbench.analysis.failures import FailedShare, compare_failures, fails_more
 from guestbench.analysis.gate import FAILURES, Decision, Gate, GateKind, Lost, fit_gate, judge_gates
 from guestbench.analysis.quality import Failed, find_failures
-from guestbench.analysis.samples import Sampled, Samples, collect, collect_facts
+from guestbench.analysis.samples import Sampled, Samples, collect_all
 from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
 from guestbench.errors import UsageError
 from guestbench.families import ask
@@ -84,11 +84,9 @@ class _Side:
         self.header = runs[0][0]
         self.records = [record for _, records in self.runs for record in records]
         self.floors = {g.system.name for g in self.header.guests if g.system.family is GuestFamily.FLOOR}
-        facts = [collect_facts(header, records) for header, records in self.runs]
-        self.facts = {key for run in facts for system in run.values() for key in system}
-        self.samples = _join([collect(header, records) for header, records in self.runs])
-        for system, found in _join(facts).items():
-            self.samples.setdefault(system, {}).update(found)
+        found = [collect_all(header, records) for header, records in self.runs]
+        self.facts = {key for _, facts in found for key in facts}
+        self.samples = _join([samples for samples, _ in found])
 
     @property
     def keys(self) -> set[Key]:

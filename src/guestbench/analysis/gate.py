@@ -284,7 +284,7 @@ def _judge(gate: Gate, pair: Pair, confidence: float, tests: int, alpha: float) 
 
 def _judge_change(gate: Gate, pair: Pair, confidence: float, tests: int) -> Decision:
     each, interval = pair.found, pair.interval(confidence)
-    decision = _begin(gate, each, ratio=each.ratio, interval=interval)
+    decision = replace(_begin(gate, each), ratio=each.ratio, interval=interval)
     if each.ratio is None:
         # A rise from nothing is one by any percentage, and nothing that remains nothing is none.
         wrong = Verdict.LARGER if gate.above else Verdict.SMALLER
@@ -333,10 +333,11 @@ def _judge_value(gate: Gate, pair: Pair, confidence: float, _: int) -> Decision:
     """NEW itself: figures that do not scatter as they are, others by the interval of their median."""
     values = sorted(pair.a.numbers)
     if not values:
-        return _begin(gate, pair.found, reason="NEW has no value")
+        return replace(_begin(gate, pair.found), reason="NEW has no value")
     interval = None if gate.exact else median_interval(values, confidence)
     value = values[-1 if gate.above else 0] if gate.exact else median(values)
-    decision = _begin(gate, pair.found, value=value, unit=gate.unit, interval=interval, reason="")
+    begun = _begin(gate, pair.found)
+    decision = replace(begun, value=value, unit=gate.unit, interval=interval, reason="")
     ends = (interval.low, interval.high) if interval else (value, value)
     if not gate.exact and interval is None:
         return replace(decision, reason=f"{len(values)} values have no interval at {confidence:.4%}")
@@ -348,16 +349,7 @@ def _judge_value(gate: Gate, pair: Pair, confidence: float, _: int) -> Decision:
     return replace(decision, reason="the interval reaches beyond the bound")
 
 
-def _begin(
-    gate: Gate,
-    each: Comparison,
-    *,
-    ratio: float | None = None,
-    value: float | None = None,
-    unit: str = "",
-    interval: Interval | None = None,
-    reason: str | None = None,
-) -> Decision:
+def _begin(gate: Gate, each: Comparison) -> Decision:
     """A decision that nothing has decided yet."""
     return Decision(
         gate=gate.text,
@@ -365,11 +357,7 @@ def _begin(
         metric=each.metric,
         labels=each.labels,
         state=GateState.INCONCLUSIVE,
-        ratio=ratio,
-        value=value,
-        unit=unit,
-        interval=interval,
-        reason=each.reason if reason is None else reason,
+        reason=each.reason,
     )
 
 

@@ -14,8 +14,8 @@ from statistics import fmean, median
 
 from guestbench.analysis.changes import find_changes
 from guestbench.analysis.diff_setting import find_mismatches
-from guestbench.analysis.samples import Sampled, collect, collect_facts
-from guestbench.analysis.summary import add_derived, find_metric, median_interval, rank_metrics, sort_records
+from guestbench.analysis.samples import Sampled, collect_all
+from guestbench.analysis.summary import find_metric, median_interval, rank_metrics
 from guestbench.model import Better, Frozen, Guest, Header, Interval, Key, Metric, Record
 
 LEAST_FREE = 4
@@ -78,13 +78,8 @@ class _Figures:
     """A run and all its values, those that are facts included."""
 
     def __init__(self, header: Header, records: Sequence[Record], besides: tuple[str, ...]) -> None:
-        ordered = sort_records(header, add_derived(header, records))
-        facts = collect_facts(header, ordered)
         self.header, self.besides = header, besides
-        self.facts = {key for found in facts.values() for key in found}
-        self.values = {system: dict(found) for system, found in collect(header, ordered).items()}
-        for system, found in facts.items():
-            self.values.setdefault(system, {}).update(found)
+        self.values, self.facts = collect_all(header, records)
 
 
 def trace_runs(runs: Sequence[Run], wanted: Wanted, left_out: Sequence[str] = ()) -> History:

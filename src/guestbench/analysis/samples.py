@@ -8,7 +8,7 @@ from statistics import fmean, geometric_mean, median
 
 import msgspec
 
-from guestbench.analysis.summary import Derived, add_derived, find_metric, group_trials
+from guestbench.analysis.summary import Derived, add_derived, find_metric, group_trials, sort_records
 from guestbench.families import ask, list_purposes
 from guestbench.model import Header, Key, Record
 
@@ -43,10 +43,11 @@ Samples = Mapping[str, Mapping[Key, Sampled]]
 def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] | None = None) -> Samples:
     """The values of every system of the run, of trials that count, in the order planned.
 
-    What trials of several purposes brought is one sample; failures are those of the last of them. Values of
-    trials that went on from one boot are one value.
+    They include what is derived of several records, whether that was added or not. What trials of several
+    purposes brought is one sample; failures are those of the last of them. Values of trials that went on from
+    one boot are one value.
     """
-    records = tuple(records)
+    records = sort_records(header, add_derived(header, records))
     found: dict[str, dict[Key, Sampled]] = {guest.system.name: {} for guest in header.guests}
     for (system, _, _), group in group_trials(header, records, purposes).items():
         mine = found.setdefault(system, {})
@@ -95,6 +96,18 @@ def collect_facts(header: Header, records: Iterable[Record]) -> Samples:
                 if sampled.values:
                     known[key] = msgspec.structs.replace(sampled, values=sampled.values[-1:], failed=0)
     return found
+
+
+def collect_all(
+    header: Header, records: Iterable[Record]
+) -> tuple[dict[str, dict[Key, Sampled]], frozenset[Key]]:
+    """Values and facts of every system of the run, and which of the metrics and labels are facts."""
+    made = add_derived(header, records)
+    facts = collect_facts(header, made)
+    found = {system: dict(samples) for system, samples in collect(header, made).items()}
+    for system, samples in facts.items():
+        found.setdefault(system, {}).update(samples)
+    return found, frozenset(key for samples in facts.values() for key in samples)
 
 
 def find_pairs(a: Sampled, b: Sampled) -> list[tuple[float, float]]:

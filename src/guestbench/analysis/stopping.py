@@ -118,10 +118,6 @@ def _look_at(header: Header, rule: StopRule, metric: str, values: Values, blocks
         middles = (fmean(side[block] for block in both) for side in (mine, theirs))
         finest = [find_metric(header, metric).read_to(middle) / middle for middle in middles]
         interval, p, reached = judge(rule, logs, finest)
-        if interval is not None:
-            interval = Interval(
-                low=math.exp(interval.low), high=math.exp(interval.high), confidence=interval.confidence
-            )
         found.append(
             Look(
                 blocks=blocks,
@@ -129,7 +125,7 @@ def _look_at(header: Header, rule: StopRule, metric: str, values: Values, blocks
                 system=name,
                 pairs=len(both),
                 ratio=math.exp(math.fsum(logs) / len(logs)),
-                interval=interval,
+                interval=interval.through(math.exp) if interval else None,
                 p=p,
                 reached=reached,
             )

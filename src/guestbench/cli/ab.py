@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guestbench.cli import run
-from guestbench.cli.output import write_file
+from guestbench.cli import diff, run
+from guestbench.cli.output import print_blocks, write_file
 from guestbench.cli.report import write_files
 from guestbench.cli.talk import say, slowly
-from guestbench.errors import GateError, Interrupted, TrialError, UsageError
+from guestbench.errors import Interrupted, TrialError, UsageError
 from guestbench.families import list_families
 from guestbench.text import visible
 
@@ -27,19 +27,20 @@ AB = ("guestbench", "ab")
 METRICS = ("image", "boot")
 GATES = {"boot": ("boot.ready>5%", "failures")}
 """What is judged where the user names no gate, by the family that has to be measured for it."""
-
-
-@run.with_options_of_run("metrics", "cycles", "until", "warmups", "seed", "accel", "settings", "output")
-@click.command("ab", cls=run.RunCommand)
-@click.argument("old", required=False, metavar="OLD")
-@click.argument("new", required=False, metavar="NEW")
-@click.option(
+AS = click.option(
     "--as",
     "reference",
     metavar="SYSTEM",
     help="Boot the images as this system, a name or a folder [default: the one of the catalogue that boots "
     "such images, if there is just one].",
 )
+
+
+@run.with_options_of_run("metrics", "cycles", "until", "warmups", "seed", "accel", "settings", "output")
+@click.command("ab", cls=run.RunCommand)
+@click.argument("old", required=False, metavar="OLD")
+@click.argument("new", required=False, metavar="NEW")
+@AS
 @click.option(
     "--build",
     metavar="COMMAND",
@@ -55,21 +56,9 @@ GATES = {"boot": ("boot.ready>5%", "failures")}
     help="Exit with 1 if the data show this: 'boot.ready>5%', 'image.file>0%', 'failures'; see guestbench "
     "diff --help [default: boot.ready>5% and failures]. Repeatable.",
 )
-@click.option("--fail-on-inconclusive", "strict", is_flag=True, help="Exit with 1 if they cannot tell, too.")
-@click.option(
-    "--effect",
-    type=click.FloatRange(0, 100, min_open=True),
-    default=3.0,
-    show_default=True,
-    metavar="PERCENT",
-    help="A smaller change is no difference.",
-)
-@click.option(
-    "--junit",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also write what became of the gates as JUnit XML.",
-)
+@diff.STRICT
+@diff.EFFECT
+@diff.JUNIT
 @click.option("--json", "style", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "style", flag_value="markdown", help="Print Markdown.")
 @click.option(
@@ -236,29 +225,25 @@ def _show(
 ) -> None:
     from guestbench.page.blocks import Paragraph
     from guestbench.report import diff as shown
-    from guestbench.report.markdown import render_blocks
     from guestbench.report.opening import tell_resolved
-    from guestbench.report.terminal import render_lines
     from guestbench.run.ab import tell_alike
 
     contents, paths = write_files(folder, header, records)
     alike = tell_alike(header)
     if alike:
         say(f"note: {alike}")
-    if style == "json":
-        click.echo(shown.render_json(found), nl=False)
-    elif style == "markdown":
-        click.echo(render_blocks(shown.describe_diff(found)))
-    else:
-        told = Paragraph(tuple(tell_resolved(contents.found)))
-        click.echo(render_lines((*shown.describe_diff(found), told)))
+    blocks = shown.describe_diff(found)
+    if style is None:
+        blocks = (*blocks, Paragraph(tuple(tell_resolved(contents.found))))
+    print_blocks(blocks, style, shown.render_json(found))
+    if style is None:
+        click.echo()
         for name in ("comparison_results.md", "report.html"):
             click.echo(str(paths[name]))
 
 
 def _fail(folder: Path, records: Sequence[Record], found: RunDiff, strict: bool) -> None:
     """Leave with the error that the run ends in, if it ends in one."""
-    from guestbench.report.diff import tell_failures
     from guestbench.run.ab import OLD
 
     look = shlex.join(["less", str(folder / "comparison_results.md")])
@@ -266,7 +251,4 @@ def _fail(folder: Path, records: Sequence[Record], found: RunDiff, strict: bool)
     if booted and not any(record.holds for record in booted):
         why = booted[0].outcome.reason
         raise TrialError(f"no boot of OLD succeeded, so that nothing can be said of NEW: {why}", look)
-    failures = tell_failures(found.decisions, inconclusive=strict)
-    if failures:
-        more = f"{len(failures)} of {len(found.decisions)} decisions: " if len(failures) > 1 else ""
-        raise GateError(f"{more}{failures[0]}", look)
+    diff.refuse_failures(found, strict, look)

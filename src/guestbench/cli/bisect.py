@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from guestbench.cli import ab, run
+from guestbench.cli.output import print_blocks
 from guestbench.cli.talk import say
 from guestbench.errors import Interrupted, StoreError, TrialError, UsageError
 
@@ -41,13 +42,7 @@ STATE_NAME = "bisect.json"
     metavar="PATH",
     help="What --build makes: an image, or a folder with a system.toml.",
 )
-@click.option(
-    "--as",
-    "reference",
-    metavar="SYSTEM",
-    help="Boot the images as this system, a name or a folder [default: the one of the catalogue that boots "
-    "such images, if there is just one].",
-)
+@ab.AS
 @click.option(
     "--fail-on",
     "wanted",
@@ -236,8 +231,7 @@ def _judge(runs: Sequence[Run], question: Question, again: str) -> tuple[Sequenc
 def _show(answer: Answer, state: Bisection, repository: Repository, style: str | None) -> None:
     from guestbench.report.bisection import describe_bisection, render_json
     from guestbench.report.diff import tell_decision
-    from guestbench.report.markdown import render_blocks
-    from guestbench.report.terminal import render_lines, show_text
+    from guestbench.report.terminal import show_text
 
     question = state.question
     if not answer.commits:
@@ -247,8 +241,4 @@ def _show(answer: Answer, state: Bisection, repository: Repository, style: str |
         hint = shlex.join(["git", "log", "--oneline", f"{good}..{bad}"])
         raise UsageError(f"{bad} shows nothing against {good}, so there is nothing to look for: {told}", hint)
     subjects = {commit: repository.find_commit(commit).subject for commit in answer.commits}
-    if style == "json":
-        click.echo(render_json(answer, state), nl=False)
-        return
-    blocks = describe_bisection(answer, state, subjects)
-    click.echo(render_blocks(blocks) if style == "markdown" else render_lines(blocks), nl=False)
+    print_blocks(describe_bisection(answer, state, subjects), style, render_json(answer, state))

@@ -6,13 +6,17 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from guestbench.cli.output import write_file
+from guestbench.cli.output import print_blocks, write_file
 from guestbench.cli.talk import slowly
 from guestbench.errors import GateError, UsageError
 from guestbench.text import visible
+
+if TYPE_CHECKING:
+    from guestbench.analysis.diff import RunDiff
 
 
 class Folders(click.ParamType[tuple[Path, ...]]):
@@ -31,6 +35,25 @@ class Folders(click.ParamType[tuple[Path, ...]]):
         return tuple(Path(part.replace("\\,", ",")) for part in parts)
 
 
+STRICT = click.option(
+    "--fail-on-inconclusive", "strict", is_flag=True, help="Exit with 1 if they cannot tell, too."
+)
+EFFECT = click.option(
+    "--effect",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=3.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="A smaller change is no difference.",
+)
+JUNIT = click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write what became of the gates as JUnit XML.",
+)
+
+
 @click.command("diff")
 @click.argument("old", type=Folders(), metavar="OLD[,OLD…]")
 @click.argument("new", type=Folders(), metavar="NEW[,NEW…]")
@@ -43,15 +66,8 @@ class Folders(click.ParamType[tuple[Path, ...]]):
     "'memory.touched{state=idle}>5%'; of the new value 'surface.open_tcp>0', 'boot.ready>500ms'; or "
     "'failures'. Repeatable.",
 )
-@click.option("--fail-on-inconclusive", "strict", is_flag=True, help="Exit with 1 if they cannot tell, too.")
-@click.option(
-    "--effect",
-    type=click.FloatRange(0, 100, min_open=True),
-    default=3.0,
-    show_default=True,
-    metavar="PERCENT",
-    help="A smaller change is no difference.",
-)
+@STRICT
+@EFFECT
 @click.option(
     "--run-sd",
     type=click.FloatRange(0, 100),
@@ -61,12 +77,7 @@ class Folders(click.ParamType[tuple[Path, ...]]):
     help="How much the times of runs of the same thing scatter (SD), which one run a side does not show; "
     "guestbench history says what yours do.",
 )
-@click.option(
-    "--junit",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also write what became of the gates as JUnit XML.",
-)
+@JUNIT
 @click.option("--json", "style", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "style", flag_value="markdown", help="Print Markdown.")
 @click.option("--force", is_flag=True, help="Compare although hosts, platforms or tool versions differ.")
@@ -90,8 +101,6 @@ def command(
     from guestbench.analysis.gate import parse_gate
     from guestbench.report import diff as shown
     from guestbench.report.junit import render_junit
-    from guestbench.report.markdown import render_blocks
-    from guestbench.report.terminal import render_lines
     from guestbench.run.store import read_store, without_collection
 
     folders = [str(folder) for folder in (*old, *new)]
@@ -113,16 +122,18 @@ def command(
         )
     if junit is not None:
         write_file(junit, render_junit(found.decisions))
-    if style == "json":
-        click.echo(shown.render_json(found), nl=False)
-    elif style == "markdown":
-        click.echo(render_blocks(shown.describe_diff(found)))
-    else:
-        click.echo(render_lines(shown.describe_diff(found)), nl=False)
-    failures = shown.tell_failures(found.decisions, inconclusive=strict)
+    print_blocks(shown.describe_diff(found), style, shown.render_json(found))
+    refuse_failures(found, strict, shlex.join(["guestbench", "report", str(new[-1])]))
+
+
+def refuse_failures(found: RunDiff, strict: bool, look: str) -> None:
+    """Leave with an error where gates failed, or decide nothing if that is `strict`; `look` shows more."""
+    from guestbench.report.diff import tell_failures
+
+    failures = tell_failures(found.decisions, inconclusive=strict)
     if failures:
-        more_than = f"{len(failures)} of {len(found.decisions)} decisions: " if len(failures) > 1 else ""
-        raise GateError(f"{more_than}{failures[0]}", shlex.join(["guestbench", "report", str(new[-1])]))
+        more = f"{len(failures)} of {len(found.decisions)} decisions: " if len(failures) > 1 else ""
+        raise GateError(f"{more}{failures[0]}", look)
 
 
 def _write_folders(side: Sequence[Path]) -> str:

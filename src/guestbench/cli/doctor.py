@@ -13,12 +13,12 @@ from guestbench.errors import HostError
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> None:
     """Tell what this host has and lacks for measuring, each with the line that mends it."""
-    from guestbench.host.doctor import find_lacks, render_checks, run_checks
+    from guestbench.host.doctor import find_lacks, judge, render_checks, take_readings
     from guestbench.provision.cache import cache_folder
     from guestbench.run.prepare import try_kvm
 
     with slowly("looking at this host, and trying whether KVM boots the guests that are here"):
-        checks = run_checks(try_kvm, cache_folder())
+        checks = judge(take_readings(try_kvm, cache_folder()))
     click.echo(msgspec.json.encode(checks) if as_json else render_checks(checks))
     lacks = find_lacks(checks)
     if lacks:

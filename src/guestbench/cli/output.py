@@ -5,9 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from guestbench.errors import UsageError
 from guestbench.report import replace_file
+
+if TYPE_CHECKING:
+    from guestbench.page.blocks import Block
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -24,6 +30,19 @@ def write_file(path: Path, content: bytes) -> None:
     except OSError as error:
         folder = shlex.quote(str(path.absolute().parent))
         raise UsageError(f"{path} cannot be written: {error.strerror}", f"ls -ld {folder}") from None
+
+
+def print_blocks(blocks: Sequence[Block], style: str | None, document: bytes) -> None:
+    """Print blocks as text, or as Markdown; with the style `json` the document that says the same."""
+    from guestbench.report.markdown import render_blocks
+    from guestbench.report.terminal import render_lines
+
+    if style == "json":
+        click.echo(document, nl=False)
+    elif style == "markdown":
+        click.echo(render_blocks(blocks))
+    else:
+        click.echo(render_lines(blocks), nl=False)
 
 
 def align(rows: Sequence[tuple[str, ...]]) -> str:

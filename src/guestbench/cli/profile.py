@@ -22,14 +22,7 @@ PROFILE = ("guestbench", "profile")
 
 @click.command("profile")
 @click.argument("subjects", nargs=-1, metavar="[SYSTEM | --diff OLD NEW]")
-@click.option(
-    "--system",
-    "given",
-    multiple=True,
-    metavar="NAME=PATH",
-    callback=run.parse_given,
-    help="Boot this image file for the system NAME. Repeatable.",
-)
+@run.GIVEN
 @click.option(
     "--as",
     "reference",

@@ -78,6 +78,16 @@ def parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     return given
 
 
+GIVEN = click.option(
+    "--system",
+    "given",
+    multiple=True,
+    metavar="NAME=PATH",
+    callback=parse_given,
+    help="Boot this image file for the system NAME. Repeatable.",
+)
+
+
 def _parse_metrics(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     return tuple(filter(None, value.split(","))) if value is not None else ()
 
@@ -94,14 +104,7 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
 
 @click.command("run", cls=RunCommand)
 @click.argument("experiment", default=DEFAULT_EXPERIMENT)
-@click.option(
-    "--system",
-    "given",
-    multiple=True,
-    metavar="NAME=PATH",
-    callback=parse_given,
-    help="Boot this image file for the system NAME. Repeatable.",
-)
+@GIVEN
 @click.option(
     "--only-system", "only", multiple=True, metavar="NAME", help="Measure only this system. Repeatable."
 )

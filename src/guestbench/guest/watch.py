@@ -52,15 +52,19 @@ class Booted(Frozen):
         return None if isinstance(self.outcome, Ok) else TrialResult(outcome=self.outcome, marks=self.marks)
 
 
+def list_texts(system: System) -> dict[str, bytes]:
+    """The texts on the console that end the phases of a boot, by the names of its milestones and `READY`."""
+    return {each.name: each.pattern.encode() for each in system.milestones} | {READY: system.ready.encode()}
+
+
 def watch_boot(
     machine: Machine, system: System, log: SerialLog, meanwhile: Meanwhile | None = None
 ) -> Booted:
     """Read the serial console until the guest is ready, lost, or out of time. All bytes go into `log`."""
-    texts = {milestone.name: milestone.pattern.encode() for milestone in system.milestones}
     watched = watch(
         machine,
         log,
-        texts=texts | {READY: system.ready.encode()},
+        texts=list_texts(system),
         until=READY,
         failures=system.failures,
         deadline_ns=round(system.timeout_s * 1e9),

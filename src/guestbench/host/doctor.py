@@ -88,16 +88,11 @@ class Readings(Frozen):
     virtualization: str
 
 
-def run_checks(boot_kvm: BootKvm, cache: Path) -> tuple[Check, ...]:
-    """Look at this host, which is to keep images in `cache`.
+def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Readings:
+    """Look at the host below `root`; programs, users and the `cache` of images are always this machine's.
 
     `boot_kvm` is called only where /dev/kvm can be opened and QEMU is there.
     """
-    return judge(take_readings(boot_kvm, cache))
-
-
-def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Readings:
-    """Look at the host below `root`; programs, users and the cache are always this machine's."""
     try:
         qemu, qemu_wrong = host.find_qemu_version(), ""
     except HostError as wrong:

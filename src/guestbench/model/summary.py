@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from guestbench.model.base import Frozen
 
 
@@ -11,6 +13,10 @@ class Interval(Frozen):
     low: float
     high: float
     confidence: float
+
+    def through(self, function: Callable[[float], float]) -> Interval:
+        """The interval of what a function, which only rises, makes of the value."""
+        return Interval(low=function(self.low), high=function(self.high), confidence=self.confidence)
 
 
 class Summary(Frozen):

@@ -76,7 +76,7 @@ def show_median(summary: Summary) -> str:
     """A median time with its interval, as `93.05 ms (92.70 to 94.00)`."""
     scale = choose_scale(summary.mean, summary.sd)
     median = scale.with_unit(summary.median)
-    return f"{median} ({show_interval(summary.median_ci, scale.show)})" if summary.median_ci else median
+    return add_interval(median, summary.median_ci, scale.show)
 
 
 def show_quartiles(summary: Summary, scale: Scale) -> str:
@@ -89,6 +89,16 @@ def show_quartiles(summary: Summary, scale: Scale) -> str:
 def show_interval(interval: Interval | None, show: Callable[[float | None], str]) -> str:
     """The ends of an interval, each as `show` writes it, or a dash for None."""
     return NOTHING if interval is None else f"{show(interval.low)} to {show(interval.high)}"
+
+
+def add_interval(shown: str, interval: Interval | None, show: Callable[[float | None], str]) -> str:
+    """What is shown of a figure, and its interval in parentheses behind it, if it has one."""
+    return shown if interval is None else f"{shown} ({show_interval(interval, show)})"
+
+
+def show_finely(value: float | None, unit: str) -> str:
+    """As `show_amount`, but times in such detail that a change of 1% shows."""
+    return show_amount(value, unit, (value or 0) / 100)
 
 
 def show_p(p: float | None) -> str:

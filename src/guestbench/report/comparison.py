@@ -9,7 +9,15 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
 from guestbench.page.blocks import Block, Code, Figure, Paragraph, Section, read_words
-from guestbench.page.figures import name_figure, show_amount, show_interval, show_labels, show_p, tabulate
+from guestbench.page.figures import (
+    add_interval,
+    name_figure,
+    show_amount,
+    show_interval,
+    show_labels,
+    show_p,
+    tabulate,
+)
 from guestbench.page.numbers import NOTHING, show_exact, show_ratio
 from guestbench.page.plots import Axis, Bar, Look, Mark, Point, Row, Rows, choose_axis
 
@@ -109,7 +117,7 @@ def _tell_found(found: Findings, each: Judgement) -> str:
     shown = _show(found, each, each.value)
     if each.value is not None and each.claim.against:
         shown += " times"
-    return _with_interval(shown, each.interval, lambda value: _show(found, each, value))
+    return add_interval(shown, each.interval, lambda value: _show(found, each, value))
 
 
 def _show(found: Findings, each: Judgement, value: float | None, *, exactly: bool = False) -> str:
@@ -163,23 +171,19 @@ def _show_beside(found: Comparison, turned: bool) -> str:
         if interval is not None:
             interval = Interval(low=1 / interval.high, high=1 / interval.low, confidence=interval.confidence)
     times = f"{show_ratio(ratio)} times" if turned else show_ratio(ratio)
-    return _with_interval(times, interval, show_ratio)
+    return add_interval(times, interval, show_ratio)
 
 
 # --- ratios -----------------------------------------------------------------------------------------------
 
 
 def _show_ratio(each: Comparison) -> str:
-    return _with_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio)
-
-
-def _with_interval(shown: str, interval: Interval | None, show: Callable[[float | None], str]) -> str:
-    return shown if interval is None else f"{shown} ({show_interval(interval, show)})"
+    return add_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio)
 
 
 def _show_difference(each: Comparison, unit: str) -> str:
     shown = show_amount(each.difference, unit)
-    return _with_interval(shown, each.difference_ci, lambda value: show_amount(value, unit))
+    return add_interval(shown, each.difference_ci, lambda value: show_amount(value, unit))
 
 
 def _tell_method(each: Comparison) -> str:

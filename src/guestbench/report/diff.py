@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import msgspec
 
@@ -18,7 +19,7 @@ from guestbench.analysis.gate import Decision, GateState
 from guestbench.errors import UsageError
 from guestbench.model import Better, Header, Method, Verdict
 from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Strong, Table, Text
-from guestbench.page.figures import show_amount, show_interval, show_p, write_key
+from guestbench.page.figures import show_finely, show_interval, show_p, write_key
 from guestbench.page.numbers import NOTHING
 from guestbench.report.opening import tell_failed
 from guestbench.report.terminal import show_text
@@ -171,7 +172,7 @@ def _row(change: Change, effect: float) -> Cells:
     return (
         Code(each.system),
         Code(write_key(each.metric, each.labels)),
-        *(show_amount(value, change.unit, (value or 0) / 100) for value in (change.old, change.new)),
+        *(show_finely(value, change.unit) for value in (change.old, change.new)),
         show_change(each.ratio),
         show_change(each.ratio_floor),
         show_interval(each.ratio_ci, show_change),
@@ -233,10 +234,7 @@ def tell_figures(decision: Decision) -> str:
 
 
 def _show_value(decision: Decision) -> str:
-    def show(value: float | None) -> str:
-        return show_amount(value, decision.unit, (value or 0) / 100)
-
-    interval = decision.interval
+    show, interval = partial(show_finely, unit=decision.unit), decision.interval
     if interval is None:
         return show(decision.value)
     return f"{show(decision.value)} ({show_interval(interval, show)} at {interval.confidence * 100:.4g}%)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import msgspec
@@ -22,7 +23,7 @@ from guestbench.page.blocks import (
     Strong,
     Table,
 )
-from guestbench.page.figures import show_amount, show_interval, write_key
+from guestbench.page.figures import show_finely, show_interval, write_key
 from guestbench.page.numbers import NOTHING, count_things
 from guestbench.page.plots import FAR_APART, Axis, Course, Curves, choose_axis
 
@@ -108,9 +109,7 @@ def _describe(series: Series, number: int) -> Section:
 def _row(
     series: Series, number: int, stage: Stage, axis: Axis | None, turns: dict[int, float | None]
 ) -> Cells:
-    def show(value: float | None) -> str:
-        return show_amount(value, series.unit, (value or 0) / 100)
-
+    show = partial(show_finely, unit=series.unit)
     told: list[Span] = []
     if number in turns:
         told.append(Strong(_tell_ratio(turns[number], series.better).rstrip(",")))

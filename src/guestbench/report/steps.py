@@ -8,7 +8,7 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Gain, Interval, Metric, Verdict
 from guestbench.page.blocks import Block, Code, Figure, Section, read_words
-from guestbench.page.figures import show_amount, show_interval, show_summary, tabulate
+from guestbench.page.figures import add_interval, show_amount, show_summary, tabulate
 from guestbench.page.numbers import NOTHING, show_share
 from guestbench.page.plots import Bar, Look, Row, Rows, choose_axis
 
@@ -62,10 +62,8 @@ def _show_saving(found: Comparison, unit: str) -> str:
         return NOTHING
     shown = show_amount(_negate(found.difference), unit)
     ends = found.difference_ci
-    if ends is None:
-        return shown
-    turned = Interval(low=-ends.high, high=-ends.low, confidence=ends.confidence)
-    return f"{shown} ({show_interval(turned, lambda value: show_amount(value, unit))})"
+    turned = Interval(low=-ends.high, high=-ends.low, confidence=ends.confidence) if ends else None
+    return add_interval(shown, turned, lambda value: show_amount(value, unit))
 
 
 def _show_part(found: Comparison, whole: float | None) -> str:

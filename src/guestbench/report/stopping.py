@@ -9,7 +9,7 @@ from guestbench.analysis.findings import Findings
 from guestbench.analysis.stopping import CHANCE, COVERAGE
 from guestbench.model import Goal, Look, StopRule
 from guestbench.page.blocks import Code, Section, Text, read_words
-from guestbench.page.figures import show_interval, show_p, tabulate
+from guestbench.page.figures import add_interval, show_p, tabulate
 from guestbench.page.numbers import NOTHING, count_things, show_exact, show_ratio
 
 tell = read_words(__file__)
@@ -59,7 +59,7 @@ def describe_looks(found: Findings) -> Iterator[Section]:
             "Figure": lambda look: found.metric(look.metric).title,
             "System": lambda look: Code(look.system),
             "Blocks with both": lambda look: str(look.pairs),
-            "Ratio (interval)": _show_ratio,
+            "Ratio (interval)": lambda look: add_interval(show_ratio(look.ratio), look.interval, show_ratio),
             "Reaches from it": _show_reach,
             "p": lambda look: show_p(look.p),
             "Enough": lambda look: "yes" if look.reached else "no",
@@ -67,11 +67,6 @@ def describe_looks(found: Findings) -> Iterator[Section]:
         words=0,
     )
     yield Section("looks", "When it was to stop", (words, table.without_empty_columns()))
-
-
-def _show_ratio(look: Look) -> str:
-    shown = show_ratio(look.ratio)
-    return shown if look.interval is None else f"{shown} ({show_interval(look.interval, show_ratio)})"
 
 
 def _show_reach(look: Look) -> str:

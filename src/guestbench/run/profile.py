@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +22,7 @@ from guestbench.errors import GuestbenchError, HostError, ShellError, TrialError
 from guestbench.guest.console import place_texts
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
-from guestbench.guest.watch import watch_boot
+from guestbench.guest.watch import list_texts, watch_boot
 from guestbench.images.contents.symbols import MAX_TABLE_BYTES, parse_table, read_image_symbols
 from guestbench.images.formats.kernel import find_linux_header
 from guestbench.model import READY, Disk, Guest, GuestFamily, Kernel, Ok, Platform, Role, Say, System, Unknown
@@ -38,13 +39,12 @@ WITH_TSEG, TSEG_BYTES = "q35", 16 << 20
 """The machine that keeps memory for SMM at the end of low RAM, and how much unless it is told otherwise."""
 
 
-class _Boot:
+class _Boot(NamedTuple):
     """What a boot has left: the counts in pieces, the console's bytes, and symbols that its guest told."""
 
-    def __init__(self, pieces: tuple[Piece, ...], console: bytes, symbols: SymbolMap | Unknown) -> None:
-        self.pieces = pieces
-        self.console = console
-        self.symbols = symbols
+    pieces: tuple[Piece, ...]
+    console: bytes
+    symbols: SymbolMap | Unknown
 
 
 def profile_guest(
@@ -106,11 +106,6 @@ def profile_guest(
 # --- the boot ---------------------------------------------------------------------------------------------
 
 
-def _texts(system: System) -> dict[str, bytes]:
-    """The texts that end phases."""
-    return {each.name: each.pattern.encode() for each in system.milestones} | {READY: system.ready.encode()}
-
-
 def _boot(guest: Guest, platform: Platform, plugin: Path, look: str, *, read_symbols: bool) -> _Boot:
     system, log = guest.system, SerialLog()
     # Counting slows a guest down; a fifth was measured, and a busy host is slow as well.
@@ -123,7 +118,7 @@ def _boot(guest: Guest, platform: Platform, plugin: Path, look: str, *, read_sym
             folder=Path(folder),
             needs=frozenset({Need.HISTOGRAM}),
             plugin=plugin,
-            cuts=tuple(dict.fromkeys(_texts(system).values())),
+            cuts=tuple(dict.fromkeys(list_texts(system).values())),
         )
         with find_vmm(platform.vmm).start(spec) as machine:
             outcome = watch_boot(machine, patient, log).outcome
@@ -162,7 +157,7 @@ def find_phases(
     Where no cut lies at the end of the ready marker, the last piece is among them.
     """
     ends = list(accumulate((piece.console_bytes or 0 for piece in pieces[:-1]), max))
-    found = place_texts(console, [*ends, len(console)], _texts(system))
+    found = place_texts(console, [*ends, len(console)], list_texts(system))
     last = min(found.pop(READY, len(pieces)), len(pieces) - 1)
     order = sorted((number, name) for name, number in found.items() if number < last)
     phases = [next((name for at, name in order if at >= number), READY) for number in range(last + 1)]

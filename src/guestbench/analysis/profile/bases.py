@@ -22,11 +22,10 @@ LEAD = 2
 
 
 class Base(Frozen):
-    """How far code was moved, in bytes; `votes` is how many symbols were entered, `next_best` by chance."""
+    """How far code was moved, in bytes; `votes` is how many symbols were entered."""
 
     offset: int
     votes: int
-    next_best: int
 
 
 def find_base(symbols: SymbolMap, addresses: Collection[int], step: int = PAGE) -> Base | None:
@@ -43,4 +42,4 @@ def find_base(symbols: SymbolMap, addresses: Collection[int], step: int = PAGE) 
     (offset, most), next_best = ranked[0], ranked[1][1] if len(ranked) > 1 else 0
     if most < LEAST_VOTES or most < LEAD * next_best:
         return None
-    return Base(offset=offset, votes=most, next_best=next_best)
+    return Base(offset=offset, votes=most)

@@ -10,8 +10,8 @@ from guestbench.analysis.samples import Sampled, collect, find_pairs
 from guestbench.families.boot import BOOT, READY
 from guestbench.model import Comparison, Method, Ok, Record, Summary
 from guestbench.page.blocks import Block, Cells, Code, Figure, Section, Table, read_words
-from guestbench.page.figures import show_amount, show_interval
-from guestbench.page.numbers import NOTHING, show_ratio, show_seconds, show_share
+from guestbench.page.figures import add_interval, show_amount
+from guestbench.page.numbers import show_ratio, show_seconds, show_share
 from guestbench.page.plots import (
     FAR_APART,
     Axis,
@@ -228,13 +228,11 @@ def _draw_pair(each: Comparison, ratios: Ratios) -> Rows:
 
 
 def _show_ratio(each: Comparison) -> str:
-    shown = show_ratio(each.ratio)
-    return f"{shown} ({show_interval(each.ratio_ci, show_ratio)})" if each.ratio_ci else shown
+    return add_interval(show_ratio(each.ratio), each.ratio_ci, show_ratio)
 
 
 def _tell_blocks(each: Comparison, ratios: Ratios) -> Cells:
-    difference = show_amount(each.difference, "s")
-    if each.difference_ci:
-        difference += f" ({show_interval(each.difference_ci, lambda value: show_amount(value, 's'))})"
+    shown = show_amount(each.difference, "s")
+    difference = add_interval(shown, each.difference_ci, lambda value: show_amount(value, "s"))
     edges = show_ratio(min(ratios)), show_ratio(max(ratios))
-    return Code(each.system), str(len(ratios)), _show_ratio(each), difference or NOTHING, *edges
+    return Code(each.system), str(len(ratios)), _show_ratio(each), difference, *edges

@@ -57,17 +57,15 @@ class Step(Frozen):
     """The way from one milestone to the next, in seconds.
 
     `n` trials reached `mark`, at `mean` with `sd` seconds after the exec of the VMM. `step_mean` and
-    `step_sd` are of the `step_n` trials that also reached `previous`, each trial's own difference;
-    `previous` is empty for the first milestone, whose step begins at the exec.
+    `step_sd` are of the trials that also reached the milestone before it, each trial's own difference; the
+    step of the first milestone begins at the exec.
     """
 
     system: str
     mark: str
-    previous: str
     n: int
     mean: float
     sd: float | None
-    step_n: int
     step_mean: float | None
     step_sd: float | None
 
@@ -114,11 +112,9 @@ def _steps(system: str, trials: Sequence[dict[str, float]]) -> list[Step]:
             Step(
                 system=system,
                 mark=mark,
-                previous=previous,
                 n=len(all_times),
                 mean=statistics.mean(all_times),
                 sd=_sd(all_times),
-                step_n=len(differences),
                 step_mean=_mean(differences),
                 step_sd=_sd(differences),
             )

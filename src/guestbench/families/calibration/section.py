@@ -11,7 +11,7 @@ from guestbench.families.calibration import CALIBRATION, READY, TOUCHED
 from guestbench.families.calibration.findings import ABOUT, planted
 from guestbench.model import Recovery
 from guestbench.page.blocks import Block, Cells, Code, Section, Table, read_words
-from guestbench.page.figures import show_amount, show_interval, show_labels, show_near_one
+from guestbench.page.figures import add_interval, show_amount, show_labels, show_near_one
 from guestbench.page.numbers import show_share
 
 tell = read_words(__file__)
@@ -56,9 +56,7 @@ def _describe_recoveries(found: Findings) -> Iterator[Block]:
 
 def _to_row(found: Findings, each: Recovery) -> Cells:
     metric = found.metric(each.metric)
-    slope = f"{each.slope:.4f}"
-    if each.interval:
-        slope += f" ({show_interval(each.interval, lambda end: f'{end:.4f}')})"
+    slope = add_interval(f"{each.slope:.4f}", each.interval, lambda end: f"{end:.4f}")
     sd = show_amount(each.residual_sd, metric.unit)
     return (Code(each.system), metric.title, str(each.n), str(each.blocks), slope, sd)
 
@@ -67,12 +65,12 @@ def _describe_ratios(found: Findings) -> Iterator[Block]:
     rows: list[Cells] = []
     sizes = sorted({told.blocks for each in found.known_ratios for told in each.told})
     for each in found.known_ratios:
-        interval = f" ({show_interval(each.interval, show_near_one)})" if each.interval else ""
         what = show_labels(each.labels) or "twice the same"
         effects = {told.blocks: told.effect for told in each.told}
         blocks = (show_share(effects.get(size)) for size in sizes)
         holds = "yes" if each.holds else "no"
-        ratios = show_near_one(each.expected), show_near_one(each.ratio) + interval
+        ratios = [show_near_one(each.expected)]
+        ratios.append(add_interval(show_near_one(each.ratio), each.interval, show_near_one))
         rows.append((Code(each.system), what, str(each.n), *ratios, holds, *blocks))
     if rows:
         yield tell("ratios", about=show_share(ABOUT), confidence=f"{CONFIDENCE:.0%}")

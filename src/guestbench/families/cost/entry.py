@@ -14,8 +14,8 @@ BOOT_SECTOR = 0x7C00
 """Where a BIOS loads the first sector of a disk."""
 LINUX_ENTRY = 0x100000
 """Where a bzImage's protected-mode code lies and begins (Linux/x86 Boot Protocol)."""
-MULTIBOOT_ENTRY_AT, MULTIBOOT_ADDRESSES = 28, 1 << 16
-"""Offset of the entry in a multiboot header, where the flag says that it has addresses."""
+MULTIBOOT_ENTRY_AT = 28
+"""Offset of the entry in a multiboot header that has addresses."""
 
 
 class Entry(Frozen):

@@ -14,7 +14,7 @@ from guestbench.guest.console import last_words, place_texts, watch
 from guestbench.guest.contract import find_reports
 from guestbench.guest.programs import boot_with, find_kit
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import watch_after, watch_boot
+from guestbench.guest.watch import list_texts, watch_after, watch_boot
 from guestbench.model import (
     READY,
     Accel,
@@ -40,7 +40,7 @@ SLOWER = 2
 def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
     """The VMM emulates the CPU, and counts; the clock goes on with what it counts where that is asked for."""
     kit, needs = find_kit(job), {Need.TOTALS}
-    texts = tuple(_texts(job.system).values())
+    texts = tuple(list_texts(job.system).values())
     if job.trial.purpose != BOOT:
         texts = WORK_TEXTS
         work = kit.find(job.trial.workload)
@@ -86,7 +86,7 @@ def _count_boot(
     job: Job, log: SerialLog, counts: Counts, remark: str, marks: tuple[Mark, ...]
 ) -> TrialResult:
     """The samples of a boot: to ready, and to each milestone of it with its name as a label."""
-    texts = _texts(job.system)
+    texts = list_texts(job.system)
     found = place_texts(bytes(log.data), [*counts.ends, len(log.data)], texts)
     samples: list[Sample] = []
     gaps: list[Gap] = []
@@ -143,11 +143,6 @@ def _count_work(job: Job, log: SerialLog, counts: Counts) -> Iterator[Sample]:
         spent = begun[report.end_ns].since(begun[report.begin_ns])
         parts = {name: report.parameters.get(name, "") for name in known.workload.labels}
         yield Sample(metric=OF_WORK, value=spent.worked, labels={"workload": report.workload, **parts})
-
-
-def _texts(system: System) -> dict[str, bytes]:
-    named = {each.name: each.pattern.encode() for each in system.milestones}
-    return named | {READY: system.ready.encode()}
 
 
 def _settings(job: Job) -> Settings:
