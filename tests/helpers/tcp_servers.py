@@ -67,9 +67,49 @@ def chargen_from(line: int) -> Serve:
     return serve
 
 
+def chargen_until(size_bytes: int) -> Serve:
+    """So many bytes of RFC 864's pattern, then nothing more."""
+
+    def serve(sock: socket.socket) -> None:
+        lines = (
+            "".join(chr(32 + (n + i) % 95) for i in range(72)) + "\r\n" for n in range(size_bytes // 74 + 1)
+        )
+        sock.sendall("".join(lines).encode()[:size_bytes])
+        time.sleep(PATIENCE_S)
+
+    return serve
+
+
 def silence(sock: socket.socket) -> None:
     """Takes the connection and neither reads nor writes, until the other side goes."""
     time.sleep(1.5)
+
+
+def deaf_after(most_bytes: int, gone: threading.Event) -> Callable[[Serve], Serve]:
+    """Makes servers that share a link: once so many bytes came at a time, none of them says or takes more."""
+
+    def make(serve: Serve) -> Serve:
+        def deaf(sock: socket.socket) -> None:
+            if not gone.is_set() and len(sock.recv(65536, socket.MSG_PEEK)) < most_bytes:
+                serve(sock)
+                return
+            gone.set()
+            time.sleep(PATIENCE_S)
+
+        return deaf
+
+    return make
+
+
+def echo_until(number: int) -> Serve:
+    """Answers so many bytes, then reads nothing and says nothing."""
+
+    def serve(sock: socket.socket) -> None:
+        for _ in range(number):
+            sock.sendall(sock.recv(1))
+        time.sleep(PATIENCE_S)
+
+    return serve
 
 
 def reset(sock: socket.socket) -> None:

@@ -73,9 +73,9 @@ def serve(
             return TrialResult(outcome=booted.outcome, marks=booted.marks)
         _wait(machine, log, lambda: probe.answered_ns is not None, probe, IMAGE_ANSWER_S)
     if probe.answered_ns is None:
-        reason = (
-            f"this image does not answer on port {Service.ECHO.port} within {IMAGE_ANSWER_S:g} s of ready"
-        )
+        seconds = f"{IMAGE_ANSWER_S:g} s of ready"
+        asked = f"{probe.attempts} connections brought no byte back"
+        reason = f"this image does not answer on port {Service.ECHO.port} within {seconds}: {asked}"
         return TrialResult(outcome=Ok(), marks=booted.marks, gaps=_gaps(reason))
     t_ns = probe.answered_ns - begin_ns
     marks = (*booted.marks, Mark(name="network ready", t_ns=t_ns))

@@ -20,6 +20,9 @@ from guestbench.model import Frozen
 HOST = "127.0.0.1"
 BLOCK_BYTES = 1 << 16
 HINT = "guestbench systems list  # shows each guest's services"
+SILENCE_S = 15.0
+"""A guest of which nothing has come or been taken for so long has gone deaf. One that is only slow, and done
+within a minute, makes room in the buffers on the way every few seconds."""
 
 FIRST_PRINTABLE = 0x20
 CHARACTERS = 95
@@ -55,24 +58,27 @@ _PATTERN = _LINES * (BLOCK_BYTES // PERIOD_BYTES + 2)
 @contextmanager
 def _connected(
     port: int, timeout_s: float, progress: list[str]
-) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
+) -> Iterator[tuple[socket.socket, Callable[..., None]]]:
     """A connection, and what lets its next operation take as long as is left until its one deadline.
 
-    Its trouble is a TransferError with the last text of `progress`.
+    It may take `SILENCE_S` at most, unless the deadline alone is to hold. Its trouble is a TransferError with
+    the last text of `progress`.
     """
     end_s = time.monotonic() + timeout_s
 
-    def arm() -> None:
+    def arm(silence_s: float = SILENCE_S) -> None:
         left_s = end_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
-        sock.settimeout(left_s)
+        sock.settimeout(min(left_s, silence_s))
 
     try:
         with socket.create_connection((HOST, port), timeout_s) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield sock, arm
     except TimeoutError:
+        if time.monotonic() < end_s:
+            raise _error(port, f"{progress[-1]}, then silence for {SILENCE_S:g} s") from None
         raise _error(port, f"{progress[-1]} when {timeout_s:g} s were over") from None
     except (BrokenPipeError, ConnectionResetError):
         raise _error(port, f"the connection was reset; {progress[-1]}") from None
@@ -155,7 +161,8 @@ def send(port: int, size_bytes: int, *, timeout_s: float = 60.0) -> Transfer:
             raise _error(port, f"the guest {what}; {progress[-1]}")
         sock.shutdown(socket.SHUT_WR)
         progress[-1] = f"the guest had not closed the connection, all {size_bytes} bytes being sent,"
-        arm()
+        # What lies in buffers on the way may take a slow guest long, and nothing is seen of that.
+        arm(timeout_s)
         answer = sock.recv(16)
         took_ns = time.perf_counter_ns() - began_ns
         if answer:

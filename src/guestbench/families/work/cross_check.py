@@ -276,7 +276,7 @@ def parse_wrk(output: bytes) -> float | Unreadable:
     """Requests per second; none where requests failed, since those are fast."""
     value = _find(output, rb"(?m)^Requests/sec:\s*" + _NUMBER + rb"\s*$", "wrk")
     failed = re.search(rb"(?m)^\s*(Socket errors:|Non-2xx or 3xx responses:) .*$", output[:MOST_BYTES])
-    if isinstance(value, float) and failed:
+    if failed:
         return Unreadable(reason=f"wrk: {_printable(failed[0])}")
     return value
 

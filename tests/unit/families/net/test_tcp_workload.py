@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from tcp_servers import (
     PATIENCE_S,
     Serve,
     chargen_from,
+    chargen_until,
     close,
     discard,
     double_echo,
     echo,
+    echo_until,
     flood,
     reset,
     serving,
@@ -92,6 +95,37 @@ def test_bad_discards_are_told(serve: Serve, reason: str) -> None:
     """A guest that takes nothing would have a throughput, or hang the run."""
     with serving(serve) as port, pytest.raises(TransferError, match=reason):
         tcp.send(port, 50_000_000, timeout_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("measure", "serve", "reason"),
+    [
+        (lambda port: tcp.time_echo(port, requests=50), echo_until(0), "no byte had come back"),
+        (lambda port: tcp.time_echo(port, requests=50), echo_until(70), "70 of 100 bytes had come back"),
+        (lambda port: tcp.send(port, 50_000_000), silence, "of 50000000 bytes had been taken"),
+        (lambda port: tcp.receive(port, 20_000), silence, "none of 20000 bytes had come"),
+        (lambda port: tcp.receive(port, 20_000), chargen_until(7400), "7400 of 20000 bytes had come"),
+    ],
+)
+def test_a_guest_that_goes_deaf_is_told_with_how_far_it_got(
+    measure: Callable[[int], object], serve: Serve, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest that is deaf after a full frame would cost a minute a figure, and not say how far it came."""
+    monkeypatch.setattr(tcp, "SILENCE_S", 0.4)
+    with serving(serve) as port, pytest.raises(TransferError, match=f"{reason}, then silence for 0.4 s"):
+        measure(port)
+
+
+def test_a_slow_guest_is_not_deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that takes long over what lies in buffers would be called deaf."""
+    monkeypatch.setattr(tcp, "SILENCE_S", 0.2)
+
+    def slow(sock: socket.socket) -> None:
+        time.sleep(1)
+        discard(sock)
+
+    with serving(slow) as port:
+        assert tcp.send(port, 1000, timeout_s=PATIENCE_S).seconds > 0.9
 
 
 def test_a_discard_that_never_ends_is_told() -> None:

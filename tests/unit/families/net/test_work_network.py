@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -15,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import make_system
 from shell_guest import start_guest, wait_for_login
-from tcp_servers import Serve, chargen_from, discard, echo, serving, silence, wrong_echo
+from tcp_servers import Serve, chargen_from, deaf_after, discard, echo, serving, silence, wrong_echo
 from work_factories import make_kit
 
-from guestbench.families.net import FAMILY
+from guestbench.families.net import FAMILY, tcp
 from guestbench.families.net import services as network
 from guestbench.families.work import Settings
 from guestbench.guest import programs, shell_protocol
@@ -85,13 +87,14 @@ def serve(
     machine: FakeMachine | None = None,
     server: Image | None = SERVER,
     wrk: tuple[str, ...] = (),
+    plan: Settings = PLAN,
 ) -> TrialResult:
     """What is measured where the guest's ports lead to these servers; to nothing where there are none."""
     machine = machine or Booting()
     with ExitStack() as stack:
         ports = {service.port: stack.enter_context(serving(answer)) for service, answer in services.items()}
         machine.forwards = ports or Lacking(reason="the guest has no network")
-        return network.serve(machine, system, SerialLog(), PLAN, server, wrk)
+        return network.serve(machine, system, SerialLog(), plan, server, wrk)
 
 
 def reasons(result: TrialResult) -> dict[str, str]:
@@ -140,7 +143,9 @@ def test_an_image_that_never_answers_is_told_and_is_no_failure(answer: Serve) ->
     result = serve({**WELL, Service.ECHO: answer})
     assert result.outcome == Ok()
     assert set(reasons(result)) == ALL
-    assert set(reasons(result).values()) == {"this image does not answer on port 7 within 0.5 s of ready"}
+    (reason,) = set(reasons(result).values())
+    assert reason.startswith("this image does not answer on port 7 within 0.5 s of ready: ")
+    assert reason.endswith(" connections brought no byte back")
     assert result.samples == ()
 
 
@@ -151,6 +156,20 @@ def test_a_service_that_fails_takes_no_figure_from_the_others() -> None:
     assert result.outcome.reason.startswith("chargen: ")
     assert set(reasons(result)) == {"net.goodput_out", *NO_HTTP}
     assert {"net.ready", "net.goodput_in", "net.echo0.5"} <= set(figures(result))
+
+
+def test_a_guest_that_goes_deaf_keeps_what_it_had_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that hears nothing after its first full frame would lose its latencies, or cost minutes."""
+    monkeypatch.setattr(tcp, "SILENCE_S", 0.5)
+    link = deaf_after(1000, threading.Event())
+    large = msgspec.structs.replace(PLAN, transfer_mib=32)
+    result = serve({service: link(answer) for service, answer in WELL.items()}, plan=large)
+    assert isinstance(result.outcome, Incomplete)
+    assert {"net.ready", "net.echo0.5", "net.echo0.99"} == set(figures(result))
+    told = reasons(result)
+    assert re.search(r"\d+ of 33554432 bytes had been taken, then silence for 0.5 s", told["net.goodput_in"])
+    assert told["net.goodput_out"].endswith("none of 33554432 bytes had come, then silence for 0.5 s")
+    assert "discard: " in result.outcome.reason and "chargen: " in result.outcome.reason
 
 
 def echo_of_zeros(sock: socket.socket) -> None:
