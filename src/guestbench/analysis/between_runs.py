@@ -247,6 +247,7 @@ def _pool(runs: Sequence[Sampled]) -> Sampled:
         failed=sum(run.failed for run in runs),
         resolution=max(run.resolution for run in runs),
         tried=tried,
+        by_vmm=sum(run.by_vmm for run in runs),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from statistics import median
 
 from guestbench.analysis.compare import compare, replace
-from guestbench.analysis.failures import MOST_FAILED, tell_rate
+from guestbench.analysis.failures import MOST_FAILED, tell_failures
 from guestbench.analysis.samples import Sampled, Samples, collect, collect_facts
 from guestbench.analysis.stopping import find_confidence
 from guestbench.analysis.summary import (
@@ -65,9 +65,7 @@ def _judge(
             others = {each for known in (samples, facts) for each in known.get(name, {})}
             return replace(undecided, reason=_explain(claim, name, others, sampled, records))
         if not exact and sampled.failed > MOST_FAILED * sampled.trials:
-            reason = (
-                f"{name}: {tell_rate(sampled.failed, sampled.trials)}, and the others say nothing of those"
-            )
+            reason = f"{name}: {tell_failures(sampled)}, and the others say nothing of those"
             return replace(undecided, reason=reason)
     if not claim.against:
         return _judge_alone(undecided, found[0].numbers, exact)
@@ -114,7 +112,8 @@ def _explain(
 ) -> str:
     """Why a system has no value of a claim's figure, or that the claim does not say which figure it means."""
     if found.failed:
-        return f"{system} has no value: all {found.failed} trials failed"
+        named = f", {found.by_vmm} of them by the VMM itself" if found.by_vmm else ""
+        return f"{system} has no value: all {found.failed} trials failed{named}"
     gaps = (
         record.find_gap(claim.metric, claim.labels) for record in records if record.trial.system == system
     )

@@ -22,7 +22,7 @@ from scipy.special import gammaln, ndtri
 
 from guestbench.analysis.samples import Sampled
 from guestbench.families import list_purposes
-from guestbench.model import Frozen, Header, Interval, Record
+from guestbench.model import Frozen, Header, Interval, Record, VmmFailed
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -33,7 +33,8 @@ MOST_FAILED = 0.10
 class FailedShare(Frozen):
     """How many of a system's trials of one purpose failed, in NEW and in OLD.
 
-    `p` is one-sided, of Fisher's exact test: how likely so many of all failures are NEW's by chance.
+    In `by_vmm` of them the VMM itself broke, which says nothing of the guest. `p` is one-sided, of Fisher's
+    exact test: how likely so many of all failures are NEW's by chance.
     """
 
     system: str
@@ -43,6 +44,13 @@ class FailedShare(Frozen):
     failed_baseline: int
     of_baseline: int
     p: float
+    by_vmm: int = 0
+    by_vmm_baseline: int = 0
+
+    def tell(self) -> tuple[str, str]:
+        """What NEW's share is and OLD's, in words."""
+        new = tell_rate(self.failed, self.of, by_vmm=self.by_vmm)
+        return new, tell_rate(self.failed_baseline, self.of_baseline, by_vmm=self.by_vmm_baseline)
 
 
 def find_rate(failed: int, of: int) -> Interval:
@@ -56,10 +64,19 @@ def find_rate(failed: int, of: int) -> Interval:
     return Interval(low=max(middle - reach, 0.0), high=min(middle + reach, 1.0), confidence=CONFIDENCE)
 
 
-def tell_rate(failed: int, of: int, verb: str = " failed") -> str:
-    """So many of so many, and what that says of the share that fails: `5 of 10 failed (24% to 76%)`."""
+def tell_rate(failed: int, of: int, verb: str = " failed", *, by_vmm: int = 0) -> str:
+    """So many of so many, and what that says of the share that fails: `5 of 10 failed (24% to 76%)`.
+
+    Where the VMM broke in some, it is named: those are no crashes of the guest.
+    """
     rate = find_rate(failed, of)
-    return f"{failed} of {of}{verb} ({rate.low:.0%} to {rate.high:.0%})"
+    named = f", {by_vmm} of them by the VMM itself" if by_vmm else ""
+    return f"{failed} of {of}{verb} ({rate.low:.0%} to {rate.high:.0%}){named}"
+
+
+def tell_failures(sampled: Sampled) -> str:
+    """The same of the trials of a figure."""
+    return tell_rate(sampled.failed, sampled.trials, by_vmm=sampled.by_vmm)
 
 
 def more_failed_p(failed: int, of: int, failed_baseline: int, of_baseline: int) -> float:
@@ -115,22 +132,25 @@ def compare_failures(
             of=of,
             failed_baseline=before[key][0],
             of_baseline=before[key][1],
-            p=more_failed_p(failed, of, *before[key]),
+            p=more_failed_p(failed, of, *before[key][:2]),
+            by_vmm=by_vmm,
+            by_vmm_baseline=before[key][2],
         )
         for guest in new[0][0].guests
         for purpose in purposes
         for key in ((guest.system.name, purpose),)
         if key in before and key in after
-        for failed, of in (after[key],)
+        for failed, of, by_vmm in (after[key],)
     )
 
 
-def _count(runs: Sequence[tuple[Header, Sequence[Record]]]) -> dict[tuple[str, str], tuple[int, int]]:
-    """How many trials of a system and purpose failed, and how many were made."""
-    counts: dict[tuple[str, str], tuple[int, int]] = {}
+def _count(runs: Sequence[tuple[Header, Sequence[Record]]]) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """How many trials of a system and purpose failed, were made, and failed by the VMM itself."""
+    counts: dict[tuple[str, str], tuple[int, int, int]] = {}
     for _, records in runs:
         for record in records:
             key = record.trial.system, record.trial.purpose
-            failed, of = counts.get(key, (0, 0))
-            counts[key] = failed + (not record.holds), of + 1
+            failed, of, by_vmm = counts.get(key, (0, 0, 0))
+            broke = isinstance(record.outcome, VmmFailed)
+            counts[key] = failed + (not record.holds), of + 1, by_vmm + broke
     return counts

@@ -33,7 +33,7 @@ from enum import StrEnum
 from statistics import median
 
 from guestbench.analysis.compare import ALPHA, Pair, can_reject, replace
-from guestbench.analysis.failures import FailedShare, more_failed_p, tell_rate, worst_rank_p
+from guestbench.analysis.failures import FailedShare, more_failed_p, tell_failures, worst_rank_p
 from guestbench.analysis.summary import find_metric, median_interval
 from guestbench.errors import UsageError
 from guestbench.model import Comparison, Frozen, Header, Interval, Key, Method, Verdict
@@ -268,8 +268,7 @@ def _judge(gate: Gate, pair: Pair, confidence: float, tests: int, alpha: float) 
     held = _judge_value if gate.kind is GateKind.VALUE else _judge_change
     decision = held(gate, pair, confidence, tests)
     if p <= alpha:
-        new, old = tell_rate(pair.a.failed, pair.a.trials), tell_rate(pair.b.failed, pair.b.trials)
-        reason = f"{new}, of OLD {old}: Fisher's exact test p = {p:.2g}"
+        reason = f"{tell_failures(pair.a)}, of OLD {tell_failures(pair.b)}: Fisher's exact test p = {p:.2g}"
         return replace(decision, state=GateState.FAILED, reason=reason)
     if not pair.a.values and pair.a.failed and pair.b.values:
         return replace(decision, state=GateState.FAILED)
@@ -278,7 +277,7 @@ def _judge(gate: Gate, pair: Pair, confidence: float, tests: int, alpha: float) 
     ranks = worst_rank_p(pair.a, pair.b, larger_is_worse=gate.above)
     if min(p, ranks) > ALPHA:
         return decision
-    reason = f"{tell_rate(pair.a.failed, pair.a.trials)}: with those as the worst of all, more than chance"
+    reason = f"{tell_failures(pair.a)}: with those as the worst of all, more than chance"
     return replace(decision, state=GateState.INCONCLUSIVE, reason=reason)
 
 
@@ -375,8 +374,7 @@ def _judge_failures(
     for each in some:
         more = each.failed * each.of_baseline > each.failed_baseline * each.of
         state = GateState.INCONCLUSIVE if more else GateState.PASSED
-        new = tell_rate(each.failed, each.of)
-        old = tell_rate(each.failed_baseline, each.of_baseline)
+        new, old = each.tell()
         yield Decision(
             gate=gate.text,
             system=each.system,

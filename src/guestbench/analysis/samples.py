@@ -16,14 +16,16 @@ from guestbench.model import Header, Key, Record
 class Sampled(msgspec.Struct, frozen=True):
     """The values of one metric of one system by block (0 where its trials are in none), and its failures.
 
-    `resolution` is what its instrument can tell apart, in the metric's unit; 0 where that is not known. Of
-    the result of a search, `tried` has what was tried, and whether it was enough, once for each time.
+    In `by_vmm` of the failures the VMM itself broke. `resolution` is what its instrument can tell apart, in
+    the metric's unit; 0 where that is not known. Of the result of a search, `tried` has what was tried, and
+    whether it was enough, once for each time.
     """
 
     values: tuple[tuple[int, float], ...] = ()
     failed: int = 0
     resolution: float = 0.0
     tried: tuple[tuple[float, bool], ...] = ()
+    by_vmm: int = 0
 
     @property
     def numbers(self) -> list[float]:
@@ -56,7 +58,7 @@ def collect(header: Header, records: Iterable[Record], purposes: Sequence[str] |
             more = _join_origins([(block, float(value), origin) for block, value, origin in values])
             own = (*before, *more)
             finest = find_metric(header, key[0]).read_to(median(abs(value) for _, value in own) if own else 0)
-            mine[key] = Sampled(values=own, failed=group.failed, resolution=finest)
+            mine[key] = Sampled(values=own, failed=group.failed, resolution=finest, by_vmm=group.by_vmm)
     for system, key, tried in ask("findings", "tried", header, records):
         if key in found.get(system, {}):
             found[system][key] = msgspec.structs.replace(found[system][key], tried=tried)
@@ -94,7 +96,8 @@ def collect_facts(header: Header, records: Iterable[Record]) -> Samples:
             known = found.setdefault(system, {})
             for key, sampled in samples.items():
                 if sampled.values:
-                    known[key] = msgspec.structs.replace(sampled, values=sampled.values[-1:], failed=0)
+                    last = sampled.values[-1:]
+                    known[key] = msgspec.structs.replace(sampled, values=last, failed=0, by_vmm=0)
     return found
 
 

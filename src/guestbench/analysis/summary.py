@@ -55,15 +55,16 @@ class Group(msgspec.Struct):
     """The trials of one system, purpose and workload: that one piece of work fails says nothing of another.
 
     `values` has those of successful trials, each with its block and the state that the trial went on from,
-    by metric and labels; `passed` is those trials, and `failed` the number of the others. What a search tries
-    is no sample of anything: only what is derived of it is a value, and that something is not enough is an
-    answer rather than a failure. Where every trial failed, the main metric of their purpose stands without a
-    value.
+    by metric and labels; `passed` is those trials, and `failed` the number of the others, in `by_vmm` of
+    which the VMM itself broke. What a search tries is no sample of anything: only what is derived of it is a
+    value, and that something is not enough is an answer rather than a failure. Where every trial failed, the
+    main metric of their purpose stands without a value.
     """
 
     values: dict[model.Key, list[tuple[int, int | float, str]]] = {}
     passed: list[model.Record] = []
     failed: int = 0
+    by_vmm: int = 0
 
 
 def group_trials(
@@ -84,6 +85,7 @@ def group_trials(
         group = groups.setdefault((trial.system, trial.purpose, trial.workload), Group())
         if not record.holds:
             group.failed += not purpose.search
+            group.by_vmm += not purpose.search and isinstance(record.outcome, model.VmmFailed)
             continue
         group.passed.append(record)
         for sample in record.samples:

@@ -14,7 +14,7 @@ import msgspec
 from guestbench.analysis.between_runs import LARGEST
 from guestbench.analysis.diff import Change, RunDiff
 from guestbench.analysis.diff_setting import RunFacts, find_mismatches
-from guestbench.analysis.failures import ALPHA, tell_rate
+from guestbench.analysis.failures import ALPHA
 from guestbench.analysis.gate import Decision, GateState
 from guestbench.errors import UsageError
 from guestbench.model import Better, Header, Method, Verdict
@@ -89,10 +89,7 @@ def _find_notes(diff: RunDiff) -> Iterator[str]:
     for share in diff.failures:
         if not share.failed and not share.failed_baseline and share.of == 1:
             continue
-        new, old = (
-            tell_rate(*each)
-            for each in ((share.failed, share.of), (share.failed_baseline, share.of_baseline))
-        )
+        new, old = share.tell()
         chance = f": more than before by Fisher's exact test, p = {share.p:.2g}" if share.p <= ALPHA else ""
         yield f"trials of {share.purpose} of {share.system}: old: {old}; new: {new}{chance}"
     notices: dict[str, None] = {}

@@ -8,8 +8,12 @@ from msgspec.structs import replace
 from report_pages import markdown_of
 from verdicts_between_runs import rate_crashes
 
+from guestbench.analysis.claims import judge_claims
+from guestbench.analysis.diff import diff_runs
 from guestbench.analysis.failures import find_rate, more_failed_p, tell_rate, worst_rank_p
+from guestbench.analysis.gate import parse_gate
 from guestbench.analysis.samples import Sampled
+from guestbench.model import Claim, Crashed, Header, Record, Ruling, VmmFailed
 from guestbench.report.diff import describe_diff
 from guestbench.report.terminal import render_lines
 
@@ -76,6 +80,39 @@ def test_a_version_that_crashes_passes_no_gate(new: list[float], gate: str, stat
     assert states(found) == {"uk": state}
     if state == "failed":
         assert "Fisher's exact test p = " in found.decisions[0].reason
+
+
+def break_vmm(run: tuple[Header, tuple[Record, ...]], times: int) -> tuple[Header, tuple[Record, ...]]:
+    """The run, its first failures being the VMM's own."""
+    header, records = run
+    failed = [record for record in records if isinstance(record.outcome, Crashed)][:times]
+    broke = VmmFailed(reason="the VMM itself ended by SIGABRT; it said nothing")
+    return header, tuple(replace(r, outcome=broke) if r in failed else r for r in records)
+
+
+@pytest.mark.parametrize("gate", ["boot.ready>5%", "boot.ready>60s", "failures", "uk:failures{purpose=boot}"])
+@pytest.mark.parametrize(("crashes", "by_vmm"), [(5, 3), (5, 5), (9, 1), (5, 0)])
+def test_a_gate_names_the_failures_that_are_the_vmms(gate: str, crashes: int, by_vmm: int) -> None:
+    """A QEMU that aborts would be told as a guest that a commit has made crash."""
+    old, new = make_boots({"uk": TEN}), make_boots({"uk": [*CRASHES[:crashes], *TEN[crashes:]]}, "new")
+    found = diff_runs([old], [break_vmm(new, by_vmm)], [parse_gate(gate)])
+    (decision,) = found.decisions
+    named = f", {by_vmm} of them by the VMM itself, of OLD 0 of 10"
+    assert (named in decision.reason) == (by_vmm > 0)
+    assert ("by the VMM itself" in decision.reason) == (by_vmm > 0)
+    assert decision.reason.startswith(f"{crashes} of 10 failed (")
+    assert ("by the VMM itself" in render_lines(describe_diff(found))) == (by_vmm > 0)
+
+
+@pytest.mark.parametrize(("boots", "reason"), [(10, "4 of 10 failed ("), (4, "all 4 trials failed")])
+def test_a_claim_names_the_failures_that_are_the_vmms(boots: int, reason: str) -> None:
+    """A claim would be left undecided for crashes that are none of the guest's, without a word about it."""
+    header, records = break_vmm(make_boots({"uk": [*CRASHES[:4], *TEN[: boots - 4]]}), 2)
+    claim = Claim(text="fast", metric="boot.ready", system="uk", most=5)
+    (judged,) = judge_claims(replace(header, experiment=replace(header.experiment, claims=(claim,))), records)
+    assert judged.ruling is Ruling.UNDECIDED
+    assert reason in judged.reason
+    assert "2 of them by the VMM itself" in judged.reason
 
 
 def test_a_version_that_stopped_crashing_passes() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.watch import Booted, watch_boot
+from guestbench.guest.watch import Booted, watch_after, watch_boot
 from guestbench.model import FIRST_BYTE, READY, Crashed, Ok, TimedOut
+from guestbench.vmm import Chunk
 from guestbench.vmm.fake import FakeMachine, read_recording
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
@@ -45,6 +46,44 @@ def test_a_unikernel_that_dies_says_why(recording: str, reason: str) -> None:
     result = replay("mirage-unikraft", f"mirage-unikraft-{recording}")
     assert isinstance(result.outcome, Crashed)
     assert result.outcome.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("ready", [b"", b"[init done]\r\n"])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"Fatal error: exception Out_of_memory", "out of memory: the OCaml heap cannot grow"),
+        (b"Fatal error: exception Out of memory", "out of memory: the OCaml heap cannot grow"),
+        (b"Fatal error: exception Stdlib.Not_found", "the OCaml runtime gave up"),
+        (b'Fatal error: exception Failure("no lease")', "the OCaml runtime gave up"),
+        (b"round 7: error: Out of memory in ukalloc", "out of memory: Unikraft has no more to give"),
+        (b"[    0.2] ERR:  error: Out of memory", "out of memory: Unikraft has no more to give"),
+        (b"Fatal error: no domain lock held", "out of memory: the OCaml runtime could not set up its first"),
+        (b"x: CPU ISA level is lower\r\nFatal glibc error: CPU does not support x86-64-v3", "the C library"),
+    ],
+)
+def test_a_unikernel_that_gives_up_and_stays_says_why_at_once(ready: bytes, line: bytes, reason: str) -> None:
+    """A guest whose VMM never ends would cost the whole time limit, and be late rather than dead."""
+    system = load_catalogue()["mirage-unikraft"]
+    chunks = (Chunk(t_ns=1_000_000, data=ready or b"Powered by"), Chunk(t_ns=2_000_000, data=line + b"\r\n"))
+    machine, log = FakeMachine(chunks, None, ("fake",)), SerialLog()
+    booted = watch_boot(machine, system, log)
+    told = watch_after(machine, system, log, booted) if ready else booted.outcome.reason
+    assert isinstance(booted.outcome, Ok if ready else Crashed)
+    assert told.startswith(reason)
+    assert told.endswith(line.decode().splitlines()[-1])
+    assert machine.now_ns() < 1e9
+
+
+@pytest.mark.parametrize(("name", "times"), [("floor", 21), ("mirage-unikraft", 3), ("linux-minimal", 5)])
+def test_a_guest_whose_firmware_starts_again_and_again_is_counted(name: str, times: int) -> None:
+    """Firmware that restarts for want of memory would be a guest that is slow to boot."""
+    system = load_catalogue()[name]
+    text = system.milestones[0].pattern.encode() + b"1.16.2)\r\n"
+    chunks = tuple(Chunk(t_ns=n * 400_000_000, data=text) for n in range(1, times + 1))
+    outcome = watch_boot(FakeMachine(chunks, None, ("fake",)), system, SerialLog()).outcome
+    assert isinstance(outcome, TimedOut)
+    assert f"it reached {system.milestones[0].name!r} {times} times" in outcome.reason
 
 
 def test_a_unikernel_that_hangs_times_out_with_its_last_line() -> None:
