@@ -162,14 +162,11 @@ def tell_metrics(metrics: Iterable[Metric]) -> tuple[str, ...]:
     return tuple(f"{metric.title}: {metric.help}" for metric in metrics)
 
 
-def _show_fine_share(share: float) -> str:
-    return show_share(share) if share >= FINE_SHARE else f"{share:.2%}"
-
-
 def show_read_to(metric: Metric) -> str:
     """What a metric's instrument reads to, as `300 µs` or `20 ms, or 1.0% where that is more`."""
     small = metric.unit == "s" and metric.resolution < FINE_S
     finest = f"{metric.resolution * 1e6:g} µs" if small else show_amount(metric.resolution, metric.unit)
     least = finest if metric.resolution else ""
-    share = _show_fine_share(metric.relative_error) if metric.relative_error else ""
+    error = metric.relative_error
+    share = show_share(error) if error >= FINE_SHARE else f"{error:.2%}" if error else ""
     return f"{least}, or {share} where that is more" if least and share else least or share or "exactly"

@@ -135,8 +135,3 @@ def execute_in_workers(jobs: Sequence[Job], slots: int, tick: Tick) -> Iterator[
     finally:
         for worker in running.values():
             worker.close()
-
-
-def execute_in_worker(job: Job, tick: Tick) -> Record:
-    """Make one trial in a fresh process. Raises as `execute_in_workers` does."""
-    return next(execute_in_workers([job], 1, tick))

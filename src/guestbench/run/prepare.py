@@ -27,7 +27,7 @@ from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.run.plan import plan_trials
-from guestbench.run.pool import execute_in_worker
+from guestbench.run.pool import execute_in_workers
 from guestbench.vmm import find_vmm
 
 SEED_BITS = 32
@@ -367,7 +367,7 @@ def _boot_once(host_digest: str) -> Callable[[model.Guest, model.Platform], mode
                 folder=folder,
                 parent_pid=os.getpid(),
             )
-            return execute_in_worker(job, lambda: None).outcome
+            return next(execute_in_workers([job], 1, lambda: None)).outcome
 
     return try_boot
 

@@ -77,15 +77,10 @@ def describe_record(record: Record) -> str:
     """What came of a trial, in one line of printable text."""
     name = describe_trial(record.trial)
     purpose = find_purpose(record.trial.purpose)
-    if not is_good(record) and not purpose.search:
+    if not isinstance(record.outcome, Ok) and not purpose.search:
         return f"{name}: FAILED: {record.outcome.reason}"
     describe = find_hook(find_family(purpose.name).name, "plan", "describe")
     return f"{name}: {(describe(record) if describe else '') or 'done'}"
-
-
-def is_good(record: Record) -> bool:
-    """Whether the trial did what it was for."""
-    return isinstance(record.outcome, Ok)
 
 
 class PlainProgress:
@@ -167,7 +162,7 @@ class LiveProgress(PlainProgress):
         """Print what came of it above the live line."""
         from rich.text import Text
 
-        style = "" if is_good(record) or not _is_planned(record.trial) else "bold red"
+        style = "" if isinstance(record.outcome, Ok) or not _is_planned(record.trial) else "bold red"
         self._live.console.print(Text(self._take(record), style=style))
         self._trial = None
         self._live.update(Text(self._forecast.describe()), refresh=True)

@@ -33,7 +33,7 @@ from guestbench.model import (
     Trial,
 )
 from guestbench.run import prepare
-from guestbench.run.pool import execute_in_worker, execute_in_workers
+from guestbench.run.pool import execute_in_workers
 from guestbench.run.progress import Forecast, PlainProgress, describe_duration, describe_record
 from guestbench.run.store import create_store, read_store, reopen_store
 from guestbench.run.trials import Execute, count_slots, make_job, make_trials
@@ -111,7 +111,7 @@ def test_a_worker_process_gives_the_same_record(tmp_path: Path, header: Header) 
     """What the tests of this file see would not be what users get."""
     job = make_job(header.trials[0], header, tmp_path)
     job = msgspec.structs.replace(job, trial=msgspec.structs.replace(job.trial, system="good"))
-    there, here = execute_in_worker(job, quiet), run_trial(job)
+    there, here = next(execute_in_workers([job], 1, quiet)), run_trial(job)
     assert isinstance(there.outcome, Ok)
     for field in ("trial", "outcome", "marks", "samples", "argv", "images", "artifacts"):
         assert getattr(there, field) == getattr(here, field), field
@@ -123,7 +123,7 @@ def test_an_image_that_changes_during_the_run_stops_it(tmp_path: Path, header: H
     job = make_job(header.trials[0], header, tmp_path)
     recording.write_bytes(recording.read_bytes() + b"x")
     with pytest.raises(GuestbenchError, match="has changed since the run began") as caught:
-        execute_in_worker(job, quiet)
+        next(execute_in_workers([job], 1, quiet))
     assert caught.value.exit_code == ImageError.exit_code
 
 
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_is_one_error(
     monkeypatch.setattr(sys, "executable", "/bin/false")
     job = make_job(header.trials[0], header, tmp_path)
     with pytest.raises(TrialError, match="died with status 1"):
-        execute_in_worker(job, quiet)
+        next(execute_in_workers([job], 1, quiet))
 
 
 def test_a_worker_whose_parent_is_gone_makes_no_trial(tmp_path: Path, header: Header) -> None:
@@ -142,7 +142,7 @@ def test_a_worker_whose_parent_is_gone_makes_no_trial(tmp_path: Path, header: He
     job = make_job(header.trials[0], header, tmp_path)
     orphan = msgspec.structs.replace(job, parent_pid=1)
     with pytest.raises(TrialError, match="died with status 137"):
-        execute_in_worker(orphan, quiet)
+        next(execute_in_workers([orphan], 1, quiet))
 
 
 def test_several_workers_at_a_time_lose_no_trial(tmp_path: Path, header: Header) -> None:

@@ -67,14 +67,10 @@ def _find_ready(record: Record) -> float | None:
     return next((each.value for each in record.samples if each.metric == READY and not each.labels), None)
 
 
-def _find_medians(found: Findings) -> dict[str, float]:
-    return {each.system: each.median for each in found.find_all(READY) if each.median}
-
-
 def draw_order(found: Findings, boots: Sequence[Record]) -> Figure:
     """Every boot in the order made, as a share of its system's median, over what the host did meanwhile."""
     title = "Boots in the order made"
-    medians = _find_medians(found)
+    medians = {each.system: each.median for each in found.find_all(READY) if each.median}
     if not medians:
         return Figure(title)
     points: dict[str, list[tuple[float, float]]] = {name: [] for name in found.names}

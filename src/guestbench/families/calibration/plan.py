@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guestbench.families.calibration import (
-    AGAIN,
-    CALIBRATION,
-    DELAY,
-    DELAYS_MS,
-    MEMORY,
-    MEMORY_MIB,
-    MEMORY_ROUNDS,
-    READY,
-    STAMP,
-    STAMPS,
-    TOUCHED,
-    name_plant,
-    read_plant,
-)
+from guestbench.families import calibration
 from guestbench.model import Batch, GuestFamily, Header, Record, System, Wanted
 
 
@@ -30,13 +16,13 @@ def plan(header: Header) -> Iterator[Batch]:
     rounds = header.until.looks[0] if header.until else header.experiment.cycles
     for system in (guest.system for guest in header.guests):
         if does_as_told(system):
-            delays = [(DELAY, amount) for amount in DELAYS_MS]
-            yield _batch(system, [*delays, (AGAIN, 0)], rounds)
+            delays = [(calibration.DELAY, amount) for amount in calibration.DELAYS_MS]
+            yield _batch(system, [*delays, (calibration.AGAIN, 0)], rounds)
             most = header.platform.memory_mib // 2
-            amounts = [(MEMORY, amount) for amount in MEMORY_MIB if amount <= most]
-            yield _batch(system, amounts, min(rounds, MEMORY_ROUNDS))
+            amounts = [(calibration.MEMORY, amount) for amount in calibration.MEMORY_MIB if amount <= most]
+            yield _batch(system, amounts, min(rounds, calibration.MEMORY_ROUNDS))
         if does_as_told(system) or system.family is GuestFamily.FLOOR:
-            yield _batch(system, [(STAMPS, 0)], rounds)
+            yield _batch(system, [(calibration.STAMPS, 0)], rounds)
 
 
 def does_as_told(system: System) -> bool:
@@ -45,16 +31,23 @@ def does_as_told(system: System) -> bool:
 
 
 def _batch(system: System, plants: list[tuple[str, int]], rounds: int) -> Batch:
-    wanted = (Wanted(purpose=CALIBRATION, system=system.name, workload=name_plant(*each)) for each in plants)
-    return Batch(trials=tuple(wanted), rounds=rounds, shuffle=CALIBRATION, blocks=True)
+    wanted = (
+        Wanted(purpose=calibration.CALIBRATION, system=system.name, workload=calibration.name_plant(*each))
+        for each in plants
+    )
+    return Batch(trials=tuple(wanted), rounds=rounds, shuffle=calibration.CALIBRATION, blocks=True)
 
 
 def describe(record: Record) -> str:
     """What was measured of what was planted."""
-    kind, amount = read_plant(record.trial.workload)
+    kind, amount = calibration.read_plant(record.trial.workload)
     values = {sample.metric: sample.value for sample in record.samples}
-    if STAMP in values:
-        return f"stamped {values[STAMP] * 1e6:+.0f} µs late"
-    if TOUCHED in values:
-        return f"planted {amount} MiB; touched {values[TOUCHED] / 1024:.2f} MiB"
-    return f"planted {amount} ms; ready after {values[READY] * 1e3:.2f} ms" if READY in values else kind
+    if calibration.STAMP in values:
+        return f"stamped {values[calibration.STAMP] * 1e6:+.0f} µs late"
+    if calibration.TOUCHED in values:
+        return f"planted {amount} MiB; touched {values[calibration.TOUCHED] / 1024:.2f} MiB"
+    return (
+        f"planted {amount} ms; ready after {values[calibration.READY] * 1e3:.2f} ms"
+        if calibration.READY in values
+        else kind
+    )

@@ -7,18 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from guestbench.families.calibration import (
-    AGAIN,
-    MEMORY,
-    READY,
-    STAMP,
-    STAMPS,
-    TOUCHED,
-    WORKER_CPU,
-    WORKER_START,
-    label_plant,
-    read_plant,
-)
+from guestbench.families import calibration
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import facts as host
@@ -27,59 +16,63 @@ from guestbench.model import Gap, Job, Kernel, Ok, Sample, TrialResult
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 
 MARKER = "[refuk ready]"
-NEEDS = {MEMORY: Need.MEMORY, STAMPS: Need.STAMPS}
+NEEDS = {calibration.MEMORY: Need.MEMORY, calibration.STAMPS: Need.STAMPS}
 
 
 def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
     """The kernel alone, told what to take; nothing is told where only the stamps are compared."""
-    kind, amount = read_plant(job.trial.workload)
+    kind, amount = calibration.read_plant(job.trial.workload)
     needs = frozenset({NEEDS[kind]} if kind in NEEDS else ())
-    if kind == STAMPS:
+    if kind == calibration.STAMPS:
         return msgspec.structs.replace(spec, needs=needs)
-    told = f"refuk.touch-mib={amount} " if kind == MEMORY else ""
-    delay = 0 if kind == MEMORY else amount
+    told = f"refuk.touch-mib={amount} " if kind == calibration.MEMORY else ""
+    delay = 0 if kind == calibration.MEMORY else amount
     boot = Kernel(cmdline=f"{told}refuk.ready-after-ms={delay} refuk.halt")
     return msgspec.structs.replace(spec, boot=boot, needs=needs)
 
 
 def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     """Boot, and measure what was planted. There are no samples unless the guest gets ready."""
-    kind, amount = read_plant(job.trial.workload)
+    kind, amount = calibration.read_plant(job.trial.workload)
     age_ns, since_exec_ns, cpu_ns = host.read_own_age_ns(), machine.now_ns(), time.process_time_ns()
     system = job.system
-    if kind != STAMPS:
+    if kind != calibration.STAMPS:
         system = msgspec.structs.replace(system, ready=MARKER, milestones=())
     booted = watch_boot(machine, system, log)
     cpu_ns = time.process_time_ns() - cpu_ns
     if booted.lost:
         return booted.lost
-    labels = dict(label_plant(kind, amount))
+    labels = dict(calibration.label_plant(kind, amount))
     ready_ns = next(mark.t_ns for mark in booted.marks if mark.name == READY_MARK)
     samples: list[Sample] = []
     gaps: list[Gap] = []
-    if kind == MEMORY:
+    if kind == calibration.MEMORY:
         footprint = None if isinstance(machine.memory, Lacking) else machine.memory.footprint()
         if footprint:
-            samples.append(Sample(metric=TOUCHED, value=footprint.guest_kib, labels=labels))
+            samples.append(Sample(metric=calibration.TOUCHED, value=footprint.guest_kib, labels=labels))
         else:
-            gaps.append(Gap(metric=TOUCHED, reason="the machine's memory cannot be counted", labels=labels))
-    elif kind == STAMPS:
+            gaps.append(
+                Gap(
+                    metric=calibration.TOUCHED, reason="the machine's memory cannot be counted", labels=labels
+                )
+            )
+    elif kind == calibration.STAMPS:
         late_ns = find_late_ns(machine, system.ready.encode(), ready_ns)
         if late_ns is None:
-            gaps.append(Gap(metric=STAMP, reason="the VMM stamps no bytes of the console"))
+            gaps.append(Gap(metric=calibration.STAMP, reason="the VMM stamps no bytes of the console"))
         else:
-            samples.append(Sample(metric=STAMP, value=late_ns / 1e9))
+            samples.append(Sample(metric=calibration.STAMP, value=late_ns / 1e9))
     else:
-        samples.append(Sample(metric=READY, value=ready_ns / 1e9, labels=labels))
-        if kind == AGAIN:
+        samples.append(Sample(metric=calibration.READY, value=ready_ns / 1e9, labels=labels))
+        if kind == calibration.AGAIN:
             samples += _measure_harness(cpu_ns, age_ns, since_exec_ns)
     return TrialResult(outcome=Ok(), marks=booted.marks, samples=tuple(samples), gaps=tuple(gaps))
 
 
 def _measure_harness(cpu_ns: int, age_ns: int | None, since_exec_ns: int) -> Iterator[Sample]:
-    yield Sample(metric=WORKER_CPU, value=cpu_ns / 1e9)
+    yield Sample(metric=calibration.WORKER_CPU, value=cpu_ns / 1e9)
     if age_ns is not None:
-        yield Sample(metric=WORKER_START, value=max(0, age_ns - since_exec_ns) / 1e9)
+        yield Sample(metric=calibration.WORKER_START, value=max(0, age_ns - since_exec_ns) / 1e9)
 
 
 def find_late_ns(machine: Machine, marker: bytes, ready_ns: int) -> int | None:

@@ -31,8 +31,5 @@ def notices(header: Header, records: Sequence[Record]) -> Iterator[str]:
 
 def settings(header: Header) -> Iterator[tuple[str, str]]:
     """What has to be alike in two runs for their counts to be compared."""
-    yield "clock of guests without a disk", "virtual" if _settings(header).icount else "real"
-
-
-def _settings(header: Header) -> Settings:
-    return find_settings(header.experiment.settings, FAMILY.name, Settings)
+    own = find_settings(header.experiment.settings, FAMILY.name, Settings)
+    yield "clock of guests without a disk", "virtual" if own.icount else "real"

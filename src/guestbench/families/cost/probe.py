@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from guestbench import model
 from guestbench.families.cost import ALL, BOOT, FAMILY, GUEST, OF_WORK, WAITING, Settings
 from guestbench.families.cost.counts import Count, Counts, read_counts
 from guestbench.families.cost.entry import find_entry
@@ -15,21 +16,6 @@ from guestbench.guest.contract import find_reports
 from guestbench.guest.programs import boot_with, find_kit
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import list_texts, watch_after, watch_boot
-from guestbench.model import (
-    READY,
-    Accel,
-    Crashed,
-    Disk,
-    Gap,
-    Job,
-    Mark,
-    Ok,
-    Outcome,
-    Sample,
-    System,
-    TrialResult,
-    find_settings,
-)
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 
 WORK_TEXTS = (b"[work begin ", b"[work end ")
@@ -37,7 +23,7 @@ SLOWER = 2
 """Counting slows a guest down by a fifth or so, and others count beside it."""
 
 
-def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
+def equip(job: model.Job, spec: LaunchSpec) -> LaunchSpec:
     """The VMM emulates the CPU, and counts; the clock goes on with what it counts where that is asked for."""
     kit, needs = find_kit(job), {Need.TOTALS}
     texts = tuple(list_texts(job.system).values())
@@ -52,7 +38,7 @@ def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
     entry = find_entry(spec.images)
     return msgspec.structs.replace(
         spec,
-        platform=msgspec.structs.replace(spec.platform, accel=Accel.TCG),
+        platform=msgspec.structs.replace(spec.platform, accel=model.Accel.TCG),
         needs=frozenset(needs) if kit.plugin else frozenset(),
         plugin=Path(kit.plugin.path) if kit.plugin else None,
         cuts=tuple(dict.fromkeys(texts)),
@@ -60,20 +46,22 @@ def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
     )
 
 
-def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
+def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResult:
     """Boot a guest to ready, or to the end of its work, and read how many instructions that took."""
     kit = find_kit(job)
     metrics = (GUEST, WAITING, ALL) if job.trial.purpose == BOOT else (OF_WORK,)
     obstacle = kit.no_plugin or (machine.histogram.reason if isinstance(machine.histogram, Lacking) else "")
     if obstacle or isinstance(machine.histogram, Lacking):
         reason = f"instructions cannot be counted: {obstacle}"
-        return TrialResult(outcome=Ok(), gaps=tuple(Gap(metric=each, reason=reason) for each in metrics))
+        return model.TrialResult(
+            outcome=model.Ok(), gaps=tuple(model.Gap(metric=each, reason=reason) for each in metrics)
+        )
     patient = msgspec.structs.replace(job.system, timeout_s=SLOWER * job.system.timeout_s)
     if job.trial.purpose != BOOT:
         outcome = _watch_work(job, machine, log)
         counts = read_counts(machine.histogram.finish())
-        samples = tuple(_count_work(job, log, counts)) if isinstance(outcome, Ok) else ()
-        return TrialResult(outcome=outcome, samples=samples)
+        samples = tuple(_count_work(job, log, counts)) if isinstance(outcome, model.Ok) else ()
+        return model.TrialResult(outcome=outcome, samples=samples)
     booted = watch_boot(machine, patient, log)
     if booted.lost:
         return booted.lost
@@ -83,36 +71,39 @@ def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
 
 
 def _count_boot(
-    job: Job, log: SerialLog, counts: Counts, remark: str, marks: tuple[Mark, ...]
-) -> TrialResult:
+    job: model.Job, log: SerialLog, counts: Counts, remark: str, marks: tuple[model.Mark, ...]
+) -> model.TrialResult:
     """The samples of a boot: to ready, and to each milestone of it with its name as a label."""
     texts = list_texts(job.system)
     found = place_texts(bytes(log.data), [*counts.ends, len(log.data)], texts)
-    samples: list[Sample] = []
-    gaps: list[Gap] = []
+    samples: list[model.Sample] = []
+    gaps: list[model.Gap] = []
     if counts.entry is None:
         told = find_entry(job.guest.images)
         where = f"{told.what} at {told.address:#x} was not seen to run" if told else "its entry is not known"
         gaps += [
-            Gap(metric=metric, reason=f"{where}, where its own code begins") for metric in (GUEST, WAITING)
+            model.Gap(metric=metric, reason=f"{where}, where its own code begins")
+            for metric in (GUEST, WAITING)
         ]
     for name, number in found.items():
         if number >= len(counts.at_ends):
             continue
         at = counts.at_ends[number]
-        labels = {} if name == READY else {"until": name}
-        samples.append(Sample(metric=ALL, value=at.total, labels=labels))
+        labels = {} if name == model.READY else {"until": name}
+        samples.append(model.Sample(metric=ALL, value=at.total, labels=labels))
         if counts.entry is not None and at.total >= counts.entry.total:
             own = at.since(counts.entry)
-            samples.append(Sample(metric=GUEST, value=own.worked, labels=labels))
-            samples.append(Sample(metric=WAITING, value=own.waited, labels=labels))
+            samples.append(model.Sample(metric=GUEST, value=own.worked, labels=labels))
+            samples.append(model.Sample(metric=WAITING, value=own.waited, labels=labels))
     if not any(sample.metric == ALL and not sample.labels for sample in samples):
         reason = "the marker of ready was not written to the serial port byte by byte"
-        gaps += [Gap(metric=metric, reason=reason) for metric in (GUEST, WAITING, ALL)]
-    return TrialResult(outcome=Ok(), marks=marks, samples=tuple(samples), gaps=tuple(gaps), remark=remark)
+        gaps += [model.Gap(metric=metric, reason=reason) for metric in (GUEST, WAITING, ALL)]
+    return model.TrialResult(
+        outcome=model.Ok(), marks=marks, samples=tuple(samples), gaps=tuple(gaps), remark=remark
+    )
 
 
-def _watch_work(job: Job, machine: Machine, log: SerialLog) -> Outcome:
+def _watch_work(job: model.Job, machine: Machine, log: SerialLog) -> model.Outcome:
     """Watch a guest that was booted with a workload until it powers off; whether it did what the host did."""
     work = find_kit(job).find(job.trial.workload)
     assert work is not None
@@ -123,11 +114,11 @@ def _watch_work(job: Job, machine: Machine, log: SerialLog) -> Outcome:
         (each.done, each.digest) for each in find_reports(log.data, lambda _: 0) if each.end_ns is not None
     ]
     if done == [(each.done, each.digest) for each in work.expected]:
-        return Ok()
-    return Crashed(reason=f"it did not do the work that the host did; {last_words(log)}")
+        return model.Ok()
+    return model.Crashed(reason=f"it did not do the work that the host did; {last_words(log)}")
 
 
-def _count_work(job: Job, log: SerialLog, counts: Counts) -> Iterator[Sample]:
+def _count_work(job: model.Job, log: SerialLog, counts: Counts) -> Iterator[model.Sample]:
     """The instructions of each piece of work, from the word that it begins to the word that it has ended."""
     kit = find_kit(job)
     begun: dict[int, Count] = {}
@@ -142,12 +133,12 @@ def _count_work(job: Job, log: SerialLog, counts: Counts) -> Iterator[Sample]:
             continue
         spent = begun[report.end_ns].since(begun[report.begin_ns])
         parts = {name: report.parameters.get(name, "") for name in known.workload.labels}
-        yield Sample(metric=OF_WORK, value=spent.worked, labels={"workload": report.workload, **parts})
+        yield model.Sample(metric=OF_WORK, value=spent.worked, labels={"workload": report.workload, **parts})
 
 
-def _settings(job: Job) -> Settings:
-    return find_settings(job.settings, FAMILY.name, Settings)
+def _settings(job: model.Job) -> Settings:
+    return model.find_settings(job.settings, FAMILY.name, Settings)
 
 
-def _has_disk(system: System) -> bool:
-    return isinstance(system.boot, Disk) or bool(system.boot.disk)
+def _has_disk(system: model.System) -> bool:
+    return isinstance(system.boot, model.Disk) or bool(system.boot.disk)

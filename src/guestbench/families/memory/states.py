@@ -135,7 +135,7 @@ class _MemoryTrial:
         self._take("ready", self._count())
         self.counter.begin_phase()
         watched = self._watch(self._plan.settle_s, until=None)
-        if lost := self._explain(watched):
+        if lost := explain_end(self._machine, self._system, self._log, watched):
             return lost
         return self._observe_work(watched) if self._system.login is None else self._ask_shell()
 
@@ -150,7 +150,7 @@ class _MemoryTrial:
         if work and not done and not off and busy:
             left_s = work.timeout_s - (self._machine.now_ns() - self._ready_ns) / 1e9
             watched = self._watch(left_s, until=WORK_DONE)
-            if lost := self._explain(watched):
+            if lost := explain_end(self._machine, self._system, self._log, watched):
                 return lost
             done = watched.end is End.FOUND
             if not done:
@@ -313,10 +313,6 @@ class _MemoryTrial:
         if watched.end is End.CLOSED:
             self._mark(POWER_OFF)
         return watched
-
-    def _explain(self, watched: Watched) -> Outcome | None:
-        """Why the guest is not well after ready; None if it is."""
-        return explain_end(self._machine, self._system, self._log, watched)
 
     def _mark(self, name: str) -> None:
         self.marks.append(Mark(name=name, t_ns=self._machine.now_ns()))

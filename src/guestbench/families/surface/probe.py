@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from guestbench import model
 from guestbench.errors import ShellError
 from guestbench.families.surface import RUNNING
 from guestbench.families.surface.host.figures import find_host_side
@@ -19,50 +20,39 @@ from guestbench.families.surface.seen import Seen
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.guest.watch import watch_boot
-from guestbench.model import (
-    Guest,
-    GuestFamily,
-    Incomplete,
-    Job,
-    Login,
-    Mark,
-    Ok,
-    Outcome,
-    Provenance,
-    System,
-    TrialResult,
-)
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
 
 SHELL_S = 120.0
 SHELL_METRICS = ("surface.stack_guard", *inventory.METRICS, *hardening.METRICS)
 
 
-def equip(job: Job, spec: LaunchSpec) -> LaunchSpec:
+def equip(job: model.Job, spec: LaunchSpec) -> LaunchSpec:
     """The machine can be looked at; where a running guest is probed, we are the end of its network link."""
     link = {Need.LINK} if job.trial.purpose == RUNNING else set()
     return msgspec.structs.replace(spec, needs=frozenset({Need.INTROSPECTION, *link}))
 
 
-def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
+def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResult:
     """Probe a guest, or boot it to see where its kernel's code is."""
     if job.trial.purpose == RUNNING:
         return measure_running(machine, job.system, log, resumed=job.resume is not None)
     return measure_boot(machine, job.system, log)
 
 
-def measure_files(job: Job, scratch: Path) -> TrialResult:
+def measure_files(job: model.Job, scratch: Path) -> model.TrialResult:
     """Look into the images."""
     return measure_images(job.guest, scratch)
 
 
-def measure_running(machine: Machine, system: System, log: SerialLog, *, resumed: bool) -> TrialResult:
+def measure_running(
+    machine: Machine, system: model.System, log: SerialLog, *, resumed: bool
+) -> model.TrialResult:
     """Probe a guest that was started to be looked at, and on a link of its own if it has a network.
 
     One that was `resumed` is ready; another is booted first. A guest that fails is an outcome.
     """
     host = None if isinstance(machine.link, Lacking) else LinkHost(machine.link)
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[model.Mark, ...] = ()
     if not resumed:
         boot = watch_boot(machine, system, log, host)
         if boot.lost:
@@ -74,7 +64,7 @@ def measure_running(machine: Machine, system: System, log: SerialLog, *, resumed
         find_host_side(machine),
         find_ports(machine, log, host),
     )
-    outcome: Outcome = Ok()
+    outcome: model.Outcome = model.Ok()
     if system.login is None:
         seen.take(declare(system))
     else:
@@ -83,8 +73,8 @@ def measure_running(machine: Machine, system: System, log: SerialLog, *, resumed
 
 
 def _look_inside(
-    seen: Seen, machine: Machine, login: Login, log: SerialLog, host: LinkHost | None
-) -> Outcome:
+    seen: Seen, machine: Machine, login: model.Login, log: SerialLog, host: LinkHost | None
+) -> model.Outcome:
     """Add what a Linux guest tells over its shell."""
     try:
         shell = open_shell(machine, login, log, timeout_s=SHELL_S, meanwhile=host)
@@ -94,19 +84,19 @@ def _look_inside(
     except ShellError as error:
         answered = {sample.metric for sample in seen.samples}
         seen.miss([metric for metric in SHELL_METRICS if metric not in answered], error.message)
-        return Incomplete(reason=error.message)
-    return Ok()
+        return model.Incomplete(reason=error.message)
+    return model.Ok()
 
 
-def measure_boot(machine: Machine, system: System, log: SerialLog) -> TrialResult:
+def measure_boot(machine: Machine, system: model.System, log: SerialLog) -> model.TrialResult:
     """Boot a guest that was started to be looked at, and see where its kernel's code is."""
     boot = watch_boot(machine, system, log)
-    if not isinstance(boot.outcome, Ok):
-        return TrialResult(outcome=boot.outcome, marks=boot.marks)
-    return find_text_base(machine.introspection).to_result(Ok(), boot.marks)
+    if not isinstance(boot.outcome, model.Ok):
+        return model.TrialResult(outcome=boot.outcome, marks=boot.marks)
+    return find_text_base(machine.introspection).to_result(model.Ok(), boot.marks)
 
 
-def measure_images(guest: Guest, scratch: Path) -> TrialResult:
+def measure_images(guest: model.Guest, scratch: Path) -> model.TrialResult:
     """Inspect a guest's pristine images. `scratch` has room for a disk's contents.
 
     Raises:
@@ -115,20 +105,20 @@ def measure_images(guest: Guest, scratch: Path) -> TrialResult:
     """
     from guestbench.families.surface.image.figures import inspect_files
 
-    return inspect_files(guest, scratch).to_result(Ok())
+    return inspect_files(guest, scratch).to_result(model.Ok())
 
 
-def declare(system: System) -> Seen:
+def declare(system: model.System) -> Seen:
     """What is so by construction in a guest that is one program, and cannot be asked."""
     seen = Seen()
-    if system.family is GuestFamily.LINUX:
+    if system.family is model.GuestFamily.LINUX:
         seen.miss(SHELL_METRICS, "unknown: the system has no [login], so nothing can be asked inside it")
         return seen
     reason = "one program with its kernel in one address space: there is no such thing in it"
     for metric in ("surface.users", "surface.suid", "surface.sgid", "surface.modules"):
-        seen.add(metric, 0, detail=reason, provenance=Provenance.DECLARED)
+        seen.add(metric, 0, detail=reason, provenance=model.Provenance.DECLARED)
     one = "the program itself"
-    seen.add("surface.processes", 1, detail=one, provenance=Provenance.DECLARED)
+    seen.add("surface.processes", 1, detail=one, provenance=model.Provenance.DECLARED)
     seen.miss(["surface.listening_tcp", "surface.listening_udp"], "the guest cannot be asked; see the scan")
     seen.miss(["surface.passwords"], "there are no users")
     seen.miss(hardening.METRICS, "a setting of Linux")
