@@ -32,6 +32,7 @@ DEFINITIONS = (
     "first 16 digits",
     "99th percentile",
     "on 4 connections",
+    "a file of more than 4 GiB",
     "(1 min)",
 )
 """Numbers that no measurement can change."""
