@@ -25,6 +25,7 @@ from guestbench.model.plan import GIVEN_WORK, Batch, Needs, Start, Wanted
 from guestbench.model.record import (
     FIRST_BYTE,
     FORMAT_VERSION,
+    NOT_OF_GUEST,
     READY,
     Better,
     Conditions,
@@ -35,6 +36,7 @@ from guestbench.model.record import (
     LabelSet,
     Mark,
     Metric,
+    NotMade,
     Ok,
     Outcome,
     Provenance,

@@ -178,6 +178,12 @@ class VmmFailed(Frozen, tag_field="result", tag="vmm-failed"):
     reason: str
 
 
+class NotMade(Frozen, tag_field="result", tag="not-made"):
+    """Guestbench itself failed, or what it asked of this host: this says nothing of the guest."""
+
+    reason: str
+
+
 class Unsupported(Frozen, tag_field="result", tag="unsupported"):
     """The trial cannot be made for this system on this host."""
 
@@ -196,7 +202,9 @@ class Wrong(Frozen, tag_field="result", tag="wrong"):
     reason: str
 
 
-Outcome = Ok | TimedOut | Crashed | VmmFailed | Unsupported | Incomplete | Wrong
+Outcome = Ok | TimedOut | Crashed | VmmFailed | NotMade | Unsupported | Incomplete | Wrong
+NOT_OF_GUEST = VmmFailed | NotMade
+"""Failures that say nothing of the guest."""
 
 
 class TrialResult(Frozen):

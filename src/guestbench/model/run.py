@@ -132,7 +132,8 @@ class Job(Frozen):
 
     `folder` is the run folder; `parent_pid` the process without which the worker must not go on. `brief` is
     what the family has to say of the trial from those before it, `resume` is there for trials that need no
-    boot of their own, `kit` for those of families that give guests work.
+    boot of their own, `kit` for those of families that give guests work. With an `obstacle` the trial cannot
+    be made, for that reason.
     """
 
     trial: Trial
@@ -147,6 +148,7 @@ class Job(Frozen):
     brief: dict[str, Any] = {}
     resume: Resume | None = None
     kit: Kit | None = None
+    obstacle: str = ""
 
     @property
     def system(self) -> System:

@@ -19,6 +19,7 @@ from guestbench.errors import ImageError, UsageError
 from guestbench.families import list_families
 from guestbench.images.check import check_bootable
 from guestbench.model import Accel, Experiment, GuestFamily, Header, System
+from guestbench.model.system import Provision
 from guestbench.run.prepare import Request, Version
 from guestbench.text import visible
 
@@ -54,7 +55,10 @@ def find_version(text: str, reference: str | None, told: str = "") -> Version:
 
 
 def _guess(image: Path, catalogue: Mapping[str, System]) -> str:
-    """The one system of the catalogue that such an image is of, or the one of them that is distributed."""
+    """The one system of the catalogue that such an image is of, or the one of them that is distributed.
+
+    Of several releases that differ in their image alone it is the first: whichever it is, all goes alike.
+    """
     fits: list[str] = []
     refused = ""
     for name in catalogue:
@@ -70,9 +74,8 @@ def _guess(image: Path, catalogue: Mapping[str, System]) -> str:
             except ImageError as error:
                 refused = error.message if len(system.boot.roles) == 1 else refused
     distributed = [name for name in fits if catalogue[name].provision.fetch]
-    for known in (fits, distributed):
-        if len(known) == 1:
-            return known[0]
+    if len(fits) == 1 or len({_watched(catalogue[name]) for name in distributed}) == 1:
+        return [*distributed, *fits][0]
     shown = visible(image)
     if fits:
         hint = f"guestbench ab OLD NEW --as {fits[0]}"
@@ -80,6 +83,12 @@ def _guess(image: Path, catalogue: Mapping[str, System]) -> str:
     raise UsageError(
         f"{shown} is an image of no system of the catalogue: {refused}", "guestbench systems list"
     )
+
+
+def _watched(system: System) -> bytes:
+    """All that a system's definition says of how its image is booted and what is waited for there."""
+    same = msgspec.structs.replace(system, name="", title="", help="", wait=None, provision=Provision())
+    return msgspec.json.encode(same)
 
 
 def make_request(

@@ -10,13 +10,14 @@ from typing import Protocol
 
 from guestbench import provision
 from guestbench.analysis.stopping import trim
-from guestbench.errors import TrialError
+from guestbench.errors import GuestbenchError, TrialError
 from guestbench.families import find_family, find_hook, find_purpose
 from guestbench.host import facts as host
 from guestbench.model import Header, Job, Platform, Record, Resume, Start, Trial, to_table
 from guestbench.run.plan import plan_more
 from guestbench.run.pool import Tick, execute_in_workers
 from guestbench.run.store import Store
+from guestbench.run.worker import tell_obstacle
 from guestbench.vmm import find_vmm
 
 Execute = Callable[[Sequence[Job], int, Tick], Iterator[Record]]
@@ -126,6 +127,12 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
     family = find_family(trial.purpose).name
     brief = find_hook(family, "plan", "brief")
     told = brief(header, trial, records) if brief else None
+    resume, obstacle = None, ""
+    try:
+        resume = _find_state(family, header, trial)
+    except GuestbenchError as error:
+        # It stands in the way of this family's trials of this guest, and of no others.
+        obstacle = tell_obstacle(error)
     return Job(
         trial=trial,
         family=family,
@@ -137,8 +144,9 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         parent_pid=os.getpid(),
         settings=header.experiment.settings,
         brief=to_table(told) if told is not None else {},
-        resume=_find_state(family, header, trial),
+        resume=resume,
         kit=header.kit if find_hook(family, "plan", "find_needs") else None,
+        obstacle=obstacle,
     )
 
 

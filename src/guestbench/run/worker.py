@@ -6,10 +6,14 @@ progress, no statistics, no threads. Modules that only some trials need are impo
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import shlex
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +25,11 @@ from guestbench.families import find_hook, load_hook
 from guestbench.guest.serial import LOG_NAME, TIMING_NAME, SerialLog
 from guestbench.host import facts as host
 from guestbench.host.process import die_with_parent
-from guestbench.model import FORMAT_VERSION, Frozen, Image, Job, Record, Role, TrialResult
+from guestbench.model import FORMAT_VERSION, Frozen, Image, Job, NotMade, Record, Role, TrialResult
 from guestbench.vmm import LaunchSpec, find_vmm
+
+TRACEBACK = "traceback.txt"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Failure(Frozen, tag_field="kind", tag="failure"):
@@ -39,12 +46,11 @@ def trial_folder(trial_id: str) -> Path:
 
 
 def run_trial(job: Job) -> Record:
-    """Make one trial. A guest that fails is an outcome; only what stops the run is raised.
+    """Make one trial. A guest, VMM or probe that fails is an outcome; only what stops the run is raised.
 
     Raises:
         ImageError: an image file is no longer the one the run began with.
         StoreError: the artifacts cannot be written.
-        HostError: this host cannot make the trial.
     """
     images = job.guest.pristine if job.purpose.pristine else job.guest.images
     for image in (*images.values(), *(job.kit.files if job.kit is not None else ())):
@@ -57,11 +63,14 @@ def run_trial(job: Job) -> Record:
     artifacts: dict[str, str] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if job.purpose.boots:
+        if job.obstacle:
+            result = TrialResult(outcome=NotMade(reason=job.obstacle))
+        elif job.purpose.boots:
             result, argv = _boot(job, images, folder)
             artifacts = {"serial": LOG_NAME, "timing": TIMING_NAME}
         else:
-            result = load_hook(job.family, "probe", "measure_files")(job, folder)
+            measure_files = load_hook(job.family, "probe", "measure_files")
+            result = _measure(job, lambda: measure_files(job, folder))
         for file, content in result.raw.items():
             (folder / file).write_bytes(content)
             artifacts[file.partition(".")[0]] = file
@@ -122,12 +131,53 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> tuple[TrialResul
     if equip := find_hook(job.family, "probe", "equip"):
         spec = equip(job, spec)
     log = SerialLog()
-    with find_vmm(platform.vmm).start(spec) as machine:
-        result = load_hook(job.family, "probe", "measure")(job, machine, log)
-        status = machine.exit_status()
-        argv = machine.argv
+    argv: tuple[str, ...] = ()
+    status: int | None = None
+    measure = load_hook(job.family, "probe", "measure")
+
+    def watch() -> TrialResult:
+        nonlocal argv, status
+        with find_vmm(platform.vmm).start(spec) as machine:
+            argv = machine.argv
+            found: TrialResult = measure(job, machine, log)
+            status = machine.exit_status()
+        return found
+
+    result = _measure(job, watch)
     log.write(folder, status)
     return result, argv
+
+
+def _measure(job: Job, measure: Callable[[], TrialResult]) -> TrialResult:
+    """What was found, or why nothing could be: the other trials of the run are none the worse for it.
+
+    A mistake of ours is caught as well, and kept with its traceback. Raises what stops the run.
+    """
+    try:
+        return measure()
+    except StoreError:
+        raise
+    except GuestbenchError as error:
+        return TrialResult(outcome=NotMade(reason=tell_obstacle(error)))
+    except Exception as error:
+        if isinstance(error, OSError) and _is_of_folder(error, Path(job.folder)):
+            raise
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = f"a mistake in guestbench: {told} (see {TRACEBACK} beside the trial's console)"
+        return TrialResult(
+            outcome=NotMade(reason=reason), raw={TRACEBACK: traceback.format_exc().encode("utf-8", "replace")}
+        )
+
+
+def tell_obstacle(error: GuestbenchError) -> str:
+    """Why a trial cannot be made, and what mends that."""
+    return f"{error.message} (mended by: {error.hint})"
+
+
+def _is_of_folder(error: OSError, folder: Path) -> bool:
+    """Whether an error is that nothing can be written to the run's folder."""
+    names = [Path(os.fsdecode(name)) for name in (error.filename,) if isinstance(name, str | bytes)]
+    return error.errno in FULL or any(name.is_relative_to(folder) for name in names)
 
 
 def main() -> int:

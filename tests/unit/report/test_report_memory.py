@@ -169,7 +169,7 @@ def test_a_vmm_that_breaks_is_no_guest_that_lacks_memory(
         return
     assert figure is None
     assert judged.ruling is Ruling.UNDECIDED
-    assert judged.reason == f"{system}: {least}: with {size} MiB {ABORT}; the limit may be the VMM's"
+    assert judged.reason == f"{system}: {least}: with {size} MiB {ABORT}; the limit may not be the guest's"
     assert "the VMM itself ended by SIGABRT" in section(report, "Least RAM to boot")
     (lost,) = diff_runs([make_memory_run()], [(header, records)]).lost
     assert (lost.metric, lost.reason) == ("memory.min", judged.reason.removeprefix(f"{system}: "))

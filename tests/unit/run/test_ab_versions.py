@@ -30,6 +30,7 @@ def test_an_image_is_booted_as_the_one_system_that_boots_such_images(folder: Pat
     (folder / "hello.qemu").write_bytes(KERNEL)
     assert find_version("hello.qemu", None) == Version(reference="mirage-unikraft", image=Path("hello.qemu"))
     (folder / "disk.raw").write_bytes(mbr_disk())
+    # Debian 13 is distributed as well, and its disk is booted and watched as this one's.
     assert find_version("disk.raw", None).reference == "debian-12-nocloud"
 
 

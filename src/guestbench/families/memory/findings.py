@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from guestbench.families.memory import LEAST, MEMORY, VMM, VMM_ABOVE_FLOOR, Settings, search
 from guestbench.model import (
+    NOT_OF_GUEST,
     Frozen,
     Gap,
     GuestFamily,
@@ -18,7 +19,6 @@ from guestbench.model import (
     Ok,
     Record,
     Sample,
-    VmmFailed,
     find_settings,
     to_key,
 )
@@ -55,10 +55,10 @@ def find_least(header: Header, records: Sequence[Record], system: str) -> search
 
 
 def _tell_vmm_limit(groups: Mapping[int, Sequence[Record]]) -> str:
-    """How the VMM failed with the largest size that was not enough; empty where the guest did, too."""
+    """How the VMM or we failed with the largest size that was not enough; empty where the guest did, too."""
     for size, boots in groups.items():
         if failed := [record.outcome for record in boots if not isinstance(record.outcome, Ok)]:
-            by_vmm = all(isinstance(outcome, VmmFailed) for outcome in failed)
+            by_vmm = all(isinstance(outcome, NOT_OF_GUEST) for outcome in failed)
             return f"with {size} MiB {failed[0].reason}" if by_vmm else ""
     return ""
 
@@ -93,7 +93,7 @@ def derive(header: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sam
     for name, least in find_all_least(header, records).items():
         if least.least_mib and (name, least.least_mib) in last:
             place, size = last[name, least.least_mib], least.least_mib
-            reason = f"at most {size} MiB: {least.vmm_failed}; the limit may be the VMM's"
+            reason = f"at most {size} MiB: {least.vmm_failed}; the limit may not be the guest's"
             sample = Sample(metric=LEAST, value=size)
             yield place, Gap(metric=LEAST, reason=reason) if least.vmm_failed else sample
     floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]
@@ -114,9 +114,9 @@ def tried(
 ) -> Iterator[tuple[str, Key, tuple[tuple[float, bool], ...]]]:
     """The sizes tried in the search for the least RAM, and whether the guest was well.
 
-    Where the VMM failed, that says nothing of the guest.
+    Boots that failed for no reason of the guest's are left out.
     """
-    of_guests = [record for record in records if not isinstance(record.outcome, VmmFailed)]
+    of_guests = [record for record in records if not isinstance(record.outcome, NOT_OF_GUEST)]
     for guest in header.guests:
         boots = search.to_tried(search.group_boots(of_guests, guest.system.name))
         sizes = tuple((float(size), well) for size, results in boots.items() for well in results)
