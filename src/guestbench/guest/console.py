@@ -54,18 +54,35 @@ class Watched(Frozen):
 
 
 class _Search:
-    """Looks for literal texts in a growing log, each once, without reading any byte twice."""
+    """Looks for literal texts in a growing log, each once, without reading any byte twice.
 
-    def __init__(self, patterns: Mapping[str, bytes]) -> None:
+    The text named `last` is looked for behind the ends of those named in `behind` alone.
+    """
+
+    def __init__(
+        self, patterns: Mapping[str, bytes], last: str | None = None, behind: Sequence[str] = ()
+    ) -> None:
         self._patterns = dict(patterns)
+        self._last = last
+        self._awaited = set(behind)
+        self._from = 0
 
     def find(self, log: bytearray, old_length: int) -> list[str]:
         """Names whose text is complete now and was not at `old_length`, in the order of completion."""
         ends = []
-        for name, pattern in self._patterns.items():
-            at = _find_said(log, pattern, max(0, old_length - len(pattern) + 1))
+        # The last one comes last: what it waits for may be in the same bytes.
+        for name in sorted(self._patterns, key=lambda name: name == self._last):
+            pattern, start = self._patterns[name], 0
+            if name == self._last:
+                if self._awaited:
+                    continue
+                start = self._from
+            at = _find_said(log, pattern, max(start, old_length - len(pattern) + 1))
             if at >= 0:
                 ends.append((at + len(pattern), name))
+                if name in self._awaited:
+                    self._awaited.remove(name)
+                    self._from = max(self._from, at + len(pattern))
         for _, name in ends:
             del self._patterns[name]
         return [name for _, name in sorted(ends)]
@@ -90,13 +107,15 @@ def watch(
     failures: Sequence[FailurePattern],
     deadline_ns: int,
     meanwhile: Meanwhile | None = None,
+    behind: Sequence[str] = (),
 ) -> Watched:
     """Read the console until the text named `until` is complete, a failure's text is, or `deadline_ns`.
 
     `texts` maps names to literal bytes; each becomes a mark when it is first complete in what arrives from
-    now on. With `until` None the wait is for the deadline. Times are on the machine's clock.
+    now on. With `until` None the wait is for the deadline; else its text counts behind those that `behind`
+    names. Times are on the machine's clock.
     """
-    wanted = _Search(texts)
+    wanted = _Search(texts, until, behind)
     lost = _Search({failure.pattern: failure.pattern.encode() for failure in failures})
     marks: list[Mark] = []
     cpu_ns: int | None = None
@@ -136,12 +155,19 @@ def watch(
     return ended(End.LATE)
 
 
-def place_texts(data: bytes, ends: Sequence[int], texts: Mapping[str, bytes]) -> dict[str, int]:
+def place_texts(
+    data: bytes,
+    ends: Sequence[int],
+    texts: Mapping[str, bytes],
+    last: str | None = None,
+    behind: Sequence[str] = (),
+) -> dict[str, int]:
     """For each text that `watch` finds in a console's bytes, the number of the piece that completes it.
 
-    `ends` has how many bytes the console held at the end of each piece, in order.
+    `ends` has how many bytes the console held at the end of each piece, in order. The text named `last`
+    counts behind those that `behind` names.
     """
-    shown, wanted, begin = Visible(), _Search(texts), 0
+    shown, wanted, begin = Visible(), _Search(texts, last, behind), 0
     found: dict[str, int] = {}
     for number, end in enumerate(ends):
         old_length = len(shown.data)

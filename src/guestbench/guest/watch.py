@@ -69,6 +69,7 @@ def watch_boot(
         failures=system.failures,
         deadline_ns=round(system.timeout_s * 1e9),
         meanwhile=meanwhile,
+        behind=system.required,
     )
     marks = watched.marks
     if log.first_ns is not None:
@@ -89,8 +90,10 @@ def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -
             flood = f"it flooded the console: {len(log.data):,} bytes and no {system.ready!r}"
             return Crashed(reason=f"{flood}; {last_words(log)}")
         case End.LATE:
-            again = _count_starts(system, log)
-            words = f"{again}{last_words(log, system.ready)}"
+            passed = {mark.name for mark in watched.marks}
+            missing = " and ".join(repr(name) for name in system.required if name not in passed)
+            unmet = f"it counts only behind the milestone {missing}, which did not come; " if missing else ""
+            words = f"{_count_starts(system, log)}{unmet}{last_words(log, system.ready)}"
             return TimedOut(reason=f"no {system.ready!r} within {system.timeout_s:g} s; {words}")
 
 

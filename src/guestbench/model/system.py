@@ -77,11 +77,15 @@ Boot = Kernel | Disk
 
 
 class Milestone(Frozen):
-    """A point on the way to ready: reached when the serial console has printed `pattern` (literal text)."""
+    """A point on the way to ready: reached when the serial console has printed `pattern` (literal text).
+
+    Before one that is `required` the text of ready counts for nothing.
+    """
 
     name: str
     pattern: Filled
     help: str = ""
+    required: bool = False
 
 
 class Layer(Frozen):
@@ -269,6 +273,11 @@ class System(Frozen):
     services: Annotated[tuple[Service, ...], DISTINCT] = ()
     provision: Provision = Provision()
     wait: Wait | None = None
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The milestones behind which alone it can be ready."""
+        return tuple(each.name for each in self.milestones if each.required)
 
     def does(self, workload: str) -> bool:
         """Whether it can be given that work: any with a disk of tools in a shell, else what it names."""

@@ -157,7 +157,7 @@ def find_phases(
     Where no cut lies at the end of the ready marker, the last piece is among them.
     """
     ends = list(accumulate((piece.console_bytes or 0 for piece in pieces[:-1]), max))
-    found = place_texts(console, [*ends, len(console)], list_texts(system))
+    found = place_texts(console, [*ends, len(console)], list_texts(system), READY, system.required)
     last = min(found.pop(READY, len(pieces)), len(pieces) - 1)
     order = sorted((number, name) for name, number in found.items() if number < last)
     phases = [next((name for at, name in order if at >= number), READY) for number in range(last + 1)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
-from guestbench.guest.console import quote
+from guestbench.guest.console import place_texts, quote
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_after, watch_boot
 from guestbench.model import Crashed, FailurePattern, Milestone, Ok, System, TimedOut
@@ -181,6 +181,65 @@ def test_a_marker_that_nobody_sees_is_none(said: bytes, tmp_path: Path) -> None:
     booted, _ = boot(tmp_path, make_system(ready="login: "), [(1.0, said)])
     assert not isinstance(booted.outcome, Ok)
     assert "ready" not in {mark.name for mark in booted.marks}
+
+
+BEHIND = make_system(
+    ready="login: ",
+    milestones=(
+        Milestone(name="banner", pattern="Powered by"),
+        Milestone(name="init", pattern="Run /init", required=True),
+        Milestone(name="network", pattern="link is up"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "ready_ms"),
+    [
+        ([(1.0, b"motd=login: x\n"), (2.0, b"Run /init\n"), (3.0, b"login: ")], 3),
+        ([(1.0, b"login: login: Run /init as init\nlogin: ")], 1),
+        ([(1.0, b"login: Run /in"), (2.0, b"it\nlog"), (3.0, b"in: ")], 3),
+        ([(1.0, b"Run /initlogin: ")], 1),
+        ([(1.0, b"log"), (2.0, b"Run /init"), (3.0, b"in: "), (4.0, b"login: ")], 4),
+        ([(1.0, b"login: \n"), (2.0, b"Powered by\nlink is up\nlogin: ")], None),
+        ([(1.0, b"login: \n"), (2.0, b"Run /init\n")], None),
+    ],
+)
+def test_a_marker_counts_behind_the_milestones_that_are_required(
+    said: list[tuple[float, bytes]], ready_ms: int | None, tmp_path: Path
+) -> None:
+    """A text that firmware or kernel prints by chance would be a boot faster than any other."""
+    booted, _ = boot(tmp_path, BEHIND, said)
+    ready = [mark.t_ns for mark in booted.marks if mark.name == "ready"]
+    assert ready == ([] if ready_ms is None else [ready_ms * 1_000_000])
+    if ready_ms is None:
+        assert isinstance(booted.outcome, TimedOut)
+        missing = "it counts only behind the milestone 'init', which did not come"
+        assert (missing in booted.outcome.reason) == (b"Run /init" not in b"".join(data for _, data in said))
+
+
+def test_milestones_that_may_be_skipped_keep_no_guest_from_being_ready(tmp_path: Path) -> None:
+    """A healthy guest whose kernel is quiet would never be ready."""
+    booted, _ = boot(tmp_path, BEHIND, [(1.0, b"Run /init\n"), (2.0, b"login: ")])
+    assert isinstance(booted.outcome, Ok)
+    loose = make_system(ready="login: ", milestones=(Milestone(name="banner", pattern="Powered by"),))
+    booted, _ = boot(tmp_path, loose, [(1.0, b"login: ")])
+    assert isinstance(booted.outcome, Ok)
+
+
+@given(cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_what_is_required_does_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
+    """The same log would be ready or not as the host happens to read it."""
+    stream = b"x login: Run /init\r\nlogin: more login: "
+    bounds = sorted({0, *(cut for cut in cuts if cut < len(stream)), len(stream)})
+    chunks = tuple(Chunk(t_ns=stop, data=stream[begin:stop]) for begin, stop in pairwise(bounds))
+    marks = {
+        mark.name: mark.t_ns for mark in watch_boot(FakeMachine(chunks, None, ()), BEHIND, SerialLog()).marks
+    }
+    end = stream.index(b"login: more") + len(b"login: ")
+    assert marks["ready"] == min(bound for bound in bounds if bound >= end)
+    placed = place_texts(stream, bounds[1:], {"init": b"Run /init", "ready": b"login: "}, "ready", ("init",))
+    assert bounds[1:][placed["ready"]] == marks["ready"]
 
 
 @pytest.mark.parametrize(

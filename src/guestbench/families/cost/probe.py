@@ -75,7 +75,8 @@ def _count_boot(
 ) -> model.TrialResult:
     """The samples of a boot: to ready, and to each milestone of it with its name as a label."""
     texts = list_texts(job.system)
-    found = place_texts(bytes(log.data), [*counts.ends, len(log.data)], texts)
+    ends = [*counts.ends, len(log.data)]
+    found = place_texts(bytes(log.data), ends, texts, model.READY, job.system.required)
     samples: list[model.Sample] = []
     gaps: list[model.Gap] = []
     if counts.entry is None:
