@@ -93,9 +93,7 @@ def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -
             passed = {mark.name for mark in watched.marks}
             missing = " and ".join(repr(name) for name in system.required if name not in passed)
             too_early = missing and system.ready.encode() in log.data
-            unmet = (
-                f"it counts only behind the milestone {missing}, which did not come; " if too_early else ""
-            )
+            unmet = f"it came, but not behind the milestone {missing}, as it must; " if too_early else ""
             words = f"{_count_starts(system, log)}{unmet}{last_words(log, system.ready)}"
             return TimedOut(reason=f"no {system.ready!r} within {system.timeout_s:g} s; {words}")
 

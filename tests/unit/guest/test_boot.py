@@ -214,7 +214,7 @@ def test_a_marker_counts_behind_the_milestones_that_are_required(
     assert ready == ([] if ready_ms is None else [ready_ms * 1_000_000])
     if ready_ms is None:
         assert isinstance(booted.outcome, TimedOut)
-        missing = "it counts only behind the milestone 'init', which did not come"
+        missing = "it came, but not behind the milestone 'init', as it must"
         assert (missing in booted.outcome.reason) == (b"Run /init" not in b"".join(data for _, data in said))
 
 
