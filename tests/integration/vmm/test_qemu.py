@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from guestbench.families.calibration.probe import find_late_ns
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_boot
 from guestbench.host import process
-from guestbench.model import READY, Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut
+from guestbench.model import READY, Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut, VmmFailed
 from guestbench.run.store import STORE_NAME, read_store
 from guestbench.vmm import Lacking, LaunchSpec, Need
 from guestbench.vmm.fake import FakeMachine, read_recording
@@ -116,6 +117,23 @@ def test_a_qemu_that_refuses_is_a_crash_that_quotes_it(floor: Guest, tmp_path: P
     assert isinstance(result.outcome, Crashed)
     assert "exited with status 1" in result.outcome.reason
     assert "no-such-device" in result.outcome.reason
+
+
+@pytest.mark.parametrize("how", [signal.SIGABRT, signal.SIGSEGV])
+def test_a_qemu_that_breaks_is_not_the_guests_crash(
+    how: signal.Signals, floor: Guest, tmp_path: Path
+) -> None:
+    """A QEMU that aborts by its own assertion would be a guest that crashes, or lacks memory."""
+    never = msgspec.structs.replace(floor.system, ready="never said", timeout_s=20.0)
+    spec = LaunchSpec(boot=floor.system.boot, images=floor.images, platform=TCG, folder=tmp_path)
+    with start(spec) as machine:
+        assert machine.pid is not None
+        timer = threading.Timer(0.5, os.kill, (machine.pid, how))
+        timer.start()
+        outcome = watch_boot(machine, never, SerialLog()).outcome
+        timer.join()
+    assert isinstance(outcome, VmmFailed)
+    assert outcome.reason.startswith(f"the VMM itself ended by {how.name}; it said ")
 
 
 def test_image_paths_with_commas_and_spaces_boot(floor: Guest, tmp_path: Path) -> None:
