@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guestbench.families.work import Settings
-from guestbench.model import Header, find_settings
+from guestbench.families.work import find_own
+from guestbench.model import Header
 
 
 def settings(header: Header) -> Iterator[tuple[str, str]]:
     """What figures of two runs depend on besides the systems."""
-    work = find_settings(header.experiment.settings, "work", Settings)
-    yield "bytes of a TCP transfer", f"{work.transfer_mib} MiB"
+    yield "bytes of a TCP transfer", f"{find_own(header).transfer_mib} MiB"

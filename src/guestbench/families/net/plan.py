@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guestbench.families import work
+from guestbench.families.work import find_own, plan_blocks
 from guestbench.guest.programs import start_in_shell
-from guestbench.model import (
-    GIVEN_WORK,
-    Batch,
-    Guest,
-    Header,
-    Needs,
-    ShellWork,
-    Start,
-    Trial,
-    Wanted,
-    find_settings,
-)
+from guestbench.model import Batch, Guest, Header, Needs, ShellWork, Start, Trial, Wanted
 
 
 def plan(header: Header) -> Iterator[Batch]:
     """One trial in each block for every guest that serves, or in whose shell a server can be started."""
     if header.kit is not None:
         names = [guest.system.name for guest in header.guests if _serves(guest)]
-        yield Batch(
-            trials=tuple(Wanted(purpose="net", system=name) for name in names),
-            rounds=_find_settings(header).cycles,
-            shuffle=GIVEN_WORK,
-            blocks=True,
-        )
+        yield plan_blocks(header, tuple(Wanted(purpose="net", system=name) for name in names))
 
 
 def _serves(guest: Guest) -> bool:
@@ -40,7 +24,7 @@ def find_needs(header: Header) -> Needs | None:
     """The program that serves, and with cross-checks the client of HTTP."""
     if not any(map(_serves, header.guests)):
         return None
-    return Needs(tools=_find_settings(header).cross_checks)
+    return Needs(tools=find_own(header).cross_checks)
 
 
 def find_start(header: Header, trial: Trial) -> Start | None:
@@ -48,8 +32,4 @@ def find_start(header: Header, trial: Trial) -> Start | None:
     if header.kit is None:
         return None
     guest = header.find_guest(trial.system)
-    return start_in_shell(guest, header.kit.disk, *_find_settings(header).choose_state(trial))
-
-
-def _find_settings(header: Header) -> work.Settings:
-    return find_settings(header.experiment.settings, work.FAMILY.name, work.Settings)
+    return start_in_shell(guest, header.kit.disk, *find_own(header).choose_state(trial))

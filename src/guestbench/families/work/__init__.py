@@ -9,7 +9,21 @@ from typing import Annotated
 from msgspec import Meta
 
 from guestbench.families import read_metrics
-from guestbench.model import Better, Family, Frozen, Kit, Metric, Purpose, Trial, Workload
+from guestbench.model import (
+    GIVEN_WORK,
+    Batch,
+    Better,
+    Family,
+    Frozen,
+    Header,
+    Kit,
+    Metric,
+    Purpose,
+    Trial,
+    Wanted,
+    Workload,
+    find_settings,
+)
 from guestbench.model.kinds import DISTINCT, Seconds, WorkloadName, within
 
 WORK, CHECK = "work", "cross-check"
@@ -99,3 +113,13 @@ FAMILY = Family(
     needs="a [work] table and workloads of this run",
     purposes=(Purpose(name=WORK, works=True), Purpose(name=CHECK, works=True)),
 )
+
+
+def find_own(header: Header) -> Settings:
+    """The run's settings of work, which the network's trials share."""
+    return find_settings(header.experiment.settings, FAMILY.name, Settings)
+
+
+def plan_blocks(header: Header, wanted: tuple[Wanted, ...]) -> Batch:
+    """As many blocks as the run has of given work, each with all of these trials."""
+    return Batch(trials=wanted, rounds=find_own(header).cycles, shuffle=GIVEN_WORK, blocks=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guestbench.families.work import CHECK, WORK, Settings
+from guestbench.families.work import CHECK, WORK, find_own, plan_blocks
 from guestbench.families.work.check_guest import TOOL_NAMES
 from guestbench.guest.programs import start_in_shell
 from guestbench.model import (
-    GIVEN_WORK,
     Batch,
     Guest,
     Header,
@@ -20,7 +19,6 @@ from guestbench.model import (
     Start,
     Trial,
     Wanted,
-    find_settings,
 )
 
 
@@ -28,7 +26,7 @@ def plan(header: Header) -> Iterator[Batch]:
     """Blocks of the workloads of the run, with known tools where a guest can run them."""
     if header.kit is not None:
         wanted = tuple(each for guest in header.guests for each in _list_work(guest, header.kit))
-        yield Batch(trials=wanted, rounds=_find_settings(header).cycles, shuffle=GIVEN_WORK, blocks=True)
+        yield plan_blocks(header, wanted)
 
 
 def _list_work(guest: Guest, kit: Kit) -> Iterator[Wanted]:
@@ -49,7 +47,7 @@ def find_needs(header: Header) -> Needs | None:
     """The programs of the workloads, if any guest works."""
     if not any(guest.system.work for guest in header.guests):
         return None
-    settings = _find_settings(header)
+    settings = find_own(header)
     return Needs(workloads=settings.workloads, checks=TOOL_NAMES if settings.cross_checks else ())
 
 
@@ -59,7 +57,7 @@ def find_start(header: Header, trial: Trial) -> Start | None:
         return None
     checks = trial.purpose == CHECK
     disk = header.kit.tools_disk if checks else header.kit.disk
-    return start_in_shell(header.find_guest(trial.system), disk, *_find_settings(header).choose_state(trial))
+    return start_in_shell(header.find_guest(trial.system), disk, *find_own(header).choose_state(trial))
 
 
 def describe(record: Record) -> str:
@@ -68,7 +66,3 @@ def describe(record: Record) -> str:
         return ""
     times = (f"{each.workload} {each.seconds:.2f} s" for each in record.work if each.seconds is not None)
     return ", ".join(times) or "it does no such work"
-
-
-def _find_settings(header: Header) -> Settings:
-    return find_settings(header.experiment.settings, "work", Settings)

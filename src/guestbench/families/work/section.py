@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.reasons import find_work_warnings
-from guestbench.families.work import TIME, Settings
+from guestbench.families.work import TIME, find_own
 from guestbench.families.work.findings import Check, WorkRow, find_checks, find_work
-from guestbench.model import BootWork, Header, ImageWork, ShellWork, System, find_settings
+from guestbench.model import BootWork, Header, ImageWork, ShellWork, System
 from guestbench.page.blocks import Block, Bullets, Cells, Code, Paragraph, Section, Table, read_words, say
 from guestbench.page.figures import by_system, name_figure, show_summary, tell_metrics
 from guestbench.page.numbers import NOTHING, UNKNOWN, count_things, show_exact, show_rate, show_seconds
@@ -36,10 +36,7 @@ def summary_lines(found: Findings) -> Iterator[tuple[str, str]]:
 
 
 def _describe(found: Findings, rows: Sequence[WorkRow]) -> Iterator[Block]:
-    systems, settings = (
-        found.header.systems,
-        find_settings(found.header.experiment.settings, "work", Settings),
-    )
+    systems, settings = found.header.systems, find_own(found.header)
     names = dict.fromkeys((*(row.work.workload.metric for row in rows), TIME))
     yield by_system(
         ("Work, done a second", "Was it the same?"),
