@@ -8,7 +8,7 @@ clock.
 from __future__ import annotations
 
 from guestbench.errors import ShellError
-from guestbench.families.work.result import incomplete, judge, judge_image, to_samples
+from guestbench.families.work.result import incomplete, judge, judge_image, to_gaps, to_samples
 from guestbench.guest.console import End, Watched, explain_failure, last_words, quote, watch
 from guestbench.guest.contract import find_reports, find_unlabelled
 from guestbench.guest.idle import IDLE_SHARE
@@ -63,6 +63,7 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
             outcome=broken if broken and isinstance(outcome, Crashed) else outcome,
             marks=tuple(marks),
             samples=to_samples(kit, reports),
+            gaps=to_gaps(kit, reports),
             work=reports,
         )
     reports = find_reports(log.data, log.time_of, begin)
@@ -70,7 +71,12 @@ def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, wo
     if isinstance(outcome, Ok) and answer.status != 0:
         outcome = Crashed(reason=f"{workload.name} {ended}")
     return TrialResult(
-        outcome=outcome, marks=tuple(marks), samples=to_samples(kit, reports), work=reports, raw=_keep(answer)
+        outcome=outcome,
+        marks=tuple(marks),
+        samples=to_samples(kit, reports),
+        gaps=to_gaps(kit, reports),
+        work=reports,
+        raw=_keep(answer),
     )
 
 
@@ -105,7 +111,8 @@ def work_at_boot(machine: Machine, system: System, log: SerialLog, kit: Kit, wor
         outcome = Crashed(reason=f"{work.workload.name} was done, but the guest did not power off")
     elif watched.end is End.LATE and isinstance(outcome, Crashed):
         outcome = TimedOut(reason=f"{outcome.reason}; it took more than {seconds:g} s")
-    return TrialResult(outcome=outcome, samples=to_samples(kit, reports), work=reports)
+    samples, gaps = to_samples(kit, reports), to_gaps(kit, reports)
+    return TrialResult(outcome=outcome, samples=samples, gaps=gaps, work=reports)
 
 
 def _tell_end(machine: Machine, log: SerialLog, watched: Watched) -> str:
@@ -166,10 +173,13 @@ def work_of_image(machine: Machine, system: System, log: SerialLog, kit: Kit, ow
         outcome=outcome,
         marks=booted.marks,
         samples=to_samples(kit, reports),
-        gaps=tuple(
-            Gap(metric=work.workload.metric, reason="this image does no such work")
-            for work in kit.works
-            if work.workload.name in system.workloads and work.workload.name not in done
+        gaps=(
+            *to_gaps(kit, reports),
+            *(
+                Gap(metric=work.workload.metric, reason="this image does no such work")
+                for work in kit.works
+                if work.workload.name in system.workloads and work.workload.name not in done
+            ),
         ),
         work=reports,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from guestbench.families.work import TIME
 from guestbench.guest.console import quote
-from guestbench.model import Crashed, Incomplete, Kit, KitWork, Ok, Outcome, Sample, WorkReport, Wrong
+from guestbench.model import Crashed, Gap, Incomplete, Kit, KitWork, Ok, Outcome, Sample, WorkReport, Wrong
 
 
 def to_samples(kit: Kit, reports: Sequence[WorkReport]) -> tuple[Sample, ...]:
@@ -27,6 +27,20 @@ def to_samples(kit: Kit, reports: Sequence[WorkReport]) -> tuple[Sample, ...]:
             if value is not None
         ]
     return tuple(samples)
+
+
+def to_gaps(kit: Kit, reports: Sequence[WorkReport]) -> tuple[Gap, ...]:
+    """Why finished pieces of work have no rate whose begin and end have the same stamp."""
+    reason = "its begin and its end came in one piece of the console: too quick to be timed"
+    return tuple(
+        Gap(
+            metric=known.workload.metric,
+            reason=reason,
+            labels={name: report.parameters.get(name, "") for name in known.workload.labels},
+        )
+        for report in reports
+        if report.seconds == 0 and (known := kit.find(report.workload)) is not None
+    )
 
 
 def judge(work: KitWork, reports: Sequence[WorkReport], otherwise: str) -> Outcome:
