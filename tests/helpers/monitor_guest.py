@@ -25,6 +25,7 @@ class RecordedQmp:
 
     def __init__(self, answers: dict[str, object], memory: dict[int, int] | None = None) -> None:
         self.answers: dict[str, object] = {"query-status": {"running": True}, "stop": {}, "cont": {}}
+        self.answers["query-version"] = {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}
         self.answers |= answers
         self.memory = memory
         self.said: list[str] = []

@@ -189,3 +189,11 @@ def test_virtio_status_of_other_shapes_is_unknown() -> None:
     assert is_driven({"status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready"]}}) is True
     assert is_driven({"status": {"statuses": []}}) is False
     assert isinstance(is_driven({"status": 7}), Unknown)
+
+
+def test_a_question_that_ends_qemu_is_not_asked() -> None:
+    """The guest would be gone, and with it all that was still to be asked of it."""
+    version = {"qemu": {"major": 11, "minor": 1, "micro": 3}, "package": ""}
+    qmp = RecordedQmp({"query-version": version, "x-query-virtio": [{"name": "net", "path": "/a"}]})
+    assert isinstance(qmp.monitor.list_virtio(), Unknown)
+    assert qmp.said == ["query-version"]

@@ -10,6 +10,7 @@ from guestbench.errors import HostError
 from guestbench.model import Unknown
 from guestbench.model.machine import Listing, Mode, Registers, View, VirtioDevice
 from guestbench.vmm import Lacking
+from guestbench.vmm.qemu.migration import read_version
 from guestbench.vmm.qemu.monitor import (
     is_driven,
     parse_devices,
@@ -27,6 +28,10 @@ NO_SUMS = (
 )
 
 T = TypeVar("T")
+
+
+ENDS_AT_VIRTIO = (11, 0)
+"""From here on `x-query-virtio-status` ends QEMU, and the guest with it; seen with 11.1.3."""
 
 
 class Monitor:
@@ -92,6 +97,8 @@ class Monitor:
     def list_virtio(self) -> tuple[VirtioDevice, ...] | Unknown:
         """The virtio devices; QEMU tells of them since 7.2."""
         try:
+            if read_version(self._qmp) >= ENDS_AT_VIRTIO:
+                return Unknown(reason="QEMU 11 ends by an assertion of its own when it is asked")
             listing = self._qmp.command("x-query-virtio")
             return tuple(
                 VirtioDevice(

@@ -70,14 +70,15 @@ def resume(qmp: Courier, fd: int, complaint: Callable[[], str]) -> None:
 
 def _pass_file(qmp: Courier, fd: int) -> str:
     """Give QEMU an open file; returns the address by which its migration knows it."""
-    if _read_version(qmp) >= FILES_SINCE:
+    if read_version(qmp) >= FILES_SINCE:
         qmp.hand_over(fd, "add-fd", **{"fdset-id": SET})
         return f"file:/dev/fdset/{SET}"
     qmp.hand_over(fd, "getfd", fdname=NAME)
     return f"fd:{NAME}"
 
 
-def _read_version(qmp: Qmp) -> tuple[int, int]:
+def read_version(qmp: Qmp) -> tuple[int, int]:
+    """The QEMU's version, as far as it matters. Raises HostError."""
     match qmp.command("query-version"):
         case {"qemu": {"major": int(major), "minor": int(minor)}}:
             return major, minor
