@@ -295,9 +295,9 @@ def _explain(found: Comparison, effect: float, *, apart: bool, far: bool) -> str
     if apart and far:
         return "the permutation test, adjusted for all comparisons, does not bear the interval out"
     if apart:
-        return f"a difference below {effect:.0%} shows, and the interval reaches beyond that"
+        return f"a difference below {effect * 100:g}% shows, and the interval reaches beyond that"
     more = f": if they are alike, about {found.needed} blocks would show it" if found.needed else ""
-    return f"the interval holds both no difference and one of more than {effect:.0%}{more}"
+    return f"the interval holds both no difference and one of more than {effect * 100:g}%{more}"
 
 
 def settle(pairs: Sequence[Pair], effect: float = LEAST_EFFECT) -> tuple[Pair, ...]:

@@ -45,7 +45,10 @@ class Net(StrEnum):
 
 
 class Platform(Frozen):
-    """The virtual machine every system of an experiment gets."""
+    """The virtual machine every system of an experiment gets.
+
+    With `pin` the VMM runs on the host's CPU of that number alone.
+    """
 
     vmm: VmmName = "qemu"
     machine: Line = "q35"
@@ -54,6 +57,7 @@ class Platform(Frozen):
     accel: Accel = Accel.AUTO
     net: Net = Net.USER
     extra: tuple[Line, ...] = ()
+    pin: Annotated[int, within(0, 4095)] | None = None
 
 
 Tables = dict[str, dict[str, Any]]

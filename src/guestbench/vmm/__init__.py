@@ -207,6 +207,13 @@ class Histogram(Protocol):
         """
 
 
+class HardwareCounters(Protocol):
+    """What the host's CPU has counted of the VMM, since it was started."""
+
+    def read(self) -> dict[str, float | Unknown]:
+        """By name: cycles, instructions, cache_misses; and energy, joules of the whole CPU package."""
+
+
 class Stamps(Protocol):
     """When the guest wrote what it wrote on its serial console, by the VMM's own clock."""
 
@@ -245,6 +252,7 @@ class Machine(ABC):
         self.instructions: InstructionCounter | Lacking = lacking
         self.stamps: Stamps | Lacking = lacking
         self.histogram: Histogram | Lacking = lacking
+        self.counters: HardwareCounters | Lacking = lacking
         self.link: Link | Lacking = lacking
         self.forwards: Mapping[int, int] | Lacking = lacking
 

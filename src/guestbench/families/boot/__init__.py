@@ -8,6 +8,14 @@ from guestbench.model import Family, Purpose
 FIRST, BOOT, TWIN = "first-boot", "boot", "twin"
 READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
+COUNTED = {
+    "cycles": "boot.cycles",
+    "instructions": "boot.host_instructions",
+    "cache_misses": "boot.cache_misses",
+    "energy": "boot.energy",
+}
+"""The metrics of what the host's CPU counts, by the counter's name."""
+
 WARMUP = Purpose(name="warmup", like=BOOT, counted=False, main=READY)
 
 FAMILY = Family(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from guestbench.families.boot import CPU, MARK
+from guestbench.families.boot import COUNTED, CPU, MARK
 from guestbench.families.boot import READY as READY_METRIC
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_after, watch_boot
-from guestbench.model import READY, Job, Ok, Sample, TrialResult
-from guestbench.vmm import Machine
+from guestbench.model import READY, Gap, Job, Ok, Sample, TrialResult, Unknown
+from guestbench.vmm import Lacking, Machine
 
 
 def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     """Boot a guest. There are no samples unless it gets ready."""
     booted = watch_boot(machine, job.system, log)
+    counted = {} if isinstance(machine.counters, Lacking) else machine.counters.read()
     samples: list[Sample] = []
+    gaps: list[Gap] = []
     remark = ""
     if isinstance(booted.outcome, Ok):
         remark = watch_after(machine, job.system, log, booted)
@@ -24,4 +26,15 @@ def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
         ]
         if booted.cpu_ns is not None:
             samples.append(Sample(metric=CPU, value=booted.cpu_ns / 1e9))
-    return TrialResult(outcome=booted.outcome, marks=booted.marks, samples=tuple(samples), remark=remark)
+        for name, value in counted.items():
+            if isinstance(value, Unknown):
+                gaps.append(Gap(metric=COUNTED[name], reason=value.reason))
+            else:
+                samples.append(Sample(metric=COUNTED[name], value=value))
+    return TrialResult(
+        outcome=booted.outcome,
+        marks=booted.marks,
+        samples=tuple(samples),
+        gaps=tuple(gaps),
+        remark=remark,
+    )

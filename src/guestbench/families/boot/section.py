@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE, find_summary, smallest_sample, summarise, variation
-from guestbench.families.boot import ABOVE_FLOOR, BOOT, CPU, FIRST, MARK, READY
+from guestbench.families.boot import ABOVE_FLOOR, BOOT, COUNTED, CPU, FIRST, MARK, READY
 from guestbench.families.boot.course import describe_course, draw_shares
 from guestbench.families.boot.findings import READY_MARK, Step, milestone_steps
 from guestbench.model import Ok, Summary
@@ -309,6 +309,20 @@ def conditions(found: Findings) -> Iterator[Block]:
         yield tell("conditions")
         yield Table((*head, "CPU pressure, median"), tuple(rows))
         yield tell("conditions-end")
+    yield from _tell_counters(found)
+
+
+def _tell_counters(found: Findings) -> Iterator[Block]:
+    """Why there are no figures of the host's CPU counters, where there are none."""
+    reasons: dict[str, list[str]] = {}
+    for name in COUNTED.values():
+        if not found.find_all(name):
+            boots = found.find_trials((BOOT,))
+            if reason := next(filter(None, (record.find_gap(name) for record in boots)), ""):
+                reasons.setdefault(reason, []).append(found.metric(name).title)
+    if reasons:
+        told = "; ".join(f"{', '.join(titles)}: n/a, because {reason}" for reason, titles in reasons.items())
+        yield say(f"{told}.")
 
 
 def method(found: Findings) -> tuple[Text, ...]:

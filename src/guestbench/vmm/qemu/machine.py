@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from guestbench.errors import HostError
 from guestbench.host import process
+from guestbench.host.counters import Counters
 from guestbench.model import Net
 from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.capabilities import (
@@ -172,6 +173,9 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
                 argv, pass_fds=fds, stdin=their_in.fileno(), stdout=their_out.fileno(), stderr=stderr
             )
         )
+        _pin(child.pid, spec.platform.pin)
+        counters = Counters(child.pid)
+        stack.callback(counters.close)
         for theirs in (their_in, their_out, link_theirs, qmp_theirs):
             if theirs:
                 theirs.close()
@@ -179,6 +183,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         console = (console_in.fileno(), console_out.fileno())
         lacking = GONE if talks and qmp is None else NOT_ASKED
         machine = QemuMachine(child, argv, console, stderr_path, qmp, lacking, kept=is_kept(spec))
+        machine.counters = counters
         if offline:
             machine.link = machine.forwards = NO_NETWORK
         if link_ours:
@@ -192,6 +197,20 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
                 resume(qmp, state.fileno(), machine.complaint)
             _equip(machine, qmp, spec)
         yield machine
+
+
+def _pin(pid: int, cpu: int | None) -> None:
+    """Have QEMU run on one CPU alone. It has one thread yet, and those it makes run where it does."""
+    if cpu is None:
+        return
+    try:
+        os.sched_setaffinity(pid, {cpu})
+    except ProcessLookupError:
+        pass  # it has ended already, which is for the reader of the console to find
+    except OSError as error:
+        raise HostError(
+            f"QEMU cannot be pinned to CPU {cpu}: {error.strerror}", "nproc  # then: --set platform.pin=0"
+        ) from error
 
 
 def _connect(stack: ExitStack, ours: socket.socket, child: process.Child) -> Connection | None:

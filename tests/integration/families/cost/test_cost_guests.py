@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -127,3 +128,25 @@ def test_the_clock_of_instructions_makes_boots_the_same(tmp_path: Path) -> None:
     assert len({*counts(records, "floor", "instructions")}) == 1
     unikernel = counts(records, "reference-unikernel")
     assert max(unikernel) - min(unikernel) <= 1e-3 * min(unikernel)
+
+
+def test_two_builds_that_differ_by_a_thousandth_are_told_apart(tmp_path: Path) -> None:
+    """A gate would let pass what a commit costs, or fail where nothing changed."""
+    bodies = {"old": LOOP.format(turns=1_000_000), "new": LOOP.format(turns=1_001_000)}
+    make_systems(tmp_path, bodies)
+    gate = ("--fail-on", "cost.instructions_guest>0.05%", "--effect", "0.05", "--accel", "tcg", "--json")
+    for old, new, status, verdict in (
+        ("old", "new", 1, "larger"),
+        ("new", "old", 0, "smaller"),
+        ("old", "old", 0, "equivalent"),
+    ):
+        argv = [sys.executable, "-m", "guestbench", "ab", f"./{old}", f"./{new}", "--cycles", "1", *gate]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == status, done.stderr
+        found = {
+            each["comparison"]["verdict"]
+            for each in json.loads(done.stdout)["diff"]["changes"]
+            if each["comparison"]["metric"] == "cost.instructions_guest" and not each["comparison"]["labels"]
+            if not each["floor"]
+        }
+        assert found == {verdict}
