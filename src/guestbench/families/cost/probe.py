@@ -50,7 +50,7 @@ def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResu
     """Boot a guest to ready, or to the end of its work, and read how many instructions that took."""
     kit = find_kit(job)
     metrics = (GUEST, WAITING, ALL) if job.trial.purpose == BOOT else (OF_WORK,)
-    obstacle = kit.no_plugin or (machine.histogram.reason if isinstance(machine.histogram, Lacking) else "")
+    obstacle = kit.no_plugin or _find_obstacle(machine)
     if obstacle or isinstance(machine.histogram, Lacking):
         reason = f"instructions cannot be counted: {obstacle}"
         return model.TrialResult(
@@ -68,6 +68,14 @@ def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResu
     remark = watch_after(machine, patient, log, booted)
     counts = read_counts(machine.histogram.finish())
     return _count_boot(job, log, counts, remark, booted.marks)
+
+
+def _find_obstacle(machine: Machine) -> str:
+    """Why the VMM does not count, in its own words where it has ended; empty if it does."""
+    if not isinstance(machine.histogram, Lacking):
+        return ""
+    said = machine.complaint() if machine.exit_status() is not None else ""
+    return f"the VMM said: {said.splitlines()[-1]}" if said else machine.histogram.reason
 
 
 def _count_boot(

@@ -13,7 +13,7 @@
 // row; then all that ran from the first time to the last counts.
 //
 // Debian ships no header of the plugin interface, so what is used of it is declared here: of its versions 1 (QEMU 7 and 8)
-// to 4 (10). What only some of them have is weak, and is looked for when the plugin is loaded.
+// to 7 (11). What only some of them have is weak, and is looked for when the plugin is loaded.
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,8 +35,14 @@ enum { ADD_U64 = 0, NO_REGISTERS = 0 };
 
 int qemu_plugin_version;
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv);
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
+// Two functions under two names each: up to version 6 they hand over the plugin's id, in version 7 data of its own.
+void on_translation(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *))
+    __asm__("qemu_plugin_register_vcpu_tb_trans_cb");
+void on_translation_7(qemu_plugin_id_t id, void (*cb)(struct qemu_plugin_tb *, void *), void *data)
+    __asm__("qemu_plugin_register_vcpu_tb_trans_cb");
+void on_exit_of(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data)
+    __asm__("qemu_plugin_register_atexit_cb");
+void on_exit_7(qemu_plugin_id_t id, void (*cb)(void *), void *data) __asm__("qemu_plugin_register_atexit_cb");
 void WEAK qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int op, void *counter, uint64_t operand);
 void WEAK qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb, int op, qemu_plugin_u64 counter,
                                                             uint64_t operand);
@@ -44,6 +50,7 @@ struct qemu_plugin_scoreboard *WEAK qemu_plugin_scoreboard_new(size_t size);
 uint64_t WEAK qemu_plugin_u64_sum(qemu_plugin_u64 counter);
 void WEAK qemu_plugin_register_vcpu_tb_exec_cond_cb(void);   // from version 3 on
 bool WEAK qemu_plugin_read_memory_vaddr(uint64_t, void *, size_t); // from version 4 on
+void WEAK qemu_plugin_set_pc(uint64_t);                      // in version 7
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned, void *), int flags, void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
@@ -101,7 +108,9 @@ static struct loop loop;
 __attribute__((constructor)) static void choose_version(void)
 {
     qemu_plugin_version = 1;
-    if (qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu)
+    if (qemu_plugin_set_pc)
+        qemu_plugin_version = 7;
+    else if (qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu)
         qemu_plugin_version = qemu_plugin_read_memory_vaddr ? 4 : qemu_plugin_register_vcpu_tb_exec_cond_cb ? 3 : 2;
 }
 
@@ -336,6 +345,17 @@ static void end(qemu_plugin_id_t id, void *data)
     fclose(output);
 }
 
+static void translate_7(struct qemu_plugin_tb *tb, void *data)
+{
+    (void)data;
+    translate(0, tb);
+}
+
+static void end_7(void *data)
+{
+    end(0, data);
+}
+
 static bool add_text(const char *hex)
 {
     struct text *text = &texts[text_count];
@@ -368,7 +388,12 @@ int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **
     if (!output)
         return -1;
     make_counter(&total);
-    qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
-    qemu_plugin_register_atexit_cb(id, end, NULL);
+    if (qemu_plugin_version < 7) {
+        on_translation(id, translate);
+        on_exit_of(id, end, NULL);
+    } else {
+        on_translation_7(id, translate_7, NULL);
+        on_exit_7(id, end_7, NULL);
+    }
     return 0;
 }
