@@ -30,6 +30,16 @@ def test_every_experiment_of_the_package_loads(name: str) -> None:
     assert load_experiment(name).name == name
 
 
+def test_no_quiet_guest_needs_what_a_quiet_kernel_does_not_say() -> None:
+    """A guest would never be ready: it would wait for a message that its own command line forbids."""
+    catalogue = load_catalogue()
+    references = {ref for name in list_experiments() for ref in load_experiment(name).systems}
+    systems = [*catalogue.values(), *(find_system(ref, catalogue, Path()) for ref in references)]
+    quiet = [s for s in systems if "quiet" in getattr(s.boot, "cmdline", "").split()]
+    assert {s.name for s in quiet} >= {"debian-12-quiet", "linux-app-quiet"}
+    assert not [s.name for s in quiet for milestone in s.milestones if milestone.required]
+
+
 def test_seed_experiment_is_the_comparison_that_was_asked_for() -> None:
     """The default command would compare other systems, or under other settings, than documented."""
     seed = load_experiment("seed")
