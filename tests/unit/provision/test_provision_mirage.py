@@ -320,6 +320,12 @@ UNREACHED = {
 [ERROR] No repository o found
 make[1]: *** [Makefile:2: repo-add] Error 5
 make: *** [Makefile:4: lock] Error 2""",
+    "https://nowhere.invalid/wrapped.git/": """\
+[ERROR] Could not update repository "o": "git fetch -q" exited with code 128 "fatal: unable to
+        access 'https://nowhere.invalid/wrapped.git/': Could not
+        resolve host: nowhere.invalid"
+make[1]: *** [Makefile:2: repo-add] Error 5
+make: *** [Makefile:4: lock] Error 2""",
     "https://nowhere.invalid/far.tgz": """\
 [ERROR] Failed to get sources of far.1: Curl failed
 OpamSolution.Fetch_fail("https://nowhere.invalid/far.tgz (Curl failed: \\"curl\\" exited with code 6)")

@@ -272,7 +272,9 @@ def _find_unreached(status: int, text: str) -> str:
     inner = {int(number) for number in MAKE_ERROR.findall(text)}
     if SYNC_ERROR not in {status, *inner} and (BUILD_ERROR in inner or not inner):
         return ""
-    found = next(filter(None, (pattern.search(text) for pattern in UNREACHED)), None)
+    # opam breaks lines to fit a terminal, in the middle of what a program said.
+    whole = " ".join(text.split())
+    found = next(filter(None, (pattern.search(whole) for pattern in UNREACHED)), None)
     if found:
         return found[1]
     return "opam's repository of packages" if SYNC_ERROR in {status, *inner} else ""
