@@ -5,9 +5,9 @@
 First come the figures of `guestbench calibrate`: planted delays and memory, a guest against itself, and the
 harness. Then, simulated, how often the difference is found that so many blocks are said to tell apart. Last
 the bytes and instructions that the kernel of the reference unikernel was told to write and to run. Bytes are
-in the log of the serial console; instructions are counted by QEMU itself (`-icount` with `rr=record`), and
-what a boot takes when told the least is subtracted. No figure is held against a bound here:
-`tests/integration/reference/test_reference_calibration.py` does that.
+in the log of the serial console; instructions are counted as the family `cost` counts them, from the kernel's
+entry to the ready marker, and what a boot takes when told the least is subtracted. No figure is held against
+a bound here: `tests/integration/reference/test_reference_calibration.py` does that.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ import argparse
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
-from msgspec import json
 
 from guestbench.analysis import inference
 from guestbench.families.calibration import STAMP, WORKER_CPU, WORKER_START
+from guestbench.families.cost.counts import read_counts
+from guestbench.families.cost.entry import find_entry
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_boot
 from guestbench.host import process
 from guestbench.model import Accel, GuestFamily, Image, Kernel, Net, Ok, Platform, Role, System
+from guestbench.provision.plugins import build_histogram
 from guestbench.provision.recipes.library_os import compile_kernel
 from guestbench.report.export.json import Results
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need
@@ -40,8 +42,6 @@ READY = "[refuk ready]"
 BYTES = (1_000, 10_000, 100_000, 1_000_000)
 INSTRUCTIONS = (2, 1_001, 1_000_000, 100_000_000)
 """The first is what the others are compared with."""
-HALT_S = 0.1
-"""Between two looks at the count of instructions: the guest has halted when they are equal."""
 PLATFORM = Platform(accel=Accel.TCG, net=Net.NONE)
 
 
@@ -69,13 +69,16 @@ def boot(
     """Boot `kernel` and watch it to whatever end; the machine is there until the context is left."""
     stat = kernel.stat()
     image = Image(path=str(kernel), size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256="")
-    spec = LaunchSpec(
-        boot=system.boot,
-        images={Role.KERNEL: image},
-        platform=platform,
-        folder=folder,
-        needs=needs,
-    )
+    images = {Role.KERNEL: image}
+    spec = LaunchSpec(boot=system.boot, images=images, platform=platform, folder=folder, needs=needs)
+    if Need.TOTALS in needs:
+        entry = find_entry(images)
+        spec = msgspec.structs.replace(
+            spec,
+            plugin=build_histogram(lambda _: None),
+            cuts=(system.ready.encode(),),
+            entry=entry.address if entry else None,
+        )
     log = SerialLog()
     with start(spec) as machine:
         yield machine, watch_boot(machine, system, log), log
@@ -129,22 +132,19 @@ def read_bytes(kernel: Path, count: int, folder: Path, platform: Platform = PLAT
 
 
 def count_instructions(kernel: Path, number: int, folder: Path, platform: Platform = PLATFORM) -> int:
-    """Instructions from power-on to the halt of a guest that runs so many and then says that it is ready."""
-    counted = Platform(machine=platform.machine, accel=Accel.TCG, net=Net.NONE, extra=platform.extra)
-    # Digits cost instructions too: there are always as many. The end is a halt, as a guest runs on for a
-    # while after it has turned the machine off.
-    system = make_system(f"refuk.ready-after-instructions={number:015} refuk.halt")
-    needs = frozenset({Need.INSTRUCTIONS})
+    """Instructions from the kernel's entry to the ready marker of a guest that runs so many before it."""
+    counted = msgspec.structs.replace(platform, accel=Accel.TCG)
+    # Digits cost instructions too: there are always as many.
+    system = make_system(f"refuk.ready-after-instructions={number:015}")
+    needs = frozenset({Need.TOTALS})
     with boot(kernel, system, folder, platform=counted, needs=needs) as (machine, result, log):
         must_be_ready(result, log)
-        counter = machine.instructions
-        if isinstance(counter, Lacking):
-            raise ValueError(counter.reason)
-        before, count = -1, 0
-        while count != before:
-            time.sleep(HALT_S)
-            before, count = count, counter.count()
-    return count
+        if isinstance(machine.histogram, Lacking):
+            raise ValueError(machine.histogram.reason)
+        counts = read_counts(machine.histogram.finish())
+    if counts.entry is None:
+        raise ValueError("the kernel's entry was not seen to run")
+    return counts.at_ends[0].since(counts.entry).total
 
 
 def show(what: str, told: int, measured: float, unit: str) -> None:
@@ -184,7 +184,7 @@ def print_calibration(blocks: int) -> None:
         folder = Path(name) / "run"
         argv = [sys.executable, "-m", "guestbench", "calibrate", "--blocks", str(blocks), "-o", str(folder)]
         process.run(argv)
-        results = json.decode((folder / "results.json").read_bytes(), type=Results)
+        results = msgspec.json.decode((folder / "results.json").read_bytes(), type=Results)
     for each in results.recoveries:
         spread = "" if each.residual_sd is None else f", SD around the line {each.residual_sd:.6g}"
         print(f"{each.metric}: slope {each.slope:.4f} of {each.n} values{spread}")

@@ -53,7 +53,6 @@ class Need(StrEnum):
     SNAPSHOTS = "snapshots"
     POWER_BUTTON = "power-button"
     LINK = "link"
-    INSTRUCTIONS = "instructions"
     STAMPS = "stamps"
     HISTOGRAM = "histogram"
     TOTALS = "totals"
@@ -189,13 +188,6 @@ class Link(Protocol):
         """
 
 
-class InstructionCounter(Protocol):
-    """How many instructions the guest has executed, its firmware included. For guests without a disk."""
-
-    def count(self) -> int:
-        """Their number so far. Raises HostError if the VMM has gone."""
-
-
 class Histogram(Protocol):
     """How often each block of code was executed, from reset on."""
 
@@ -249,7 +241,6 @@ class Machine(ABC):
         self.introspection: Introspection | Lacking = lacking
         self.snapshots: Snapshots | Lacking = lacking
         self.power_button: PowerButton | Lacking = lacking
-        self.instructions: InstructionCounter | Lacking = lacking
         self.stamps: Stamps | Lacking = lacking
         self.histogram: Histogram | Lacking = lacking
         self.counters: HardwareCounters | Lacking = lacking

@@ -25,7 +25,7 @@ class Count(Frozen):
 
 
 class Counts(Frozen):
-    """The count when the guest's own code began, if it did; at cuts of the console; and at the end.
+    """The count when the guest's own code began, if it did, and at cuts of the console.
 
     A cut is known by how many bytes the console held then: `ends`, ascending.
     """
@@ -33,7 +33,6 @@ class Counts(Frozen):
     entry: Count | None
     ends: tuple[int, ...]
     at_ends: tuple[Count, ...]
-    last: Count
 
     def find_last(self, end: int) -> Count:
         """The count at the last cut at which the console held at most `end` bytes; 0 where there is none."""
@@ -65,8 +64,7 @@ def read_counts(text: str) -> Counts:
             case ["#", "upper"]:
                 pass
             case ["#", "end"]:
-                last = Count(total=total, waited=waited)
-                return Counts(entry=entry, ends=tuple(ends), at_ends=tuple(at_ends), last=last)
+                return Counts(entry=entry, ends=tuple(ends), at_ends=tuple(at_ends))
             case _:
                 raise _damaged("a line is not sound")
     raise _damaged("it has no end")

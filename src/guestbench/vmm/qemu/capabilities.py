@@ -59,20 +59,6 @@ class AskedBalloon:
         return {name: value // 1024 for name, value in stats.items() if value < 2**64 - 1}
 
 
-class ReplayCounter:
-    """The count that QEMU keeps while it records a run. See `vmm.InstructionCounter`."""
-
-    def __init__(self, qmp: Qmp) -> None:
-        self._qmp = qmp
-
-    def count(self) -> int:
-        """Instructions executed so far."""
-        answer = self._qmp.command("query-replay")
-        if not isinstance(answer, dict) or not isinstance(answer.get("icount"), int):
-            raise HostError("QEMU does not say how many instructions it executed", "guestbench doctor")
-        return int(answer["icount"])
-
-
 class BlockCounts:
     """What the plugin counts and writes into `file` when QEMU ends. See `vmm.Histogram`."""
 

@@ -79,10 +79,7 @@ def _platform_options(
         yield from ("-netdev", network, "-device", f"virtio-net-{machine.bus},netdev=n0")
     if Need.MEMORY in needs:
         yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
-    if Need.INSTRUCTIONS in needs:
-        # QEMU counts while it records; the recording itself is not wanted.
-        yield from ("-icount", "shift=0,sleep=off,rr=record,rrfile=/dev/null")
-    elif Need.VIRTUAL_TIME in needs:
+    if Need.VIRTUAL_TIME in needs:
         yield from ("-icount", "shift=0,sleep=off")
     if Need.BALLOON in needs:
         yield from ("-device", f"virtio-balloon-{machine.bus},id={BALLOON}")

@@ -26,14 +26,7 @@ from guestbench.host import process
 from guestbench.host.counters import Counters
 from guestbench.model import Net
 from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, Need
-from guestbench.vmm.qemu.capabilities import (
-    AcpiButton,
-    AskedBalloon,
-    BlockCounts,
-    Memfd,
-    ReplayCounter,
-    SerialTrace,
-)
+from guestbench.vmm.qemu.capabilities import AcpiButton, AskedBalloon, BlockCounts, Memfd, SerialTrace
 from guestbench.vmm.qemu.command import CONSOLE, HISTOGRAM, TRACE, build_argv, counts, find_sandbox, is_kept
 from guestbench.vmm.qemu.link import SocketLink
 from guestbench.vmm.qemu.migration import OFF, Migration, resume
@@ -233,8 +226,6 @@ def _equip(machine: QemuMachine, qmp: Connection, spec: LaunchSpec) -> None:
         machine.snapshots = Migration(qmp, machine.complaint)
     if Need.POWER_BUTTON in spec.needs:
         machine.power_button = AcpiButton(qmp)
-    if Need.INSTRUCTIONS in spec.needs:
-        machine.instructions = ReplayCounter(qmp)
     if counts(spec):
         machine.histogram = BlockCounts(qmp, spec.folder / HISTOGRAM, machine.wait)
     if Need.INTROSPECTION in spec.needs:

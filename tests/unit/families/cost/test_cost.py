@@ -49,7 +49,6 @@ def test_counts_are_those_at_each_cut() -> None:
     assert found.ends == (40, 52)
     assert found.at_ends[1].since(Count(total=5000, waited=10)) == Count(total=1000, waited=100)
     assert found.at_ends[1].since(Count(total=5000, waited=10)).worked == 900
-    assert found.last == Count(total=9000, waited=2110)
 
 
 @pytest.mark.parametrize(("end", "total"), [(39, 0), (40, 1000), (51, 1000), (52, 6000), (99, 6000)])
