@@ -29,6 +29,7 @@ CLOCK, TASK_CLOCK = "clock", (SOFTWARE, 1)
 LOST = "the kernel's counters lost the process"
 MOST_LOST_S = 0.05
 """How much of a process's time its counters may miss: what it took before they were opened."""
+USER_SPACE = "user space"
 ATTRIBUTE_BYTES = 64
 TIME_ENABLED, TIME_RUNNING = 1, 2
 INHERIT, EXCLUDE_KERNEL, EXCLUDE_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6
@@ -58,7 +59,7 @@ class Counter:
             attribute = ctypes.create_string_buffer(layout.ljust(ATTRIBUTE_BYTES, b"\0"), ATTRIBUTE_BYTES)
             self._fd = _LIBC.syscall(SYSCALL, attribute, pid, -1, -1, CLOSE_ON_EXEC)
             if self._fd >= 0:
-                self.with_kernel = not excluded
+                self.scope = USER_SPACE if excluded else ""
                 return
             code = ctypes.get_errno()
             if code not in (errno.EACCES, errno.EPERM):
@@ -93,6 +94,12 @@ class Counters:
                 reason = REASONS.get(error.errno or 0, error.strerror or "it cannot be opened")
                 self._open[name] = Unknown(reason=reason)
         self._energy = read_energy()
+
+    @property
+    def scope(self) -> str:
+        """What is counted of the process where the kernel hides its own part; empty where it is all."""
+        opened = (counter for counter in self._open.values() if isinstance(counter, Counter))
+        return next((counter.scope for counter in opened), "")
 
     def read(self) -> dict[str, float | Unknown]:
         """All counts so far, and `energy`: joules of the whole CPU package since the counters were opened."""

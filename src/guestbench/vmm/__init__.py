@@ -202,6 +202,10 @@ class Histogram(Protocol):
 class HardwareCounters(Protocol):
     """What the host's CPU has counted of the VMM, since it was started."""
 
+    @property
+    def scope(self) -> str:
+        """Of which part of what it did, where the kernel hides its own; empty where it is all."""
+
     def read(self) -> dict[str, float | Unknown]:
         """By name: cycles, instructions, cache_misses; and energy, joules of the whole CPU package."""
 

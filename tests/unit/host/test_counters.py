@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,25 @@ def test_energy_that_cannot_be_read_says_why(text: str | None, reason: str, tmp_
     found = read_energy(tmp_path)
     assert isinstance(found, Unknown)
     assert reason in found.reason
+
+
+def test_a_kernel_that_hides_its_own_part_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cycles of user space alone would be compared with those of everything."""
+
+    def refuse_kernel(number: int, attribute: ctypes.Array[ctypes.c_char], *rest: int) -> int:
+        flags = int.from_bytes(attribute.raw[40:48], "little")
+        if not flags & counters.EXCLUDE_KERNEL:
+            ctypes.set_errno(errno.EACCES)
+            return -1
+        return os.open("/dev/null", os.O_RDONLY)
+
+    monkeypatch.setattr(counters, "_LIBC", types.SimpleNamespace(syscall=refuse_kernel))
+    found = Counters(os.getpid(), {"time": TASK_CLOCK})
+    found.close()
+    assert found.scope == "user space"
+    monkeypatch.setattr(
+        counters, "_LIBC", types.SimpleNamespace(syscall=lambda *_: os.open("/dev/null", os.O_RDONLY))
+    )
+    found = Counters(os.getpid(), {"time": TASK_CLOCK})
+    found.close()
+    assert found.scope == ""

@@ -8,11 +8,12 @@ from guestbench.model import Family, Purpose
 FIRST, BOOT, TWIN = "first-boot", "boot", "twin"
 READY, MARK, CPU, ABOVE_FLOOR = "boot.ready", "boot.mark", "boot.cpu", "boot.above_floor"
 
+ENERGY = "energy"
 COUNTED = {
     "cycles": "boot.cycles",
     "instructions": "boot.host_instructions",
     "cache_misses": "boot.cache_misses",
-    "energy": "boot.energy",
+    ENERGY: "boot.energy",
 }
 """The metrics of what the host's CPU counts, by the counter's name."""
 

@@ -316,7 +316,7 @@ def _tell_counters(found: Findings) -> Iterator[Block]:
     """Why there are no figures of the host's CPU counters, where there are none."""
     reasons: dict[str, list[str]] = {}
     for name in COUNTED.values():
-        if not found.find_all(name):
+        if not any(each.metric == name and each.n for each in found.summaries):
             boots = found.find_trials((BOOT,))
             if reason := next(filter(None, (record.find_gap(name) for record in boots)), ""):
                 reasons.setdefault(reason, []).append(found.metric(name).title)
