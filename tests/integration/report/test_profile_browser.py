@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from browser import Browser, find_browser, start_browser
+from browser import Browser, find_browser
 from hostile_run import HOSTILE
 from profiles import make_hostile_profile, make_profile
 
@@ -18,14 +16,6 @@ pytestmark = [
 ]
 PHONE, DESK = 360, 1280
 PART = "[...document.querySelectorAll('.icicle > svg')].find(each => each.textContent.includes('{name}'))"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A headless browser with one empty page."""
-    assert PATH is not None
-    with start_browser(PATH, tmp_path_factory.mktemp("browser")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

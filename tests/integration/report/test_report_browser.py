@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_browser, start_browser
+from browser import Browser, find_browser
 from factories import make_run
 from hostile_run import HOSTILE, make_hostile_run
 from report_pages import compared_run, html_of, memory_run
@@ -19,14 +18,6 @@ pytestmark = [
 PHONE, DESK = 360, 1280
 LAST_TABLE = "[...document.querySelectorAll('table')].at(-1)"
 """The table of every trial."""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A headless browser with one empty page."""
-    assert PATH is not None
-    with start_browser(PATH, tmp_path_factory.mktemp("browser")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
