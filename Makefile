@@ -10,7 +10,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 $(foreach each,memory.cycles=1 memory.boots=1 surface.boots=2 work.cycles=1,--set $(each)))
+CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 $(foreach each,cost.boots=1 memory.cycles=1 memory.boots=1 surface.boots=2 work.cycles=1,--set $(each)))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
