@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from guestbench.cli.output import write_file
-from guestbench.cli.talk import slowly
+from guestbench.cli.talk import say, slowly
+from guestbench.model import Inspector
 from guestbench.text import visible
 
 
@@ -25,13 +26,18 @@ from guestbench.text import visible
 def command(image: Path, as_json: bool, sbom: Path | None) -> None:
     """Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting or mounting it."""
     from guestbench.images.inspector import inspect_image
+    from guestbench.provision.cache import read_image
+    from guestbench.provision.inspector import build_inspector
     from guestbench.report.inspection import describe_inspection
     from guestbench.report.sbom import render_sbom
     from guestbench.report.terminal import render_text
 
+    def prepare() -> tuple[Inspector, str]:
+        return build_inspector(say), read_image(image, say).sha256
+
     doing = slowly(f"looking into {visible(image)}: files, programs and code")
     with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch, doing:
-        found = inspect_image(image, Path(scratch))
+        found = inspect_image(image, Path(scratch), prepare)
     if sbom is not None:
         write_file(sbom, render_sbom(found, image))
     if as_json:

@@ -14,8 +14,8 @@ from guestbench.errors import ImageError
 from guestbench.images.formats import elf, kernel, qcow2
 from guestbench.images.formats.disk import SECTOR, add_suffix, find_format, run_qemu_img
 from guestbench.images.formats.initramfs import find_old_format, looks_like_archive
-from guestbench.images.formats.partitions import ESP, ROOTS, find_gpt, find_mbr_ends
 from guestbench.images.formats.unpack import LZ4_FRAME
+from guestbench.images.formats.volumes import ESP, ROOTS, find_ends, read_rows
 from guestbench.images.source import IncompleteImage, Source, open_source, quoted, truncated, unusable
 from guestbench.model import Disk, DiskFormat, GuestFamily, Role, System
 from guestbench.text import visible
@@ -155,12 +155,10 @@ def _read_start(source: Source, kind: DiskFormat) -> bytes:
 def _check_boot_sector(path: Path, start: bytes, size_bytes: int) -> None:
     if start[510:512] != BOOT_SIGNATURE:
         raise unusable(path, "is not bootable: its first sector has no boot signature (0x55AA)")
-    end, types = find_gpt(start)
-    if end > size_bytes:
-        raise truncated(path, "the partition table's backup", end, size_bytes, "disk")
-    for number, end in find_mbr_ends(start).items():
+    for what, end in find_ends(start, SECTOR).items():
         if end > size_bytes:
-            raise truncated(path, f"partition {number}", end, size_bytes, "disk")
+            raise truncated(path, what, end, size_bytes, "disk")
+    types = {row.type for row in read_rows(start, SECTOR).values()}
     for kind in types & ROOTS.keys():
         if ROOTS[kind] != "x86-64":
             raise unusable(path, f"is a disk for {ROOTS[kind]}; the guests here are x86-64")

@@ -46,7 +46,8 @@ class Partition(Frozen):
     """A partition; number 0 is a file system that fills a disk without a partition table.
 
     `type` is a GPT type GUID or an MBR type in hexadecimal, as sfdisk prints them, and `purpose` what it
-    stands for. `content` is a file system or what else is in it. Both are empty where they are not known.
+    stands for. `content` is a file system or what else is in it. They are empty where they are not known.
+    `volume` is `group/name` of a logical volume that begins in the partition, in place of what else is there.
     """
 
     number: int
@@ -56,11 +57,7 @@ class Partition(Frozen):
     content: str
     purpose: str = ""
     is_root: bool = False
-
-    @property
-    def is_ext(self) -> bool:
-        """Whether its files can be read: it holds ext2, ext3 or ext4."""
-        return self.content.startswith("ext")
+    volume: str = ""
 
 
 # --- a root file system -------------------------------------------------------------------------------
@@ -173,6 +170,8 @@ class FileSystem(Frozen):
     kernel: Known[str]
     kernel_config: Known[KernelConfig]
     kernel_cmdline: Known[str]
+    kernel_bytes: Known[int]
+    initrd_bytes: Known[int]
     entries: int
 
 
@@ -257,13 +256,17 @@ class LinuxKernel(Frozen):
 
 
 class Inspection(Frozen):
-    """What one image holds. Parts that do not apply to its kind are None."""
+    """What one image holds. Parts that do not apply to its kind are None.
+
+    `used_bytes` are those of the blocks in use in the file systems of a disk's system, /boot excepted.
+    """
 
     file: str
     kind: Kind
     detail: str
     size_bytes: int
     partitions: tuple[Partition, ...] | None = None
+    used_bytes: int | None = None
     files: Known[FileSystem] | None = None
     elf: Elf | None = None
     kernel: LinuxKernel | None = None

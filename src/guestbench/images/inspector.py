@@ -1,28 +1,29 @@
-"""Takes an image file apart for `guestbench inspect`: tells its kind and asks each reader; it boots nothing.
+"""Takes an image file apart for `guestbench inspect`: tells its kind and asks each reader; it never boots it.
 
-It needs no root, mounts nothing, and changes no image. A part that cannot be read is a reason in the result;
-only a file that is no image at all is an error.
+It needs no root, mounts nothing on the host, and changes no image. A part that cannot be read is a reason in
+the result; only a file that is no image at all is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from guestbench.errors import HostError, ImageError
 from guestbench.images.contents import files as contents
 from guestbench.images.contents import linux
-from guestbench.images.contents.linux import find_boot_kernel
 from guestbench.images.contents.packages import find_packages
 from guestbench.images.contents.programs import count_in_programs, describe_elf, read_symbols
 from guestbench.images.formats import disk, elf
 from guestbench.images.formats.initramfs import find_old_format, looks_like_archive, open_initramfs
 from guestbench.images.formats.kernel import find_linux_header, open_vmlinux
-from guestbench.images.formats.partitions import find_partitions, open_partition
 from guestbench.images.formats.uki import Uki, open_linux, open_ramdisk, read_uki
 from guestbench.images.inspection import (
     CodeFile,
@@ -33,29 +34,33 @@ from guestbench.images.inspection import (
     Kind,
     Known,
     LinuxKernel,
-    Partition,
     known,
     unknown,
 )
 from guestbench.images.source import Source, open_source, quoted, reason_of, unusable
-from guestbench.images.tree import Tree, looks_like_root, show
-from guestbench.model import DiskFormat
+from guestbench.images.system import open_system
+from guestbench.images.tree import Tree, show, show_path
+from guestbench.model import Inspector
 from guestbench.text import visible
 
 T = TypeVar("T")
 
 KERNEL_MITIGATIONS = ("stack protector", "indirect branch tracking")
 """The others are promises to a loader of programs, which does not load kernels."""
-MAX_TREES = 4
-"""Each may take some hundred MiB of memory if it is hostile."""
+MAX_KEPT = 64
+"""Disks of which is kept what was found, the last ones looked at."""
 
 
-def inspect_image(image: Path, scratch: Path) -> Inspection:
-    """Find out what an image holds. `scratch` is a folder with room for its contents.
+def inspect_image(image: Path, scratch: Path, prepare: Callable[[], tuple[Inspector, str]]) -> Inspection:
+    """Find out what an image holds. `scratch` is a folder with room for the contents of a ramdisk.
+
+    `prepare` gives what looks into disks, and the digest of the image. What is found in a disk is kept, and
+    taken from there when the same disk is looked at again.
 
     Raises:
         ImageError: it is not an image that can be inspected.
-        HostError: a program that is needed is missing or fails, or there is no room in `scratch`.
+        HostError: a program that is needed is missing or fails, there is no room in `scratch`, or
+            `prepare` raises it.
     """
     try:
         with open_source(image) as source:
@@ -70,7 +75,7 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
                 raise unusable(image, words)
             if looks_like_archive(start):
                 return _inspect_initramfs(source, scratch)
-        return _inspect_disk(image, scratch)
+        return _inspect_kept(image, scratch, *prepare())
     except OSError as error:
         # All reads of the image raise ImageError; what is left is the scratch folder, which may be full.
         raise HostError(
@@ -82,116 +87,87 @@ def inspect_image(image: Path, scratch: Path) -> Inspection:
 # --- disks --------------------------------------------------------------------------------------------
 
 
-class _System(NamedTuple):
-    """A root file system, and the folder of the file system that has its kernel."""
+def _inspect_kept(image: Path, scratch: Path, inspector: Inspector, digest: str) -> Inspection:
+    """What is known of a disk, or else found now. Whatever it depends on is in the name of its file."""
+    parts = (digest, inspector.kernel.sha256, inspector.initrd.sha256, _describe_readers())
+    kept = Path(inspector.kept) / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:32]}.json"
+    with suppress(OSError, msgspec.MsgspecError):
+        found = msgspec.json.decode(kept.read_bytes(), type=Inspection)
+        os.utime(kept)
+        return msgspec.structs.replace(found, file=visible(image.name))
+    found = _inspect_disk(image, scratch, inspector)
+    with suppress(OSError):  # it is found again the next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(msgspec.json.encode(found))
+        partial.replace(kept)
+        there = sorted(kept.parent.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in there[MAX_KEPT:]:
+            old.unlink(missing_ok=True)
+    return found
 
-    root: Tree
-    boot: Tree
-    folder: str
-    notes: tuple[str, ...] = ()
+
+@cache
+def _describe_readers() -> str:
+    """A digest of our own code that reads images: what another version has found is not taken over."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*")):
+        if path.suffix in (".py", ".toml"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
-def _inspect_disk(image: Path, scratch: Path) -> Inspection:
+def _inspect_disk(image: Path, scratch: Path, inspector: Inspector) -> Inspection:
     info = disk.read_info(image)
-    with _open_raw(image, info.format, scratch) as raw:
-        partitions = find_partitions(raw)
-        if not partitions:
-            raise unusable(image, "is no disk with partitions or a known file system, and no other image")
-        trees, reasons = _read_trees(raw, partitions)
-        if trees:
-            files, programs, notes = _inspect_system(_find_system(list(trees.values())), image, scratch)
-            notes += tuple(reasons)
+    files: Known[FileSystem]
+    with open_system(image, inspector, scratch) as found:
+        notes = found.notes
+        if found.tree.value is not None:
+            files, programs, more = _inspect_system(found.tree.value, image, scratch)
+            notes += more
         else:
-            found = ", ".join(sorted({p.content or "unknown" for p in partitions}))
-            none = f"no root file system in ext2, ext3 or ext4 can be read (found: {found})"
-            files, programs, notes = unknown("; ".join([none, *reasons])), None, ()
-    root = next(iter(trees), None)
-    marked = (msgspec.structs.replace(each, is_root=each.number == root) for each in partitions)
+            files, programs = unknown(found.tree.unknown), None
     return Inspection(
         file=visible(image.name),
         kind=Kind.DISK,
         detail=f"{info.format}, {info.virtual_bytes} bytes as the guest sees it",
         size_bytes=image.stat().st_size,
-        partitions=tuple(marked),
+        partitions=found.partitions,
+        used_bytes=None if found.tree.value is None else found.used_bytes,
         files=files,
         code=programs,
         notes=notes,
     )
 
 
-@contextmanager
-def _open_raw(image: Path, kind: DiskFormat, scratch: Path) -> Iterator[Source]:
-    raw = image if kind is DiskFormat.RAW else scratch / "disk.raw"
-    try:
-        if raw != image:
-            disk.convert_to_raw(image, raw)
-        with open_source(raw, shown=image) as source:
-            yield source
-    finally:
-        if raw != image:
-            raw.unlink(missing_ok=True)
-
-
-def _read_trees(
-    raw: Source, partitions: tuple[Partition, ...]
-) -> tuple[dict[int, tuple[Tree, tuple[str, ...]]], list[str]]:
-    """The ext file systems by partition number, the root first; and why others could not be read.
-
-    There are none where no one of them is a root file system.
-    """
-    trees: dict[int, tuple[Tree, tuple[str, ...]]] = {}
-    reasons = []
-    by_size = sorted((p for p in partitions if p.is_ext), key=lambda p: -p.size_bytes)
-    for partition in by_size[:MAX_TREES]:
-        try:
-            trees[partition.number] = open_partition(raw, partition).read_tree()
-        except ImageError as error:
-            reasons.append(f"partition {partition.number}: {reason_of(error, raw.path)}")
-    reasons += [
-        f"partition {partition.number}: only the {MAX_TREES} largest ext file systems are read"
-        for partition in by_size[MAX_TREES:]
-    ]
-    # Sorting is stable: the largest first.
-    ordered = dict(sorted(trees.items(), key=lambda item: not looks_like_root(item[1][0])))
-    if ordered and not looks_like_root(next(iter(ordered.values()))[0]):
-        # Of a disk whose root is encrypted, /boot is no root file system with 0 users.
-        numbers = ", ".join(map(str, ordered))
-        reasons.append(f"the ext file system in partition {numbers} is no root: no init, users or os-release")
-        return {}, reasons
-    return ordered, reasons
-
-
-def _find_system(trees: list[tuple[Tree, tuple[str, ...]]]) -> _System:
-    """The first tree, with /boot from another one if the first has no kernel."""
-    (root, notes), *others = trees
-    places = [(root, "boot"), *((tree, "") for tree, _ in others)]
-    try:
-        boot, folder = next((place for place in places if find_boot_kernel(*place) is not None), places[0])
-    except ImageError:
-        boot, folder = places[0]  # whoever asks for the kernel is told why
-    return _System(root, boot, folder, notes)
-
-
 def _inspect_system(
-    system: _System, image: Path, scratch: Path
+    root: Tree, image: Path, scratch: Path
 ) -> tuple[Known[FileSystem], Known[tuple[CodeFile, ...]] | None, tuple[str, ...]]:
-    root, boot, folder, notes = system
     try:
-        inventory = known(_take_inventory(root, boot, folder, image, scratch), "the root file system")
-        programs = count_in_programs(root, boot, folder, scratch)
+        inventory = known(_take_inventory(root, image, scratch), "the root file system")
+        return inventory, count_in_programs(root, scratch), ()
     except ImageError as error:
         # A name could be read, but not what is in it.
-        return unknown(reason_of(error, image)), None, notes
+        return unknown(reason_of(error, image)), None, ()
+
+
+def _inspect_ramdisk(
+    root: Tree, image: Path, scratch: Path
+) -> tuple[Known[FileSystem], Known[tuple[CodeFile, ...]] | None, tuple[str, ...]]:
+    files, programs, notes = _inspect_system(root, image, scratch)
     try:
-        mounts = contents.find_mounts(root)
+        mounts = [row.point for row in contents.read_fstab(root)]
     except ImageError as error:
-        return inventory, programs, (*notes, f"other mounts are not known: {reason_of(error, image)}")
+        return files, programs, (*notes, f"other mounts are not known: {reason_of(error, image)}")
     if mounts:
-        notes += (f"/etc/fstab mounts other file systems, which are not looked at: {', '.join(mounts)}",)
-    return inventory, programs, notes
+        told = (
+            f"/etc/fstab mounts other file systems, which are not looked at: {contents.name_points(mounts)}"
+        )
+        notes += (told,)
+    return files, programs, notes
 
 
-def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path, scratch: Path) -> FileSystem:
+def _take_inventory(root: Tree, image: Path, scratch: Path) -> FileSystem:
     def look(find: Callable[..., Known[T]], *where: object) -> Known[T]:
         """What a search finds, or why it cannot look."""
         try:
@@ -199,6 +175,8 @@ def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path, scratch: P
         except ImageError as error:
             return unknown(reason_of(error, image))
 
+    kernel, initrd = linux.find_boot_files(root) or (None, None)
+    no_kernel, no_initrd = "there is no kernel in /boot", "there is none for the kernel in /boot"
     return FileSystem(
         distribution=look(contents.find_distribution, root),
         packages=look(find_packages, root),
@@ -213,9 +191,11 @@ def _take_inventory(root: Tree, boot: Tree, folder: str, image: Path, scratch: P
         package_managers=contents.find_package_managers(root),
         units=contents.find_units(root),
         modules=contents.count_modules(root),
-        kernel=look(linux.find_kernel_name, boot, folder),
-        kernel_config=look(linux.find_config, boot, folder, root, scratch),
-        kernel_cmdline=look(linux.find_cmdline, boot, folder),
+        kernel=look(linux.find_kernel_name, root),
+        kernel_config=look(linux.find_config, root, scratch),
+        kernel_cmdline=look(linux.find_cmdline, root),
+        kernel_bytes=known(kernel.size_bytes, show_path(kernel.path)) if kernel else unknown(no_kernel),
+        initrd_bytes=known(initrd.size_bytes, show_path(initrd.path)) if initrd else unknown(no_initrd),
         entries=len(root),
     )
 
@@ -238,7 +218,7 @@ def _inspect_elf(source: Source) -> Inspection:
 
 def _inspect_initramfs(source: Source, scratch: Path) -> Inspection:
     with open_initramfs(source, scratch) as (tree, packing, unseen):
-        files, programs, notes = _inspect_system(_System(tree, tree, "boot"), source.path, scratch)
+        files, programs, notes = _inspect_ramdisk(tree, source.path, scratch)
     return Inspection(
         file=visible(source.path.name),
         kind=Kind.INITRAMFS,
@@ -263,7 +243,7 @@ def _inspect_uki(source: Source, uki: Uki, scratch: Path) -> Inspection:
             open_ramdisk(source, uki) as ramdisk,
             open_initramfs(ramdisk, scratch) as (tree, packing, unseen),
         ):
-            files, programs, found = _inspect_system(_System(tree, tree, "boot"), source.path, scratch)
+            files, programs, found = _inspect_ramdisk(tree, source.path, scratch)
         notes = (f"the files are those of its initial ramdisk: {packing}", *found, *unseen)
     return Inspection(
         file=visible(source.path.name),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from guestbench.errors import ImageError
 from guestbench.text import visible
@@ -23,6 +23,7 @@ MAX_SYMLINKS = 40
 
 
 ROOT_MARKS = ("etc/os-release", "usr/lib/os-release", "sbin/init", "init", "etc/passwd")
+"""What only a root file system has: an os-release file, an init, users."""
 
 
 class Entry(NamedTuple):
@@ -160,18 +161,6 @@ def follow(path: str | bytes, look_up: Callable[[bytes], Entry | None]) -> Entry
             return None
         trail.append(name)
     return look_up(b"/".join(trail))
-
-
-class Findable(Protocol):
-    """A file system in which paths can be looked up."""
-
-    def find(self, path: str | bytes) -> Entry | None:
-        """The entry that a path leads to."""
-
-
-def looks_like_root(files: Findable) -> bool:
-    """Whether it is a root file system: one with an init, users, or an os-release file."""
-    return any(map(files.find, ROOT_MARKS))
 
 
 def _components(path: bytes) -> list[bytes]:

@@ -83,4 +83,4 @@ from guestbench.model.system import (
     Wait,
     Work,
 )
-from guestbench.model.work import SERVER, TOOL_DRIVERS, Kit, KitWork, Workload, WorkReport
+from guestbench.model.work import SERVER, TOOL_DRIVERS, Inspector, Kit, KitWork, Workload, WorkReport

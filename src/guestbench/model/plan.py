@@ -37,13 +37,15 @@ class Needs(Frozen):
     """What a family needs to give guests work, beside the program that every kit has.
 
     `checks` are the known tools that are to run in guests; `tools` asks for those that run on the host.
-    `plugin` asks for what a VMM loads to count instructions; without `programs` nothing is given to guests.
+    `plugin` asks for what a VMM loads to count instructions, `inspector` for what looks into disks; without
+    `programs` nothing is given to guests.
     """
 
     workloads: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     tools: bool = False
     plugin: bool = False
+    inspector: bool = False
     programs: bool = True
 
 

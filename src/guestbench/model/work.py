@@ -74,13 +74,22 @@ class KitWork(Frozen):
     missing: str = ""
 
 
+class Inspector(Frozen):
+    """What looks into disks: the kernel and initial ramdisk of a guest, and the folder for what it found."""
+
+    kernel: Image
+    initrd: Image
+    kept: str
+
+
 class Kit(Frozen):
     """What a run has to give work to guests: a disk with the programs, and the workloads.
 
     `disk` is None if no program could be built. `tools_disk` has a tree of known tools for the cross-checks
     named in `checks`, and `host_tools` the beginnings of the command lines that run them on the host;
     `no_tools` says why there are none. `plugin` is what a VMM loads to count instructions, and `no_plugin`
-    says why there is none.
+    says why there is none. `inspector` looks into disks, and `no_inspector` says why it is not there, with
+    the line that mends it behind a newline.
     """
 
     works: tuple[KitWork, ...]
@@ -92,6 +101,8 @@ class Kit(Frozen):
     no_tools: str = ""
     plugin: Image | None = None
     no_plugin: str = ""
+    inspector: Inspector | None = None
+    no_inspector: str = ""
 
     @property
     def files(self) -> tuple[Image, ...]:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from guestbench.errors import GuestbenchError, ImageError
+from guestbench.errors import GuestbenchError, HostError, ImageError
 from guestbench.provision import cpio
 
 NAME = "initrd.gz"
@@ -90,3 +90,17 @@ def pack_modules(modules: Mapping[str, bytes], listing: str) -> dict[str, cpio.E
     files = {f"lib/modules/{name}.ko": cpio.regular_file(module) for name, module in modules.items()}
     lines = "".join(f"/{path}\n" for path in files)
     return files | {listing: cpio.regular_file(lines.encode())}
+
+
+def module_entries(
+    unpacked: Path, names: Sequence[str], listing: str = "etc/modules"
+) -> dict[str, cpio.Entry]:
+    """The kernel modules `names` and all they depend on, and `listing`: their paths in load order.
+
+    Raises:
+        HostError: the kernel package has no such module.
+    """
+    there = {path.stem: path.read_bytes for path in unpacked.glob("lib/modules/**/*.ko")}
+    where, hint = "the kernel package has no module", "guestbench systems list"
+    modules = order_modules(there, names, lambda name: HostError(f"{where} {name}", hint))
+    return pack_modules(modules, listing)

@@ -20,6 +20,7 @@ from guestbench.host import process
 from guestbench.model import SERVER, Image, Kit, KitWork, Needs, Say, Workload, WorkReport
 from guestbench.provision import cache, ext4
 from guestbench.provision.initramfs import DRIVERS_NAME
+from guestbench.provision.inspector import build_inspector
 from guestbench.provision.plugins import build_histogram
 from guestbench.provision.programs import build_program
 
@@ -37,12 +38,17 @@ def prepare_kit(needs: Needs, say: Say) -> Kit:
         HostError: gcc or mke2fs is missing or fails; or the cache cannot be written.
     """
     kit = _make_kit(needs, say) if needs.programs else Kit(works=())
-    if not needs.plugin:
-        return kit
-    try:
-        return msgspec.structs.replace(kit, plugin=cache.read_image(build_histogram(say)))
-    except HostError as error:
-        return msgspec.structs.replace(kit, no_plugin=f"{error.message} (mended by: {error.hint})")
+    if needs.plugin:
+        try:
+            kit = msgspec.structs.replace(kit, plugin=cache.read_image(build_histogram(say)))
+        except HostError as error:
+            kit = msgspec.structs.replace(kit, no_plugin=f"{error.message} (mended by: {error.hint})")
+    if needs.inspector:
+        try:
+            kit = msgspec.structs.replace(kit, inspector=build_inspector(say))
+        except HostError as error:
+            kit = msgspec.structs.replace(kit, no_inspector=f"{error.message}\n{error.hint}")
+    return kit
 
 
 def _make_kit(needs: Needs, say: Say) -> Kit:

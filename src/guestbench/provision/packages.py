@@ -160,6 +160,35 @@ class PrivateApt:
             raise ToolFailed(words, "apt-get update", status=status, stderr=stderr) from failed
 
 
+def fetch_kernel(
+    work: Path, suite: str, package: str, also: Sequence[str] = ()
+) -> tuple[Path, Path, tuple[Package, ...]]:
+    """A kernel package and others, unpacked below `work`: the kernel, the folder of all files, and versions.
+
+    Raises:
+        HostError: no Debian mirror is known, or the packages are not what they are taken for.
+        ToolMissing, ToolFailed: apt or dpkg-deb is not installed, or failed.
+    """
+    apt = PrivateApt(work / "apt", suite)
+    # The package that holds the kernel itself; ours may be one that depends on the newest of them.
+    depends = (name for name in apt.depends(package) if name.startswith("linux-image-"))
+    kernel_package = next(depends, package)
+    packages = apt.unpack([kernel_package, *also], work / UNPACKED)
+    return find_one(work / UNPACKED, "boot/vmlinuz-*", kernel_package), work / UNPACKED, packages
+
+
+def find_one(unpacked: Path, pattern: str, package: str) -> Path:
+    """The one file of a package that fits a pattern.
+
+    Raises:
+        HostError: there is none, or are several.
+    """
+    found = sorted(path for path in unpacked.glob(pattern) if path.is_file() and not path.is_symlink())
+    if len(found) != 1:
+        raise HostError(f"package {package} holds {len(found)} files {pattern}", "guestbench systems list")
+    return found[0]
+
+
 class Unpacked(Frozen):
     """A package of Debian that was unpacked into `folder`; `version` is as Debian writes it (`3.40.1-2`)."""
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from guestbench.definition.systems import SYSTEMS
 from guestbench.errors import ImageError, UsageError
-from guestbench.images.contents.linux import find_newest
-from guestbench.images.formats import disk
-from guestbench.images.formats.partitions import find_root, open_partition
-from guestbench.images.source import open_source
+from guestbench.images.contents.linux import find_boot_files
+from guestbench.images.system import open_system
+from guestbench.images.tree import show
 from guestbench.model import Fetch, Image, Role, Say, System
 from guestbench.provision import cache
 from guestbench.provision.download import Published
+from guestbench.provision.inspector import build_inspector
 from guestbench.provision.recipes import Recipe, Site, find_recipe
 
 FETCHED_FILES = {Role.DISK: "disk.qcow2"}
 TAKEN_FILES = {Role.KERNEL: "vmlinuz", Role.INITRD: "initrd"}
+MAX_TAKEN_BYTES = 1 << 30
 
 
 def recipe_of(system: System) -> Recipe:
@@ -89,19 +90,20 @@ def plan_taking(system: System, source: Image) -> cache.Plan:
     """
 
     def build(work: Path, say: Say) -> cache.Made:
-        raw = work / "disk.raw"
-        disk.convert_to_raw(Path(source.path), raw)
-        with open_source(raw) as opened:
-            files = open_partition(opened, find_root(opened))
-            found = find_newest(files.list_folder("/boot"))
-            if found is None or found[1] is None:
+        with open_system(Path(source.path), build_inspector(say), work) as found:
+            tree = found.tree.value
+            files = find_boot_files(tree) if tree is not None else None
+            if tree is None or files is None or files[1] is None:
+                missing = found.tree.unknown or "no kernel with an initial ramdisk in /boot"
                 raise ImageError(
-                    f"{source.path} has no kernel with an initial ramdisk in /boot of its root file system",
-                    f"qemu-img info {source.path}",
+                    f"{source.path}: {missing}", f"guestbench inspect {shlex.quote(source.path)}"
                 )
-            for name, taken in zip(found, TAKEN_FILES.values(), strict=True):
-                files.extract(f"/boot/{name}", work / taken)
-        return cache.Made(files=tuple(TAKEN_FILES.values()), source=f"{found[0]} of disk {source.sha256}")
+            for entry, taken in zip(files, TAKEN_FILES.values(), strict=True):
+                assert entry is not None
+                (work / taken).write_bytes(tree.read_whole(entry, MAX_TAKEN_BYTES))
+        return cache.Made(
+            files=tuple(TAKEN_FILES.values()), source=f"{show(files[0].name)} of disk {source.sha256}"
+        )
 
     doing = f"taking kernel and initial ramdisk out of {Path(source.path).name}"
     return cache.Plan(system.name, doing, build, source.sha256)

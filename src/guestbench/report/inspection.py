@@ -80,7 +80,9 @@ def _describe_partition(partition: Partition) -> str:
     purpose = f", {partition.purpose} partition" if partition.purpose else ""
     place = f"{show_bytes_exactly(partition.size_bytes)} from byte {partition.start_bytes}"
     return _row(
-        f"partition {partition.number}",
+        f"volume {partition.volume} in partition {partition.number}"
+        if partition.volume
+        else f"partition {partition.number}",
         f"{content}, {place}{purpose}{root}",
         f"type {partition.type}" if partition.type else "",
     )

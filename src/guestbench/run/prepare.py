@@ -186,6 +186,7 @@ def _prepare_kit(header: model.Header, say: model.Say) -> model.Kit | None:
         checks=tuple(dict.fromkeys(name for needs in found for name in needs.checks)),
         tools=any(needs.tools or needs.checks for needs in found),
         plugin=any(needs.plugin for needs in found),
+        inspector=any(needs.inspector for needs in found),
         programs=any(needs.programs for needs in found),
     )
     return provision.prepare_kit(needs, say)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from guestbench.guest.pristine import find_needs
 from guestbench.model import Batch, Header, Wanted
+
+__all__ = ["find_needs", "plan"]
 
 
 def plan(header: Header) -> Iterator[Batch]:

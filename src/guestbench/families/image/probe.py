@@ -1,26 +1,22 @@
 """Image size: what a guest's files hold, measured on the images as provisioned; it never starts a VM.
 
 Where a guest boots from several files, a sample without labels is the sum over all of them, and one sample
-with the label `role` (kernel, initrd or disk) stands for each file. Samples that do not apply are absent,
-and so are those from inside a file system that cannot be read without mounting.
+with the label `role` (kernel, initrd or disk) stands for each file. Samples that do not apply are absent. A
+file system that cannot be looked into leaves a gap with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from guestbench.errors import ImageError, ToolFailed
+from guestbench.errors import GuestbenchError, ToolFailed
 from guestbench.families.image import FAMILY
+from guestbench.guest.pristine import inspect_pristine
 from guestbench.host import process
-from guestbench.images.contents.linux import find_newest
 from guestbench.images.formats import disk, elf
-from guestbench.images.formats.ext import read_superblock
-from guestbench.images.formats.partitions import find_partitions, find_root, open_partition
-from guestbench.images.inspection import Partition
-from guestbench.images.source import Source, open_source
-from guestbench.model import Guest, Job, Kernel, Ok, Provenance, Role, Sample, TrialResult
+from guestbench.images.source import open_source
+from guestbench.model import Gap, Guest, Job, Kernel, Kit, Ok, Provenance, Role, Sample, TrialResult
 
 ZSTD = ("zstd", "-3", "--single-thread", "--quiet", "--stdout")
 READ_BYTES = 1 << 20
@@ -29,10 +25,13 @@ EXIT_S = 60.0
 
 def measure_files(job: Job, scratch: Path) -> TrialResult:
     """Measure the files of a guest, none of which can fail without stopping the run."""
-    return TrialResult(outcome=Ok(), samples=measure_images(job.guest, scratch))
+    samples, gaps = measure_images(job.guest, scratch, job.kit)
+    return TrialResult(outcome=Ok(), samples=samples, gaps=gaps)
 
 
-def measure_images(guest: Guest, scratch: Path) -> tuple[Sample, ...]:
+def measure_images(
+    guest: Guest, scratch: Path, kit: Kit | None
+) -> tuple[tuple[Sample, ...], tuple[Gap, ...]]:
     """Measure a guest's pristine images. `scratch` is a folder with room for a disk's contents as a raw file.
 
     Raises:
@@ -47,6 +46,7 @@ def measure_images(guest: Guest, scratch: Path) -> tuple[Sample, ...]:
         *_per_file("image.file", {role: facts.st_size for role, facts in stats.items()}),
         *_per_file("image.allocated", {role: facts.st_blocks * 512 for role, facts in stats.items()}),
     ]
+    gaps: tuple[Gap, ...] = ()
     packed: dict[Role, int] = {
         role: count_compressed(path) for role, path in paths.items() if role is not Role.DISK
     }
@@ -55,15 +55,16 @@ def measure_images(guest: Guest, scratch: Path) -> tuple[Sample, ...]:
         try:
             disk.convert_to_raw(paths[Role.DISK], raw)
             packed[Role.DISK] = count_compressed(raw)
-            samples.append(_bytes("image.virtual", disk.read_info(paths[Role.DISK]).virtual_bytes))
-            samples += _measure_filesystem(raw, with_kernel=not isinstance(boot, Kernel))
         finally:
             raw.unlink(missing_ok=True)
+        samples.append(_bytes("image.virtual", disk.read_info(paths[Role.DISK]).virtual_bytes))
+        inside, gaps = _measure_filesystem(guest, kit, scratch)
+        samples += inside
     samples += _per_file("image.zstd", packed)
     if isinstance(boot, Kernel):
         samples += _measure_kernel(boot, paths)
     order = {row.name: number for number, row in enumerate(FAMILY.metrics)}
-    return tuple(sorted(samples, key=lambda sample: (order[sample.metric], bool(sample.labels))))
+    return tuple(sorted(samples, key=lambda sample: (order[sample.metric], bool(sample.labels)))), gaps
 
 
 def count_compressed(path: Path) -> int:
@@ -89,29 +90,27 @@ def count_compressed(path: Path) -> int:
     return count
 
 
-def _measure_filesystem(raw: Path, *, with_kernel: bool) -> tuple[Sample, ...]:
-    # A disk without ext4, or with features unknown to the tools at hand, still has all its other sizes.
-    samples: list[Sample] = []
-    with suppress(ImageError), open_source(raw) as source:
-        root = find_root(source)
-        usage = read_superblock(source, root.start_bytes, root.size_bytes)
-        samples.append(_bytes("image.rootfs", usage.used_bytes))
-        if with_kernel:
-            samples += _measure_boot_files(source, root)
-    return tuple(samples)
-
-
-def _measure_boot_files(disk: Source, root: Partition) -> Iterator[Sample]:
-    """Sizes of the newest kernel and its initrd in /boot, which may be a file system of its own."""
-    others = [p for p in find_partitions(disk) if p != root and p.is_ext]
-    for partition, folder in ((root, "/boot"), *((p, "/") for p in others)):
-        files = open_partition(disk, partition)
-        newest = find_newest(files.list_folder(folder)) if files.find(folder) else None
-        if newest is not None:
-            for metric, name in zip(("image.kernel", "image.initrd"), newest, strict=True):
-                if name is not None:
-                    yield _bytes(metric, files.find_file(f"{folder}/{name}").size_bytes)
-            return
+def _measure_filesystem(guest: Guest, kit: Kit | None, scratch: Path) -> tuple[list[Sample], tuple[Gap, ...]]:
+    """What is in the disk of a guest; the kernel and its ramdisk where it boots from them."""
+    inside = () if isinstance(guest.system.boot, Kernel) else ("image.kernel", "image.initrd")
+    try:
+        found = inspect_pristine(guest, Role.DISK, kit, scratch)
+    except GuestbenchError as error:
+        reason = f"unknown: {error.message}"
+        return [], tuple(Gap(metric=metric, reason=reason) for metric in ("image.rootfs", *inside))
+    files = found.files.value if found.files is not None else None
+    if files is None:
+        reason = f"unknown: {found.files.unknown if found.files else found.kind.value}"
+        return [], tuple(Gap(metric=metric, reason=reason) for metric in ("image.rootfs", *inside))
+    samples = [] if found.used_bytes is None else [_bytes("image.rootfs", found.used_bytes)]
+    sizes = dict(zip(inside, (files.kernel_bytes, files.initrd_bytes), strict=False))
+    samples += [_bytes(metric, size.value) for metric, size in sizes.items() if size.value is not None]
+    gaps = (
+        Gap(metric=metric, reason=f"unknown: {size.unknown}")
+        for metric, size in sizes.items()
+        if size.value is None
+    )
+    return samples, tuple(gaps)
 
 
 def _measure_kernel(boot: Kernel, paths: dict[Role, Path]) -> Iterator[Sample]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guestbench.families.surface import BOOT, IMAGE, RUNNING, Settings
+from guestbench.guest.pristine import find_needs
 from guestbench.model import Batch, Header, Start, Trial, Wanted, find_settings
+
+__all__ = ["find_needs", "find_start", "plan"]
 
 
 def plan(header: Header) -> Iterator[Batch]:

@@ -41,7 +41,7 @@ def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResu
 
 def measure_files(job: model.Job, scratch: Path) -> model.TrialResult:
     """Look into the images."""
-    return measure_images(job.guest, scratch)
+    return measure_images(job.guest, scratch, job.kit)
 
 
 def measure_running(
@@ -96,7 +96,7 @@ def measure_boot(machine: Machine, system: model.System, log: SerialLog) -> mode
     return find_text_base(machine.introspection).to_result(model.Ok(), boot.marks)
 
 
-def measure_images(guest: model.Guest, scratch: Path) -> model.TrialResult:
+def measure_images(guest: model.Guest, scratch: Path, kit: model.Kit | None) -> model.TrialResult:
     """Inspect a guest's pristine images. `scratch` has room for a disk's contents.
 
     Raises:
@@ -105,7 +105,7 @@ def measure_images(guest: model.Guest, scratch: Path) -> model.TrialResult:
     """
     from guestbench.families.surface.image.figures import inspect_files
 
-    return inspect_files(guest, scratch).to_result(model.Ok())
+    return inspect_files(guest, scratch, kit).to_result(model.Ok())
 
 
 def declare(system: model.System) -> Seen:

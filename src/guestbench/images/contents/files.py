@@ -6,8 +6,8 @@ It works on a `Tree`, so that a disk and an initial ramdisk are judged alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 from guestbench.images.contents.known import BUSYBOX, NAMES, Kind, drop_version
 from guestbench.images.inspection import (
@@ -30,8 +30,12 @@ MAX_TEXT_BYTES = 4 << 20
 """Of a configuration file; real ones have some KiB."""
 MAX_LISTED = 100_000
 """Files of one sort that are listed."""
-UNSEEN_MOUNTS = (b"/boot/", b"/proc/", b"/sys/", b"/dev/", b"/run/", b"/tmp/", b"/media/", b"/mnt/")
-"""Mounts that hold nothing of the inventory, or that are looked at anyway."""
+UNSEEN_MOUNTS = ("/proc/", "/sys/", "/dev/", "/run/", "/tmp/", "/media/", "/mnt/", "/.snapshots/")
+"""Mounts that hold nothing of the inventory: the last has earlier states of the same files."""
+NO_FILES = ("swap", "proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "cgroup", "cgroup2", "efivarfs", "ignore")
+"""File systems of which nothing is on a disk."""
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How fstab(5) writes a space."""
 MAX_MOUNTS = 20
 MAX_SHELLS = 1000
 FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
@@ -58,17 +62,36 @@ def _read_lines(tree: Tree, path: str) -> list[bytes]:
     return tree.read_whole(entry, MAX_TEXT_BYTES).splitlines() if entry is not None else []
 
 
-def find_mounts(tree: Tree) -> tuple[str, ...]:
-    """Where /etc/fstab mounts other file systems over this one, /boot and swap excepted."""
-    points = set()
+class FstabRow(NamedTuple):
+    """A line of /etc/fstab: what is mounted, where, as what and with which options."""
+
+    source: str
+    point: str
+    kind: str
+    options: str
+
+
+def read_fstab(tree: Tree) -> tuple[FstabRow, ...]:
+    """What /etc/fstab mounts over the root and could hold files of the system.
+
+    Raises:
+        ImageError: it cannot be read, or is too long.
+    """
+    rows = {}
     for line in _read_lines(tree, "etc/fstab"):
-        fields = line.split()
-        if len(fields) >= 3 and not fields[0].startswith(b"#") and fields[1].startswith(b"/"):
-            points.add(fields[1].rstrip(b"/"))
-    wanted = (point for point in points if point and not (point + b"/").startswith(UNSEEN_MOUNTS))
-    shown = tuple(sorted(map(show, wanted)))
-    more = (f"and {len(shown) - MAX_MOUNTS} more",) if len(shown) > MAX_MOUNTS else ()
-    return shown[:MAX_MOUNTS] + more
+        fields = [show(_OCTAL.sub(lambda found: bytes([int(found[1], 8) & 255]), f)) for f in line.split()]
+        if len(fields) < 3 or fields[0].startswith("#") or fields[2] in NO_FILES:
+            continue
+        point = fields[1].rstrip("/")
+        if point.startswith("/") and not f"{point}/".startswith(UNSEEN_MOUNTS):
+            rows[point] = FstabRow(fields[0], point, fields[2], ",".join(fields[3:4]))
+    return tuple(rows[point] for point in sorted(rows))
+
+
+def name_points(points: Sequence[str]) -> str:
+    """Where something is mounted, in words."""
+    more = [f"and {len(points) - MAX_MOUNTS} more"] if len(points) > MAX_MOUNTS else []
+    return ", ".join([*points[:MAX_MOUNTS], *more])
 
 
 def find_distribution(tree: Tree) -> Known[Distribution]:

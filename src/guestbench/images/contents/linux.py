@@ -105,63 +105,75 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
 
 
-def find_boot_kernel(boot: Tree, folder: str) -> BootKernel | None:
-    """The newest kernel in a boot folder, or in the folders that boot loaders have in it; None without one.
+def find_boot_kernel(root: Tree) -> BootKernel | None:
+    """The newest kernel in /boot, or in the folders that boot loaders have in it; None without one.
 
     Raises:
         ImageError: a loader's entry cannot be read.
     """
     return (
-        _find_named(boot, folder, "/boot")
-        or _find_by_entries(boot, folder)
-        or _find_ukis(boot, folder)
-        or _find_named(boot, f"{folder}/kernels", "/boot/kernels")
+        _find_named(root, "boot")
+        or _find_by_entries(root)
+        or _find_ukis(root)
+        or _find_named(root, "boot/kernels")
+        or _find_named(root, "boot/flatcar")
     )
 
 
-def find_kernel(boot: Tree, folder: str) -> BootKernel | None:
+def find_kernel(root: Tree) -> BootKernel | None:
     """As `find_boot_kernel`, or else the newest kernel beside its modules.
 
     Raises:
         ImageError: a loader's entry cannot be read.
     """
-    return find_boot_kernel(boot, folder) or _find_by_modules(boot)
+    return find_boot_kernel(root) or _find_by_modules(root)
 
 
-def _find_named(boot: Tree, folder: str, shown: str) -> BootKernel | None:
-    inside = boot.find(folder)
-    names = [os.fsdecode(e.name) for e in boot.below(folder) if inside and e.folder == inside.path]
-    # Links, too: as a last resort. They may lead nowhere.
-    files = {name: file for name in names if (file := boot.find_file(f"{folder}/{name}"))}
+def _list_files(root: Tree, folder: str) -> dict[str, Entry]:
+    """The regular files in a folder by their names, and what links in it lead to; some lead nowhere."""
+    inside = root.find(folder)
+    names = [os.fsdecode(e.name) for e in root.below(folder) if inside and e.folder == inside.path]
+    return {name: file for name in names if (file := root.find_file(os.fsencode(f"{folder}/{name}")))}
+
+
+def find_boot_files(root: Tree) -> tuple[Entry, Entry | None] | None:
+    """The newest kernel that /boot has under its name, and its initial ramdisk; None without a kernel."""
+    files = _list_files(root, "boot")
+    newest = find_newest(list(files))
+    return None if newest is None else (files[newest[0]], files[newest[1]] if newest[1] else None)
+
+
+def _find_named(root: Tree, folder: str) -> BootKernel | None:
+    files = _list_files(root, folder)
     newest = find_newest(list(files))
     if newest is None:
         return None
     kind = "vmlinuz" if newest[0].startswith("vmlinuz") else "kernel"
-    return BootKernel(files[newest[0]], _release_in(newest[0]) or "", f"the newest {kind} in {shown}")
+    return BootKernel(files[newest[0]], _release_in(newest[0]) or "", f"the newest {kind} in /{folder}")
 
 
-def _find_by_entries(boot: Tree, folder: str) -> BootKernel | None:
+def _find_by_entries(root: Tree) -> BootKernel | None:
     """The kernel of the newest entry of systemd-boot, by the entries' names."""
-    entries = (e for e in boot.below(f"{folder}/loader/entries") if e.is_regular)
+    entries = (e for e in root.below("boot/loader/entries") if e.is_regular)
     for entry in sorted(entries, key=lambda e: _natural(os.fsdecode(e.name)), reverse=True):
-        text = boot.read_whole(entry, MAX_CONFIG_BYTES)
+        text = root.read_whole(entry, MAX_CONFIG_BYTES)
         path, version = _BLS_LINUX.search(text), _BLS_VERSION.search(text)
         # From the root of the file system that /boot is, or is in.
         named = path[1].strip() if path else b""
-        file = boot.find_file(f"{folder}/".encode() + named) or boot.find_file(named)
+        file = root.find_file(b"boot/" + named) or root.find_file(named)
         if file is not None:
             release = os.fsdecode(version[1].strip()) if version else ""
             return BootKernel(file, release, f"/boot/loader/entries/{show(entry.name)}")
     return None
 
 
-def _find_ukis(boot: Tree, folder: str) -> BootKernel | None:
+def _find_ukis(root: Tree) -> BootKernel | None:
     """The newest unified kernel image."""
-    for place in (f"{folder}/EFI/Linux", f"{folder}/efi/EFI/Linux", "efi/EFI/Linux"):
-        images = [e for e in boot.below(place) if e.is_regular and e.name.lower().endswith(b".efi")]
+    for place in ("boot/EFI/Linux", "boot/efi/EFI/Linux", "efi/EFI/Linux"):
+        images = [e for e in root.below(place) if e.is_regular and e.name.lower().endswith(b".efi")]
         if images:
             newest = max(images, key=lambda e: _natural(os.fsdecode(e.name)))
-            return BootKernel(newest, "", f"the newest unified kernel image in /{place.lstrip('/')}")
+            return BootKernel(newest, "", f"the newest unified kernel image in /{place}")
     return None
 
 
@@ -176,17 +188,17 @@ def _find_by_modules(root: Tree) -> BootKernel | None:
     return None
 
 
-def find_kernel_name(boot: Tree, folder: str) -> Known[str]:
+def find_kernel_name(root: Tree) -> Known[str]:
     """The name of the newest kernel.
 
     Raises:
         ImageError: a loader's entry cannot be read.
     """
-    newest = find_kernel(boot, folder)
+    newest = find_kernel(root)
     return known(show(newest.entry.name), newest.where) if newest else unknown(NO_KERNEL)
 
 
-def find_config(boot: Tree, folder: str, root: Tree, scratch: Path) -> Known[KernelConfig]:
+def find_config(root: Tree, scratch: Path) -> Known[KernelConfig]:
     """The configuration of the newest kernel in a folder: a file beside it or its modules, or else its own.
 
     Raises:
@@ -194,22 +206,22 @@ def find_config(boot: Tree, folder: str, root: Tree, scratch: Path) -> Known[Ker
         ToolMissing: zstd is needed to unpack the kernel, and not installed.
         OSError: `scratch` cannot be written.
     """
-    newest = find_kernel(boot, folder)
+    newest = find_kernel(root)
     if newest is None:
         return unknown(NO_KERNEL)
-    release = newest.release or _release_of_uki(boot, newest.entry)
-    for tree, path, place in (
-        (boot, f"{folder}/config-{release}", f"/boot/config-{release}"),
-        (root, f"usr/lib/modules/{release}/config", f"/usr/lib/modules/{release}/config"),
-        (root, f"lib/modules/{release}/config", f"/lib/modules/{release}/config"),
+    release = newest.release or _release_of_uki(root, newest.entry)
+    for place in (
+        f"boot/config-{release}",
+        f"usr/lib/modules/{release}/config",
+        f"lib/modules/{release}/config",
     ):
-        if release and (entry := tree.find_file(os.fsencode(path))):
-            return parse_config(tree.read_whole(entry, MAX_CONFIG_BYTES), show(os.fsencode(place)))
+        if release and (entry := root.find_file(os.fsencode(place))):
+            return parse_config(root.read_whole(entry, MAX_CONFIG_BYTES), show_path(os.fsencode(place)))
     missing = (
         f"there is no /boot/config-{show(os.fsencode(release or 'RELEASE'))}, nor one beside its modules"
     )
     shown = Path(show_path(newest.entry.path))
-    with hold(boot.read_whole(newest.entry, MAX_KERNEL_BYTES), shown) as source:
+    with hold(root.read_whole(newest.entry, MAX_KERNEL_BYTES), shown) as source:
         try:
             with open_vmlinux(source, scratch) as vmlinux:
                 inside = find_embedded_config(vmlinux)
@@ -230,31 +242,31 @@ def _read_uki(tree: Tree, entry: Entry) -> Uki | None:
         return read_uki(source)
 
 
-def find_cmdline(boot: Tree, folder: str) -> Known[str]:
+def find_cmdline(root: Tree) -> Known[str]:
     """The kernel command line: a unified kernel image's own, grub.cfg's first, or that of a loader entry.
 
     Raises:
         ImageError: a file cannot be read, or is too long.
     """
-    newest = find_kernel(boot, folder)
+    newest = find_kernel(root)
     if newest is None:
         return unknown(NO_KERNEL)
     if newest.entry.name.lower().endswith(b".efi"):
-        uki = _read_uki(boot, newest.entry)
+        uki = _read_uki(root, newest.entry)
         if uki is None or uki.cmdline is None:
             return unknown(
                 f"{show(newest.entry.name)} has no command line in it: the boot loader gives it one"
             )
         return known(show(uki.cmdline.encode()), f"the section .cmdline of {show_path(newest.entry.path)}")
-    for path in ("grub/grub.cfg", "grub2/grub.cfg"):
-        entry = boot.find_file(f"{folder}/{path}")
-        found = _LINUX_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES)) if entry else None
+    for path in ("boot/grub/grub.cfg", "boot/grub2/grub.cfg"):
+        entry = root.find_file(path)
+        found = _LINUX_LINE.search(root.read_whole(entry, MAX_CONFIG_BYTES)) if entry else None
         if found:
-            return known(show(found[2].strip()), f"the first linux line of /boot/{path}")
-    entries = [entry for entry in boot.below(f"{folder}/loader/entries") if entry.is_regular]
+            return known(show(found[2].strip()), f"the first linux line of /{path}")
+    entries = [entry for entry in root.below("boot/loader/entries") if entry.is_regular]
     # That of the kernel, where it was found by one.
     for entry in sorted(entries, key=lambda e: not newest.where.endswith(f"/{show(e.name)}")):
-        found = _BLS_LINE.search(boot.read_whole(entry, MAX_CONFIG_BYTES))
+        found = _BLS_LINE.search(root.read_whole(entry, MAX_CONFIG_BYTES))
         if found:
             return known(show(found[1].strip()), f"/boot/loader/entries/{show(entry.name)}")
     return unknown("there is no grub.cfg with a linux line in /boot, and no loader entry with options")

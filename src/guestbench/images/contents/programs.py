@@ -123,7 +123,7 @@ def _count(segments: list[bytes], bits: int, max_returns: int) -> Known[Gadgets]
     return known(gadgets, f"capstone, {looked}, up to 10 bytes and 5 instructions, the return included")
 
 
-def count_in_programs(root: Tree, boot: Tree, folder: str, scratch: Path) -> Known[tuple[CodeFile, ...]]:
+def count_in_programs(root: Tree, scratch: Path) -> Known[tuple[CodeFile, ...]]:
     """Gadgets of the newest kernel and the largest programs.
 
     Raises:
@@ -131,8 +131,8 @@ def count_in_programs(root: Tree, boot: Tree, folder: str, scratch: Path) -> Kno
         ToolMissing: zstd is needed and not installed.
         OSError: `scratch` cannot be written.
     """
-    kernel = find_kernel(boot, folder)
-    rows = [] if kernel is None else [_count_in_file(boot, kernel.entry, scratch)]
+    kernel = find_kernel(root)
+    rows = [] if kernel is None else [_count_in_file(root, kernel.entry, scratch)]
     rows += (_count_in_file(root, entry) for entry in islice(_find_largest(root), LARGEST_PROGRAMS))
     if not rows:
         return unknown("there is no kernel, and no ELF program")

@@ -5,17 +5,16 @@ Packages are downloaded and unpacked, never installed; no root is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from guestbench.errors import HostError
 from guestbench.host import process
 from guestbench.model import TOOL_DRIVERS, Role, Say
 from guestbench.model.kinds import DebianPackage, FileName, FileNames, SourceFolder
 from guestbench.provision import cpio, initramfs
 from guestbench.provision.cache import Made
-from guestbench.provision.packages import PrivateApt
+from guestbench.provision.packages import fetch_kernel, find_one
 from guestbench.provision.programs import build_program, describe_build, program_sources
 from guestbench.provision.recipes import Recipe, Site
 
@@ -60,39 +59,26 @@ class DebianInitramfs(Recipe, tag="debian-initramfs"):
             HostError: the packages cannot be had, or are not what the recipe takes them for.
             ToolMissing, ToolFailed: apt or dpkg-deb is not installed, or failed.
         """
-        say("fetching package lists")
-        apt = PrivateApt(work / "apt", self.suite)
-        # The package that holds the kernel itself; ours may be one that depends on the newest of them.
-        depends = (name for name in apt.depends(self.kernel_package) if name.startswith("linux-image-"))
-        kernel_package = next(depends, self.kernel_package)
-        names = [kernel_package, *([BUSYBOX_PACKAGE] if self.busybox else [])]
-        say(f"downloading and unpacking {' and '.join(names)}")
-        unpacked = work / "unpacked"
-        packages = apt.unpack(names, unpacked)
+        also = (BUSYBOX_PACKAGE,) if self.busybox else ()
+        say(f"downloading and unpacking {' and '.join((self.kernel_package, *also))}")
+        kernel, unpacked, packages = fetch_kernel(work, self.suite, self.kernel_package, also)
         say("writing kernel and initramfs")
-        _find_one(unpacked, "boot/vmlinuz-*", kernel_package).rename(work / KERNEL)
+        kernel.rename(work / KERNEL)
         entries = initramfs.tree_entries(initramfs.tree_sources(site.folder, self.tree))
         if self.busybox:
-            entries |= busybox_entries(_find_one(unpacked, "bin/busybox", BUSYBOX_PACKAGE))
+            entries |= busybox_entries(find_one(unpacked, "bin/busybox", BUSYBOX_PACKAGE))
         programs = {name: build_program(name, say) for name in self.programs}
         for name, program in programs.items():
             entries[name] = cpio.regular_file(Path(program.path).read_bytes(), executable=True)
-        entries |= module_entries(unpacked, self.modules)
+        entries |= initramfs.module_entries(unpacked, self.modules)
         initramfs.write_archive(work / initramfs.NAME, entries)
         files = [*self.images.values()]
         if self.drivers:
-            drivers = module_entries(unpacked, self.drivers, TOOL_DRIVERS)
+            drivers = initramfs.module_entries(unpacked, self.drivers, TOOL_DRIVERS)
             initramfs.write_archive(work / initramfs.DRIVERS_NAME, drivers)
             files.append(initramfs.DRIVERS_NAME)
         digests = {name: program.sha256 for name, program in programs.items()}
         return Made(files=tuple(files), packages=packages, programs=digests)
-
-
-def _find_one(unpacked: Path, pattern: str, package: str) -> Path:
-    found = sorted(path for path in unpacked.glob(pattern) if path.is_file() and not path.is_symlink())
-    if len(found) != 1:
-        raise HostError(f"package {package} holds {len(found)} files {pattern}", "guestbench systems list")
-    return found[0]
 
 
 def busybox_entries(busybox: Path) -> dict[str, cpio.Entry]:
@@ -101,20 +87,6 @@ def busybox_entries(busybox: Path) -> dict[str, cpio.Entry]:
     links = {f"bin/{applet}": cpio.symbolic_link("busybox") for applet in listing.split()}
     program = cpio.regular_file(busybox.read_bytes(), executable=True)
     return links | {"bin/busybox": program, "init": cpio.symbolic_link("bin/busybox")}
-
-
-def module_entries(
-    unpacked: Path, names: Sequence[str], listing: str = "etc/modules"
-) -> dict[str, cpio.Entry]:
-    """The kernel modules `names` and all they depend on, and `listing`: their paths in load order.
-
-    Raises:
-        HostError: the kernel package has no such module.
-    """
-    there = {path.stem: path.read_bytes for path in unpacked.glob("lib/modules/**/*.ko")}
-    where, hint = "the kernel package has no module", "guestbench systems list"
-    modules = initramfs.order_modules(there, names, lambda name: HostError(f"{where} {name}", hint))
-    return initramfs.pack_modules(modules, listing)
 
 
 RECIPE = DebianInitramfs

@@ -8,11 +8,12 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from guestbench.errors import HostError
 from guestbench.families.surface.seen import Seen
+from guestbench.guest.pristine import inspect_pristine
 from guestbench.images.contents.known import TEXTS, Kind
 from guestbench.images.inspection import Elf, FileSystem, Gadgets, Inspection, Known
-from guestbench.images.inspector import inspect_image
-from guestbench.model import Guest, GuestFamily, Provenance, Role
+from guestbench.model import Guest, GuestFamily, Kit, Provenance, Role
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class _Program(NamedTuple):
     evidence: str
 
 
-def inspect_files(guest: Guest, scratch: Path) -> Seen:
+def inspect_files(guest: Guest, scratch: Path, kit: Kit | None) -> Seen:
     """Inspect each of a guest's pristine images. `scratch` has room for a disk's contents.
 
     Raises:
@@ -45,7 +46,13 @@ def inspect_files(guest: Guest, scratch: Path) -> Seen:
     for role in (Role.DISK, Role.INITRD, Role.KERNEL):
         if role not in guest.pristine:
             continue
-        inspection = inspect_image(Path(guest.pristine[role].path), scratch)
+        try:
+            inspection = inspect_pristine(guest, role, kit, scratch)
+        except HostError as error:
+            # What is on the other images can be told all the same.
+            seen.miss(FILE_METRICS, f"unknown: {error.message}")
+            with_files = True
+            continue
         evidence = f"inspect-{role.value}"
         seen.raw[f"{evidence}.json"] = msgspec.json.format(msgspec.json.encode(inspection), indent=2)
         # The files in a disk and in its initial ramdisk are not one system: the first that has any counts.
