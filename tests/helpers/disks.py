@@ -8,7 +8,7 @@ import stat
 import struct
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -287,7 +287,7 @@ def make_lvm(path: Path, volumes: Mapping[str, Path], *, stripes: int = 1, kind:
     for number, (name, image) in enumerate(volumes.items()):
         each = extents[name] // stripes
         where = ", ".join(f'"pv0", {begin + stripe * each}' for stripe in range(stripes))
-        size = f"stripe_size = 128\n" if stripes > 1 else ""
+        size = "stripe_size = 128\n" if stripes > 1 else ""
         sections.append(
             f'{name} {{\nid = "x{number}"\nstatus = ["READ", "WRITE", "VISIBLE"]\nsegment_count = 1\n'
             f'segment1 {{\nstart_extent = 0\nextent_count = {extents[name]}\ntype = "{kind}"\n'
@@ -296,7 +296,8 @@ def make_lvm(path: Path, volumes: Mapping[str, Path], *, stripes: int = 1, kind:
         _write_striped(path, image, data + begin * EXTENT_BYTES, stripes, each * EXTENT_BYTES)
         begin += extents[name]
     text = (
-        f'small-vg {{ # a comment\nid = "g"\nextent_size = {EXTENT_BYTES // 512}\nphysical_volumes {{\npv0 {{\n'
+        f'small-vg {{ # a comment\nid = "g"\nextent_size = {EXTENT_BYTES // 512}\n'
+        "physical_volumes {\npv0 {\n"
         f'id = "{dashed}"\npe_start = {MIB // 512}\n}}\n}}\nlogical_volumes {{\n{"".join(sections)}}}\n}}\n'
         'contents = "Text Format Volume Group"\nversion = 1\n'
     ).encode() + b"\0"
@@ -359,7 +360,7 @@ static int drop(const char *path, const struct stat *facts, int kind, struct FTW
 	return place->level ? remove(path) : 0;
 }
 
-/* Makes the first of the names a snapshot of all, the others subvolumes with a file; the top level is emptied. */
+/* The first of the names becomes a snapshot of all, the others subvolumes with a file in each. */
 int main(void)
 {
 	struct btrfs_ioctl_vol_args args = {0};
@@ -386,9 +387,9 @@ int main(void)
 		struct btrfs_ioctl_vol_args other = {0};
 		strcpy(other.name, names[i]);
 		snprintf(path, sizeof(path), "/m/%s/of-%s", names[i], names[i]);
-		if (ioctl(top, BTRFS_IOC_SUBVOL_CREATE, &other) || close(open(path, O_CREAT | O_WRONLY, 0600)) ||
-		    chmod(path, 04755))
+		if (ioctl(top, BTRFS_IOC_SUBVOL_CREATE, &other) || close(open(path, O_CREAT | O_WRONLY, 0600)))
 			perror(names[i]);
+		chmod(path, 04755);
 	}
 	close(top);
 	if (umount("/m") == 0)
@@ -399,9 +400,12 @@ int main(void)
 
 
 def make_subvolumes(image: Path, scratch: Path, names: Sequence[str], dropped: Sequence[str]) -> Path:
-    """Move what is in a btrfs image into a subvolume, the first name, and add others with a SUID file each."""
+    """Move all that a btrfs image holds into a subvolume, the first name; others have a SUID file each."""
     inspector = get_inspector()
-    quoted: Callable[[Sequence[str]], str] = lambda texts: ", ".join(f'"{text}"' for text in texts)
+
+    def quoted(texts: Sequence[str]) -> str:
+        return ", ".join(f'"{text}"' for text in texts)
+
     source = SUBVOLUMES.replace("NAMES", quoted(names)).replace("DROPPED", quoted(dropped))
     (scratch / "make.c").write_text(source.replace("COUNT", str(len(dropped))))
     process.run(["gcc", "-static", "-O1", "-o", scratch / "make", scratch / "make.c"])

@@ -5,8 +5,12 @@ from __future__ import annotations
 import struct
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
-from guestbench.model import Disk, DiskFormat, GuestFamily, Kernel, Provision, System
+from guestbench.images.inspection import Inspection
+from guestbench.images.inspector import inspect_image
+from guestbench.images.source import unusable
+from guestbench.model import Disk, DiskFormat, GuestFamily, Inspector, Kernel, Provision, System
 
 MULTIBOOT_MAGIC = 0x1BADB002
 SECTOR = 512
@@ -170,3 +174,12 @@ def qcow2(
     struct.pack_into(">Q", file, 2 * cluster, 3 * cluster | 1 << 63)
     struct.pack_into(">Q", file, 3 * cluster, data_at)
     return bytes(file)
+
+
+def inspect_file(image: Path, scratch: Path) -> Inspection:
+    """What is in an image that is no disk; of anything else an ImageError, as of an empty disk."""
+
+    def refuse() -> tuple[Inspector, str]:
+        raise unusable(image, "is taken for a disk")
+
+    return inspect_image(image, scratch, refuse)

@@ -15,12 +15,11 @@ from guestbench.images.formats import elf, kernel, qcow2
 from guestbench.images.formats.disk import SECTOR, add_suffix, find_format, run_qemu_img
 from guestbench.images.formats.initramfs import find_old_format, looks_like_archive
 from guestbench.images.formats.unpack import LZ4_FRAME
-from guestbench.images.formats.volumes import ESP, ROOTS, find_ends, read_rows
+from guestbench.images.formats.volumes import BOOT_SIGNATURE, ESP, ROOTS, find_ends, read_rows
 from guestbench.images.source import IncompleteImage, Source, open_source, quoted, truncated, unusable
 from guestbench.model import Disk, DiskFormat, GuestFamily, Role, System
 from guestbench.text import visible
 
-BOOT_SIGNATURE = b"\x55\xaa"
 _DISK_START_SECTORS = 34
 """MBR, GPT header and the 32 sectors of entries that nearly every GPT has."""
 _BOOT_CODE_BYTES = 440

@@ -38,7 +38,7 @@ from guestbench.images.inspection import (
     unknown,
 )
 from guestbench.images.source import Source, open_source, quoted, reason_of, unusable
-from guestbench.images.system import open_system
+from guestbench.images.system import check_disk, open_system
 from guestbench.images.tree import Tree, show, show_path
 from guestbench.model import Inspector
 from guestbench.text import visible
@@ -75,6 +75,7 @@ def inspect_image(image: Path, scratch: Path, prepare: Callable[[], tuple[Inspec
                 raise unusable(image, words)
             if looks_like_archive(start):
                 return _inspect_initramfs(source, scratch)
+        check_disk(image)
         return _inspect_kept(image, scratch, *prepare())
     except OSError as error:
         # All reads of the image raise ImageError; what is left is the scratch folder, which may be full.

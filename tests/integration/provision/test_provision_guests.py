@@ -13,11 +13,10 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.images.formats.disk import convert_to_raw
-from guestbench.images.formats.partitions import find_root, open_partition
-from guestbench.images.source import open_source
+from guestbench.images.system import open_system
 from guestbench.model import Accel, Guest, Ok, Platform, Role
 from guestbench.provision import cache
+from guestbench.provision.inspector import build_inspector
 from guestbench.provision.system_images import plan_build
 from guestbench.vmm import LaunchSpec, Machine, find_vmm
 
@@ -113,17 +112,14 @@ def test_debian_disk_is_what_its_recipe_says(tmp_path: Path) -> None:
     there = {package.name for package in built.made.packages}
     assert {"grub-cloud-amd64", "systemd-resolved", "netplan.io", "unattended-upgrades"} <= there
     assert not {"openssh-server", "procps", "cloud-init"} & there
-    raw = tmp_path / "disk.raw"
-    convert_to_raw(path, raw)
     read = {}
-    with open_source(raw) as source:
-        root = find_root(source)
-        assert root.number == 1
-        files = open_partition(source, root)
+    with open_system(path, build_inspector(quiet), tmp_path) as found:
+        assert [part.number for part in found.partitions if part.is_root] == [1]
+        assert found.tree.value is not None
         for name in ("/etc/machine-id", "/etc/apt/sources.list", "/etc/shadow"):
-            files.extract(name, tmp_path / "file")
-            read[name] = (tmp_path / "file").read_text()
-    raw.unlink()
+            entry = found.tree.value.find_file(name)
+            assert entry is not None
+            read[name] = found.tree.value.read_whole(entry, 1 << 20).decode()
     assert read["/etc/machine-id"] == ""
     # The mirror it was built from is this host's affair.
     assert "deb " not in read["/etc/apt/sources.list"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import system
+from image_files import inspect_file, system
 
 from guestbench.errors import ImageError
 from guestbench.host import process
@@ -24,7 +24,6 @@ from guestbench.images.contents import files as contents
 from guestbench.images.formats import initramfs
 from guestbench.images.formats.initramfs import open_initramfs
 from guestbench.images.formats.lz4 import LZ4_LEGACY, unpack_lz4
-from guestbench.images.inspector import inspect_image
 from guestbench.images.source import hold, open_source
 from guestbench.images.tree import MAX_PATH_BYTES
 from guestbench.model import GuestFamily, Kernel, Role
@@ -142,7 +141,7 @@ def suid_archive(name: str, filler: int = 0) -> bytes:
 
 def names_of_suid(image: Path) -> list[str]:
     """The SUID programs that an inspection finds in an initial ramdisk."""
-    found = inspect_image(image, image.parent).files
+    found = inspect_file(image, image.parent).files
     assert found is not None
     assert found.value is not None
     assert found.value.suid.value is not None
@@ -181,16 +180,16 @@ def test_archives_in_one_stream_or_in_two_frames_of_it_are_read(tmp_path: Path) 
     for kind, pack in PACKERS.items():
         image.write_bytes(pack(one + bytes(512) + two))
         assert names_of_suid(image) == ["/a", "/b"], kind
-        assert inspect_image(image, tmp_path).notes == ()
+        assert inspect_file(image, tmp_path).notes == ()
         if kind != "plain":
             image.write_bytes(pack(one[:200]) + pack(one[200:] + two))
             assert names_of_suid(image) == ["/a", "/b"], kind
             # To Linux, lz4's magic number in a stream of it is nothing.
-            notes = inspect_image(image, tmp_path).notes
+            notes = inspect_file(image, tmp_path).notes
             assert (notes == ()) is (kind == "lz4")
             assert all("goes on in the next compressed stream: Linux fails" in note for note in notes)
             image.write_bytes(pack(one) + bytes(8) + pack(two))
-            assert inspect_image(image, tmp_path).notes == ()
+            assert inspect_file(image, tmp_path).notes == ()
 
 
 @pytest.mark.parametrize("kind", sorted(set(PACKERS) - {"plain"}))
@@ -201,7 +200,7 @@ def test_compressed_archive_that_is_cut_is_refused(tmp_path: Path, kind: str) ->
     for kept in (len(whole) // 3, len(whole) - 1000, len(whole) - 30):
         image.write_bytes(suid_archive("b") + whole[:kept])
         with pytest.raises(ImageError, match=r"is (truncated|damaged)"):
-            inspect_image(image, tmp_path)
+            inspect_file(image, tmp_path)
 
 
 def test_damaged_zstd_frame_is_refused(tmp_path: Path) -> None:
@@ -211,7 +210,7 @@ def test_damaged_zstd_frame_is_refused(tmp_path: Path) -> None:
     frame[-1] ^= 1
     image.write_bytes(bytes(frame))
     with pytest.raises(ImageError, match="is damaged: its zstd data"):
-        inspect_image(image, tmp_path)
+        inspect_file(image, tmp_path)
 
 
 @pytest.mark.parametrize("behind", [b"junk of some kind", b"\x5e\x2a\x4d\x18" + bytes(8), b"0708" * 8])
@@ -220,10 +219,10 @@ def test_what_is_no_archive_behind_the_last_one_is_told(tmp_path: Path, behind: 
     image = tmp_path / "initrd"
     archive = suid_archive("a")
     image.write_bytes(archive + behind)
-    (note,) = inspect_image(image, tmp_path).notes
+    (note,) = inspect_file(image, tmp_path).notes
     assert note.startswith(f"what follows byte {len(archive)} of the file is no archive")
     image.write_bytes(gzip.compress(archive + behind))
-    (note,) = inspect_image(image, tmp_path).notes
+    (note,) = inspect_file(image, tmp_path).notes
     assert note.startswith(f"what follows byte {len(archive)} of the unpacked archives is no archive")
 
 
@@ -231,7 +230,7 @@ def test_boot_configuration_behind_the_archives_is_no_lost_part(tmp_path: Path) 
     """A reader would look for files in what is a list of boot options."""
     image = tmp_path / "initrd"
     image.write_bytes(suid_archive("a") + b"key = 1\n" + struct.pack("<II", 8, 0) + b"#BOOTCONFIG\n")
-    assert inspect_image(image, tmp_path).notes == ()
+    assert inspect_file(image, tmp_path).notes == ()
 
 
 def test_more_archives_than_are_read_are_refused(tmp_path: Path) -> None:
@@ -242,7 +241,7 @@ def test_more_archives_than_are_read_are_refused(tmp_path: Path) -> None:
         assert names_of_suid(image) == ["/a"]
         image.write_bytes(pack(suid_archive("a") * 65))
         with pytest.raises(ImageError, match="has more than 64 archives"):
-            inspect_image(image, tmp_path)
+            inspect_file(image, tmp_path)
 
 
 def test_what_linux_cannot_unpack_behind_lz4_is_told(tmp_path: Path) -> None:
@@ -253,11 +252,11 @@ def test_what_linux_cannot_unpack_behind_lz4_is_told(tmp_path: Path) -> None:
     packed = next(each for each in both if len(each) % 4 == 0)
     for zeros, told in ((4, False), (8, False), (0, True)):
         image.write_bytes(packed + bytes(zeros) + suid_archive("c"))
-        notes = inspect_image(image, tmp_path).notes
+        notes = inspect_file(image, tmp_path).notes
         assert any("Linux fails at byte" in note for note in notes) is told
         assert names_of_suid(image) == ["/a", "/b", "/c"]
     image.write_bytes(packed)
-    assert inspect_image(image, tmp_path).notes == ()
+    assert inspect_file(image, tmp_path).notes == ()
 
 
 def test_checksums_of_an_archive_that_has_them_are_checked(tmp_path: Path) -> None:
@@ -271,7 +270,7 @@ def test_checksums_of_an_archive_that_has_them_are_checked(tmp_path: Path) -> No
         image.write_bytes(bytes(entry) + TRAILER)
         if wrong:
             with pytest.raises(ImageError, match="is damaged: the checksum of a file"):
-                inspect_image(image, tmp_path)
+                inspect_file(image, tmp_path)
         else:
             assert names_of_suid(image) == ["/a"]
 
@@ -315,13 +314,13 @@ def test_formats_of_cpio_that_linux_refuses_are_refused_by_name(
     image = tmp_path / "initrd"
     image.write_bytes(data + bytes(-len(data) % 512))
     with pytest.raises(ImageError, match=words):
-        inspect_image(image, tmp_path)
+        inspect_file(image, tmp_path)
     with pytest.raises(ImageError, match=words):
         check_bootable(system(Kernel(), GuestFamily.LINUX), Role.INITRD, image)
     for around in (gzip.compress(data), suid_archive("a") + data, gzip.compress(suid_archive("a") + data)):
         image.write_bytes(around)
         with pytest.raises(ImageError, match=words):
-            inspect_image(image, tmp_path)
+            inspect_file(image, tmp_path)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress, bz2.compress, zstd])

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import Load, elf64
+from image_files import Load, elf64, inspect_file
 
 from guestbench.errors import ImageError
 from guestbench.images.formats.uki import read_uki
 from guestbench.images.inspection import Inspection, Kind
-from guestbench.images.inspector import inspect_image
 from guestbench.images.source import hold
 from guestbench.provision import cpio
 from guestbench.report.inspection import describe_inspection
@@ -78,7 +77,7 @@ def inspect(folder: Path, data: bytes) -> Inspection:
     image.write_bytes(data)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    found = inspect_image(image, scratch)
+    found = inspect_file(image, scratch)
     assert not list(scratch.iterdir())
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import Load, bzimage, elf64, multiboot_header, wrap_elf64
+from image_files import Load, bzimage, elf64, inspect_file, multiboot_header, wrap_elf64
 
 from guestbench.errors import ImageError
 from guestbench.host import process
@@ -17,7 +17,6 @@ from guestbench.images.contents import code, gadgets
 from guestbench.images.formats import elf as elf_format
 from guestbench.images.formats.elf import read_elf_at
 from guestbench.images.inspection import Elf, Inspection, Kind
-from guestbench.images.inspector import inspect_image
 from guestbench.images.source import open_source
 from guestbench.provision import cpio
 
@@ -31,7 +30,7 @@ def inspect_elf(image: Path, data: bytes) -> tuple[Inspection, Elf]:
     image.write_bytes(data)
     scratch = image.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    found = inspect_image(image, scratch)
+    found = inspect_file(image, scratch)
     assert found.elf is not None
     assert not list(scratch.iterdir())
     return found, found.elf
@@ -442,7 +441,7 @@ def test_kernel_is_unpacked_and_its_configuration_read(tmp_path: Path, kind: str
     packed = process.run([kind, "-c", *options], input=vmlinux).stdout
     image = tmp_path / "vmlinuz"
     image.write_bytes(make_bzimage(packed))
-    found = inspect_image(image, tmp_path)
+    found = inspect_file(image, tmp_path)
     assert found.kind is Kind.LINUX_KERNEL
     assert found.kernel is not None
     assert found.kernel.version.value == "6.1.0-test (a@b) #1 SMP"
@@ -467,7 +466,7 @@ def test_configuration_inside_a_kernel_of_a_system_is_read(tmp_path: Path, name:
         vmlinux = elf64((Load(5, NOPS + POP_RET), Load(4, contents)))
         kernel = cpio.regular_file(make_bzimage(gzip.compress(vmlinux)))
         image.write_bytes(cpio.pack({name: kernel, "etc/passwd": cpio.regular_file(b"")}))
-        files = inspect_image(image, tmp_path).files
+        files = inspect_file(image, tmp_path).files
         assert files is not None
         assert files.value is not None
         config = files.value.kernel_config
@@ -479,12 +478,12 @@ def test_kernel_that_cannot_be_unpacked_keeps_its_version(tmp_path: Path) -> Non
     """One unreadable part would hide all others."""
     image = tmp_path / "vmlinuz"
     image.write_bytes(make_bzimage(b"\x89LZO" + bytes(100)))
-    found = inspect_image(image, tmp_path)
+    found = inspect_file(image, tmp_path)
     assert found.kernel is not None
     assert found.kernel.version.value is not None
     assert found.kernel.program.value is None
     assert found.kernel.program.unknown == "is compressed with lzo: not supported"
     image.write_bytes(bzimage())
-    found = inspect_image(image, tmp_path)
+    found = inspect_file(image, tmp_path)
     assert found.kernel is not None
     assert found.kernel.version.value is None

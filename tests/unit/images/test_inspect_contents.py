@@ -185,7 +185,7 @@ def test_files_that_are_too_long_are_refused_with_their_names(monkeypatch: pytes
         ("etc/passwd", contents.find_users),
         ("etc/shells", contents.find_shells),
         ("etc/os-release", contents.find_distribution),
-        ("etc/fstab", contents.find_mounts),
+        ("etc/fstab", contents.read_fstab),
     ):
         tree = make_tree({path: b"/bin/sh:x:0:0:::\n" * 10})
         with pytest.raises(ImageError, match=f"/{path} has 170 bytes; at most 100 of it are read"):
@@ -206,8 +206,8 @@ def test_lost_files_of_users_and_distribution_are_unknown() -> None:
 def test_more_mounts_than_are_shown_are_counted() -> None:
     """Of many other file systems that are not looked at, some would be left out without a word."""
     lines = b"".join(b"/dev/x /data/%02d ext4 defaults 0 0\n" % number for number in range(23))
-    mounts = contents.find_mounts(make_tree({"etc/fstab": lines}))
-    assert (len(mounts), mounts[-1]) == (21, "and 3 more")
+    points = [row.point for row in contents.read_fstab(make_tree({"etc/fstab": lines}))]
+    assert contents.name_points(points) == ", ".join([*points[:20], "and 3 more"])
 
 
 # --- users --------------------------------------------------------------------------------------------
@@ -321,20 +321,19 @@ menuentry 'other' {
 """
 
 
-def find_boot_files(tree: Tree, folder: str) -> tuple[Known[str], Known[KernelConfig], Known[str]]:
+def find_boot_files(tree: Tree) -> tuple[Known[str], Known[KernelConfig], Known[str]]:
     """The newest kernel, its configuration and its command line."""
-    kernel = linux_kernel.find_kernel_name(tree, folder)
-    config = linux_kernel.find_config(tree, folder, tree, Path("nowhere"))
-    return kernel, config, linux_kernel.find_cmdline(tree, folder)
+    kernel = linux_kernel.find_kernel_name(tree)
+    config = linux_kernel.find_config(tree, Path("nowhere"))
+    return kernel, config, linux_kernel.find_cmdline(tree)
 
 
-@pytest.mark.parametrize("folder", ["boot", ""])
-def test_newest_kernel_with_its_configuration_and_command_line(folder: str) -> None:
-    """The configuration would be that of an older kernel, or of none where /boot is a partition."""
+def test_newest_kernel_with_its_configuration_and_command_line() -> None:
+    """The configuration would be that of an older kernel."""
     names = {"vmlinuz-6.1.0-9": b"old", "vmlinuz-6.1.0-10": b"new", "config-6.1.0-10": CONFIG}
     names |= {"config-6.1.0-9": b"CONFIG_A=m\n", "grub/grub.cfg": GRUB, "grub/vmlinuz-9": b"no"}
-    tree = make_tree({f"{folder}/{name}".strip("/"): data for name, data in names.items()})
-    kernel, config, cmdline = find_boot_files(tree, folder)
+    tree = make_tree({f"boot/{name}": data for name, data in names.items()})
+    kernel, config, cmdline = find_boot_files(tree)
     assert kernel.value == "vmlinuz-6.1.0-10"
     assert config.value is not None
     assert (config.value.builtin, config.value.modules) == (2, 1)
@@ -347,7 +346,7 @@ def test_loader_entries_give_the_command_line_without_grub() -> None:
     """The command line of a system with systemd-boot would be unknown."""
     entry = b"title Linux\nlinux /vmlinuz\noptions quiet ro\n"
     files = {"boot/vmlinuz-6": b"", "boot/loader/entries/a.conf": entry}
-    kernel, config, cmdline = find_boot_files(make_tree(files), "boot")
+    kernel, config, cmdline = find_boot_files(make_tree(files))
     assert (kernel.value, cmdline.value) == ("vmlinuz-6", "quiet ro")
     assert config.unknown.startswith(
         "there is no /boot/config-6, nor one beside its modules; the kernel is no"
@@ -447,10 +446,10 @@ def test_kernels_are_found_where_distributions_have_them(case: str) -> None:
     """A system would be said to have no kernel, since it is not called vmlinuz-RELEASE."""
     files, name, where = KERNELS[case]
     tree = make_tree(files)
-    found = linux_kernel.find_kernel_name(tree, "boot")
+    found = linux_kernel.find_kernel_name(tree)
     assert found.value == name
     assert where in found.source
-    kernel = linux_kernel.find_kernel(tree, "boot")
+    kernel = linux_kernel.find_kernel(tree)
     assert kernel is not None
     assert tree.read(kernel.entry, 9) == b"k"
 
@@ -458,34 +457,34 @@ def test_kernels_are_found_where_distributions_have_them(case: str) -> None:
 def test_configuration_beside_the_modules_and_options_of_the_entry_are_read() -> None:
     """The configuration and command line of Fedora, or of systemd-boot, would be unknown."""
     files = {"usr/lib/modules/6.10/vmlinuz": b"k", "usr/lib/modules/6.10/config": CONFIG}
-    _, config, cmdline = find_boot_files(make_tree(files), "boot")
+    _, config, cmdline = find_boot_files(make_tree(files))
     assert config.source == "/usr/lib/modules/6.10/config"
     assert cmdline.value is None
     older = ENTRY.replace(b"6.9.1", b"6.8.12").replace(b"quiet", b"old")
     files = {
-        "loader/entries/m-6.8.12.conf": older,
-        "loader/entries/m-6.9.1.conf": ENTRY,
-        "machine/6.9.1/linux": b"k",
-        "machine/6.8.12/linux": b"k",
+        "boot/loader/entries/m-6.8.12.conf": older,
+        "boot/loader/entries/m-6.9.1.conf": ENTRY,
+        "boot/machine/6.9.1/linux": b"k",
+        "boot/machine/6.8.12/linux": b"k",
+        "lib/modules/6.9.1/config": CONFIG,
     }
-    root = make_tree({"lib/modules/6.9.1/config": CONFIG})
-    boot = make_tree(files)
-    assert linux_kernel.find_config(boot, "", root, Path("nowhere")).source == "/lib/modules/6.9.1/config"
-    assert linux_kernel.find_cmdline(boot, "").value == "ro quiet"
+    root = make_tree(files)
+    assert linux_kernel.find_config(root, Path("nowhere")).source == "/lib/modules/6.9.1/config"
+    assert linux_kernel.find_cmdline(root).value == "ro quiet"
 
 
 def test_configuration_without_options_is_a_reason() -> None:
     """A damaged configuration would be reported as a kernel without any option."""
     for text in (b"", b"# CONFIG_" + b"A" * 100_000, b"\n" * 100_000):
         tree = make_tree({"boot/vmlinuz-6": b"", "boot/config-6": text, "boot/grub/grub.cfg": text})
-        _, config, cmdline = find_boot_files(tree, "boot")
+        _, config, cmdline = find_boot_files(tree)
         assert config.unknown == "the configuration holds no option"
         assert cmdline.value is None
 
 
 def test_missing_kernel_is_a_reason() -> None:
     """A file system without a kernel would be said to have one with 0 options."""
-    for found in find_boot_files(make_tree({"etc/passwd": b""}), "boot"):
+    for found in find_boot_files(make_tree({"etc/passwd": b""})):
         assert found.value is None
         assert found.unknown == "there is no kernel in /boot, nor beside its modules"
 

@@ -10,7 +10,7 @@ from cpio_archive import unpack
 
 from guestbench.errors import HostError
 from guestbench.provision import cpio, initramfs
-from guestbench.provision.recipes.debian_initramfs import module_entries
+from guestbench.provision.initramfs import module_entries
 
 
 def test_archive_holds_what_went_in() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tarfile
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from guestbench.errors import HostError, ToolFailed
-from guestbench.images.formats.partitions import find_partitions
-from guestbench.images.source import open_source
+from guestbench.host import process
+from guestbench.images.formats.volumes import PROBED_BYTES, find_content
 from guestbench.model import MIB
 from guestbench.provision import layout
 from guestbench.provision.recipes import Site, debian_disk
@@ -46,15 +47,13 @@ def test_partitions_lie_where_the_official_image_has_them(disk: Path) -> None:
     """The built disk would not be comparable with the official one, and GRUB would not find its files."""
     layout.write_partition_table(disk, SIZE_MIB, KEY)
     layout.format_esp(disk, KEY)
-    with open_source(disk) as source:
-        found = {part.number: part for part in find_partitions(source)}
-    assert {number: part.start_bytes // 512 for number, part in found.items()} == {
-        14: 2048,
-        15: 8192,
-        1: 262144,
-    }
-    assert found[1].size_bytes == layout.root_sectors(SIZE_MIB) * 512
-    assert found[15].content == "vfat"
+    told = json.loads(process.run(["sfdisk", "--json", disk]).stdout)["partitiontable"]["partitions"]
+    found = {int(part["node"].removeprefix(str(disk))): part for part in told}
+    assert {number: part["start"] for number, part in found.items()} == {14: 2048, 15: 8192, 1: 262144}
+    assert found[1]["size"] == layout.root_sectors(SIZE_MIB)
+    with disk.open("rb") as file:
+        file.seek(8192 * 512)
+        assert find_content(file.read(PROBED_BYTES)).name == "vfat"
 
 
 def test_partition_table_keeps_boot_code_and_file_systems(disk: Path) -> None:

@@ -114,8 +114,8 @@ class InspectorGuest:
             raise MountError(status, os.strerror(status))
         return f"dm-{struct.unpack('<I', data)[0]}"
 
-    def mount(self, device: str, kind: str, options: str = "") -> Mount:
-        """Mount a file system read-only.
+    def mount(self, device: str, kind: str, options: str = "", unnamed: int | None = None) -> Mount:
+        """Mount a file system read-only; so many of its inodes may be `unnamed` where it is sound.
 
         Raises:
             MountError: the kernel refuses.
@@ -130,7 +130,7 @@ class InspectorGuest:
             errors = [words for _, words in self.read_messages()]
             raise MountError(status, (errors or [os.strerror(status)])[-1])
         self._mounts += 1
-        return Mount(self, number)
+        return Mount(self, number, unnamed)
 
     def read_messages(self) -> list[tuple[str, str]]:
         """What the kernel has said since it was last asked, warnings and worse: the level and the text."""
@@ -288,8 +288,8 @@ class InspectorGuest:
 class Mount:
     """A mounted file system of the guest."""
 
-    def __init__(self, guest: InspectorGuest, number: int) -> None:
-        self._guest, self._number = guest, number
+    def __init__(self, guest: InspectorGuest, number: int, unnamed: int | None) -> None:
+        self._guest, self._number, self._unnamed = guest, number, unnamed
 
     def has(self, path: str) -> bool:
         """Whether a path leads anywhere, links followed with this file system as the root."""
@@ -310,6 +310,10 @@ class Mount:
         errors = [words for level, words in self._guest.read_messages() if level <= _ERRORS_LEVEL]
         if errors:
             raise self._guest.damaged(errors[0])
+        if self._unnamed is not None and not depth:
+            lost = self.count_used()[1] - len({entry.inode for entry in entries}) - self._unnamed
+            if lost > 0:
+                raise self._guest.damaged(f"at least {lost} files are in use that no folder names")
         return entries
 
     def read(self, path: bytes, length: int) -> bytes:
@@ -325,17 +329,17 @@ class Mount:
             raise self._guest.damaged(f"{show_path(path)}: {os.strerror(status)}")
         return data
 
-    def count_used_bytes(self) -> int:
-        """Bytes of the blocks that are not free: files, their metadata, a journal.
+    def count_used(self) -> tuple[int, int]:
+        """Bytes of the blocks that are not free, with metadata and a journal; and the inodes that are not.
 
         Raises:
             ImageError: the kernel does not say.
         """
         status, data = self._guest.ask_mount(b"s", self._number)
-        if status or len(data) != 24:
+        if status or len(data) != 40:
             raise self._guest.damaged("the kernel does not say how full it is")
-        block, blocks, free = struct.unpack("<3Q", data)
-        return int(block * (blocks - free))
+        block, blocks, free, inodes, free_inodes = struct.unpack("<5Q", data)
+        return block * (blocks - free), inodes - free_inodes
 
 
 def read_entry(entry: Entry, limit_bytes: int) -> bytes:

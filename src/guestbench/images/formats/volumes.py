@@ -44,6 +44,7 @@ _PURPOSES = {
     "C": "FAT32",
 }
 LVM = "LVM physical volume"
+BOOT_SIGNATURE = b"\x55\xaa"
 
 
 class _Signature(NamedTuple):
@@ -75,15 +76,22 @@ _SIGNATURES = (
     _Signature(0, b"bcachefs", "bcachefs"),
     _Signature(1024, b"\xe2\xe1\xf5\xe0", "erofs", 1024 + 48, (1024 + 64, 16)),
 )
-_HAS_JOURNAL, _EXT4_FEATURES = 0x4, 0x40 | 0x80 | 0x200
+_HAS_JOURNAL, _EXT4_FEATURES, _EA_INODE = 0x4, 0x40 | 0x80 | 0x200, 0x400
+_EXT_UNNAMED = 11
+"""The first ten inodes but the root's, and those for orphans and for quotas of projects."""
 
 
 class Content(NamedTuple):
-    """What is in a volume: a file system or something else, empty if unknown; its identifier and label."""
+    """What is in a volume: a file system or something else, empty if unknown; its identifier and label.
+
+    `unnamed` is how many inodes at most are in use in a sound file system that no folder names; None where
+    that is not known.
+    """
 
     name: str
     uuid: str = ""
     label: str = ""
+    unnamed: int | None = None
 
 
 def find_content(start: bytes) -> Content:
@@ -91,14 +99,16 @@ def find_content(start: bytes) -> Content:
     found = next((s for s in _SIGNATURES if start[s.at : s.at + len(s.magic)] == s.magic), None)
     if found is None:
         return Content("")
-    name = found.content
+    name, unnamed = found.content, None
     if found is _EXT:
         compatible, incompatible = struct.unpack_from("<II", start.ljust(2048, b"\0"), 1024 + 92)
         name = "ext3" if compatible & _HAS_JOURNAL else "ext2"
         name = "ext4" if incompatible & _EXT4_FEATURES else name
+        # Each large extended attribute may have an inode.
+        unnamed = None if incompatible & _EA_INODE else _EXT_UNNAMED
     at, length = found.label
     label = start[at : at + length].split(b"\0")[0].decode("utf-8", "replace").rstrip()
-    return Content(name, _find_uuid(start, found), visible(label))
+    return Content(name, _find_uuid(start, found), visible(label), unnamed)
 
 
 def _find_uuid(start: bytes, found: _Signature) -> str:
@@ -112,6 +122,10 @@ def _find_uuid(start: bytes, found: _Signature) -> str:
 
 
 # --- the first sectors --------------------------------------------------------------------------------
+
+
+_NO_PARTITION = (0, 0xEE)
+"""Types of an MBR that are none: empty, and protective, which may cover more than the disk (UEFI 2.10, 5.2.3)."""
 
 
 class Row(NamedTuple):
@@ -140,7 +154,7 @@ def read_rows(start: bytes, sector_bytes: int) -> dict[int, Row]:
         return {
             number: Row(f"{kind:X}", f"{serial:08x}-{number:02x}")
             for number, (kind, _, _) in found.items()
-            if kind
+            if kind not in _NO_PARTITION
         }
     rows = {}
     for number, raw in entries.items():
@@ -158,9 +172,8 @@ def find_ends(start: bytes, sector_bytes: int) -> dict[str, int]:
     if entries is None:
         return {
             f"partition {number}": (first + sectors) * sector_bytes
-            # A protective entry (0xEE) may cover more than the disk (UEFI 2.10, table 5.4).
             for number, (kind, first, sectors) in _mbr_entries(start).items()
-            if kind not in (0, 0xEE)
+            if kind not in _NO_PARTITION
         }
     (backup,) = struct.unpack_from("<Q", start, sector_bytes + 32)
     ends = {
@@ -170,14 +183,14 @@ def find_ends(start: bytes, sector_bytes: int) -> dict[str, int]:
     return ends | {"the partition table's backup": (backup + 1) * sector_bytes}
 
 
-def find_sector_bytes(start: bytes) -> int:
-    """The size of a sector for which the disk was made, by its GPT; 512 without one."""
-    return next((size for size in (512, 4096) if start[size : size + 8] == b"EFI PART"), 512)
+def has_gpt(start: bytes, *sector_bytes: int) -> bool:
+    """Whether a disk that begins so has a GPT, for sectors of any of these sizes (512 and 4096)."""
+    return any(start[size : size + 8] == b"EFI PART" for size in sector_bytes or (512, 4096))
 
 
 def _gpt_entries(start: bytes, sector_bytes: int) -> dict[int, bytes] | None:
     """The entries of a GPT that are in use, by number; None without a GPT."""
-    if start[sector_bytes : sector_bytes + 8] != b"EFI PART" or len(start) < 2 * sector_bytes:
+    if not has_gpt(start, sector_bytes) or len(start) < 2 * sector_bytes:
         return None
     first, count, length = struct.unpack_from("<QII", start, sector_bytes + 72)
     if length < 128:
@@ -192,7 +205,7 @@ def _gpt_entries(start: bytes, sector_bytes: int) -> dict[int, bytes] | None:
 
 def _mbr_entries(start: bytes) -> dict[int, tuple[int, int, int]]:
     """Type, first sector and number of sectors of an MBR's entries; none where code is in their place."""
-    if len(start) < 512 or start[510:512] != b"\x55\xaa":
+    if len(start) < 512 or start[510:512] != BOOT_SIGNATURE:
         return {}
     entries = [struct.unpack_from("<B3xB3xII", start, 446 + 16 * number) for number in range(4)]
     if any(status not in (0, 0x80) for status, *_ in entries):

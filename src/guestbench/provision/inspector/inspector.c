@@ -290,7 +290,7 @@ static void tell_space(int number)
 {
 	struct statfs facts;
 	int status = statfs(place_of(number), &facts) ? errno : 0;
-	uint64_t numbers[3] = {(uint64_t)facts.f_bsize, facts.f_blocks, facts.f_bfree};
+	uint64_t numbers[] = {(uint64_t)facts.f_bsize, facts.f_blocks, facts.f_bfree, facts.f_files, facts.f_ffree};
 
 	put_status(status);
 	if (!status)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import disks
+import msgspec
 import pytest
 
 from guestbench.families.image import probe as image
 from guestbench.host import process
-from guestbench.model import Disk, DiskFormat, Guest, GuestFamily, Image, Kernel, Origin, Role, System
+from guestbench.model import Disk, DiskFormat, Guest, GuestFamily, Image, Kernel, Kit, Origin, Role, System
 
 MIB = 1 << 20
 ROOT_AT = 4 * MIB
+pytestmark = [pytest.mark.qemu, pytest.mark.network]
 ROLES = (Role.KERNEL, Role.INITRD, Role.DISK)
 
 
@@ -47,10 +52,14 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-def values(guest: Guest, scratch: Path) -> dict[str, int | float]:
+def values(guest: Guest, scratch: Path) -> dict[str, Any]:
     """The samples by metric and role; nothing may be left in `scratch`."""
     scratch.mkdir(exist_ok=True)
-    found = {"/".join((s.metric, *s.labels.values())): s.value for s in image.measure_images(guest, scratch)}
+    kit = Kit(works=(), inspector=msgspec.structs.replace(disks.get_inspector(), kept=str(scratch / "kept")))
+    samples, gaps = image.measure_images(guest, scratch, kit)
+    found: dict[str, Any] = {"/".join((s.metric, *s.labels.values())): s.value for s in samples}
+    found |= {gap.metric: gap.reason for gap in gaps}
+    shutil.rmtree(scratch / "kept", ignore_errors=True)
     assert not list(scratch.iterdir())
     return found
 
@@ -106,9 +115,12 @@ def test_separate_boot_file_system_is_searched(disk: Path, tmp_path: Path) -> No
     assert (found["image.kernel"], found["image.initrd"]) == (77, 88)
 
 
-def test_disk_of_another_file_system_keeps_its_other_sizes(tmp_path: Path) -> None:
-    """A guest on a file system that cannot be read without mounting could not be measured at all."""
+def test_disk_that_cannot_be_read_keeps_its_other_sizes(tmp_path: Path) -> None:
+    """A guest on a damaged file system could not be measured at all, or would lack cells without a reason."""
     path = tmp_path / "disk.img"
     path.write_bytes(b"XFSB".ljust(4096, b"\1"))
     found = values(guest_of(Disk(format=DiskFormat.RAW), path), tmp_path / "scratch")
-    assert set(found) == {"image.file", "image.allocated", "image.virtual", "image.zstd"}
+    known = {name for name, value in found.items() if not isinstance(value, str)}
+    assert known == {"image.file", "image.allocated", "image.virtual", "image.zstd"}
+    assert set(found) - known == {"image.rootfs", "image.kernel", "image.initrd"}
+    assert "no root file system can be read (found: xfs)" in found["image.rootfs"]

@@ -34,9 +34,8 @@ def test_unikernel_is_measured_by_its_true_segments(tmp_path: Path) -> None:
     """A unikernel's row would lack its sizes, or show the wrapper's."""
     kernel = tmp_path / "hello.qemu"
     kernel.write_bytes(wrap_elf64(elf64()))
-    samples = image.measure_images(
-        guest_of(system(Kernel(cmdline="--level=ü")), {Role.KERNEL: kernel}), tmp_path
-    )
+    guest = guest_of(system(Kernel(cmdline="--level=ü")), {Role.KERNEL: kernel})
+    samples, _ = image.measure_images(guest, tmp_path, None)
     found = values(samples)
     packed = found.pop("image.zstd")
     assert found == {
@@ -61,7 +60,7 @@ def test_files_are_summed_and_told_apart(tmp_path: Path) -> None:
     guest = guest_of(
         system(Kernel(initrd=True), GuestFamily.LINUX), {Role.KERNEL: kernel, Role.INITRD: initrd}
     )
-    found = values(image.measure_images(guest, tmp_path))
+    found = values(image.measure_images(guest, tmp_path, None)[0])
     sizes = kernel.stat().st_size, initrd.stat().st_size
     assert (found["image.file/kernel"], found["image.file/initrd"]) == sizes
     assert found["image.file"] == sum(sizes)
@@ -85,7 +84,7 @@ def test_samples_come_in_the_order_of_the_metrics(tmp_path: Path) -> None:
     """Reports would list the same sizes in another order for every guest."""
     kernel = tmp_path / "kernel"
     kernel.write_bytes(elf64())
-    samples = image.measure_images(guest_of(system(Kernel()), {Role.KERNEL: kernel}), tmp_path)
+    samples, _ = image.measure_images(guest_of(system(Kernel()), {Role.KERNEL: kernel}), tmp_path, None)
     names = [row.name for row in FAMILY.metrics]
     assert [s.metric for s in samples] == sorted((s.metric for s in samples), key=names.index)
 
@@ -95,7 +94,7 @@ def test_damaged_kernel_is_named(tmp_path: Path) -> None:
     kernel = tmp_path / "kernel"
     kernel.write_bytes(elf64()[:200])
     with pytest.raises(ImageError, match="kernel is truncated"):
-        image.measure_images(guest_of(system(Kernel()), {Role.KERNEL: kernel}), tmp_path)
+        image.measure_images(guest_of(system(Kernel()), {Role.KERNEL: kernel}), tmp_path, None)
 
 
 def test_metric_rows_hold_the_stable_names() -> None:

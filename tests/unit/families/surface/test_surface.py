@@ -325,7 +325,7 @@ def test_a_kernel_and_its_program_are_one_image(tmp_path: Path) -> None:
         pristine=images,
         origin=Origin(kind="given", detail=""),
     )
-    result = measure_images(guest, tmp_path)
+    result = measure_images(guest, tmp_path, None)
     shown = {sample.metric: sample for sample in result.samples}
     assert (shown["surface.code_bytes"].value, shown["surface.wx_segments"].value) == (350, 1)
     assert shown["surface.code_bytes"].detail == "kernel: 300; program: 50"
