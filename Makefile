@@ -26,6 +26,7 @@ compare: setup
 	@$(BIN)/guestbench run seed $(CYCLES) $(ARGS)
 
 test: lint
+	@PYTHON='$(PYTHON)' sh tools/setup.sh tests
 	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --basetemp="$${XDG_CACHE_HOME:-$$HOME/.cache}/guestbench/pytest" $(ARGS)
 
 lint: setup

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prepares this folder for `make compare` and `make test`: Debian packages that are missing, and a virtual
 # environment in .venv from requirements.lock. Run again, it finds all of it there and does nothing.
+# With the argument `tests` it also installs what only tests need, if it can.
 #
 # Exit status: 0 ready, 3 this host lacks something (the lines printed say what, and the command that mends it).
 set -eu
@@ -21,10 +22,10 @@ stop() {
     exit 3
 }
 
-listed_packages() { sed -e '/^#/d' -e 's/[[:space:]].*//' tools/debian-packages.txt; }
+listed_packages() { sed -e '/^#/d' -e 's/[[:space:]].*//' "tools/$1"; }
 
 missing_packages() {
-    for package in $(listed_packages); do
+    for package in $(listed_packages "$1"); do
         status=$(dpkg-query -W -f='${db:Status-Status} ' "$package" 2>/dev/null) || status=
         case " $status " in
             *' installed '*) ;;
@@ -60,20 +61,36 @@ prepare_packages() {
             "cat tools/debian-packages.txt  # which Debian package each of them is in"
         return
     fi
-    missing=$(missing_packages)
+    missing=$(missing_packages debian-packages.txt)
     missing=${missing% }
     test -n "$missing" || return 0
-    if test "$(id -u)" = 0; then
-        as_root='env DEBIAN_FRONTEND=noninteractive'
-    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-        as_root='sudo -n env DEBIAN_FRONTEND=noninteractive'
-    else
+    if ! may_install; then
         stop "Debian packages are missing, and installing them needs root: $missing" \
             "sudo apt-get update && sudo $APT_INSTALL $missing"
     fi
     # shellcheck disable=SC2086
     install_packages $missing || stop "apt-get could not install: $missing" \
         "apt-get update && $APT_INSTALL $missing"
+}
+
+may_install() {
+    if test "$(id -u)" = 0; then
+        as_root='env DEBIAN_FRONTEND=noninteractive'
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        as_root='sudo -n env DEBIAN_FRONTEND=noninteractive'
+    else
+        return 1
+    fi
+}
+
+# Tests go without what cannot be installed, and say so.
+prepare_test_packages() {
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0
+    missing=$(missing_packages debian-test-packages.txt)
+    missing=${missing% }
+    test -n "$missing" || return 0
+    # shellcheck disable=SC2086
+    { may_install && install_packages $missing; } || say "tests are skipped that need these packages: $missing"
 }
 
 check_python() {
@@ -113,6 +130,7 @@ prepare_environment() {
 }
 
 prepare_packages
+test "${1:-}" != tests || prepare_test_packages
 check_python
 prepare_environment
 mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}/guestbench"

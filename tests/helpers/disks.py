@@ -8,7 +8,8 @@ import stat
 import struct
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,9 @@ import pytest
 from guestbench.errors import ToolMissing
 from guestbench.host import process
 from guestbench.images.inspection import FileSystem, Inspection
-from guestbench.images.inspector import inspect_image
+from guestbench.images.tree import Tree
+from guestbench.inspect import inspect_image
+from guestbench.inspect.system import DiskSystem, open_system
 from guestbench.model import Inspector
 from guestbench.provision import cpio
 from guestbench.provision.inspector import build_inspector
@@ -72,6 +75,24 @@ def files_of(found: Inspection) -> FileSystem:
     assert found.files is not None
     assert found.files.value is not None, found.files.unknown
     return found.files.value
+
+
+def without_size(found: Inspection) -> FileSystem:
+    """The files of an image but the number of all entries: some file systems have folders of their own."""
+    return msgspec.structs.replace(files_of(found), entries=0)
+
+
+@contextmanager
+def opened(image: Path, scratch: Path) -> Iterator[DiskSystem]:
+    """The system in an image."""
+    with open_system(image, get_inspector(), scratch) as found:
+        yield found
+
+
+def tree_of(found: DiskSystem) -> Tree:
+    """The files of a system, which must be known."""
+    assert found.tree.value is not None, found.tree.unknown
+    return found.tree.value
 
 
 # --- trees --------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guestbench.images.inspection import Inspection
-from guestbench.images.inspector import inspect_image
 from guestbench.images.source import unusable
+from guestbench.inspect import inspect_image
 from guestbench.model import Disk, DiskFormat, GuestFamily, Inspector, Kernel, Provision, System
 
 MULTIBOOT_MAGIC = 0x1BADB002

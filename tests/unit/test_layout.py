@@ -40,6 +40,7 @@ SAY_QEMU = {
     "model/experiment.py": "has the VMM of an experiment that names none",
     "model/run.py": "has the names of two fields in stores, and what reports call QEMU",
     "images/": "reads the formats of QEMU's disks with qemu-img, and knows which kernels its loaders take",
+    "inspect/guest.py": "looks into disks with a QEMU of its own, whatever the guests run on",
     "provision/": "makes disks with qemu-img, and a unikernel for QEMU",
     "report/export/openmetrics.py": "has the name of a label that others may have queries for",
 }

@@ -51,13 +51,13 @@ class Machine:
         file.write_text(f'#!/bin/sh\necho "{name} $*" >>"{self.calls}"\n{script}\n')
         file.chmod(0o755)
 
-    def set_up(self) -> tuple[int, str]:
+    def set_up(self, *arguments: str) -> tuple[int, str]:
         """Run set-up; returns its exit status and what it said."""
         # The script appends the sbin folders itself; an empty root keeps this machine's programs out.
         script = (self.clone / "tools" / "setup.sh").read_text().replace(":/usr/sbin:/sbin", "")
         (self.clone / "tools" / "setup.sh").write_text(script)
         done = process.run(
-            [self.bin / "sh", self.clone / "tools" / "setup.sh"],
+            [self.bin / "sh", self.clone / "tools" / "setup.sh", *arguments],
             env={"PATH": str(self.bin), "MAKEFLAGS": "", "PYTHON": "python3"},
             check=False,
         )
@@ -175,6 +175,29 @@ def test_user_without_rights_gets_the_line_to_type(machine: Machine, sudo: str |
     hint = "sudo apt-get update && sudo apt-get install -y --no-install-recommends gcc zstd"
     assert f"hint: {hint} \n" in said or f"hint: {hint}\n" in said
     assert not (machine.clone / ".venv").exists()
+
+
+LACKS_BROWSER = 'case "$*" in *" chromium"|*" xfsprogs") exit 1 ;; *) echo "installed " ;; esac'
+
+
+def test_what_only_tests_need_is_installed_for_tests_alone(machine: Machine) -> None:
+    """A user who only compares would have to install a browser, or tests would be skipped for want of one."""
+    machine.add("dpkg-query", LACKS_BROWSER)
+    assert machine.set_up()[0] == 0
+    assert machine.called("apt-get") == []
+    assert machine.set_up("tests")[0] == 0
+    installed = "install -y --no-install-recommends -qq -o Dpkg::Use-Pty=0 chromium xfsprogs"
+    assert machine.called("apt-get")[-1] == installed
+
+
+@pytest.mark.parametrize("lacks", ["right", "mirror"])
+def test_tests_go_without_what_cannot_be_installed(machine: Machine, lacks: str) -> None:
+    """Without root or a mirror no test at all could be run."""
+    machine.add("dpkg-query", LACKS_BROWSER)
+    machine.add(*(("id", "echo 1000") if lacks == "right" else ("apt-get", "exit 100")))
+    status, said = machine.set_up("tests")
+    assert status == 0
+    assert "tests are skipped that need these packages: chromium xfsprogs\n" in said
 
 
 def test_other_system_is_told_which_programs_it_lacks(machine: Machine) -> None:

@@ -24,8 +24,8 @@ from guestbench.text import visible
     help="Write the packages as a CycloneDX bill of materials.",
 )
 def command(image: Path, as_json: bool, sbom: Path | None) -> None:
-    """Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting or mounting it."""
-    from guestbench.images.inspector import inspect_image
+    """Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting it."""
+    from guestbench.inspect import inspect_image
     from guestbench.provision.cache import read_image
     from guestbench.provision.inspector import build_inspector
     from guestbench.report.inspection import describe_inspection

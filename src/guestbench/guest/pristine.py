@@ -6,7 +6,7 @@ from pathlib import Path
 
 from guestbench.errors import HostError
 from guestbench.images.inspection import Inspection
-from guestbench.images.inspector import inspect_image
+from guestbench.inspect import inspect_image
 from guestbench.model import Guest, Header, Inspector, Kit, Needs, Role
 
 NO_KIT = "the run has nothing to look into disks with\nguestbench run --metrics image,surface"

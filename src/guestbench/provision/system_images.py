@@ -8,8 +8,8 @@ from pathlib import Path
 from guestbench.definition.systems import SYSTEMS
 from guestbench.errors import ImageError, UsageError
 from guestbench.images.contents.linux import find_boot_files
-from guestbench.images.system import open_system
 from guestbench.images.tree import show
+from guestbench.inspect.system import open_system
 from guestbench.model import Fetch, Image, Role, Say, System
 from guestbench.provision import cache
 from guestbench.provision.download import Published

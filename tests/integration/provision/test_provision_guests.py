@@ -13,7 +13,7 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
 from guestbench.host import process
-from guestbench.images.system import open_system
+from guestbench.inspect.system import open_system
 from guestbench.model import Accel, Guest, Ok, Platform, Role
 from guestbench.provision import cache
 from guestbench.provision.inspector import build_inspector

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guestbench.errors import HostError, ImageError
-from guestbench.images.formats import guest as guest_module
-from guestbench.images.formats import lvm
-from guestbench.images.formats.guest import InspectorGuest
 from guestbench.images.formats.volumes import find_content, find_ends, read_rows
+from guestbench.inspect import guest as guest_module
+from guestbench.inspect import lvm
+from guestbench.inspect.guest import InspectorGuest
 
 OK = struct.pack("<I", 0)
 IMAGE = Path("/images/disk.img")

@@ -125,7 +125,7 @@ def _find_uuid(start: bytes, found: _Signature) -> str:
 
 
 _NO_PARTITION = (0, 0xEE)
-"""Types of an MBR that are none: empty, and protective, which may cover more than the disk (UEFI 2.10, 5.2.3)."""
+"""Types of an MBR: empty; protective, which may cover more than the disk (UEFI 2.10, 5.2.3)."""
 
 
 class Row(NamedTuple):

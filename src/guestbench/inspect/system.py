@@ -20,17 +20,8 @@ import msgspec
 from guestbench.errors import ImageError
 from guestbench.images.contents.files import FstabRow, name_points, read_fstab
 from guestbench.images.contents.linux import find_boot_kernel
-from guestbench.images.formats import disk, lvm
+from guestbench.images.formats import disk
 from guestbench.images.formats.disk import SECTOR
-from guestbench.images.formats.guest import (
-    SECTORS,
-    Device,
-    InspectorGuest,
-    Mount,
-    MountError,
-    look_into,
-    read_entry,
-)
 from guestbench.images.formats.volumes import (
     BOOT_SIGNATURE,
     LVM,
@@ -47,6 +38,8 @@ from guestbench.images.formats.volumes import (
 from guestbench.images.inspection import Known, Partition, known, unknown
 from guestbench.images.source import open_source, reason_of, truncated, unusable
 from guestbench.images.tree import ROOT_MARKS, Entry, Tree, show
+from guestbench.inspect import lvm
+from guestbench.inspect.guest import SECTORS, Device, InspectorGuest, Mount, MountError, look_into, read_entry
 from guestbench.model import DiskFormat, Inspector
 from guestbench.text import visible
 

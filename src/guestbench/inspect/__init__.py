@@ -38,8 +38,8 @@ from guestbench.images.inspection import (
     unknown,
 )
 from guestbench.images.source import Source, open_source, quoted, reason_of, unusable
-from guestbench.images.system import check_disk, open_system
 from guestbench.images.tree import Tree, show, show_path
+from guestbench.inspect.system import check_disk, open_system
 from guestbench.model import Inspector
 from guestbench.text import visible
 
@@ -112,7 +112,8 @@ def _inspect_kept(image: Path, scratch: Path, inspector: Inspector, digest: str)
 def _describe_readers() -> str:
     """A digest of our own code that reads images: what another version has found is not taken over."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*")):
+    package = Path(__file__).parents[1]
+    for path in sorted([*(package / "inspect").rglob("*"), *(package / "images").rglob("*")]):
         if path.suffix in (".py", ".toml"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
