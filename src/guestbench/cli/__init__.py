@@ -61,8 +61,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         "doctor": "Tell what this host has and lacks for measuring, each with the line that mends it.",
         "export": "Print the run in DIR in a format that other programs read.",
         "history": "Show many runs of the same guests over time, and where a figure changed its level.",
-        "inspect": "Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting or "
-        "mounting it.",
+        "inspect": "Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting it.",
         "profile": "Tell where the instructions of a boot of SYSTEM go, or with --diff which symbols grew "
         "from OLD to NEW.",
         "report": "Write the reports of the run in DIR again, from its store alone.",

@@ -351,7 +351,7 @@ def test_inspection_that_takes_long_says_so(
 ) -> None:
     """A large image would be looked into for a quarter of a minute in silence."""
     monkeypatch.setattr(talk, "SILENT_S", 0.01)
-    monkeypatch.setattr("guestbench.images.inspector.inspect_image", lambda *_: time.sleep(0.2))
+    monkeypatch.setattr("guestbench.inspect.inspect_image", lambda *_: time.sleep(0.2))
     monkeypatch.setattr("guestbench.report.inspection.describe_inspection", lambda _: Page(title="x"))
     image = tmp_path / "image"
     image.write_bytes(b"\x7fELF" + bytes(60))

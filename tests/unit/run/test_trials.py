@@ -23,12 +23,13 @@ PURPOSES = [purpose.name for family in list_families() for purpose in family.pur
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
-def test_only_trials_that_give_work_get_the_kit(purpose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_trials_that_need_it_get_the_kit(purpose: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial of work would have no programs, or a timed boot would wait for files it does not need."""
     monkeypatch.setattr(run, "_find_state", lambda *_: None)
     header = make_work_header(make_work_systems(), KIT)
     job = run.make_job(trial_of("debian", purpose, "cpu"), header, Path())
-    needs = {*WORKING, "memory", "memory-min", "cost", "cost-of-work"}
+    looking = {"image", "surface", "surface-image", "surface-boot"}
+    needs = {*WORKING, *looking, "memory", "memory-min", "cost", "cost-of-work"}
     assert (job.kit is not None) == (purpose in needs)
     assert job.settings == header.experiment.settings
 
