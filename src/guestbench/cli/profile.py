@@ -15,6 +15,7 @@ from guestbench.errors import UsageError
 from guestbench.text import visible
 
 if TYPE_CHECKING:
+    from guestbench.model import Header, Record
     from guestbench.model.profile import Profile
 
 PROFILE = ("guestbench", "profile")
@@ -52,6 +53,13 @@ PROFILE = ("guestbench", "profile")
     help="Write profile.json, profile.html (an icicle to look around in), profile.folded (stacks for flame "
     "graph tools) and profile.speedscope.json there.",
 )
+@click.option(
+    "--into",
+    "run_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN",
+    help="Add the profile to the report of the run in this folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     subjects: tuple[str, ...],
@@ -61,6 +69,7 @@ def command(
     compare: bool,
     top: int,
     output: Path | None,
+    run_folder: Path | None,
     as_json: bool,
 ) -> None:
     """Tell where the instructions of a boot of SYSTEM go, or with --diff which symbols grew from OLD to NEW.
@@ -75,8 +84,10 @@ def command(
     if len(subjects) != 1 + compare:
         wanted = "--diff compares two: OLD and NEW" if compare else "one SYSTEM is needed"
         raise UsageError(wanted, shlex.join([*PROFILE, "--help"]))
-    if compare and output is not None:
+    if compare and (output or run_folder):
         raise UsageError("--diff writes no files", shlex.join([*PROFILE, "--diff", *subjects]))
+    # Before anything is booted: it may be no run.
+    run_read = _read_run(run_folder) if run_folder is not None else None
     saved = [_find_saved(each) for each in subjects]
     if all(saved) and (given or reference or symbols):
         again = shlex.join([*PROFILE, *(["--diff"] if compare else []), *subjects])
@@ -97,6 +108,19 @@ def command(
     click.echo(document if as_json else render_lines(blocks), nl=False)
     if output is not None:
         _write(output, profiles[0])
+    if run_folder is not None and run_read is not None:
+        from guestbench.cli.report import write_files
+        from guestbench.report.profile.section import find_place
+
+        _write(find_place(run_folder, profiles[0]), profiles[0])
+        _, paths = write_files(run_folder, *run_read)
+        say(str(paths["report.html"]))
+
+
+def _read_run(folder: Path) -> tuple[Header, tuple[Record, ...]]:
+    from guestbench.run.store import read_store
+
+    return read_store(folder)
 
 
 def _write(folder: Path, profile: Profile) -> None:

@@ -66,6 +66,7 @@ def write_files(
     from guestbench.analysis.analyse import analyse
     from guestbench.report import write_reports
     from guestbench.report.contents import compose
+    from guestbench.report.profile.section import read_profiles
 
-    contents = compose(analyse(header, records))
+    contents = compose(analyse(header, records), read_profiles(folder))
     return contents, write_reports(folder, contents)

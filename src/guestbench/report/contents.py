@@ -9,6 +9,7 @@ from guestbench.page.blocks import Block, Page
 from guestbench.report import comparison, steps
 from guestbench.report.families import hear_all
 from guestbench.report.opening import open_page, summarise_run
+from guestbench.report.profile import section as profile
 from guestbench.report.setting import describe_setting
 
 
@@ -20,9 +21,15 @@ class Contents(msgspec.Struct, frozen=True):
     summary: tuple[Block, ...]
 
 
-def compose(found: Findings) -> Contents:
-    """All that is to be said of a run, finished or not."""
+def compose(found: Findings, profiles: profile.Profiles | None = None) -> Contents:
+    """All that is to be said of a run, finished or not, and of profiles that were added to it."""
     own, lines = hear_all(found)
-    sections = (*comparison.find_sections(found), *steps.find_sections(found), *own, *describe_setting(found))
+    sections = (
+        *comparison.find_sections(found),
+        *steps.find_sections(found),
+        *own,
+        *(profile.find_sections(found.header, profiles) if profiles else ()),
+        *describe_setting(found),
+    )
     page = Page(found.header.experiment.title, tuple(open_page(found)), sections)
     return Contents(found, page, tuple(summarise_run(found, lines)))

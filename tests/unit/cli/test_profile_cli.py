@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
+from factories import make_run
 from profiles import ROWS, make_profile
 
 from guestbench.cli import run_cli
 from guestbench.model.profile import Region
 from guestbench.report.profile import render_files, render_json
+from guestbench.run.store import create_store
 
 
 @pytest.fixture
@@ -81,3 +84,70 @@ def test_bad_input_is_one_error_and_one_hint(
     first, second = err.splitlines()
     assert first.startswith("error: ") and error in first
     assert second.startswith("hint: ")
+
+
+@pytest.fixture
+def run_folder(folder: Path) -> Path:
+    """A finished run beside the saved profiles."""
+    header, records = make_run()
+    with create_store(folder / "run", header) as store:
+        for record in records:
+            store.append(record)
+    return folder / "run"
+
+
+def test_profile_is_added_to_a_run_s_report(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The report of a run would not say where its instructions go."""
+    assert run_cli(["report", str(run_folder)]) == 0
+    assert "Where the instructions of a boot go" not in (run_folder / "report.html").read_text()
+    assert run_cli(["profile", "old", "--into", "run"]) == 0
+    err = capsys.readouterr().err
+    assert "run/profiles/mine/profile.html\n" in err
+    assert err.endswith("run/report.html\n")
+    for name in ("report.html", "comparison_results.md"):
+        text = (run_folder / name).read_text()
+        assert "Where the instructions of a boot go" in text
+        assert "memset" in text
+        # No system of that name is in the run.
+        assert "This run did not measure it." in text
+    (run_folder / "profiles/mine/profile.json").write_text("{}")
+    assert run_cli(["report", str(run_folder)]) == 0
+    text = (run_folder / "comparison_results.md").read_text().replace("\\", "")
+    assert "profiles/mine/profile.json is no profile" in text
+    assert "memset" not in text
+
+
+def test_profile_of_another_image_says_so(run_folder: Path, folder: Path) -> None:
+    """A profile of another build would be read as that of the run."""
+    header, _ = make_run()
+    guest = next(each for each in header.guests if each.system.name == "floor")
+    images = {role: image.sha256 for role, image in guest.pristine.items()}
+    for same in (False, True):
+        profile = make_profile(name="floor")
+        if same:
+            profile = msgspec.structs.replace(profile, images=images)
+        (folder / "floor.json").write_bytes(render_json(profile))
+        assert run_cli(["profile", "floor.json", "--into", "run"]) == 0
+        text = (run_folder / "comparison_results.md").read_text()
+        assert ("another image than the one that this run measured" in text) is not same
+        assert "This run did not measure it." not in text
+
+
+@pytest.mark.parametrize("name", ["../mine", "/etc", "..", "a\0b", ""])
+def test_profile_is_written_nowhere_else(
+    name: str, run_folder: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A profile from elsewhere could write files outside of the run's folder."""
+    (folder / "odd.json").write_bytes(render_json(make_profile(name=name)))
+    before = sorted(folder.rglob("*"))
+    assert run_cli(["profile", "odd.json", "--into", "run"]) == 2
+    assert "cannot be the name of a folder" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_into_takes_a_run_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A guest would be booted for a report that is not there."""
+    assert run_cli(["profile", "old", "--into", "nowhere"]) == 3
+    assert "nowhere" in capsys.readouterr().err
+    assert run_cli(["profile", "--diff", "old", "new.json", "--into", "run"]) == 2
+    assert "--diff writes no files" in capsys.readouterr().err
