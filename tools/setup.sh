@@ -22,7 +22,9 @@ stop() {
     exit 3
 }
 
-listed_packages() { sed -e '/^#/d' -e 's/[[:space:]].*//' "tools/$1"; }
+PACKAGES=src/guestbench/host/debian-packages.txt
+
+listed_packages() { sed -e '/^#/d' -e 's/[[:space:]].*//' "$1"; }
 
 missing_packages() {
     for package in $(listed_packages "$1"); do
@@ -35,7 +37,7 @@ missing_packages() {
 }
 
 missing_programs() {
-    for program in $(sed -e '/^#/d' -e 's/^[^[:space:]]*//' tools/debian-packages.txt); do
+    for program in $(sed -e '/^#/d' -e 's/^[^[:space:]]*//' "$PACKAGES"); do
         case $program in
             /*) test -e "$program" || printf '%s ' "$program" ;;
             *) command -v "$program" >/dev/null || printf '%s ' "$program" ;;
@@ -58,10 +60,10 @@ prepare_packages() {
         missing=$(missing_programs)
         missing=${missing% }
         test -z "$missing" || stop "not a Debian system, and these are not there: $missing" \
-            "cat tools/debian-packages.txt  # which Debian package each of them is in"
+            "cat $PACKAGES  # which Debian package each of them is in"
         return
     fi
-    missing=$(missing_packages debian-packages.txt)
+    missing=$(missing_packages "$PACKAGES")
     missing=${missing% }
     test -n "$missing" || return 0
     if ! may_install; then
@@ -86,7 +88,7 @@ may_install() {
 # Tests go without what cannot be installed, and say so.
 prepare_test_packages() {
     command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0
-    missing=$(missing_packages debian-test-packages.txt)
+    missing=$(missing_packages tools/debian-test-packages.txt)
     missing=${missing% }
     test -n "$missing" || return 0
     # shellcheck disable=SC2086

@@ -123,8 +123,8 @@ def start_browser(path: str, folder: Path) -> Iterator[Browser]:
     """A browser with a profile of its own in `folder`, ended with the block."""
     theirs, writing = os.pipe()
     reading, answers = os.pipe()
-    # Numbers that are free and above the two that Chromium wants, so that neither overwrites the other or a file.
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FROM_BROWSER + 1) for descriptor in (theirs, answers)]
+    # Numbers that are free and above the two that Chromium wants, so that neither overwrites anything.
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, FROM_BROWSER + 1) for end in (theirs, answers)]
 
     def hand_over() -> None:
         os.dup2(high[0], TO_BROWSER)

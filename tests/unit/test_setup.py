@@ -11,6 +11,7 @@ import pytest
 from guestbench.host import process
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = "src/guestbench/host/debian-packages.txt"
 TOOLS = ("sed", "cat", "sha256sum", "mkdir", "dirname", "env", "sh", "true", "cp")
 
 PYTHON = """\
@@ -36,6 +37,8 @@ class Machine:
         self.calls.touch()
         self.bin.mkdir()
         shutil.copytree(ROOT / "tools", self.clone / "tools")
+        (self.clone / PACKAGES).parent.mkdir(parents=True)
+        shutil.copy(ROOT / PACKAGES, self.clone / PACKAGES)
         for name in ("requirements.lock", "pyproject.toml"):
             shutil.copy(ROOT / name, self.clone)
         for name in TOOLS:
@@ -209,7 +212,7 @@ def test_other_system_is_told_which_programs_it_lacks(machine: Machine) -> None:
     assert "not a Debian system" in said
     assert "qemu-system-x86_64" in said
     assert " gcc" not in said
-    assert "hint: cat tools/debian-packages.txt" in said
+    assert f"hint: cat {PACKAGES}" in said
 
 
 def test_old_python_is_refused(machine: Machine) -> None:

@@ -67,6 +67,8 @@ def run_cli(arguments: Sequence[str]) -> int:
         "report": "Write the reports of the run in DIR again, from its store alone.",
         "run": "Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its "
         "report.",
+        "setup": "Print the line that installs the Debian packages which this host lacks, or with --install "
+        "run it.",
         "systems": "The guests: what there is, and their images.",
         "workloads": "List the workloads: what each does, with which program, and which systems can do it.",
     },

@@ -14,7 +14,8 @@ SILENT_S = 1.0
 """What takes longer says what it is."""
 OWN_NAME = re.compile(
     r"\bguestbench(?= "
-    r"(ab|bisect|run|report|diff|export|workloads|systems|doctor|digest|inspect|profile|--help)\b)"
+    r"(ab|bisect|calibrate|diff|digest|doctor|export|history|inspect|profile|report|run|setup|systems|"
+    r"workloads|--help)\b)"
 )
 
 

@@ -33,6 +33,7 @@ LOAD_BUSY = 0.3
 """Load per CPU that counts as busy: on two cores, more than half of what the measured guest leaves free."""
 
 APT_INSTALL = "sudo apt-get install --no-install-recommends"
+"""As root it is said and called without sudo."""
 MEND_USER_NAMESPACE = "sudo sysctl kernel.unprivileged_userns_clone=1"
 MEND_APPARMOR = "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
 MEND_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
@@ -105,7 +106,7 @@ def take_readings(boot_kvm: BootKvm, cache: Path, root: Path = host.ROOT) -> Rea
         python=sys.version_info[:3],
         qemu=qemu,
         qemu_wrong=qemu_wrong,
-        missing=tuple(each for each in process.DEBIAN_PACKAGES if not _is_installed(each)),
+        missing=find_missing(),
         kvm_device=device.exists(),
         kvm_usable=usable,
         kvm_boot=boot_kvm() if usable and qemu else None,
@@ -135,7 +136,30 @@ def _user_name() -> str:
         return str(os.getuid())
 
 
+def find_missing() -> tuple[str, ...]:
+    """The programs, and files by their paths, that guestbench needs and this host has not."""
+    return tuple(each for each in process.DEBIAN_PACKAGES if not _is_installed(each))
+
+
+def find_apt_line() -> list[str]:
+    """The command that installs the packages of what is missing; empty if nothing is.
+
+    Raises:
+        HostError: something is missing, and this is no Debian system.
+    """
+    missing = find_missing()
+    if missing and not _is_installed("apt-get"):
+        raise HostError(
+            f"not a Debian system, and these are not there: {', '.join(missing)}", "guestbench doctor"
+        )
+    packages = sorted({process.DEBIAN_PACKAGES[each] for each in missing})
+    line = [*APT_INSTALL.split(), "--yes", *packages] if packages else []
+    return line[1:] if os.geteuid() == 0 else line
+
+
 def _is_installed(program: str) -> bool:
+    if program.startswith("/"):
+        return Path(program).exists()
     try:
         process.find_tool(program)
     except ToolMissing:

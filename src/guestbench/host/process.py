@@ -26,22 +26,13 @@ STDERR_KEPT = 4000
 PIPE = subprocess.PIPE
 """For `start`: talk to the child through a pipe."""
 
+_LINES = Path(__file__).with_name("debian-packages.txt").read_text(encoding="utf-8").splitlines()
 DEBIAN_PACKAGES = {
-    "qemu-system-x86_64": "qemu-system-x86",
-    "qemu-img": "qemu-utils",
-    "mmdebstrap": "mmdebstrap",
-    "newuidmap": "uidmap",
-    "mke2fs": "e2fsprogs",
-    "debugfs": "e2fsprogs",
-    "dumpe2fs": "e2fsprogs",
-    "sfdisk": "fdisk",
-    "zstd": "zstd",
-    "gcc": "gcc",
-    "ocamlopt": "ocaml-nox",
-    "strip": "binutils",
-    "dpkg-deb": "dpkg",
+    program: package
+    for package, *programs in (line.split() for line in _LINES if not line.startswith("#"))
+    for program in programs
 }
-"""Which Debian package holds a program, for the hint when it is missing."""
+"""Which Debian package holds a program, or a file by its path."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from guestbench.errors import HostError, ToolFailed, ToolMissing
+from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.images.contents.packages import parse_control, read_dpkg
 from guestbench.model import Frozen, Say
@@ -229,10 +229,7 @@ def fetch_source(package: str, suite: str, say: Say) -> Unpacked:
 
     def unpack(work: Path, say: Say) -> Made:
         say("asking for the newest version")
-        try:
-            process.find_tool("dpkg-source")
-        except ToolMissing as missing:
-            raise ToolMissing(missing.message, "apt-get install dpkg-dev") from None
+        process.find_tool("dpkg-source")
         archives = work / "archives"
         archives.mkdir()
         control = PrivateApt(work / "apt", suite, kind="deb-src").download_source(package, archives)

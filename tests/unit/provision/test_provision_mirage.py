@@ -290,7 +290,7 @@ def test_all_missing_tools_are_named_at_once(site: Host) -> None:
         (site.bin / tool).unlink()
     with pytest.raises(ToolMissing, match="bison, flex, pkg-config, python3") as caught:
         site.build()
-    assert caught.value.hint == "apt-get install bison flex pkg-config python3"
+    assert caught.value.hint == "apt-get install bison flex pkg-config python3-venv"
     assert not site.calls_file.exists()
 
 

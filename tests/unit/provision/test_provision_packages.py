@@ -256,14 +256,9 @@ def test_a_host_without_dpkg_source_is_told_the_package(
 ) -> None:
     """The hint would name a package that does not exist."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    find = process.find_tool
-
-    def without_dpkg_source(name: str) -> Path:
-        if name == "dpkg-source":
-            raise ToolMissing("dpkg-source is not installed", "apt-get install dpkg-source")
-        return find(name)
-
-    monkeypatch.setattr(process, "find_tool", without_dpkg_source)
+    monkeypatch.setattr(
+        "shutil.which", lambda name, path=None: None if name == "dpkg-source" else "/bin/true"
+    )
     with pytest.raises(ToolMissing, match="dpkg-source is not installed") as caught:
         fetch_source("tiny", "bookworm", lambda _: None)
     assert caught.value.hint == "apt-get install dpkg-dev"
