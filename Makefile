@@ -27,7 +27,7 @@ compare: setup
 
 test: lint
 	@PYTHON='$(PYTHON)' sh tools/setup.sh tests
-	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --basetemp="$${XDG_CACHE_HOME:-$$HOME/.cache}/guestbench/pytest" $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder --basetemp="$${XDG_CACHE_HOME:-$$HOME/.cache}/guestbench/pytest" $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check --quiet
