@@ -1,3 +1,3 @@
 """guestbench measures what a virtual machine guest really costs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
