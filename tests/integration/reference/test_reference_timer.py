@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -104,3 +107,38 @@ def test_a_careless_kernel_is_found_out_by_ocaml(careless_kernel: Path) -> None:
     assert right
     assert right == re.findall(digest, boot(careless_kernel, merkle, "merkle"))
     assert right != re.findall(digest, boot_carelessly(careless_kernel, merkle, f"{TIMER} merkle"))
+
+
+NAP = """
+#include <stdio.h>
+#include <time.h>
+
+int main(void)
+{
+    struct timespec pause = {0, 3000000};
+
+    nanosleep(&pause, NULL);
+    puts("awake");
+    return 0;
+}
+"""
+
+
+def test_a_host_that_lets_the_guest_wait_loses_no_alarm(tmp_path: Path) -> None:
+    """On a busy host a program would sleep for ever: its first alarm went off before anyone listened."""
+    (tmp_path / "nap.c").write_text(NAP)
+    process.run(["gcc", "-O2", "-static", tmp_path / "nap.c", "-o", tmp_path / "nap"])
+    argv: list[str | Path] = [*reference_guest.MACHINE, "-m", "64M", "-kernel", reference_guest.kernel()]
+    argv += ["-initrd", tmp_path / "nap", "-append", "nap"]
+    for _ in range(12):
+        with process.start(argv, stdout=process.PIPE, grace_s=0) as child:
+            ends = time.monotonic() + 30
+            while child.poll() is None and time.monotonic() < ends:
+                # Longer than the alarm, whatever the guest is about to do.
+                os.kill(child.pid, signal.SIGSTOP)
+                time.sleep(0.004)
+                os.kill(child.pid, signal.SIGCONT)
+                time.sleep(0.0005)
+            assert child.poll() == 0
+            assert child.stdout is not None
+            assert b"awake" in child.stdout.read()

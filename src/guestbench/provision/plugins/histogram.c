@@ -10,7 +10,8 @@
 // `# total INSTRUCTIONS`, all so far, and `# waited INSTRUCTIONS`, how many of them were in such loops.
 //
 // A loop waits if a block with `in`, `rdtsc`, `pause` or `hlt` in it comes again within NEAR instructions, MANY times in a
-// row; then all that ran from the first time to the last counts.
+// row; then all that ran from the first time to the last counts. So does one whose way round is longer, up to FAR, if it
+// is steady: VERY_MANY times in a row it has one of few lengths. Linux collects entropy so, and does nothing else meanwhile.
 //
 // Debian ships no header of the plugin interface, so what is used of it is declared here: of its versions 1 (QEMU 7 and 8)
 // to 7 (11). What only some of them have is weak, and is looked for when the plugin is loaded.
@@ -60,7 +61,7 @@ const void *point_to_code(const struct qemu_plugin_insn *insn) __asm__("qemu_plu
 size_t copy_code(const struct qemu_plugin_insn *insn, void *to, size_t length) __asm__("qemu_plugin_insn_data");
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 
-enum { NEAR = 256, MANY = 16 };
+enum { NEAR = 256, MANY = 16, FAR = 8192, VERY_MANY = 1000, LENGTHS = 8, STRAY = 3 };
 enum { BUCKETS = 1 << 16, MOST_TEXTS = 64, LONGEST_TEXT = 512, MOST_CUTS = 16, READ_BYTES = 4096 };
 
 // A number that is added to without a call: one for all CPUs, or, from version 2 on, one for each.
@@ -69,9 +70,18 @@ struct counter {
     struct qemu_plugin_scoreboard *score;
 };
 
+// How a block came again so far: its last ways round, how often one of them came again, and how often none did since.
+struct rounds {
+    uint64_t last, waited; // when it came last, of all
+    uint64_t pending, before; // in rounds that do not count yet, and what had been waited before them
+    uint16_t lengths[LENGTHS];
+    unsigned steady, strays, oldest;
+};
+
 struct block {
     uint64_t address, instructions, written;
     struct counter executions;
+    struct rounds rounds;
     struct block *next;
 };
 
@@ -103,6 +113,7 @@ static struct counter total;
 static uint64_t waited;
 static uint64_t wrote_at, wrote_waited; // both when something was last written to a port
 static struct loop loop;
+static struct block *steady; // the block of the longer loop that waits, while it does
 
 // Before QEMU asks for the version.
 __attribute__((constructor)) static void choose_version(void)
@@ -161,11 +172,57 @@ static void cut(const char *what, long long bytes)
         fprintf(output, "# %s\n", what);
 }
 
+static bool remember(struct rounds *rounds, uint16_t length)
+{
+    for (int i = 0; i < LENGTHS; i++)
+        if (rounds->lengths[i] == length)
+            return true;
+    rounds->lengths[rounds->oldest++ % LENGTHS] = length;
+    return false;
+}
+
+// Whether a block is that of a longer loop which waits. An interrupt makes a round longer, and does not end it.
+static void come_round(struct block *block, uint64_t now)
+{
+    struct rounds *rounds = &block->rounds;
+    uint64_t since = now - rounds->last, waited_then = rounds->waited;
+
+    rounds->last = now;
+    rounds->waited = waited;
+    bool near = since <= FAR;
+    if (near && remember(rounds, (uint16_t)since)) {
+        rounds->strays = 0;
+        rounds->steady++;
+    } else if (++rounds->strays > STRAY) {
+        rounds->steady = 0;
+        if (steady == block)
+            steady = NULL;
+    }
+    if (near && rounds->steady) {
+        if (rounds->steady == 1) {
+            rounds->pending = 0;
+            rounds->before = waited_then;
+        }
+        rounds->pending += since;
+        bool left = !steady || now - steady->rounds.last > 8 * FAR;
+        if (left && rounds->steady >= VERY_MANY)
+            steady = block;
+        if (steady == block) {
+            // What another loop was found to wait in the same rounds is counted already.
+            uint64_t counted = waited - rounds->before;
+            waited += rounds->pending > counted ? rounds->pending - counted : 0;
+            rounds->pending = 0;
+            rounds->before = waited;
+        }
+    }
+}
+
 // A block with an instruction in it that waiting loops have is run.
 static void come_by(unsigned cpu, void *data)
 {
     (void)cpu;
     uint64_t now = read_counter(&total), since = now - loop.last;
+    come_round(data, now);
     if (loop.block != data) {
         if (loop.rival != data) {
             loop.rival = data;
@@ -226,11 +283,12 @@ static void look(unsigned cpu, void *data)
     }
 }
 
-// Something is about to be written to a port.
-static void write_port(unsigned cpu, void *data)
+// Something is about to be written to a port; so many instructions of the same block, which counts from its beginning,
+// come behind it.
+static void write_port(unsigned cpu, void *behind)
 {
-    look(cpu, data);
-    wrote_at = read_counter(&total);
+    look(cpu, NULL);
+    wrote_at = read_counter(&total) - (uintptr_t)behind;
     wrote_waited = waited;
 }
 
@@ -330,7 +388,7 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         bool writes = writes_port(insn);
         if (wrote || writes)
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, writes ? write_port : look, NO_REGISTERS, NULL);
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, writes ? write_port : look, NO_REGISTERS, (void *)(count - i - 1));
         wrote = writes;
     }
 }

@@ -72,11 +72,13 @@ void interrupt(unsigned line)
 
 static void set_timer(uint8_t mode, uint64_t count)
 {
+    /* First, since a controller that is only then set up forgets a request that has come: on a host that lets the guest wait
+       in between, nobody would ever be woken. */
+    if (handlers[TIMER_LINE] == NULL)
+        interrupts_handle(TIMER_LINE, nothing);
     out8(PIT_COMMAND, mode);
     out8(PIT_CHANNEL_0, (uint8_t)count);
     out8(PIT_CHANNEL_0, (uint8_t)(count >> 8));
-    if (handlers[TIMER_LINE] == NULL)
-        interrupts_handle(TIMER_LINE, nothing);
 }
 
 void timer_start(uint64_t hertz)
