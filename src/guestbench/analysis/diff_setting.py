@@ -72,6 +72,8 @@ def _facts(header: Header) -> Iterator[tuple[str, str]]:
     yield "memory", f"{platform.memory_mib} MiB"
     yield "CPUs", str(platform.cpus)
     yield "network", platform.net.value
+    yield "sandbox of the VMM", "on" if platform.sandbox else "off"
+    yield "way to the internet", "open" if platform.internet else "closed"
     yield "options of the VMM", " ".join(platform.extra) or "none"
     yield from ask("findings", "settings", header, names=header.experiment.metrics)
 

@@ -5,6 +5,7 @@ Each command is a module of its own, imported when it is called.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +19,18 @@ from guestbench.errors import GuestbenchError, Interrupted, UsageError
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _end_in_order()
     sys.exit(run_cli(sys.argv[1:]))
+
+
+def _end_in_order() -> None:
+    """Have SIGTERM, and a terminal that goes away, end a command as Ctrl-C does; not where nohup is in force."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return  # a shell's background job, which SIGINT does not end
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            # As SIGINT, so that it is put off wherever that is.
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def run_cli(arguments: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from guestbench.errors import GuestbenchError, HostError, ImageError
 from guestbench.host import process
+from guestbench.host.facts import SANDBOX
 from guestbench.images.formats.disk import DiskInfo
 from guestbench.images.source import unusable
 from guestbench.images.tree import MAX_ENTRIES, Entry, show_path
@@ -40,7 +41,6 @@ MEMORY = "512M"
 SECTORS = {512: "vda", 4096: "vdb"}
 """The sizes of sectors with which a guest sees its disk, and what the kernel then calls it."""
 CMDLINE = "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic"
-SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 _FRAME, _REQUEST, _ENTRY = struct.Struct("<II"), struct.Struct("<cBHQQ"), struct.Struct("<HHBBIIIQQQ")
 _MAX_FRAME_BYTES = 1 << 17

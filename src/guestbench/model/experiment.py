@@ -47,7 +47,8 @@ class Net(StrEnum):
 class Platform(Frozen):
     """The virtual machine every system of an experiment gets.
 
-    With `pin` the VMM runs on the host's CPU of that number alone.
+    With `pin` the VMM runs on the host's CPU of that number alone. With `sandbox` the host's kernel refuses
+    it what it does not need; without `internet` its guest's user network ends at the forwarded ports.
     """
 
     vmm: VmmName = "qemu"
@@ -58,6 +59,8 @@ class Platform(Frozen):
     net: Net = Net.USER
     extra: tuple[Line, ...] = ()
     pin: Annotated[int, within(0, 4095)] | None = None
+    sandbox: bool = True
+    internet: bool = False
 
 
 Tables = dict[str, dict[str, Any]]

@@ -108,6 +108,8 @@ def platform_table(found: Findings) -> Table:
         ("Guest memory", f"{show_exact(platform.memory_mib)} MiB"),
         ("vCPUs", str(platform.cpus)),
         ("Network", net),
+        ("Way to the internet", "open" if platform.internet and platform.net is not Net.NONE else "none"),
+        ("Sandbox of the VMM", "asked for" if platform.sandbox else "off"),
         ("Accelerator used", Code(accel.used.value)),
         ("Accelerator asked for", Code(accel.requested.value)),
         ("Why that one", accel.reason),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,8 @@ import msgspec
 
 from guestbench.errors import GuestbenchError, StoreError, TrialError
 from guestbench.host import process
-from guestbench.model import Job, Record
-from guestbench.run.worker import Failure, trial_folder
+from guestbench.model import Job, NotMade, Record, TrialResult
+from guestbench.run.worker import Failure, begin, make_record, trial_folder
 
 TICK_S = 0.5
 WORKER_STDERR = "worker.stderr"
@@ -37,6 +38,13 @@ class _ReadyMade(GuestbenchError):
         self.exit_code = failure.exit_code
 
 
+def tell_killed(status: int) -> NotMade:
+    """Why a trial was not made whose worker was killed: from outside, which says nothing of the guest."""
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    short = " (by the kernel, if the host ran out of memory)" if -status == signal.SIGKILL else ""
+    return NotMade(reason=f"the worker was killed by {name}{short}")
+
+
 class _Worker:
     """A worker process and its answer so far."""
 
@@ -44,6 +52,7 @@ class _Worker:
         self._job = job
         self._stderr_path = Path(job.folder) / trial_folder(job.trial.id) / WORKER_STDERR
         self._answer = bytearray()
+        self._begun = begin()
         self._stack = ExitStack()
         try:
             self._start()
@@ -84,11 +93,11 @@ class _Worker:
         return not data
 
     def finish(self) -> Record:
-        """The record of a worker whose answer is complete.
+        """The record of a worker whose answer is complete, or that was killed.
 
         Raises:
             GuestbenchError: what the worker raised, with its exit code.
-            TrialError: the worker died without an answer.
+            TrialError: the worker ended without an answer, as those of the other trials would.
         """
         status = self._child.wait(5.0)
         self.close()
@@ -98,6 +107,9 @@ class _Worker:
         try:
             decoded = msgspec.json.decode(self._answer, type=Record | Failure)
         except msgspec.DecodeError as error:
+            if status is not None and status < 0:
+                cpu_ns = 0  # Nobody has counted it.
+                return make_record(self._job, TrialResult(outcome=tell_killed(status)), self._begun, cpu_ns)
             words = complaint.splitlines()[-1] if complaint else "it said nothing"
             raise TrialError(
                 f"the worker of trial {self._job.trial.id} died with status {status}: {words}",
@@ -117,7 +129,7 @@ def execute_in_workers(jobs: Sequence[Job], slots: int, tick: Tick) -> Iterator[
 
     Raises:
         GuestbenchError: what a worker raised, with its exit code. The others are ended.
-        TrialError: a worker died without an answer.
+        TrialError: a worker ended without an answer, and was not killed.
         StoreError: the run folder cannot be written.
     """
     waiting, running = deque(jobs), dict[int, _Worker]()

@@ -76,8 +76,8 @@ def create_store(folder: Path, header: Header) -> Iterator[Store]:
     """
     path = folder / STORE_NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     except FileExistsError:
         raise _used(folder) from None
     except OSError as error:
@@ -156,10 +156,15 @@ def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
 def _upgrade(line: bytes) -> bytes:
     """A header as of today; one whose form is not known comes back as it is."""
     try:
-        if _ANY_LINE.decode(line).version > 4:
-            return line
+        version = _ANY_LINE.decode(line).version
         data = msgspec.json.decode(line)
         experiment = data["experiment"]
+        for platform in (data["platform"], experiment["platform"]):
+            # Guests were let out, and QEMU had no filter, before there was a choice.
+            platform.setdefault("sandbox", False)
+            platform.setdefault("internet", True)
+        if version > 4:
+            return msgspec.json.encode(data)
         tables = {name: experiment.pop(name) for name in OLD_TABLES if name in experiment}
         if "work" in tables and "memory" in tables:
             tables["work"]["settle_s"] = tables["memory"]["settle_s"]

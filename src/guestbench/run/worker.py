@@ -13,9 +13,11 @@ import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
@@ -55,10 +57,8 @@ def run_trial(job: Job) -> Record:
     images = job.guest.pristine if job.purpose.pristine else job.guest.images
     for image in (*images.values(), *(job.kit.files if job.kit is not None else ())):
         _check_unchanged(image)
-    relative = trial_folder(job.trial.id)
-    folder = Path(job.folder) / relative
-    started, start_ns = datetime.now(UTC), time.monotonic_ns()
-    before, cpu_before = host.read_cpu_times(), _own_cpu_ns()
+    folder = Path(job.folder) / trial_folder(job.trial.id)
+    begun, cpu_before = begin(), _own_cpu_ns()
     argv: tuple[str, ...] = ()
     artifacts: dict[str, str] = {}
     try:
@@ -79,7 +79,36 @@ def run_trial(job: Job) -> Record:
         raise StoreError(
             f"cannot write {name}: {error.strerror}", f"df -h {shlex.quote(job.folder)}"
         ) from error
-    after, cpu_after = host.read_cpu_times(), _own_cpu_ns()
+    return make_record(job, result, begun, _own_cpu_ns() - cpu_before, argv, artifacts)
+
+
+class Begun(NamedTuple):
+    """When a trial began, and what the host's CPUs had done until then."""
+
+    started: datetime
+    start_ns: int
+    cpu: host.CpuTimes
+
+
+def begin() -> Begun:
+    """A trial begins."""
+    return Begun(datetime.now(UTC), time.monotonic_ns(), host.read_cpu_times())
+
+
+def make_record(
+    job: Job,
+    result: TrialResult,
+    begun: Begun,
+    own_cpu_ns: int,
+    argv: tuple[str, ...] = (),
+    artifacts: Mapping[str, str] = MappingProxyType({}),
+) -> Record:
+    """The record of a trial that has just ended, and itself took so much CPU time.
+
+    `artifacts` maps names to files in the trial's folder.
+    """
+    relative = trial_folder(job.trial.id)
+    images = job.guest.pristine if job.purpose.pristine else job.guest.images
     return Record(
         version=FORMAT_VERSION,
         trial=job.trial,
@@ -90,9 +119,9 @@ def run_trial(job: Job) -> Record:
         host=job.host,
         images={role: image.sha256 for role, image in images.items()},
         tool=__version__,
-        started=started.isoformat(timespec="milliseconds"),
-        wall_ns=time.monotonic_ns() - start_ns,
-        conditions=host.conditions(before, after, cpu_after - cpu_before),
+        started=begun.started.isoformat(timespec="milliseconds"),
+        wall_ns=time.monotonic_ns() - begun.start_ns,
+        conditions=host.conditions(begun.cpu, host.read_cpu_times(), own_cpu_ns),
         artifacts={name: str(relative / file) for name, file in artifacts.items()},
         series=result.series,
         gaps=result.gaps,

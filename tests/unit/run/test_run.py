@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from guestbench.model import (
     GuestFamily,
     Header,
     Job,
+    NotMade,
     Ok,
     Outcome,
     Platform,
@@ -135,6 +137,27 @@ def test_a_worker_that_dies_is_one_error(
     job = make_job(header.trials[0], header, tmp_path)
     with pytest.raises(TrialError, match="died with status 1"):
         next(execute_in_workers([job], 1, quiet))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_worker_costs_its_own_trial_alone(
+    tmp_path: Path, header: Header, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A host that is short of memory for a moment would end a run of a night."""
+    jobs = [make_job(trial, header, tmp_path) for trial in header.trials[:3]]
+    workers = execute_in_workers(jobs, 1, quiet)
+    first = next(workers)
+    dying = tmp_path / "dying"
+    dying.write_text(f"#!/bin/sh\nkill -{number.value} $$\n")
+    dying.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(dying))
+        second = next(workers)
+    third = next(workers)
+    assert [each.trial for each in (first, second, third)] == [job.trial for job in jobs]
+    assert isinstance(second.outcome, NotMade) and number.name in second.outcome.reason
+    assert not isinstance(third.outcome, NotMade)
+    assert not second.samples and second.images and not second.argv
 
 
 def test_a_worker_whose_parent_is_gone_makes_no_trial(tmp_path: Path, header: Header) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from guestbench.errors import UsageError
+from guestbench.errors import HostError, UsageError
+from guestbench.host.facts import SANDBOX
 from guestbench.model import Accel, DiskFormat, Image, Kernel, Net, Platform, Role
 from guestbench.vmm import LaunchSpec, Need
-from guestbench.vmm.qemu import check, tsc
+from guestbench.vmm.qemu import _try_sandbox, check, tsc
 from guestbench.vmm.qemu.capabilities import SerialTrace
 from guestbench.vmm.qemu.command import build_argv, build_interactive_argv
 
@@ -74,6 +75,37 @@ def test_blocks_are_counted_only_where_that_is_wanted(tmp_path: Path) -> None:
     assert option(argv, "-plugin") == [f"/a,,b.so,{files},text=612c62,text=6c6f67696e3a20"]
     assert option(argv, "-serial") == ["chardev:console"]
     assert option(argv, "-chardev") == [f"stdio,id=console,logfile={tmp_path}/console.bytes,logappend=on"]
+
+
+def test_qemu_is_held_and_its_guest_kept_in_unless_asked_otherwise(tmp_path: Path) -> None:
+    """A guest that breaks out could start programs, or one from a stranger reach the host's network."""
+    argv = build_argv(make_spec(tmp_path, Platform()))
+    assert option(argv, "-sandbox") == [SANDBOX]
+    assert "user,id=n0,restrict=on" in argv
+    free = build_argv(make_spec(tmp_path, Platform(sandbox=False, internet=True)))
+    assert "-sandbox" not in free and "user,id=n0,restrict=off" in free
+    own = build_argv(make_spec(tmp_path, Platform(extra=("-sandbox", "on,spawn=deny"))))
+    assert option(own, "-sandbox") == ["on,spawn=deny"]
+
+
+@pytest.mark.parametrize("says", ["-sandbox support is not enabled in this QEMU binary", ""])
+def test_a_qemu_without_a_sandbox_is_told_before_the_run(
+    says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every trial would fail in the same words, after the images were built."""
+    qemu = tmp_path / "qemu-system-x86_64"
+    qemu.write_text(f"#!/bin/sh\necho '{says}' >&2; exit 1\n")
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    _try_sandbox.cache_clear()
+    try:
+        with pytest.raises(HostError, match=says or "status 1") as caught:
+            check(Platform())
+        assert caught.value.hint == "guestbench run --set platform.sandbox=false"
+        check(Platform(sandbox=False))
+        check(Platform(extra=("-sandbox", "off")))
+    finally:
+        _try_sandbox.cache_clear()
 
 
 def test_stamps_are_of_the_bytes_that_the_guest_sent(tmp_path: Path) -> None:

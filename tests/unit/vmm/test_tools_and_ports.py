@@ -35,8 +35,8 @@ def test_the_tools_disk_comes_last_and_can_only_be_read() -> None:
 def test_ports_are_forwarded_from_this_host_alone() -> None:
     """A guest's services would be open to the network that the host is in."""
     argv = build_argv(spec(forwards=(7, 80)))
-    assert "user,id=n0,hostfwd=tcp:127.0.0.1:0-:7,hostfwd=tcp:127.0.0.1:0-:80" in argv
-    assert "user,id=n0" in build_argv(spec())
+    assert "user,id=n0,restrict=on,hostfwd=tcp:127.0.0.1:0-:7,hostfwd=tcp:127.0.0.1:0-:80" in argv
+    assert "user,id=n0,restrict=on" in build_argv(spec())
     without = build_argv(spec(forwards=(7,), platform=Platform(net=Net.NONE)))
     assert not any("hostfwd" in word for word in without)
     assert not any("hostfwd" in word for word in build_interactive_argv(spec(forwards=(7,))))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from guestbench.host.facts import QEMU
+from guestbench.host.facts import QEMU, SANDBOX
 from guestbench.model import Accel, Disk, Kernel, Net, Platform, Role
 from guestbench.vmm import TOOLS_SERIAL, LaunchSpec, Need
 from guestbench.vmm.qemu.machines import find_machine
@@ -71,10 +71,12 @@ def _platform_options(
     yield from ("-smp", str(platform.cpus))
     # -no-reboot turns a guest that resets itself into a VMM that exits, which can be told from a slow boot.
     yield from ("-nodefaults", "-no-user-config", "-nographic", "-no-reboot")
+    if wants_sandbox(platform):
+        yield from ("-sandbox", SANDBOX)
     if platform.net is Net.USER:
         # A port of 0 lets the kernel choose one that is free; QEMU then says which.
         ports = "".join(f",hostfwd=tcp:127.0.0.1:0-:{port}" for port in forwards)
-        user = f"user,id=n0{ports}"
+        user = f"user,id=n0,restrict={'off' if platform.internet else 'on'}{ports}"
         network = user if link_fd is None else f"stream,id=n0,addr.type=fd,addr.str={link_fd}"
         yield from ("-netdev", network, "-device", f"virtio-net-{machine.bus},netdev=n0")
     if Need.MEMORY in needs:
@@ -177,6 +179,11 @@ def _tools_options(spec: LaunchSpec) -> Iterator[str]:
 def escape_option(value: str) -> str:
     """A value inside a QEMU option list, where a comma is written twice."""
     return value.replace(",", ",,")
+
+
+def wants_sandbox(platform: Platform) -> bool:
+    """Whether QEMU is to be started with our sandbox; one among the further options is used instead of it."""
+    return platform.sandbox and not find_sandbox(platform.extra)
 
 
 def find_sandbox(argv: Sequence[str]) -> str:
