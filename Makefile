@@ -5,6 +5,7 @@
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
 #   make fuzz                10 minutes of fuzzing for each part of the reference unikernel that reads foreign bytes; MINUTES=1
+#   make faults              do harm to real runs 500 times, and count what is lost or left behind; ARGS="--seed 1"
 #   make lock                renew requirements.lock (needs uv)
 #   make clean               remove what was built here, results excepted
 
@@ -14,7 +15,7 @@ CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 $(foreach each,cost.boots=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint format fuzz lock clean
+.PHONY: help setup compare test lint format fuzz faults lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
@@ -41,6 +42,9 @@ format: setup
 
 fuzz: setup
 	$(BIN)/python benchmarks/fuzz_unikernel.py --minutes $(or $(MINUTES),10) $(ARGS)
+
+faults: setup
+	$(BIN)/python benchmarks/faults.py $(ARGS)
 
 lock:
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \

@@ -23,7 +23,7 @@ from guestbench.model import Conditions, CpuPolicy, Frozen, Host, MemoryPolicy
 ROOT = Path("/")
 QEMU = "qemu-system-x86_64"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-"""QEMU gives up, before its guest runs, system calls that start programs or change its rights and priority."""
+"""QEMU gives up, before its guest runs, system calls that start programs or change its rights."""
 QEMU_MIN = (7, 0)
 TOOL_TIMEOUT_S = 20.0
 STARTTIME = 20
