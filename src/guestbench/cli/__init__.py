@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _end_in_order() -> None:
-    """Have SIGTERM, and a terminal that goes away, end a command as Ctrl-C does; not where nohup is in force."""
+    """Have SIGTERM, and a terminal that goes away, end a command as Ctrl-C does; nohup holds."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return  # a shell's background job, which SIGINT does not end
     for number in (signal.SIGTERM, signal.SIGHUP):
