@@ -7,13 +7,15 @@ import math
 import re
 import resource
 import shlex
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import diff_speed
 import msgspec
 import numpy as np
 import pytest
+import yaml
 from diff_factories import TEN, Run, diff_boots, make_boots, scale, states, with_metric
 from documents import ROOT, blocks, parse
 from factories import make_record
@@ -432,20 +434,27 @@ def test_large_runs_are_compared_quickly(tmp_path: Path) -> None:
 # --- the guide --------------------------------------------------------------------------------------------
 
 
-def test_examples_for_ci_can_be_typed() -> None:
-    """Whoever copies the documented workflow would have a job that fails for a wrong option."""
+def find_values(tree: Any, key: str) -> Iterator[str]:
+    """The values of a key anywhere in a document."""
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if name == key:
+            yield value
+        elif isinstance(value, dict | list):
+            yield from find_values(value, key)
+
+
+def test_examples_for_ci_have_gates_and_options_that_are_read() -> None:
+    """Whoever copies the documented workflow would have a job that fails for a wrong gate or option."""
     examples = blocks(ROOT / "docs" / "guide.md", "yaml")
     assert len(examples) == 2
     for example in examples:
-        lines = [line.strip().removeprefix("- ").removeprefix("run: ") for line in example.splitlines()]
-        typed = [line.partition(" >> ")[0] for line in lines if line.startswith("guestbench ")]
-        assert sum(line.startswith("guestbench ab") for line in typed)
-        for line in typed:
-            words = shlex.split(line)[1:]
-            parse(list(words))
-            for option, gate in pairwise(words):
-                if option == "--fail-on":
-                    parse_gate(gate)
+        document = yaml.safe_load(example)
+        (gates,) = find_values(document, "gates")
+        assert "cost.instructions_guest>0.5%" in gates.split()
+        for gate in gates.split():
+            parse_gate(gate)
+        for options in find_values(document, "options"):
+            parse(["ab", "OLD", "NEW", *options.split()])
 
 
 def test_documented_gates_are_read() -> None:
