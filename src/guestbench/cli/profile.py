@@ -15,7 +15,6 @@ from guestbench.errors import UsageError
 from guestbench.text import visible
 
 if TYPE_CHECKING:
-    from guestbench.model import Header, Record
     from guestbench.model.profile import Profile
 
 PROFILE = ("guestbench", "profile")
@@ -80,6 +79,7 @@ def command(
     """
     from guestbench.report import profile as shown
     from guestbench.report.terminal import render_lines
+    from guestbench.run.store import read_store
 
     if len(subjects) != 1 + compare:
         wanted = "--diff compares two: OLD and NEW" if compare else "one SYSTEM is needed"
@@ -87,7 +87,7 @@ def command(
     if compare and (output or run_folder):
         raise UsageError("--diff writes no files", shlex.join([*PROFILE, "--diff", *subjects]))
     # Before anything is booted: it may be no run.
-    run_read = _read_run(run_folder) if run_folder is not None else None
+    run_read = read_store(run_folder) if run_folder is not None else None
     saved = [_find_saved(each) for each in subjects]
     if all(saved) and (given or reference or symbols):
         again = shlex.join([*PROFILE, *(["--diff"] if compare else []), *subjects])
@@ -115,12 +115,6 @@ def command(
         _write(find_place(run_folder, profiles[0]), profiles[0])
         _, paths = write_files(run_folder, *run_read)
         say(str(paths["report.html"]))
-
-
-def _read_run(folder: Path) -> tuple[Header, tuple[Record, ...]]:
-    from guestbench.run.store import read_store
-
-    return read_store(folder)
 
 
 def _write(folder: Path, profile: Profile) -> None:

@@ -46,6 +46,8 @@ _FRAME, _REQUEST, _ENTRY = struct.Struct("<II"), struct.Struct("<cBHQQ"), struct
 _MAX_FRAME_BYTES = 1 << 17
 _NONE = 0xFF
 _READ_BYTES = 1 << 16
+_LARGEST_ERRNO = 4095
+"""As in Linux, include/linux/err.h."""
 _ERRORS_LEVEL = "3"
 """Kernel messages of this level and below are errors (syslog(2)): a file system that is not sound."""
 
@@ -93,7 +95,7 @@ class InspectorGuest:
         """The disk and what the kernel takes for its partitions; nothing if there is no such disk."""
         rows = [line.split() for line in self._ask(b"d").decode("ascii", "replace").splitlines()]
         try:
-            found = [Device(row[0], *map(int, row[1:])) for row in rows if row[0].startswith(disk)]
+            found = [Device(name, *map(int, row)) for name, *row in rows if name.startswith(disk)]
         except (TypeError, ValueError) as error:
             raise self._nonsense("its devices") from error
         return sorted(found, key=lambda device: device.number)
@@ -112,7 +114,7 @@ class InspectorGuest:
         status, data = self._try(b"l", f"{name}\n{table}\n".encode())
         if status:
             raise MountError(status, os.strerror(status))
-        return f"dm-{struct.unpack('<I', data)[0]}"
+        return f"dm-{int.from_bytes(data, 'little')}"
 
     def mount(self, device: str, kind: str, options: str = "", unnamed: int | None = None) -> Mount:
         """Mount a file system read-only; so many of its inodes may be `unnamed` where it is sound.
@@ -193,7 +195,7 @@ class InspectorGuest:
     def _end_walk(self, frames: Iterator[bytes], status: int, name: bytes) -> None:
         self._drain(frames)
         if status:
-            raise self.damaged(f"{show_path(name)}: {os.strerror(status)}")
+            raise self.damaged(f"{show_path(name)}: {os.strerror(self._check_status(status))}")
 
     def damaged(self, words: str) -> ImageError:
         """An error about a file system that is not sound."""
@@ -238,7 +240,12 @@ class InspectorGuest:
         first = next(frames, b"")
         if len(first) < 4:
             raise self._nonsense("an answer without a status")
-        return int.from_bytes(first[:4], "little"), first[4:]
+        return self._check_status(int.from_bytes(first[:4], "little")), first[4:]
+
+    def _check_status(self, status: int) -> int:
+        if status > _LARGEST_ERRNO:
+            raise self._nonsense("a status that there is not")
+        return status
 
     def _frames(self, silent_s: float) -> Iterator[bytes]:
         """The frames of an answer up to the empty one."""

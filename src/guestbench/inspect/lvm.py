@@ -45,7 +45,8 @@ def read_physical_volume(read: Read) -> tuple[str, str]:
     (offset,) = struct.unpack_from("<I", start, at + 20)
     sector = start[at : at + SECTOR]
     identifier = sector[offset : offset + 32].decode("ascii", "replace")
-    areas = list(struct.iter_unpack("<QQ", sector[offset + 40 :][: (SECTOR - offset - 40) // 16 * 16]))
+    lists = sector[offset + 40 :]
+    areas = list(struct.iter_unpack("<QQ", lists[: len(lists) // 16 * 16]))
     # Two lists, each ended by a pair of zeros: of data, and of metadata.
     ends = [number for number, pair in enumerate(areas) if pair == (0, 0)]
     if len(ends) < 2:

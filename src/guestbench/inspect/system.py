@@ -176,7 +176,12 @@ class _Disk:
         """A partition of a disk with large sectors, where no file system of small blocks can be mounted."""
         first, sectors = part.start_bytes // SECTOR, part.size_bytes // SECTOR
         table = f"0 {sectors} linear /dev/{SECTORS[SECTOR]} {first}"
-        return part._replace(name=self._guest.map_device(f"part{part.number}", table))
+        try:
+            return part._replace(name=self._guest.map_device(f"part{part.number}", table))
+        except MountError as error:
+            raise unusable(
+                self._image, f"has a partition {part.number} that cannot be read: {error}"
+            ) from error
 
     def _probe(self, device: Device, lv: str = "", number: int | None = None) -> Volume:
         row = self._rows.get(device.number, Row())

@@ -104,6 +104,8 @@ def test_files_are_told_as_the_guest_lists_them(tmp_path: Path) -> None:
         (answer(OK + entry(b"/a")), "a list of files that ends too early"),
         (answer(OK + entry(b"/a")[:-1]), "a list of files that ends too early"),
         (answer(OK + END, b"more"), "more than an answer has"),
+        (answer(struct.pack("<I", 1 << 31)), "a status that there is not"),
+        (answer(OK + entry(b"/a", 0, 1 << 63)), "a status that there is not"),
         (answer(OK + entry(b"", 0, 117)), "/: Structure needs cleaning"),
         (answer(OK + entry(b"/usr/x", 0, 5)), "/usr/x: Input/output error"),
     ],
@@ -115,6 +117,29 @@ def test_nonsense_is_refused(said: bytes, words: str, tmp_path: Path) -> None:
         pytest.raises(ImageError, match=rf"^{IMAGE} has a damaged file system: .*{words}"),
     ):
         list(guest.list_entries(0, 0))
+
+
+@pytest.mark.parametrize("rows", [b"\n", b"vda 1\n", b"vda 1 2 x\n", b"vda 1 2 3 4\n", b"vda \xff 0 0\n"])
+def test_devices_that_there_cannot_be_are_refused(rows: bytes, tmp_path: Path) -> None:
+    """A guest that a disk has taken over would end the tool with a traceback."""
+    with guest_saying(answer(OK + rows), tmp_path) as guest, pytest.raises(ImageError, match="its devices"):
+        guest.list_devices("vda")
+
+
+@pytest.mark.parametrize("length", [0, 3, 5, 100])
+def test_name_of_a_mapped_device_of_any_length_is_taken(length: int, tmp_path: Path) -> None:
+    """The same; a device that is not there cannot be read, and that is told."""
+    with guest_saying(answer(OK + bytes(length)), tmp_path) as guest:
+        assert guest.map_device("lv0", "0 1 linear /dev/vda 0") == "dm-0"
+
+
+@pytest.mark.parametrize("length", [*range(500, 520), 1023, 1024])
+def test_label_of_a_volume_that_is_cut_is_refused(length: int) -> None:
+    """A short device would end the tool with a traceback."""
+    label = bytes(512) + b"LABELONE" + struct.pack("<QII", 1, 0, 32) + b"LVM2 001" + b"x" * 32
+    device = (label + struct.pack("<QQQQQ", 1, 2, 0, 0, 0)).ljust(1024, b"\1")[:length]
+    with pytest.raises(ValueError, match="label"):
+        lvm.read_physical_volume(lambda at, length: device[at : at + length])
 
 
 def test_endless_lists_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
