@@ -25,7 +25,7 @@ from guestbench.errors import GuestbenchError, HostError, ImageError
 from guestbench.host import process
 from guestbench.host.facts import SANDBOX
 from guestbench.images.formats.disk import DiskInfo
-from guestbench.images.source import unusable
+from guestbench.images.source import quoted, unusable
 from guestbench.images.tree import MAX_ENTRIES, Entry, show_path
 from guestbench.model import Inspector
 from guestbench.text import visible
@@ -72,7 +72,8 @@ class MountError(Exception):
 class InspectorGuest:
     """A running guest with one disk, `image`; what it says is only told where it makes sense.
 
-    All methods raise ImageError where the guest fails: it is the disk that makes it fail.
+    All methods raise ImageError where the guest fails, since it is the disk that makes it fail, and HostError
+    where it takes too long, which may be the host's fault.
     """
 
     def __init__(self, image: Path, child: process.Child, console: Path) -> None:
@@ -264,11 +265,9 @@ class InspectorGuest:
         while len(self._buffer) < length:
             left = self._ends - time.monotonic()
             if left <= 0:
-                raise self.damaged(f"looking into it takes more than {LONGEST_S:.0f} s")
+                raise self._late(f"takes more than {LONGEST_S:.0f} s")
             if not self._selector.select(min(left, silent_s)):
-                raise self.damaged(
-                    f"the kernel that reads it has not answered for {min(left, silent_s):.0f} s"
-                )
+                raise self._late(f"has brought no answer for {min(left, silent_s):.0f} s")
             chunk = os.read(self._out, _READ_BYTES)
             if not chunk:
                 raise self._gone()
@@ -276,6 +275,11 @@ class InspectorGuest:
         data = bytes(self._buffer[:length])
         del self._buffer[:length]
         return data
+
+    def _late(self, words: str) -> HostError:
+        """Nobody knows whether it is the disk or the host that is slow: nothing is kept as found."""
+        image = quoted(self._image)
+        return HostError(f"looking into {visible(self._image)} {words}", f"guestbench inspect {image}")
 
     def _nonsense(self, what: str) -> ImageError:
         return self.damaged(f"the guest that reads it answers {what}")

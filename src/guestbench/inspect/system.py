@@ -112,7 +112,7 @@ def open_system(image: Path, inspector: Inspector, scratch: Path) -> Iterator[Di
 
     Raises:
         ImageError: it is no disk, or is cut, or makes the guest fail that looks into it.
-        HostError: QEMU is missing or does not start.
+        HostError: QEMU is missing or does not start, or looking takes too long.
     """
     info = disk.read_info(image)
     with look_into(image, info, inspector, scratch) as guest:

@@ -166,7 +166,7 @@ def test_guest_that_falls_silent_is_given_up(tmp_path: Path, monkeypatch: pytest
         guest._out = silent.fileno()
         guest._selector.register(silent, 1)
         guest._selector.unregister(guest._child.stdout)  # type: ignore[arg-type]
-        with pytest.raises(ImageError, match="has not answered for"):
+        with pytest.raises(HostError, match="has brought no answer for"):
             guest.list_devices("vda")
 
 
