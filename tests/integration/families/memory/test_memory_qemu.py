@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from small_guests import GUEST, SAY_READY, SYSTEM
 
@@ -154,8 +155,10 @@ def test_a_flood_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     platform = Platform(accel=Accel.TCG, memory_mib=16)
     spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=tmp_path)
     log = SerialLog()
+    # On a host whose cores others use, a mebibyte takes a while.
+    patient = msgspec.structs.replace(guest.system, timeout_s=60.0)
     with find_vmm(platform.vmm).start(spec) as machine:
-        outcome = watch_boot(machine, guest.system, log).outcome
+        outcome = watch_boot(machine, patient, log).outcome
     assert isinstance(outcome, Crashed)
     assert "flooded the console" in outcome.reason
     assert len(log.data) < 3 << 20
