@@ -71,7 +71,8 @@ class LaunchSpec(Frozen):
     forwards may differ between a state and what goes on from it. With `Need.HISTOGRAM` the VMM loads `plugin`
     to count blocks of code, with `Need.TOTALS` to count all instructions and those of loops that wait; the
     counts are cut where the console says one of the texts `cuts`, and before the guest's code at the address
-    `entry` is run. With `Need.VIRTUAL_TIME` the guest's clock goes on with its instructions.
+    `entry` is run. With `Need.VIRTUAL_TIME` the guest's clock goes on with its instructions, four
+    nanoseconds each, and with the host's clock while the guest has nothing to do.
     """
 
     boot: Boot

@@ -6,8 +6,13 @@ import pytest
 from browser import Browser, find_browser
 from hostile_run import HOSTILE
 from profiles import make_hostile_profile, make_profile
+from report_pages import compared_run
 
+from guestbench.analysis.analyse import analyse
+from guestbench.report.contents import compose
+from guestbench.report.html import render_html
 from guestbench.report.profile import HTML_NAME, render_files
+from guestbench.report.profile.section import Profiles
 
 PATH = find_browser()
 pytestmark = [
@@ -20,12 +25,15 @@ PART = "[...document.querySelectorAll('.icicle > svg')].find(each => each.textCo
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Addresses of the pages of a plain profile and of one with hostile names."""
+    """Addresses of pages: of a plain profile, of one with hostile names, and of a report with both."""
     folder = tmp_path_factory.mktemp("pages")
     profiles = {"plain": make_profile(), "hostile": make_hostile_profile(HOSTILE)}
     for name, profile in profiles.items():
         (folder / f"{name}.html").write_bytes(render_files(profile)[HTML_NAME])
-    return {name: (folder / f"{name}.html").as_uri() for name in profiles}
+    added = Profiles((*profiles.values(),), (f"profiles/{HOSTILE} cannot be read",))
+    contents = compose(analyse(*compared_run()), added)
+    (folder / "report.html").write_text(render_html(contents.page), encoding="utf-8")
+    return {name: (folder / f"{name}.html").as_uri() for name in (*profiles, "report")}
 
 
 def width(browser: Browser, name: str) -> float:
@@ -36,7 +44,7 @@ def width(browser: Browser, name: str) -> float:
     return found
 
 
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "report"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("across", [PHONE, DESK])
 def test_page_asks_for_nothing_and_fits(
@@ -99,3 +107,20 @@ def test_parts_are_found_by_name(browser: Browser, pages: dict[str, str]) -> Non
     assert browser.evaluate("document.querySelectorAll('.icicle .found').length") == 1
     said = browser.evaluate("document.querySelector('output').textContent")
     assert said == "2,000 of 9,000 (22.22%) found"
+
+
+def test_the_report_of_a_run_tells_where_instructions_go(browser: Browser, pages: dict[str, str]) -> None:
+    """The section would not be in the contents, or be empty, or lie outside a phone's screen."""
+    browser.open(pages["report"], PHONE, 800)
+    title = "Where the instructions of a boot go"
+    link = f"[...document.querySelectorAll('nav a')].find(each => each.textContent === '{title}')"
+    browser.evaluate(f"{link}.click()")
+    target = "document.querySelector(location.hash)"
+    assert browser.evaluate(f"{target}.textContent") == title
+    assert browser.evaluate(f"{target}.getBoundingClientRect().top") < 800
+    behind = "[...document.querySelectorAll('{where}')].map(each => each.textContent)"
+    rows = browser.evaluate(behind.format(where="#profiles ~ .scroll tbody tr"))
+    # 2,000 of 9,000 instructions.
+    assert any("memset" in row and "2,000" in row and "22.22%" in row for row in rows)
+    said = browser.evaluate(behind.format(where="#profiles ~ p"))
+    assert any("profiles/mine/profile.html" in each for each in said)

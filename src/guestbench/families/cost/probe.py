@@ -33,7 +33,7 @@ def equip(job: model.Job, spec: LaunchSpec) -> LaunchSpec:
         assert work is not None
         workload = work.workload
         spec = boot_with(spec, job.system, workload.program, workload.arguments, work.program)
-    if _settings(job).icount and not _has_disk(job.system):
+    if _settings(job).icount:
         needs.add(Need.VIRTUAL_TIME)
     entry = find_entry(spec.images)
     return msgspec.structs.replace(
@@ -147,7 +147,3 @@ def _count_work(job: model.Job, log: SerialLog, counts: Counts) -> Iterator[mode
 
 def _settings(job: model.Job) -> Settings:
     return model.find_settings(job.settings, FAMILY.name, Settings)
-
-
-def _has_disk(system: model.System) -> bool:
-    return isinstance(system.boot, model.Disk) or bool(system.boot.disk)

@@ -1,4 +1,6 @@
 // A TCG plugin that counts how often each block of code is executed, cut where the guest's console says something.
+// Where loops that wait are counted, it also counts all instructions, each by itself: a block may end early, by a fault, or
+// by an access to a device where the guest's clock goes on with its instructions, and what is left of it is run later.
 //
 // Arguments: histogram=FILE receives the counts; console=FILE is what QEMU keeps of the serial console (logfile= of its
 // character device); text=HEX, repeatable, is a text in whose last byte there is a cut; entry=HEX is the address at which
@@ -52,6 +54,9 @@ uint64_t WEAK qemu_plugin_u64_sum(qemu_plugin_u64 counter);
 void WEAK qemu_plugin_register_vcpu_tb_exec_cond_cb(void);   // from version 3 on
 bool WEAK qemu_plugin_read_memory_vaddr(uint64_t, void *, size_t); // from version 4 on
 void WEAK qemu_plugin_set_pc(uint64_t);                      // in version 7
+void WEAK qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int op, void *counter, uint64_t operand);
+void WEAK qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *insn, int op, qemu_plugin_u64 counter,
+                                                              uint64_t operand);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned, void *), int flags, void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
@@ -136,12 +141,21 @@ static uint64_t read_counter(const struct counter *counter)
     return counter->score ? qemu_plugin_u64_sum((qemu_plugin_u64){.score = counter->score}) : counter->number;
 }
 
-static void add_at(struct qemu_plugin_tb *tb, struct counter *counter, uint64_t number)
+// Counts a block.
+static void count_block(struct qemu_plugin_tb *tb, struct counter *counter)
 {
     if (counter->score)
-        qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, ADD_U64, (qemu_plugin_u64){.score = counter->score}, number);
+        qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, ADD_U64, (qemu_plugin_u64){.score = counter->score}, 1);
     else
-        qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &counter->number, number);
+        qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &counter->number, 1);
+}
+
+static void count_instruction(struct qemu_plugin_insn *insn, struct counter *counter)
+{
+    if (counter->score)
+        qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, ADD_U64, (qemu_plugin_u64){.score = counter->score}, 1);
+    else
+        qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &counter->number, 1);
 }
 
 static void write_blocks(void)
@@ -283,12 +297,12 @@ static void look(unsigned cpu, void *data)
     }
 }
 
-// Something is about to be written to a port; so many instructions of the same block, which counts from its beginning,
-// come behind it.
-static void write_port(unsigned cpu, void *behind)
+// Something is about to be written to a port, by an instruction that does not count yet.
+static void write_port(unsigned cpu, void *data)
 {
+    (void)data;
     look(cpu, NULL);
-    wrote_at = read_counter(&total) - (uintptr_t)behind;
+    wrote_at = read_counter(&total) + 1;
     wrote_waited = waited;
 }
 
@@ -370,26 +384,24 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     }
     struct block *block = find_block(address, count);
     if (tells_blocks)
-        add_at(tb, &block->executions, 1);
-    if (counts_waits) {
-        add_at(tb, &total, count);
-        for (size_t i = 0; i < count; i++)
-            if (may_wait(qemu_plugin_tb_get_insn(tb, i))) {
-                qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), come_by, NO_REGISTERS, block);
-                break;
-            }
-    }
-    if (console < 0)
-        return;
+        count_block(tb, &block->executions);
+    for (size_t i = 0; counts_waits && i < count; i++)
+        if (may_wait(qemu_plugin_tb_get_insn(tb, i))) {
+            qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), come_by, NO_REGISTERS, block);
+            break;
+        }
     // The byte that an out has written is there before the next instruction. Where that is in another block, the next out
     // finds it.
     bool wrote = false;
     for (size_t i = 0; i < count; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         bool writes = writes_port(insn);
-        if (wrote || writes)
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, writes ? write_port : look, NO_REGISTERS, (void *)(count - i - 1));
+        if (console >= 0 && (wrote || writes))
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, writes ? write_port : look, NO_REGISTERS, NULL);
         wrote = writes;
+        // Behind the calls, which see what came before.
+        if (counts_waits)
+            count_instruction(insn, &total);
     }
 }
 

@@ -18,6 +18,12 @@ BALLOON = "balloon0"
 UNUSED_NETWORK = ("-netdev", "user,id=unused")
 TRACE = "serial.trace"
 """The file in the folder of a launch in which QEMU writes down each access to the serial port."""
+VIRTUAL_TIME = "shift=2,sleep=on"
+"""Of `-icount`: an instruction takes 2^2 ns of the guest's time.
+
+That is about what emulation takes, so that timeouts, and a boot loader's seconds, are as long as without it.
+A guest with nothing to do waits for disks by the host's clock.
+"""
 TOOLS_SLOT = 0x10
 """A PCI slot behind all others: QEMU would put the tools disk before the disk to boot from."""
 CONSOLE, HISTOGRAM = "console.bytes", "histogram"
@@ -82,7 +88,7 @@ def _platform_options(
     if Need.MEMORY in needs:
         yield from ("-object", f"{MEMFD},id={RAM},size={platform.memory_mib}M,share=on")
     if Need.VIRTUAL_TIME in needs:
-        yield from ("-icount", "shift=0,sleep=off")
+        yield from ("-icount", VIRTUAL_TIME)
     if Need.BALLOON in needs:
         yield from ("-device", f"virtio-balloon-{machine.bus},id={BALLOON}")
     yield from platform.extra
