@@ -66,6 +66,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         "ab": "Tell whether NEW is worse than OLD, both measured in one run and compared block by block.",
         "bisect": "Find the commit that made a guest worse, by measuring commits beside GOOD until the data "
         "decide.",
+        "cache": "What guestbench keeps: images, programs, snapshots; and how to have less of it.",
         "calibrate": "Measure what this host can tell apart: planted delays and memory, and guests against "
         "themselves.",
         "diff": "Compare the run in NEW with the run in OLD, such as two versions of a unikernel.",

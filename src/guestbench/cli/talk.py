@@ -14,7 +14,7 @@ SILENT_S = 1.0
 """What takes longer says what it is."""
 OWN_NAME = re.compile(
     r"\bguestbench(?= "
-    r"(ab|bisect|calibrate|diff|digest|doctor|export|history|inspect|profile|report|run|setup|systems|"
+    r"(ab|bisect|cache|calibrate|diff|digest|doctor|export|history|inspect|profile|report|run|setup|systems|"
     r"workloads|--help)\b)"
 )
 

@@ -68,7 +68,8 @@ def prepare(
             )
         cache.make(plan_taking(system, owner.pristine[Role.DISK]), say)
         guest = share_disk(system, owner)
-    if guest is None and build and system.provision.build and not system.provision.on_request:
+    on_request = system.provision.on_request or cache.read_choice(system.name) == "fetched"
+    if guest is None and build and system.provision.build and not on_request:
         cache.make(plan_build(system, folder), say)
         guest = find_guest(system, given, catalogue, folder, say)
     if guest is None:

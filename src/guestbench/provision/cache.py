@@ -2,7 +2,9 @@
 
 A thing appears in the cache complete or not at all: it is made in a workspace inside the cache and renamed
 into place. Its folder's name ends in a key made of everything that it depends on, so that what is made
-otherwise is another thing. Workspaces of killed builds are found by their unlocked lock files and removed.
+otherwise is another thing. A file that is no longer what was made is found by its digest, and made anew. What
+a process has found or made is its own while it lives: it is not pruned. Workspaces of killed builds are found
+by their unlocked lock files and removed.
 """
 
 from __future__ import annotations
@@ -32,12 +34,13 @@ KEY_DIGITS = 16
 ORDINARY_MODE = 0o644
 """What files have that are of no special mode: it is no part of a key."""
 
+MANIFEST = "manifest.json"
 IN_USE = "in-use"
 """File of a workspace that programs we started hold a lock on."""
 
 
 class File(Frozen):
-    """A file that is kept, named relative to the manifest."""
+    """A file that is kept, named relative to the manifest; `sha256` is its digest as `digests` has it."""
 
     name: str
     size_bytes: int
@@ -124,8 +127,8 @@ def make(plan: Plan, say: Say, *, renew: Callable[[Made], object] = lambda made:
     """
     key = plan.key
     with locked(f"{plan.name}-{key}"):
-        there = find(plan)
-        if there is not None and not renew(there.made):
+        there = _look(plan.name, key)
+        if isinstance(there, Kept) and not renew(there.made):
             return there
         began = time.monotonic()
 
@@ -134,38 +137,74 @@ def make(plan: Plan, say: Say, *, renew: Callable[[Made], object] = lambda made:
             took = "" if stage.endswith(" s)") else f" ({time.monotonic() - began:.0f} s)"
             say(f"{plan.doing}: {stage}{took}")
 
+        if isinstance(there, str):
+            tell(f"it is made anew, as that in the cache is damaged: {there}")
         with workspace(plan.name) as work:
             made = plan.build(work, tell)
-            manifest = Manifest(
-                name=plan.name,
-                key=key,
-                created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                elapsed_s=round(time.monotonic() - began, 1),
-                facts=msgspec.Raw(msgspec.json.encode(plan.facts)),
-                files=tuple(
-                    File(name=path.name, size_bytes=path.stat().st_size, sha256=hash_file(path))
-                    for path in (work / name for name in made.files)
-                    if path.is_file()
-                ),
-                made=made,
-            )
-            kept = _publish(work, manifest)
+            kept = _publish(work, plan, key, made, time.monotonic() - began)
         tell(f"done, but {made.lacks}" if made.lacks else "done")
     return kept
 
 
 def find(plan: Plan) -> Kept | None:
-    """The thing, if the cache has all of it."""
-    folder = _folder_of(plan.name, plan.key)
+    """The thing, if the cache has all of it as it was made; it stays then while this process lives."""
+    there = _look(plan.name, plan.key)
+    return there if isinstance(there, Kept) else None
+
+
+def _look(name: str, key: str) -> Kept | str | None:
+    """The thing; in what it is not as it was made; or None if there is none."""
+    folder = _folder_of(name, key)
+    if not folder.is_dir():
+        return None
+    _hold(folder.name)
     try:
-        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        return None if not folder.is_dir() else f"it has no {MANIFEST}"
     except (OSError, msgspec.MsgspecError):
-        return None  # there is none, or one that another version wrote
-    for file in manifest.files:
-        path = folder / file.name
-        if not path.is_file() or path.stat().st_size != file.size_bytes:
-            return None
-    return Kept(folder, manifest.created[:10], manifest.made)
+        return f"its {MANIFEST} cannot be read, or is of another version"
+    if (manifest.name, manifest.key) != (name, key):
+        return f"it is {manifest.name}-{manifest.key}"
+    wrong = next(filter(None, (_compare(folder, file) for file in manifest.files)), "")
+    return wrong or Kept(folder, manifest.created[:10], manifest.made)
+
+
+def _compare(folder: Path, file: File) -> str:
+    """In what a file is not what was made; empty if it is. One that has not changed is not read again."""
+    path = folder / file.name
+    if not path.is_file():
+        return f"{file.name} is missing"
+    if (size := path.stat().st_size) != file.size_bytes:
+        return f"{file.name} has {size} bytes of {file.size_bytes}"
+    try:
+        found = read_image(path).sha256
+    except ImageError as error:
+        return error.message
+    return "" if found == file.sha256 else f"{file.name} has another digest"
+
+
+MOST_HELD = 256
+"""A process may have 1024 files open where nobody has set another limit. Images of guests are found first."""
+_held: dict[Path, int] = {}
+"""Descriptors of the locks that this process has on what it uses, open until it ends."""
+
+
+def use_lock(name: str) -> Path:
+    """The file on which whoever uses a thing has a shared lock; its time is that of the last use."""
+    return cache_folder() / "locks" / f"{name}.use"
+
+
+def _hold(name: str) -> None:
+    path = use_lock(name)
+    # A cache that this user cannot write is not one that they can prune.
+    with suppress(OSError):
+        if path not in _held and len(_held) < MOST_HELD:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, ORDINARY_MODE)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            _held[path] = handle
+        os.utime(path)
 
 
 def cache_folder() -> Path:
@@ -235,6 +274,13 @@ def read_image(path: Path, say: Say = lambda _: None) -> Image:
     return image
 
 
+def list_notes() -> Iterator[tuple[Path, Path]]:
+    """The files in which digests are remembered, each with the path of the file that had it."""
+    for note in (cache_folder() / "digests").glob("*"):
+        with suppress(OSError, msgspec.MsgspecError):
+            yield note, Path(msgspec.json.decode(note.read_bytes(), type=_Note).image.path)
+
+
 def _identify(facts: os.stat_result) -> tuple[int, ...]:
     """What another file has otherwise, and this one after a change; a program cannot set back the last."""
     return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
@@ -254,10 +300,15 @@ def _recall(path: Path, now: os.stat_result) -> Image | None:
 
 def _remember(known: _Note) -> None:
     note = _note(Path(known.image.path))
-    note.parent.mkdir(parents=True, exist_ok=True)
     staged = note.with_name(f"{note.name}.{os.getpid()}")
-    staged.write_bytes(msgspec.json.encode(known))
-    staged.rename(note)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(msgspec.json.encode(known))
+        staged.rename(note)
+    except OSError:
+        # On a full disk the digest is read again the next time.
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -273,7 +324,12 @@ def _lock(path: Path) -> Iterator[int]:
 
 def locked(name: str) -> AbstractContextManager[object]:
     """Hold the cache's lock of this name; wait while another process holds it."""
-    return _lock(cache_folder() / "locks" / f"{name}.lock")
+    return _lock(making_lock(name))
+
+
+def making_lock(name: str) -> Path:
+    """The file that whoever makes a thing of the cache has a lock on."""
+    return cache_folder() / "locks" / f"{name}.lock"
 
 
 @contextmanager
@@ -354,26 +410,54 @@ def remove_tree(folder: Path) -> None:
             process.run(argv, check=False)
 
 
-def _publish(work: Path, manifest: Manifest) -> Kept:
+def _publish(work: Path, plan: Plan, key: str, made: Made, elapsed_s: float) -> Kept:
     """Move what was made in a workspace into the cache, with its manifest.
 
     The caller holds the lock of the key. What was there under the same key is replaced.
     """
-    target = _folder_of(manifest.name, manifest.key)
+    target = _folder_of(plan.name, key)
     staged = work / "publish"
     staged.mkdir()
-    for name in manifest.made.files:
+    for name in made.files:
         (work / name).rename(staged / name)
         if (staged / name).is_file():
-            (staged / name).chmod(0o755 if os.access(staged / name, os.X_OK) else 0o644)
+            (staged / name).chmod(0o755 if os.access(staged / name, os.X_OK) else ORDINARY_MODE)
+    files = [
+        path
+        for path in sorted(staged.rglob("*"))
+        # JSON cannot have every name that a package may give to a file.
+        if path.is_file() and not path.is_symlink() and str(path).isprintable()
+    ]
+    manifest = Manifest(
+        name=plan.name,
+        key=key,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        elapsed_s=round(elapsed_s, 1),
+        facts=msgspec.Raw(msgspec.json.encode(plan.facts)),
+        files=tuple(
+            File(name=str(path.relative_to(staged)), size_bytes=path.stat().st_size, sha256=digest_file(path))
+            for path in files
+        ),
+        made=made,
+    )
     encoded = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
-    (staged / "manifest.json").write_bytes(encoded + b"\n")
+    (staged / MANIFEST).write_bytes(encoded + b"\n")
     _sync(staged)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         # A rename cannot replace a folder that holds files; the old one leaves through the workspace.
         target.rename(work / "replaced")
     staged.rename(target)
+    _hold(target.name)
+    for file in manifest.files:
+        facts = (target / file.name).stat()
+        image = Image(
+            path=str(target / file.name),
+            size_bytes=file.size_bytes,
+            mtime_ns=facts.st_mtime_ns,
+            sha256=file.sha256,
+        )
+        _remember(_Note(image=image, identity=_identify(facts)))
     return Kept(target, manifest.created[:10], manifest.made)
 
 

@@ -136,7 +136,9 @@ def missing(system: System, folder: Path | None = None) -> ImageError:
     # A system that is not of the catalogue is known by its folder only.
     own = folder is not None and folder != SYSTEMS / system.name
     name = shlex.quote(str(folder) if own else system.name)
-    if (provision.build and not provision.on_request) or provision.share:
+    if provision.fetch and cache.read_choice(system.name) == "fetched":
+        hint = f"guestbench systems fetch {name}"
+    elif (provision.build and not provision.on_request) or provision.share:
         hint = f"guestbench systems build {name}"
     elif provision.fetch:
         hint = f"guestbench systems fetch {name}"

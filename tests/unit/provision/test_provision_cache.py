@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from guestbench.host import process
 from guestbench.model import Say
 from guestbench.provision import cache
 from guestbench.provision.cache import read_image
+from guestbench.provision.digests import digest_file
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +199,92 @@ def test_digest_follows_a_changed_file(tmp_path: Path) -> None:
     image.write_bytes(b"two")
     os.utime(image, ns=(time.time_ns(), first.mtime_ns + 1))
     assert read_image(image).sha256 != first.sha256
+
+
+def truncate(folder: Path) -> None:
+    """Cut a file short."""
+    os.truncate(folder / "text", 1)
+
+
+def alter(folder: Path) -> None:
+    """Put other bytes of the same number into a file, and set its time back."""
+    facts = (folder / "text").stat()
+    (folder / "text").write_text("bad")
+    os.utime(folder / "text", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def alter_inner(folder: Path) -> None:
+    """Put other bytes into a file of a folder that is kept."""
+    (folder / "folder" / "inner").write_text("bad")
+
+
+def swap(folder: Path) -> None:
+    """Put another thing, whole and of the same form, in its place."""
+    other = cache.make(plan("new", facts="another"), quiet).folder
+    other.rename(folder.with_name("aside"))
+    folder.rename(other)
+    folder.with_name("aside").rename(folder)
+
+
+def lie(folder: Path) -> None:
+    """Have the manifest name another digest."""
+    manifest = folder / "manifest.json"
+    manifest.write_text(re.sub(r'"sha256": "\w+"', f'"sha256": "{"0" * 64}"', manifest.read_text()))
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (truncate, "text has 1 bytes of 3"),
+        (alter, "text has another digest"),
+        (alter_inner, "folder/inner has another digest"),
+        (swap, "it is thing-"),
+        (lie, "has another digest"),
+        (empty, "it has no manifest.json"),
+        (lambda folder: (folder / "text").unlink(), "text is missing"),
+    ],
+)
+def test_what_is_not_as_it_was_made_is_made_anew(harm: Callable[[Path], object], told: str) -> None:
+    """A guest would be measured with an image that a crash or another program has damaged."""
+    harm(cache.make(plan("old"), quiet).folder)
+    said: list[str] = []
+    assert cache.find(plan("old")) is None
+    again = cache.make(plan("new"), said.append)
+    assert said[0].startswith("making a thing: it is made anew, as that in the cache is damaged: ")
+    assert told in said[0]
+    assert (again.folder / "text").read_text() == (again.folder / "folder" / "inner").read_text() == "new"
+    assert cache.make(plan("newer"), said.append) == again == cache.find(plan(""))
+    assert len(said) == 2
+
+
+def test_a_thing_is_read_for_its_digest_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run would read gigabytes of images before its first trial."""
+    read: list[Path] = []
+
+    def count(path: Path, say: Say = lambda _: None) -> str:
+        read.append(path)
+        return digest_file(path, say)
+
+    monkeypatch.setattr(cache, "digest_file", count)
+    kept = cache.make(plan("old"), quiet)
+    assert sorted(path.name for path in read) == ["inner", "text"]
+    for _ in range(2):
+        assert cache.find(plan("old")) == kept
+    assert read_image(kept.folder / "text").size_bytes == 3
+    assert len(read) == 2
+
+
+def test_a_digest_that_cannot_be_remembered_is_told_all_the_same(tmp_path: Path) -> None:
+    """A full disk would end a run in a traceback before anything was to be written of it."""
+    image = tmp_path / "disk"
+    image.write_bytes(b"one")
+    cache.cache_folder().mkdir(parents=True)
+    (cache.cache_folder() / "digests").write_text("")
+    assert read_image(image).sha256 == hashlib.sha256(b"one").hexdigest()
