@@ -13,12 +13,14 @@ import click
 
 from guestbench import __version__
 from guestbench.cli.lazy import LazyGroup
+from guestbench.cli.streams import guard_streams
 from guestbench.cli.talk import fail
-from guestbench.errors import GuestbenchError, Interrupted, UsageError
+from guestbench.errors import GuestbenchError, HostError, Interrupted, UsageError
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    guard_streams()
     _end_in_order()
     sys.exit(run_cli(sys.argv[1:]))
 
@@ -37,6 +39,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line; errors become text on standard error. Returns the exit status."""
     try:
         cli.main(args=list(arguments), prog_name="guestbench", standalone_mode=False, obj=tuple(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except GuestbenchError as error:
         fail(error.messages, error.hint)
         return error.exit_code
@@ -52,10 +56,11 @@ def run_cli(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         fail(["interrupted"], "guestbench --help")
         return Interrupted.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone; the interpreter must not try to flush to it again.
-        sys.stdout = None
-        return 0
+    except OSError as error:
+        # What nobody on the way knew more of.
+        named = f"{error.filename}: " if error.filename is not None else ""
+        fail([f"{named}{error.strerror or error}"], "df -h .")
+        return HostError.exit_code
     return 0
 
 

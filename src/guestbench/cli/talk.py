@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -31,7 +31,8 @@ def slowly(doing: str) -> Iterator[None]:
 
     def tell(*_: object) -> None:
         # Not by `say`: the signal may come while something is being said.
-        os.write(2, f"{doing} …\n".encode(errors="backslashreplace"))
+        with suppress(OSError):
+            os.write(2, f"{doing} …\n".encode(errors="backslashreplace"))
 
     before = signal.signal(signal.SIGALRM, tell)
     others = signal.setitimer(signal.ITIMER_REAL, SILENT_S)

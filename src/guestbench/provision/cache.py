@@ -9,9 +9,11 @@ by their unlocked lock files and removed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import shlex
 import stat
 import tempfile
 import time
@@ -22,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench.errors import GuestbenchError, HostError, ImageError
+from guestbench.errors import GuestbenchError, HostError, ImageError, ToolFailed
 from guestbench.host import process
 from guestbench.model import Frozen, Image, Say
 from guestbench.provision.digests import digest_file
@@ -35,6 +37,9 @@ ORDINARY_MODE = 0o644
 """What files have that are of no special mode: it is no part of a key."""
 
 MANIFEST = "manifest.json"
+FULL_BYTES = 1 << 20
+"""A file system with less is full: where a program failed on it, that is why."""
+
 IN_USE = "in-use"
 """File of a workspace that programs we started hold a lock on."""
 
@@ -474,12 +479,37 @@ def storing(folder: Path) -> Iterator[None]:
     """Turn trouble with the cache's file system into an error that names it.
 
     Raises:
-        HostError: the disk is full, or the folder cannot be written.
+        HostError: the disk is full, for us or a program that writes there; or the folder cannot be written.
     """
     try:
         yield
     except OSError as problem:
-        raise HostError(
-            f"cannot write to the cache {folder}: {problem.strerror or problem}",
-            f"df -h {cache_folder().parent}",
-        ) from problem
+        raise _unwritable(folder, problem.strerror or str(problem)) from problem
+    except ToolFailed as failed:
+        full = os.strerror(errno.ENOSPC)
+        # Many programs say only that something could not be written.
+        if full in failed.stderr or _free_bytes(folder) < FULL_BYTES:
+            raise _unwritable(folder, f"{full} ({failed.message})") from failed
+        raise
+
+
+def _unwritable(folder: Path, why: str) -> HostError:
+    hint = f"df -h {shlex.quote(str(cache_folder().parent))}"
+    return HostError(f"cannot write to the cache {folder}: {why}", hint)
+
+
+def _free_bytes(folder: Path) -> int:
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize
+
+
+def check_room(folder: Path, bytes_needed: int) -> None:
+    """Refuse to begin in a folder of the cache what can only fail: some programs hang on a full disk.
+
+    Raises:
+        HostError: less than so many bytes are free.
+    """
+    free = _free_bytes(folder)
+    if free < bytes_needed:
+        least = f"{free >> 20} MiB are free, and at least {bytes_needed >> 20} MiB are needed"
+        raise _unwritable(folder, f"{os.strerror(errno.ENOSPC)}: {least}")

@@ -19,7 +19,7 @@ from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.images.contents.packages import parse_control, read_dpkg
 from guestbench.model import Frozen, Say
-from guestbench.provision.cache import Made, Package, Plan, cache_folder, make
+from guestbench.provision.cache import Made, Package, Plan, cache_folder, check_room, make
 
 MIRROR_VARIABLE = "GUESTBENCH_DEBIAN_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -28,6 +28,8 @@ CONFIG = Path(__file__).with_suffix(".conf")
 SUITE = "bookworm"
 """The suite that programs of ours are linked with libraries of."""
 UNPACKED = "unpacked"
+LISTS_BYTES = 128 << 20
+"""apt's lists of a suite take 46 MiB, measured with bookworm; on a full disk apt waits for ever."""
 
 _INHERITED = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::", "Acquire::https::")
 """apt settings that say how this host reaches its mirror; all others are about the host itself."""
@@ -76,7 +78,7 @@ class PrivateApt:
         """Set up apt's files and fetch the lists of binary packages, or those of source packages.
 
         Raises:
-            HostError: no Debian mirror is known to this host.
+            HostError: no Debian mirror is known to this host, or the disk is full.
             ToolFailed: the mirror cannot be reached, or its signatures are wrong.
         """
         sources = find_sources(suite)
@@ -85,6 +87,7 @@ class PrivateApt:
                 "this host's apt names no Debian mirror to download packages from",
                 f"export {MIRROR_VARIABLE}=URL, the address of a Debian mirror",
             )
+        check_room(folder.parent, LISTS_BYTES)
         self._suite = suite
         self._config = folder / "apt.conf"
         for name in ("state/lists/partial", "cache/archives/partial"):

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -101,9 +101,11 @@ class _Worker:
         """
         status = self._child.wait(5.0)
         self.close()
-        complaint = process.tail(self._stderr_path.read_bytes()).strip()
-        if not complaint:
-            self._stderr_path.unlink()
+        complaint = ""
+        with suppress(OSError):  # the store tells of a folder that is gone or read-only
+            complaint = process.tail(self._stderr_path.read_bytes()).strip()
+            if not complaint:
+                self._stderr_path.unlink()
         try:
             decoded = msgspec.json.decode(self._answer, type=Record | Failure)
         except msgspec.DecodeError as error:

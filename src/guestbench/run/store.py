@@ -46,6 +46,35 @@ class Store:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._told = False
+
+    def check_there(self) -> None:
+        """Put the store back if its folder was removed, which would take all that was measured with it.
+
+        Raises:
+            StoreError: it was.
+        """
+        facts = os.fstat(self._descriptor)
+        if facts.st_nlink or self._told:
+            return
+        self._told = True
+        folder = self.path.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as again:
+                again.write(os.pread(self._descriptor, facts.st_size, 0))
+                again.flush()
+                os.fsync(descriptor)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} was removed while the run went on, and cannot be put back: {error.strerror}",
+                "guestbench run -o DIR",
+            ) from error
+        raise StoreError(
+            f"{folder} was removed while the run went on; all finished trials have been put back into it",
+            f"guestbench run --resume {shlex.quote(str(folder))}",
+        )
 
     def append(self, line: Header | Record) -> None:
         """Write one line and sync it.
@@ -53,6 +82,7 @@ class Store:
         Raises:
             StoreError: the disk is full, or failed. What had been written of the line is taken back.
         """
+        self.check_there()
         data = msgspec.json.encode(line) + b"\n"
         start = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
@@ -129,7 +159,11 @@ def _locked(path: Path, descriptor: int) -> Iterator[Store]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StoreError(f"another run is writing {path}", "guestbench run -o DIR") from None
-        yield Store(path, descriptor)
+        store = Store(path, descriptor)
+        try:
+            yield store
+        finally:
+            store.check_there()
     finally:
         os.close(descriptor)
 

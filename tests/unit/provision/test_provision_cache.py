@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from guestbench.errors import HostError
+from guestbench.errors import HostError, ToolFailed
 from guestbench.host import process
 from guestbench.model import Say
 from guestbench.provision import cache
@@ -288,3 +288,26 @@ def test_a_digest_that_cannot_be_remembered_is_told_all_the_same(tmp_path: Path)
     cache.cache_folder().mkdir(parents=True)
     (cache.cache_folder() / "digests").write_text("")
     assert read_image(image).sha256 == hashlib.sha256(b"one").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("complaint", "free", "told"),
+    [
+        ("cc1: error: writing a.o: No space left on device", 1 << 40, "cannot write to the cache"),
+        ("collect2: error: ld returned 1 exit status", 1000, "cannot write to the cache"),
+        ("a.c:1: error: expected ;", 1 << 40, "^gcc failed with status 1"),
+    ],
+)
+def test_a_program_that_a_full_disk_stops_is_not_to_blame(
+    complaint: str, free: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk would be told as a failure of the linker, with a hint that mends nothing."""
+    monkeypatch.setattr(cache, "_free_bytes", lambda _: free)
+
+    def build(work: Path, say: Say) -> cache.Made:
+        raise ToolFailed("gcc failed with status 1", "guestbench doctor", status=1, stderr=complaint)
+
+    with pytest.raises(HostError, match=told) as caught:
+        cache.make(cache.Plan("thing", "making a thing", build, ""), quiet)
+    assert caught.value.hint.startswith("df -h " if told.startswith("cannot") else "guestbench doctor")
+    assert list((cache.cache_folder() / "work").iterdir()) == []

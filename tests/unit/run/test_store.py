@@ -179,3 +179,39 @@ def test_a_full_disk_keeps_what_was_measured(
         monkeypatch.undo()
     assert len(calls) == 2
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_folder_removed_in_mid_run_is_put_back(tmp_path: Path, header: Header, write: bool) -> None:
+    """A night's measurements would go with a folder that somebody tidied away."""
+    folder = tmp_path / "run"
+    records = finish(folder, header)
+    before = (folder / STORE_NAME).read_bytes()
+
+    def go_on() -> None:
+        with reopen_store(folder) as (store, _, _):
+            shutil.rmtree(folder)
+            if write:
+                store.append(records[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(StoreError, match="all finished trials have been put back") as caught:
+        go_on()
+    assert (folder / STORE_NAME).read_bytes() == before
+    assert caught.value.hint == f"guestbench run --resume {folder}"
+    with reopen_store(folder) as (_, again, kept):
+        assert (again, kept) == (header, records)
+
+
+def test_a_folder_that_cannot_be_put_back_is_one_error(tmp_path: Path, header: Header) -> None:
+    """A folder that is no more would end a run in a traceback."""
+    base = tmp_path / "base"
+    finish(base / "run", header)
+
+    def go_on() -> None:
+        with reopen_store(base / "run"):
+            shutil.rmtree(base)
+            base.write_text("")
+
+    with pytest.raises(StoreError, match="cannot be put back: Not a directory"):
+        go_on()
