@@ -53,10 +53,11 @@ class AskedBalloon:
             answer = self._qmp.command("qom-get", path=BALLOON_PATH, property="guest-stats")
         except HostError:
             return {}
-        if not isinstance(answer, dict) or not answer.get("last-update"):
-            return {}
-        stats = answer.get("stats", {})
-        return {name: value // 1024 for name, value in stats.items() if value < 2**64 - 1}
+        match answer:
+            case {"last-update": int(since), "stats": dict(stats)} if since:
+                known = {name: value for name, value in stats.items() if isinstance(value, int)}
+                return {name: value // 1024 for name, value in known.items() if 0 <= value < 2**64 - 1}
+        return {}
 
 
 class BlockCounts:

@@ -108,6 +108,7 @@ class Monitor:
                     ),
                 )
                 for each in (listing if isinstance(listing, list) else ())
+                if isinstance(each, dict)
             )
         except HostError as error:
             return Unknown(reason=error.message)

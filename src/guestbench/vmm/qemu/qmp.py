@@ -18,8 +18,11 @@ from qemu.qmp import QMPClient, QMPError
 from guestbench.errors import HostError
 
 ANSWER_S = 30.0
+SAID_CHARACTERS = 200
 GONE = (QMPError, OSError, EOFError)
 """What the client raises when QEMU hangs up, at whatever moment."""
+FAILED = (*GONE, TimeoutError, ValueError, TypeError, RecursionError)
+"""And where what QEMU says is not QMP: not JSON, too long, too deep, or with an id that is none."""
 
 
 class Qmp(Protocol):
@@ -45,8 +48,8 @@ class Connection:
         call = self._client.execute(name, arguments or None)
         try:
             return self._loop.run_until_complete(asyncio.wait_for(call, ANSWER_S))
-        except (*GONE, TimeoutError) as error:
-            raise HostError(f"QMP {name}: {error or 'no answer'}", "guestbench doctor") from error
+        except FAILED as error:
+            raise HostError(f"QMP {name}: {_tell(error)}", "guestbench doctor") from error
 
     def hand_over(self, fd: int, name: str, **arguments: object) -> object:
         """Send one command that is about a file descriptor of ours, as `getfd` and `add-fd` are.
@@ -57,8 +60,15 @@ class Connection:
         try:
             self._client.send_fd_scm(fd)
         except GONE as error:
-            raise HostError(f"QMP: a file cannot be handed over: {error}", "guestbench doctor") from error
+            told = f"QMP: a file cannot be handed over: {_tell(error)}"
+            raise HostError(told, "guestbench doctor") from error
         return self.command(name, **arguments)
+
+
+def _tell(error: Exception) -> str:
+    """An error of the client in one line; it may hold what QEMU said, which may be anything."""
+    told = " ".join(str(error).split())
+    return told[:SAID_CHARACTERS] if told else "no answer"
 
 
 @contextmanager
@@ -74,10 +84,10 @@ def connect(sock: socket.socket) -> Iterator[Connection]:
         sock.setblocking(False)
         try:
             loop.run_until_complete(asyncio.wait_for(client.connect(sock), ANSWER_S))
-        except (*GONE, TimeoutError) as error:
-            raise HostError(f"QEMU did not open QMP: {error or 'no answer'}", "guestbench doctor") from error
+        except FAILED as error:
+            raise HostError(f"QEMU did not open QMP: {_tell(error)}", "guestbench doctor") from error
         yield Connection(loop, client)
     finally:
-        with contextlib.suppress(*GONE, TimeoutError):
+        with contextlib.suppress(*FAILED):
             loop.run_until_complete(asyncio.wait_for(client.disconnect(), ANSWER_S))
         loop.close()
