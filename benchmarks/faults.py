@@ -14,6 +14,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,7 @@ class Run:
         self.token = secrets.token_hex(8)
         self.stderr = base / "stderr"
         self.tool: subprocess.Popen[bytes] | None = None
+        self.reader: subprocess.Popen[bytes] | None = None
         self.kept: list[bytes] = []
 
     def start(self) -> None:
@@ -75,9 +77,15 @@ class Run:
             argv += ["-o", str(self.folder), "--set", "platform.memory_mib=64"]
             argv += [word for name in SYSTEMS for word in ("--only-system", name)]
         environment = {**os.environ, MARK: self.token, "TMPDIR": str(self.temporary)}
+        if self.reader is not None:
+            self.reader.kill()
+            self.reader.wait()
         with self.stderr.open("wb") as complaints:
+            self.reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=complaints)
+        assert self.reader.stdin is not None
+        with self.reader.stdin as said:
             self.tool = subprocess.Popen(
-                argv, env=environment, stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True
+                argv, env=environment, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
             )
 
     def lines(self) -> list[bytes]:
@@ -98,10 +106,14 @@ class Run:
                 except OSError:
                     pass
 
+    def count_missing(self) -> int:
+        """How many trials that were planned have no record; one where there is no store yet."""
+        lines = self.lines()
+        return len(json.loads(lines[0])["trials"]) - len(lines) + 1 if lines else 1
+
     def is_whole(self) -> bool:
         """Whether every trial that was planned has its record."""
-        lines = self.lines()
-        return bool(lines) and len(lines) > len(json.loads(lines[0])["trials"])
+        return self.count_missing() == 0
 
     def find(self, program: bytes) -> int | None:
         """The process of this run that runs such a program, if there is one."""
@@ -123,6 +135,8 @@ class Run:
         except subprocess.TimeoutExpired:
             self.tool.kill()
             raise Broken("hang: the tool did not end") from None
+        if self.reader is not None:
+            self.reader.wait(TIMEOUT_S)
         told = self.stderr.read_bytes()
         if b"Traceback" in told or b"Exception ignored" in told:
             raise Broken(f"traceback: {told.decode('utf-8', 'replace')[-1500:]}")
@@ -217,6 +231,25 @@ def _tear(run: Run) -> bool:
     return True
 
 
+def _remove(run: Run) -> bool:
+    """Somebody tidies the results away while the run goes on."""
+    # While its last trial is under way, the run may be over before it can tell.
+    if run.is_over() or run.find(VMM) is None or run.count_missing() < 2:
+        return False
+    run.kept = run.lines()
+    shutil.rmtree(run.folder, ignore_errors=True)
+    return True
+
+
+def _stop_reading(run: Run) -> bool:
+    """Whoever read what the run says has gone, and with it the terminal."""
+    if run.is_over() or run.reader is None:
+        return False
+    run.reader.kill()
+    run.reader.wait()
+    return True
+
+
 def list_faults() -> list[Fault]:
     """All kinds."""
     ending = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -230,6 +263,8 @@ def list_faults() -> list[Fault]:
         Fault("QEMU frozen for a while", _freeze(_find_vmm), ends=False),
         Fault("two runs in one folder", _run_twice, ends=False),
         Fault("a torn last line", _tear, ends=True),
+        Fault("the results folder removed", _remove, ends=True),
+        Fault("nobody reads standard error", _stop_reading, ends=False),
     ]
 
 

@@ -263,6 +263,13 @@ def start(
                 pipe.close()
 
 
+def tail_file(path: Path) -> str:
+    """As `tail`, of a file that may be of any size, of which no more is read. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - STDERR_KEPT))
+        return tail(file.read(STDERR_KEPT))
+
+
 def tail(output: bytes) -> str:
     """The end of a program's output as printable text: control characters are escaped."""
     text = output[-STDERR_KEPT:].decode("utf-8", "replace")

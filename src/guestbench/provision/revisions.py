@@ -189,7 +189,7 @@ def _keep(image: Path, target: Path) -> None:
 
 
 def _failed(commit: Commit, log: Path, why: str) -> BuildFailed:
-    lines = process.tail(log.read_bytes()).strip().splitlines()[-LINES_TOLD:] if log.exists() else []
+    lines = process.tail_file(log).strip().splitlines()[-LINES_TOLD:] if log.exists() else []
     said = " / ".join(lines) or "it printed nothing"
     name = f"{visible(commit.name)} ({commit.short})" if commit.name else commit.short
     return BuildFailed(f"{name}: {why}: {said}", f"less {shlex.quote(str(log))}")

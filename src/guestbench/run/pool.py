@@ -103,7 +103,7 @@ class _Worker:
         self.close()
         complaint = ""
         with suppress(OSError):  # the store tells of a folder that is gone or read-only
-            complaint = process.tail(self._stderr_path.read_bytes()).strip()
+            complaint = process.tail_file(self._stderr_path).strip()
             if not complaint:
                 self._stderr_path.unlink()
         try:

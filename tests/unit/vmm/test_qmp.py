@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from guestbench.errors import HostError
-from guestbench.vmm import Unknown
+from guestbench.model import Unknown
 from guestbench.vmm.qemu import qmp
 from guestbench.vmm.qemu.capabilities import AskedBalloon
 from guestbench.vmm.qemu.introspection import Monitor, find_forwards
@@ -47,11 +47,6 @@ def qemu(*says: bytes | Answer) -> Iterator[socket.socket]:
     server.join()
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qmp, "ANSWER_S", 2.0)
-
-
 @pytest.mark.parametrize(
     "greeting",
     [
@@ -60,8 +55,9 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=range(11),
 )
-def test_a_greeting_that_is_none_is_one_error(greeting: bytes) -> None:
+def test_a_greeting_that_is_none_is_one_error(greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A QEMU of another kind would be told as a mistake of guestbench, with a traceback."""
+    monkeypatch.setattr(qmp, "ANSWER_S", 0.5)
     with (
         qemu(greeting) as sock,
         pytest.raises(HostError, match=r"^QEMU did not open QMP: .") as caught,
@@ -82,13 +78,14 @@ def test_a_greeting_that_is_none_is_one_error(greeting: bytes) -> None:
     ],
     ids=range(18),
 )
-def test_an_answer_that_is_none_is_one_error(answer: bytes | Answer) -> None:
+def test_an_answer_that_is_none_is_one_error(answer: bytes | Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A QEMU that talks nonsense would end a run, or be told as a mistake of guestbench."""
     with (
         qemu(GREETING, reply(**{"return": {}}), answer) as sock,
         qmp.connect(sock) as connection,
         pytest.raises(HostError, match=r"^QMP query-status: .") as caught,
     ):
+        monkeypatch.setattr(qmp, "ANSWER_S", 0.2)
         connection.command("query-status")
     check_line(caught.value.message)
 
@@ -119,7 +116,7 @@ class Oracle:
         return self.answer
 
 
-NONSENSE = [
+NONSENSE: list[object] = [
     *(None, 5, -1, 2**80, "", "text", [], {}, [5], [[]], {"a": 1}, [{"name": 5, "path": []}]),
     *(
         {"stats": 5},

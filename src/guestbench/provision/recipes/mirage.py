@@ -247,7 +247,7 @@ class _Opam(NamedTuple):
                     stdout=output,
                 )
         except ToolFailed as failed:
-            text = f"{process.tail(log.read_bytes())}\n{failed.stderr}"
+            text = f"{process.tail_file(log)}\n{failed.stderr}"
             told = "\n".join([line for line in text.splitlines() if line.strip()][-REPORTED_LINES:])
             # Only steps that do nothing but fetch have a time limit.
             late = timeout_s is not None and failed.status < 0

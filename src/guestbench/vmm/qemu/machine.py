@@ -125,7 +125,7 @@ class QemuMachine(Machine):
 
     def complaint(self) -> str:
         """What QEMU printed on its standard error, as printable text, less its warnings; empty if nothing."""
-        return leave_out_warnings(process.tail(self._stderr_path.read_bytes()))
+        return leave_out_warnings(process.tail_file(self._stderr_path))
 
 
 def leave_out_warnings(said: str) -> str:
