@@ -214,8 +214,8 @@ class HardwareCounters(Protocol):
 class Stamps(Protocol):
     """When the guest wrote what it wrote on its serial console, by the VMM's own clock."""
 
-    def read(self) -> tuple[Chunk, ...]:
-        """Each byte written so far, with its time; none if the VMM did not write them down."""
+    def read(self) -> tuple[Chunk, ...] | Lacking:
+        """Each byte written so far, with its time; or why the times are not known."""
 
 
 class PowerButton(Protocol):

@@ -12,7 +12,7 @@ import pytest
 from guestbench.errors import HostError, UsageError
 from guestbench.host.facts import SANDBOX
 from guestbench.model import Accel, DiskFormat, Image, Kernel, Net, Platform, Role
-from guestbench.vmm import LaunchSpec, Need
+from guestbench.vmm import Lacking, LaunchSpec, Need
 from guestbench.vmm.qemu import _try_sandbox, check, tsc
 from guestbench.vmm.qemu.capabilities import SerialTrace
 from guestbench.vmm.qemu.command import build_argv, build_interactive_argv
@@ -111,7 +111,8 @@ def test_a_qemu_without_a_sandbox_is_told_before_the_run(
 def test_stamps_are_of_the_bytes_that_the_guest_sent(tmp_path: Path) -> None:
     """The divisor of the baud rate would be taken for bytes of the guest, and stamps be of others."""
     trace = tmp_path / "serial.trace"
-    stamps = SerialTrace(trace, lambda: 5_000_000_000)
+    began_ns = time.monotonic_ns() - 5_000_000_000
+    stamps = SerialTrace(trace, lambda: time.monotonic_ns() - began_ns)
     assert stamps.read() == ()
     now_s = time.time_ns() // 10**9
     writes = [("3", "80"), ("0", "01"), ("3", "03"), ("0", "68"), ("1", "00"), ("0", "69")]
@@ -121,9 +122,27 @@ def test_stamps_are_of_the_bytes_that_the_guest_sent(tmp_path: Path) -> None:
     )
     trace.write_text("".join(lines))
     found = stamps.read()
+    assert not isinstance(found, Lacking)
     assert [chunk.data for chunk in found] == [b"h", b"i"]
     assert found[1].t_ns - found[0].t_ns == pytest.approx(20_000, abs=1)
     assert found[0].t_ns == pytest.approx(5e9, abs=2e9)
+
+
+@pytest.mark.parametrize("step_s", [-86400.0, -0.5, -0.05, 0.05, 0.5, 86400.0])
+def test_no_stamps_are_told_where_the_clock_was_set(
+    step_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own stamps would be found wrong by as much as somebody set the host's clock."""
+    clock_ns, now_ns = 10**18, 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: clock_ns)
+    stamps = SerialTrace(tmp_path / "serial.trace", lambda: now_ns)
+    now_ns += 10**10
+    clock_ns += 10**10 + 5_000_000  # as fast as a clock is adjusted
+    assert stamps.read() == ()
+    clock_ns += round(step_s * 1e9)
+    found = stamps.read()
+    assert isinstance(found, Lacking)
+    assert found.reason.startswith("this host's clock was set meanwhile, by ")
 
 
 def test_the_machines_own_options_come_before_the_users(tmp_path: Path) -> None:

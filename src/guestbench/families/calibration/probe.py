@@ -58,8 +58,8 @@ def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
             )
     elif kind == calibration.STAMPS:
         late_ns = find_late_ns(machine, system.ready.encode(), ready_ns)
-        if late_ns is None:
-            gaps.append(Gap(metric=calibration.STAMP, reason="the VMM stamps no bytes of the console"))
+        if isinstance(late_ns, Lacking):
+            gaps.append(Gap(metric=calibration.STAMP, reason=late_ns.reason))
         else:
             samples.append(Sample(metric=calibration.STAMP, value=late_ns / 1e9))
     else:
@@ -75,10 +75,13 @@ def _measure_harness(cpu_ns: int, age_ns: int | None, since_exec_ns: int) -> Ite
         yield Sample(metric=calibration.WORKER_START, value=max(0, age_ns - since_exec_ns) / 1e9)
 
 
-def find_late_ns(machine: Machine, marker: bytes, ready_ns: int) -> int | None:
-    """How much later than the VMM we had the last byte of `marker`; None if the VMM does not say."""
+def find_late_ns(machine: Machine, marker: bytes, ready_ns: int) -> int | Lacking:
+    """How much later than the VMM we had the last byte of `marker`; or why the VMM does not say."""
+    silent = Lacking(reason="the VMM stamps no bytes of the console")
     if isinstance(machine.stamps, Lacking):
-        return None
+        return silent
     written = machine.stamps.read()
+    if isinstance(written, Lacking):
+        return written
     at = b"".join(chunk.data for chunk in written).find(marker)
-    return ready_ns - written[at + len(marker) - 1].t_ns if at >= 0 else None
+    return ready_ns - written[at + len(marker) - 1].t_ns if at >= 0 else silent

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guestbench.errors import HostError
-from guestbench.vmm import Chunk, Footprint
+from guestbench.vmm import Chunk, Footprint, Lacking
 from guestbench.vmm.qemu.command import BALLOON, MEMFD
 from guestbench.vmm.qemu.memory import read_footprint
 
@@ -21,6 +21,8 @@ BALLOON_PATH = f"/machine/peripheral/{BALLOON}"
 BALLOON_POLL_S = 1
 QUIT_S = 30.0
 SERIAL_WRITE = re.compile(r"@(\d+)\.(\d{6}):serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
+CLOCK_STEP_NS, CLOCK_SLEW = 2_000_000, 2000
+"""A clock that is set moves by more; one that is adjusted, by at most one part in 2000 (adjtimex(2))."""
 DIVISOR_LATCH = 0x80
 """The bit of a 16550's register 3 that makes register 0 the baud rate's divisor instead of the next byte."""
 
@@ -89,11 +91,15 @@ class SerialTrace:
     def __init__(self, file: Path, now_ns: Callable[[], int]) -> None:
         self._file = file
         self._now_ns = now_ns
+        self._exec_ns = time.time_ns() - now_ns()
 
-    def read(self) -> tuple[Chunk, ...]:
+    def read(self) -> tuple[Chunk, ...] | Lacking:
         """Each byte written so far, with its time since QEMU's exec."""
-        # The trace has the time of day.
-        exec_ns = time.time_ns() - self._now_ns()
+        # The trace has the time of day, which somebody may have set meanwhile.
+        now_ns = self._now_ns()
+        exec_ns = time.time_ns() - now_ns
+        if abs(moved_ns := exec_ns - self._exec_ns) > CLOCK_STEP_NS + now_ns // CLOCK_SLEW:
+            return Lacking(reason=f"this host's clock was set meanwhile, by {moved_ns / 1e9:+.3f} s")
         written, latched = [], False
         text = self._file.read_text() if self._file.exists() else ""
         for seconds, micros, register, value in SERIAL_WRITE.findall(text):
