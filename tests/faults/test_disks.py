@@ -1,6 +1,6 @@
-"""Disks that are full, folders that are read-only, and two that build at once, with real runs of `floor`.
+"""Disks that fill up, folders that change, and caches that are shared, under real runs of `floor`.
 
-Each test runs in a mount namespace of its own, with a small tmpfs in it.
+What needs a small disk runs in a mount namespace of its own, with a tmpfs in it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,22 @@ def test_two_that_build_the_same_image_at_once_build_it_once(
     assert said.count(b"building floor: done") == 1
     assert len(list((cache.cache_folder() / "images").glob("floor-*"))) == 1
     assert list((cache.cache_folder() / "work").iterdir()) == []
+
+
+def test_a_run_keeps_its_images_from_being_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making room on a full disk would cost the run that has filled it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    prune = [*shlex.split(GUESTBENCH), "cache", "prune", "--max-size", "0"]
+    argv = [*shlex.split(RUN), "--cycles", "6", "-o", str(tmp_path / "run")]
+    store = tmp_path / "run" / "store.jsonl"
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + 60
+        while not (store.exists() and store.read_bytes().count(b"\n") > 2) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        during = subprocess.run(prune, capture_output=True, check=True, timeout=60)
+        _, said = run.communicate(timeout=120)
+    assert run.returncode == 0, said.decode()
+    assert b"in use)" in during.stderr
+    assert b"floor-" not in during.stdout
+    assert b"floor-" in subprocess.run(prune, capture_output=True, check=True, timeout=60).stdout
+    assert list((cache.cache_folder() / "images").glob("floor-*")) == []
