@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench.errors import GuestbenchError, HostError, ImageError, ToolFailed
-from guestbench.host import process
+from guestbench.errors import HostError, ImageError, ToolFailed
 from guestbench.model import Frozen, Image, Say
 from guestbench.provision.digests import digest_file
+from guestbench.provision.folders import remove_tree, sync_tree
 
 BUILDER_VERSION = 2
 """Part of every key: raised when what our own code makes changes, so that nothing old is taken for new."""
@@ -398,23 +398,6 @@ def remove_workspace(folder: Path) -> None:
         folder.with_name(folder.name + ".lock").unlink(missing_ok=True)
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder that may hold a half-built root file system: mount points in it are left alone.
-
-    Files of a user namespace's mapped users are removed from inside such a namespace.
-    """
-    if not folder.exists():
-        return
-    argv = ["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)]
-    process.run(argv, check=False)
-    if folder.exists():
-        # The namespace's root may empty what its users own; the rest, and the emptied folders, are ours.
-        inside = ["find", str(folder), "-xdev", "-mindepth", "1", "-delete"]
-        with suppress(GuestbenchError):
-            process.run(["mmdebstrap", "--unshare-helper", *inside], check=False)
-            process.run(argv, check=False)
-
-
 def _publish(work: Path, plan: Plan, key: str, made: Made, elapsed_s: float) -> Kept:
     """Move what was made in a workspace into the cache, with its manifest.
 
@@ -447,7 +430,7 @@ def _publish(work: Path, plan: Plan, key: str, made: Made, elapsed_s: float) -> 
     )
     encoded = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2)
     (staged / MANIFEST).write_bytes(encoded + b"\n")
-    _sync(staged)
+    sync_tree(staged)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         # A rename cannot replace a folder that holds files; the old one leaves through the workspace.
@@ -464,14 +447,6 @@ def _publish(work: Path, plan: Plan, key: str, made: Made, elapsed_s: float) -> 
         )
         _remember(_Note(image=image, identity=_identify(facts)))
     return Kept(target, manifest.created[:10], manifest.made)
-
-
-def _sync(folder: Path) -> None:
-    """Bring files to the disk before their folder gets its final name."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
 
 
 @contextmanager
