@@ -24,7 +24,9 @@ from guestbench.page.blocks import Page
 from guestbench.run.store import STORE_NAME, read_store
 
 HEAVY = {"numpy", "scipy", "matplotlib", "rich", "elftools", "asyncio", "guestbench.run.trials"}
-HELP_LOADS = {f"guestbench{each}" for each in ("", ".cli", ".cli.lazy", ".cli.talk", ".errors")}
+HELP_LOADS = {
+    f"guestbench{each}" for each in ("", ".cli", ".cli.lazy", ".cli.streams", ".cli.talk", ".errors")
+}
 
 SYSTEM = """
 name = "{name}"
