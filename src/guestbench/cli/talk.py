@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 
 import click
 
+from guestbench.text import visible
+
 SILENT_S = 1.0
 """What takes longer says what it is."""
 OWN_NAME = re.compile(
@@ -20,8 +22,8 @@ OWN_NAME = re.compile(
 
 
 def say(text: str) -> None:
-    """Tell the user something on standard error."""
-    click.echo(text, err=True)
+    """Tell the user something on standard error; what strangers say in it can do nothing but show."""
+    click.echo("\n".join(map(visible, text.split("\n"))), err=True)
 
 
 @contextmanager

@@ -91,7 +91,8 @@ class _Search:
 def _find_said(shown: bytearray, pattern: bytes, start: int) -> int:
     """Where a text stands from `start` on, but for a kernel's echo of its command line; -1 if nowhere."""
     while (at := shown.find(pattern, start)) >= 0:
-        line = max(shown.rfind(b"\n", 0, at) + 1, at - LONGEST_LINE)
+        begin = max(0, at - LONGEST_LINE)
+        line = max(shown.rfind(b"\n", begin, at) + 1, begin)
         if not _ECHO.search(shown, line, at):
             break
         start = at + 1

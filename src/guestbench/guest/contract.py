@@ -75,7 +75,9 @@ def _finish(begun: WorkReport, end_ns: int, values: dict[str, str]) -> WorkRepor
 
 
 def _to_count(text: str) -> int | None:
-    return min(int(text), LARGEST) if re.fullmatch(r"[0-9]{1,19}", text) else None
+    """A number that a record can hold; one that is larger is none: to cut it would make another of it."""
+    number = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+    return number if number is not None and number <= LARGEST else None
 
 
 def find_numbers(data: bytes | bytearray, before: str) -> Iterator[tuple[int | None, str]]:

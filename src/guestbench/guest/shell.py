@@ -38,6 +38,10 @@ HELLO_S = 4.0
 """When to say hello again; 1.5 times as long each time. A login under software emulation takes 2 s."""
 LOGIN_TRIES = 3
 """How often to answer a login prompt: getty may throw away what was typed before it was ready."""
+MOST_BYTES = 32 << 20
+"""Of the outputs of a command; the longest that is asked for, a kernel's symbols, has 10 MB."""
+LEAST_RATE = 10_000
+"""Bytes of an output that come in a second at least. Debian's under software emulation sends 300,000."""
 INTERRUPT = b"\x03"
 
 REFUSED = re.compile(rb"(?i)login incorrect|login timed out|authentication fail")
@@ -93,6 +97,10 @@ class Shell:
             self._end(text, timeout_s, meanwhile)
         stdout, stderr = reply.stdout, reply.stderr
         if stdout is None or stderr is None:
+            said_bytes = reply.stdout_bytes + reply.stderr_bytes
+            if said_bytes > MOST_BYTES:
+                words = f"printed {said_bytes:,} bytes in the guest; at most {MOST_BYTES:,} are fetched"
+                raise ShellError(f"`{quote(text)}` {words}", HINT)
             stdout = self._fetch("o", reply.stdout_bytes, meanwhile)
             stderr = self._fetch("e", reply.stderr_bytes, meanwhile)
         return Answer(status=reply.status, stdout=stdout, stderr=stderr)
@@ -113,7 +121,11 @@ class Shell:
     def _fetch(self, name: str, size_bytes: int, meanwhile: Meanwhile | None) -> bytes:
         """An output that is too long to come with the status."""
         data = bytearray()
+        end_s = self._console.now_s() + ANSWER_S + size_bytes / LEAST_RATE
         while len(data) < size_bytes:
+            if self._console.now_s() > end_s:
+                self._lost = f"the guest's shell sends an output of {size_bytes:,} bytes too slowly"
+                raise ShellError(self._lost, HINT)
             line = protocol.block_line(name, len(data) // self._encoding.block_bytes)
             left_bytes = size_bytes - len(data)
             parse = partial(protocol.parse_block, encoding=self._encoding, size_bytes=left_bytes)
@@ -159,10 +171,12 @@ def open_shell(
     console = Console(machine, log)
     _say_hello(console, login, timeout_s, meanwhile)
     lines = protocol.setup_lines(protocol.make_folder_name())
-    answers = [_get(console, None, line, bytes.decode, meanwhile) for line in lines]
-    folder, tools = answers[1], answers[2].split(",")
+    answers = [_get(console, None, line, lambda payload: payload, meanwhile) for line in lines]
+    folder, tools = answers[1], protocol.parse_tools(answers[2])
     if not folder:
         raise ShellError("the guest has no folder that its shell can write to", HINT)
+    if tools is None:
+        raise ShellError(f"the guest's shell names programs that there are not: {quote(answers[2])}", HINT)
     if not all(tools):
         lacks = ", ".join(need for need, tool in zip(protocol.NEEDS, tools, strict=True) if not tool)
         raise ShellError(f"the guest lacks programs that its shell needs: {lacks}", HINT)

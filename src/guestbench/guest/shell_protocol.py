@@ -19,6 +19,7 @@ import binascii
 import hashlib
 import re
 import secrets
+from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
@@ -35,12 +36,18 @@ FOLDERS = ("/dev/shm", "/run", "/tmp", "/var/tmp", "/dev", "/")
 NEEDS = ("base64 or od", "md5sum or cksum", "dd and wc")
 """The programs that the third line of the set-up looks for."""
 
+LONGEST_MESSAGE = 1 << 17
+"""Twice as long as a block in base64."""
+MOST_MESSAGES = 64
+"""A guest that answers more often at once floods; each one's checksum takes time."""
+_MOST_DIGITS = 15
+
 _ESCAPE_CODES = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]"  # cursor, colour, bracketed paste
     rb"|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # window titles
     rb"|\x1b[ -/]*[0-~]"
 )
-_BRACKETED_LINES = re.compile(rb"\[[^\n]*\n")
+_BRACKETED = re.compile(rb"\[[^\n]*\n?")
 _UNPRINTABLE = bytes(sorted({*range(256)} - {*range(0x21, 0x7F)}))
 
 NONCE = b"@"
@@ -256,7 +263,10 @@ def _cut(command: bytes) -> Iterator[bytes]:
 
 def tidy(heard: bytes) -> bytes:
     """What was heard without escape codes, carriage returns, and the kernel's messages."""
-    return _BRACKETED_LINES.sub(b"", _ESCAPE_CODES.sub(b"", heard)).replace(b"\r", b"")
+    # What has no line end yet stays: it may be half of what a guest says in another line.
+    return _BRACKETED.sub(
+        lambda found: b"" if found[0].endswith(b"\n") else found[0], _ESCAPE_CODES.sub(b"", heard)
+    ).replace(b"\r", b"")
 
 
 def clean(heard: bytes) -> bytes:
@@ -270,9 +280,9 @@ def has_end(heard: bytes | bytearray, nonce: bytes, start: int = 0) -> bool:
 
 
 def find_payloads(cleaned: bytes, nonce: bytes, checksum: Checksum | None) -> Iterator[bytes]:
-    """The payloads of all undamaged messages with `nonce`; those with a checksum need to know which it is."""
-    for ending in re.finditer(rb"\}" + nonce, cleaned):
-        begin = cleaned.rfind(nonce + b"{", 0, ending.start())
+    """The payloads of the last undamaged messages with `nonce`, for checksums of the kind that is given."""
+    for ending in deque(re.finditer(rb"\}" + nonce, cleaned), MOST_MESSAGES):
+        begin = cleaned.rfind(nonce + b"{", max(0, ending.start() - LONGEST_MESSAGE), ending.start())
         if begin < 0:
             continue
         body = cleaned[begin + len(nonce) + 1 : ending.start()]
@@ -290,7 +300,11 @@ def parse_reply(payload: bytes, encoding: Encoding) -> Reply | None:
     fields = payload.split(b",")
     if fields[0] != b"r" or len(fields) not in (5, 6) or not all(field.isdigit() for field in fields[1:4]):
         return None
+    if max(map(len, fields[1:4])) > _MOST_DIGITS:
+        return None
     status, stdout_bytes, stderr_bytes = (int(field) for field in fields[1:4])
+    if status > 255:
+        return None
     if len(fields) == 5:
         return Reply(status, stdout_bytes, stderr_bytes, None, None)
     stdout, stderr = encoding.decode(fields[4]), encoding.decode(fields[5])
@@ -298,6 +312,19 @@ def parse_reply(payload: bytes, encoding: Encoding) -> Reply | None:
     if stdout is None or stderr is None or len(stdout) < stdout_bytes or len(stderr) < stderr_bytes:
         return None
     return Reply(status, stdout_bytes, stderr_bytes, stdout[:stdout_bytes], stderr[:stderr_bytes])
+
+
+def parse_tools(payload: bytes) -> tuple[str, str, str] | None:
+    """The programs for each of `NEEDS` that the third line of the set-up found, each may be empty.
+
+    None if there is no such answer.
+    """
+    words = payload.decode("ascii", "replace").split(",")
+    known = ("", *Encoding), ("", *Checksum), ("", "dd")
+    if len(words) != len(known) or any(word not in of for word, of in zip(words, known, strict=True)):
+        return None
+    encoding, checksum, cutter = words
+    return encoding, checksum, cutter
 
 
 def parse_length(payload: bytes, length: int) -> int | None:

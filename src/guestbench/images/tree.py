@@ -20,6 +20,10 @@ MAX_PATH_BYTES = 4096
 """PATH_MAX."""
 MAX_SYMLINKS = 40
 """As in Linux (path_resolution(7))."""
+MAX_STEPS = 5_000_000
+"""Components of paths that are walked in one file system, long paths counting more: links to links to
+links can make thousands of each of many names. Debian takes 20,000."""
+_STEP_BYTES = 64
 
 
 ROOT_MARKS = ("etc/os-release", "usr/lib/os-release", "sbin/init", "init", "etc/passwd")
@@ -85,6 +89,7 @@ class Tree:
     ) -> None:
         self._entries = {entry.path: entry for entry in entries}
         self._read = read
+        self._steps_left = MAX_STEPS
         self.has_attributes = has_attributes
 
     def __len__(self) -> int:
@@ -118,7 +123,14 @@ class Tree:
 
     def find(self, path: str | bytes) -> Entry | None:
         """The entry that a path leads to with this file system as `/`, through links; None if nowhere."""
-        return follow(path, self._entries.get)
+        return follow(path, self._look_up)
+
+    def _look_up(self, path: bytes) -> Entry | None:
+        self._steps_left -= 1 + len(path) // _STEP_BYTES
+        if self._steps_left < 0:
+            problem = f"leads on through links: more than {MAX_STEPS:,} steps are not walked"
+            raise ImageError(f"{show_path(path)} {problem}", "guestbench inspect IMAGE")
+        return self._entries.get(path)
 
     def find_file(self, path: str | bytes) -> Entry | None:
         """As `find`, for what must be a regular file."""

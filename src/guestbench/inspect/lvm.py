@@ -17,6 +17,8 @@ _LABELS = 4
 """The label is in one of the first sectors."""
 _MAX_TEXT_BYTES = 4 << 20
 _MAX_AREAS, _MAX_DEPTH, _MAX_SEGMENTS = 16, 12, 4096
+_LARGEST = 1 << 63
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([\w.+/-]+)|([{}\[\]=,])|#[^\n]*|\s+')
 
 Read = Callable[[int, int], bytes]
@@ -62,7 +64,7 @@ def _read_area(read: Read, offset: int, length: int) -> str:
     start, size, _ = struct.unpack_from("<QQI", header, 40)
     if not size:
         return ""
-    if size > _MAX_TEXT_BYTES or not SECTOR <= start < length:
+    if size > _MAX_TEXT_BYTES or not SECTOR <= start < length or offset + length >= _LARGEST:
         raise ValueError("its metadata lie outside of their area")
     # The area is a ring behind its header.
     first = min(size, length - start)
@@ -84,9 +86,9 @@ def find_volumes(text: str, devices: Mapping[str, str]) -> Iterator[LogicalVolum
         raise ValueError("it names no volume group")
     try:
         facts = tree[group]
-        extent = int(facts["extent_size"])
+        extent = _to_number(facts["extent_size"])
         places = {
-            name: (devices.get(str(each["id"]).replace("-", ""), ""), int(each["pe_start"]))
+            name: (devices.get(str(each["id"]).replace("-", ""), ""), _to_number(each["pe_start"]))
             for name, each in facts["physical_volumes"].items()
         }
         for name, volume in facts.get("logical_volumes", {}).items():
@@ -100,28 +102,40 @@ def _describe(
     group: str, name: str, volume: dict[str, Any], extent: int, places: Mapping[str, tuple[str, int]]
 ) -> LogicalVolume:
     lines = []
-    count = int(volume["segment_count"])
+    count = _to_number(volume["segment_count"])
     for number in range(1, min(count, _MAX_SEGMENTS) + 1):
         segment = volume[f"segment{number}"]
         if segment["type"] != "striped":
             return LogicalVolume(group, name, "", f"it is of type {segment['type']}")
-        begin, length = int(segment["start_extent"]) * extent, int(segment["extent_count"]) * extent
+        begin, length = (_to_number(segment[key]) * extent for key in ("start_extent", "extent_count"))
         stripes = segment["stripes"]
+        if not stripes or isinstance(stripes, str):
+            raise ValueError("its metadata are not sound")
         parts = []
         for at in range(0, len(stripes), 2):
             device, start = places[stripes[at]]
             if not device:
                 return LogicalVolume(group, name, "", "a part of it is not on this disk")
-            parts.append(f"{device} {start + int(stripes[at + 1]) * extent}")
+            parts.append(f"{device} {start + _to_number(stripes[at + 1]) * extent}")
         if len(parts) == 1:
             lines.append(f"{begin} {length} linear {parts[0]}")
         else:
-            lines.append(
-                f"{begin} {length} striped {len(parts)} {int(segment['stripe_size'])} {' '.join(parts)}"
-            )
+            striped = f"striped {len(parts)} {_to_number(segment['stripe_size'])}"
+            lines.append(f"{begin} {length} {striped} {' '.join(parts)}")
     if count > _MAX_SEGMENTS or not lines:
         return LogicalVolume(group, name, "", f"it has {count} segments")
     return LogicalVolume(group, name, "\n".join(lines))
+
+
+def _to_number(word: str) -> int:
+    """A whole number, which is what device-mapper takes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _NUMBER.fullmatch(word):
+        raise ValueError("its metadata are not sound")
+    return int(word)
 
 
 # --- the text -----------------------------------------------------------------------------------------

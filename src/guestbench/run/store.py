@@ -20,6 +20,7 @@ import msgspec
 from guestbench.errors import StoreError
 from guestbench.families import complete_metrics
 from guestbench.model import FORMAT_VERSION, Header, Record
+from guestbench.text import visible
 
 STORE_NAME = "store.jsonl"
 READABLE = (1, 2, 3, 4, FORMAT_VERSION)
@@ -38,6 +39,8 @@ class _AnyLine(msgspec.Struct):
 
 # Made once: msgspec looks a type through each time it is given one, which takes longer than a line does.
 _ANY_LINE = msgspec.json.Decoder(_AnyLine)
+_NO_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError)
+"""What comes of reading a line that is none."""
 
 
 class Store:
@@ -203,7 +206,7 @@ def _upgrade(line: bytes) -> bytes:
         if "work" in tables and "memory" in tables:
             tables["work"]["settle_s"] = tables["memory"]["settle_s"]
         experiment["settings"] = tables
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except _NO_LINE:
         return line
     return msgspec.json.encode(data)
 
@@ -232,9 +235,9 @@ def _decode(line: bytes, decoder: msgspec.json.Decoder[Line], path: Path, number
                 "guestbench run -o DIR  # measure again, into a new folder",
             )
         return decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except _NO_LINE as error:
         raise StoreError(
-            f"{path}:{number} is damaged: {error}",
+            f"{path}:{number} is damaged: {visible(str(error))}",
             f"sed -n {number}p {shlex.quote(str(path))}  # look at the line",
         ) from error
 

@@ -137,8 +137,8 @@ def test_work_inside_other_work_ends_the_inner_one_only() -> None:
     [
         ("0", 0),
         (str(2**63 - 1), LARGEST),
-        (str(2**63), LARGEST),
-        ("9" * 19, LARGEST),
+        (str(2**63), None),
+        ("9" * 19, None),
         ("9" * 20, None),
         ("9" * 100, None),
         ("-1", None),

@@ -136,7 +136,8 @@ def suid_archive(name: str, filler: int = 0) -> bytes:
     """An archive with one SUID program, and a file of so many random bytes."""
     data = random.Random(name).randbytes(filler)
     program = cpio_entry(name.encode(), REGULAR | 0o4755, b"\x7fELF")
-    return program + cpio_entry(b"data/" + name.encode(), REGULAR | 0o644, data) + TRAILER
+    folder = cpio_entry(b"data", stat.S_IFDIR | 0o755)
+    return program + folder + cpio_entry(b"data/" + name.encode(), REGULAR | 0o644, data) + TRAILER
 
 
 def names_of_suid(image: Path) -> list[str]:

@@ -49,17 +49,19 @@ _CAPABILITY_NAMES = (
 )
 """By number, as in capabilities(7)."""
 _CAPABILITIES = _CAPABILITY_NAMES.split()
+_IDENTIFIER = re.compile(rb"\s*(?:\+|(-))?0*([0-9]{1,10})")
+LARGEST_IDENTIFIER = (1 << 32) - 1
 _MODULE = re.compile(rb"(usr/)?lib/modules/.+\.ko(\.(gz|xz|zst|bz2|lz4|lzma))?", re.DOTALL)
 
 
 def _read_lines(tree: Tree, path: str) -> list[bytes]:
-    """The lines of a configuration file; none if there is no such file.
+    """The lines of a configuration file; none if there is no such file. Only a newline ends one.
 
     Raises:
         ImageError: it cannot be read, or is longer than MAX_TEXT_BYTES.
     """
     entry = tree.find_file(path)
-    return tree.read_whole(entry, MAX_TEXT_BYTES).splitlines() if entry is not None else []
+    return tree.read_whole(entry, MAX_TEXT_BYTES).split(b"\n") if entry is not None else []
 
 
 class FstabRow(NamedTuple):
@@ -220,14 +222,17 @@ def find_users(tree: Tree) -> Known[tuple[User, ...]]:
             shadow.setdefault(name, rest.split(b":")[0])
     users = []
     for line in _read_lines(tree, "etc/passwd"):
-        fields = line.split(b":")
-        if len(fields) < 7 or not fields[2].isdigit() or len(fields[2]) > 10:
+        fields = line.lstrip().split(b":", 6)
+        numbers = [_to_identifier(field) for field in fields[2:4]]
+        # As glibc reads it (fgetpwent(3)), which wants no more than a group, and leaves out what it cannot.
+        if len(numbers) < 2 or None in numbers or fields[0][:1] in (b"#", b"+", b"-"):
             continue
+        fields += [b""] * (7 - len(fields))
         secret = shadow.get(fields[0]) if fields[1] == b"x" else fields[1]
         users.append(
             User(
                 name=show(fields[0]),
-                uid=int(fields[2]),
+                uid=numbers[0] or 0,
                 shell=show(fields[6]) or "/bin/sh",
                 password=_password_state(secret),
             )
@@ -235,6 +240,16 @@ def find_users(tree: Tree) -> Known[tuple[User, ...]]:
     if not users:
         return unknown("/etc/passwd lists no user")
     return _list_all(users, "/etc/passwd; password state from /etc/shadow")
+
+
+def _to_identifier(field: bytes) -> int | None:
+    """A user's or group's number as glibc reads it; None if it is none."""
+    found = _IDENTIFIER.fullmatch(field)
+    if found is None:
+        return None
+    number = int(found[2])
+    # There is a -0, and no other number below zero.
+    return None if number > LARGEST_IDENTIFIER or (found[1] and number) else number
 
 
 def _password_state(secret: bytes | None) -> PasswordState:

@@ -36,7 +36,7 @@ def find_packages(tree: Tree) -> Known[tuple[Package, ...]]:
             return unknown(f"{show_path(entry.path)} {problem}", sources)
         rows = _read_apk(data) if place in _APK else read_dpkg(data, needs_status=place == _DPKG)
         packages |= set(islice(rows, MAX_PACKAGES + 1))
-        listed += len(re.findall(rb"(?m)^P:" if place in _APK else rb"(?m)^Package:", data))
+        listed += len(re.findall(rb"(?m)^P:" if place in _APK else rb"(?mi)^Package[ \t]*:", data))
         if len(packages) > MAX_PACKAGES:
             return unknown(f"the package database lists more than {MAX_PACKAGES} packages", sources)
         if place != _DPKG_FOLDER and not re.search(rb"\n\s*\n$", data):
@@ -105,13 +105,16 @@ def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
 
 
 def parse_control(data: bytes) -> Iterator[dict[str, bytes]]:
-    """The paragraphs of a Debian control file; of a field that spans lines, the first line."""
+    """The paragraphs of a Debian control file; of a field that spans lines, the first line.
+
+    The names of fields are those of Debian's own files, `Installed-Size`: to dpkg their case is the same.
+    """
     for paragraph in re.split(rb"\n[ \t\r]*\n", data):
         fields: dict[str, bytes] = {}
         for line in paragraph.split(b"\n"):
             name, colon, value = line.partition(b":")
             if colon and not name.startswith((b" ", b"\t")):
-                fields.setdefault(name.decode("ascii", "replace"), value.strip())
+                fields.setdefault(name.decode("ascii", "replace").strip().title(), value.strip())
         if fields:
             yield fields
 

@@ -27,6 +27,7 @@ RETURNS_OF_ONE = 30_000
 """Returns looked at in each program of a disk, which has several: less than a second each."""
 MAX_RETURN_BYTES = 4_000_000
 """Debian's vmlinux has 134,000 in 40 MB of code."""
+NO_SEGMENTS = "there are no LOAD segments"
 NO_STRINGS = "not looked for in a Linux kernel"
 _X86 = (elf.EM_386, elf.EM_X86_64)
 
@@ -44,7 +45,7 @@ def describe_elf(
         for s in headers.segments
     )
     writable = sum(s.executable and "W" in s.flags for s in headers.segments)
-    no_segments: Known[int] = unknown("there are no LOAD segments")
+    no_segments: Known[int] = unknown(NO_SEGMENTS)
     problem = _find_problem(source, headers)
     too_large = f"the file has more than {MAX_ELF_BYTES >> 20} MiB"
     no_strings = NO_STRINGS if is_kernel else too_large if source.size_bytes > MAX_ELF_BYTES else ""
@@ -58,7 +59,9 @@ def describe_elf(
         stripped=None if headers.sections_cut else headers.stripped,
         segments=segments,
         wx_segments=known(writable, "LOAD segments with both flags") if segments else no_segments,
-        code_bytes=known(headers.text_bytes, "bytes in the file of executable LOAD segments"),
+        code_bytes=known(headers.text_bytes, "bytes in the file of executable LOAD segments")
+        if segments
+        else no_segments,
         symbols=code.find_families(symbols, where),
         libraries=unknown(no_strings) if no_strings else code.find_libraries(whole, symbols, where),
         mitigations=() if problem else code.find_mitigations(source, headers, code_parts, symbols),
@@ -101,6 +104,8 @@ def read_symbols(source: Source, headers: elf.ElfImage) -> tuple[elf.Symbols, st
 
 def _find_problem(source: Source, headers: elf.ElfImage) -> str:
     """Why the code cannot be judged, or nothing."""
+    if not headers.segments:
+        return NO_SEGMENTS
     if headers.machine not in _X86:
         return f"code for {headers.machine_name} cannot be decoded: only x86 can"
     if headers.text_bytes > min(MAX_ELF_BYTES, source.size_bytes):

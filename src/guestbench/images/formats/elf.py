@@ -35,12 +35,16 @@ MACHINES = {
 
 MAX_SEGMENTS = 128
 """More than any kernel has; the format allows 65,535, each to be read."""
+MAX_SECTIONS = 1 << 20
+"""Of a file with a section for each function."""
 MAX_SEGMENT_BYTES = 1 << 47
 """Half of the address space of x86-64."""
 MAX_NOTE_BYTES = 1 << 20
 MAX_SYMBOLS = 500_000
 """A unikernel with MirageOS and Irmin has 33,000."""
 MAX_NAME_BYTES = 64 << 20
+MAX_SYMBOL_BYTES = 1024
+"""Of one symbol's name."""
 MAX_STRINGS_BYTES = 256 << 20
 MAX_DYNAMIC_BYTES = 1 << 16
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 3, 4, 0x6474E551, 0x6474E552
@@ -210,12 +214,13 @@ class ElfImage(Frozen):
                 name_at, value, size, info, _, section = row
             if not section or not name_at:
                 continue
-            end = strings.find(b"\0", name_at, name_at + 1024)
-            room -= max(0, end - name_at)
+            # A longer name, as C++ and Rust have them, counts by its beginning.
+            start = strings[name_at : name_at + MAX_SYMBOL_BYTES].split(b"\0", 1)[0]
+            room -= len(start)
             if room < 0:
                 raise unusable(source.path, f"has symbols with more than {MAX_NAME_BYTES} bytes of names")
-            if end > name_at:
-                name, kind = strings[name_at:end].decode("utf-8", "replace"), info & 0xF
+            if start:
+                name, kind = start.decode("utf-8", "replace"), info & 0xF
                 # The symbols that are local to a file follow its name.
                 file = name if kind == _STT_FILE else file
                 own = file if info >> 4 == _STB_LOCAL else ""
@@ -308,7 +313,9 @@ def read_elf_at(source: Source, base: int, wrapper: str | None = None) -> ElfIma
     form = struct.Struct(order + layout.header)
     fields = form.unpack(source.read(base + 16, form.size, "the ELF header"))
     kind, machine, _, entry, segments_at, sections_at, _, _, segment_bytes, segment_count, *rest = fields
-    sections = _read_sections(source, base, struct.Struct(order + layout.section), sections_at, *rest[:2])
+    sections, count = _read_sections(
+        source, base, struct.Struct(order + layout.section), sections_at, *rest[:2]
+    )
     if segment_count > MAX_SEGMENTS:
         raise unusable(source.path, f"is damaged: it would have {segment_count} segments")
     if segment_count and segment_bytes != struct.calcsize(order + layout.segment):
@@ -328,7 +335,7 @@ def read_elf_at(source: Source, base: int, wrapper: str | None = None) -> ElfIma
         headers_end=base + segments_at + length,
         all_segments=segments,
         sections=sections,
-        sections_cut=len(sections) < rest[1] and bool(sections_at),
+        sections_cut=len(sections) < count and bool(sections_at),
         pvh_entry=_find_pvh_entry(source, segments, order),
         wrapper=wrapper,
     )
@@ -361,12 +368,18 @@ def _read_segment(source: Source, base: int, row: tuple[int, ...], bits: int) ->
 
 def _read_sections(
     source: Source, base: int, form: struct.Struct, at: int, row_bytes: int, count: int
-) -> tuple[Section, ...]:
-    """The section headers as far as they are there."""
+) -> tuple[tuple[Section, ...], int]:
+    """The section headers as far as they are there, and how many there should be."""
     if row_bytes != form.size:
-        return ()
+        return (), count
+    if not count and at:
+        # What does not fit into the header's field is the size of the first section (elf(5), e_shnum).
+        first = next(_rows(form, source.read_some(base + at, form.size)), (0,) * 6)
+        count = first[5]
+        if count > MAX_SECTIONS:
+            raise unusable(source.path, f"is damaged: it would have {count} sections")
     rows = _rows(form, source.read_some(base + at, form.size * count))
-    return tuple(Section(kind, base + at, size, link) for _, kind, _, _, at, size, link, *_ in rows)
+    return tuple(Section(kind, base + at, size, link) for _, kind, _, _, at, size, link, *_ in rows), count
 
 
 def _rows(form: struct.Struct, table: bytes) -> Iterator[tuple[int, ...]]:

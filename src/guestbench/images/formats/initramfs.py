@@ -7,6 +7,7 @@ last archive is said. Format: Linux, Documentation/driver-api/early-userspace/bu
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 from bisect import bisect_right
@@ -17,7 +18,7 @@ from pathlib import Path
 from guestbench.images.formats.lz4 import LZ4_LEGACY
 from guestbench.images.formats.unpack import find_compression, unpack
 from guestbench.images.source import Source, open_source, unusable
-from guestbench.images.tree import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree
+from guestbench.images.tree import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree, follow, show_path
 
 MAX_UNPACKED_BYTES = 2 << 30
 MAX_NAME_BYTES = 256 << 20
@@ -36,6 +37,9 @@ _OLD_BINARY_BYTES = 26
 _BOOTCONFIG = b"#BOOTCONFIG\n"
 """The end of a file with a boot configuration, which Linux takes off before it unpacks anything."""
 _HEADER_BYTES, _FIELDS = 110, 13
+_DIGITS = re.compile(rb"[0-9A-Fa-f]+")
+_THERE = (b"dev", b"root")
+"""Folders that the initial ramdisk built into a kernel has (Linux, usr/default_cpio_list)."""
 _TRAILER = b"TRAILER!!!"
 _SEARCHED_BYTES = 1 << 20
 
@@ -78,7 +82,7 @@ def open_initramfs(source: Source, scratch: Path) -> Iterator[tuple[Tree, str, t
             if streams:
                 reader.read_archives(inner, streams)
             tree = Tree(reader.list_entries(), reader.read_entry, has_attributes=False)
-            yield tree, reader.describe(), tuple(reader.notes)
+            yield tree, reader.describe(), reader.list_notes()
     finally:
         unpacked.unlink(missing_ok=True)
 
@@ -91,12 +95,29 @@ class _Reader:
         self._parts: list[str] = []
         self._name_bytes = 0
         self._links: dict[tuple[int, ...], tuple[Source, int, int]] = {}
+        self._inodes: dict[tuple[int, ...], int] = {}
+        # Folders by the paths under which an archive has them, and those with something in them.
+        self._folders: dict[bytes, bytes | None] = {}
+        self._filled: set[bytes] = set()
+        self._lost: list[bytes] = []
+        self._added: list[bytes] = []
 
     def list_entries(self) -> Iterator[Entry]:
         """All entries; hard links have the size of the one name with which the archive keeps the data."""
         for entry in self.entries.values():
             linked = self._links.get(entry.where[0]) if entry.where and entry.is_regular else None
             yield entry._replace(size_bytes=linked[2]) if linked and not entry.size_bytes else entry
+
+    def list_notes(self) -> tuple[str, ...]:
+        """What Linux does not look at, or makes otherwise than the archive has it, in words."""
+        notes = list(self.notes)
+        if self._added:
+            count = f"{len(self._added)} folders are not in it, {show_path(self._added[0])} the first"
+            notes.append(f"{count}: Linux does not make them, and leaves out what is in them")
+        if self._lost:
+            count = f"{len(self._lost)} entries are left out, {show_path(self._lost[0])} the first"
+            notes.append(f"{count}: Linux cannot make them where they would be, or not with such contents")
+        return tuple(notes)
 
     def describe(self) -> str:
         """How it is packed, in words."""
@@ -190,10 +211,10 @@ class _Reader:
             header = source.read_some(at, _HEADER_BYTES)
             if not header.startswith(_MAGICS) or len(header) < _HEADER_BYTES:
                 raise unusable(self.source.path, f"is damaged or truncated: no cpio header at byte {at}")
-            try:
-                numbers = [int(header[6 + 8 * n : 14 + 8 * n], 16) for n in range(_FIELDS)]
-            except ValueError as error:
-                raise unusable(self.source.path, f"is damaged: a bad cpio header at byte {at}") from error
+            # int() takes signs, blanks and underscores, too.
+            if not _DIGITS.fullmatch(header, len(_WITH_SUMS)):
+                raise unusable(self.source.path, f"is damaged: a bad cpio header at byte {at}")
+            numbers = [int(header[6 + 8 * n : 14 + 8 * n], 16) for n in range(_FIELDS)]
             inode, mode, uid, gid, links, _, size, major, minor, _, _, name_size, checksum = numbers
             if not 0 < name_size <= MAX_PATH_BYTES:
                 raise unusable(self.source.path, f"is damaged: a name of {name_size} bytes at byte {at}")
@@ -224,17 +245,24 @@ class _Reader:
         key: tuple[int, ...],
         facts: tuple[int, int, int],
     ) -> None:
-        path = b"/".join(part for part in name.split(b"/") if part not in (b"", b".", b".."))
+        parts = [part for part in name.split(b"/") if part not in (b"", b".", b"..")]
+        folder = self._find_folder(b"/".join(parts[:-1]))
+        path = b"/".join(filter(None, (folder, *parts[-1:])))
         source, at, size = data
         mode, uid, gid = facts
-        link = source.read_some(at, min(size, MAX_PATH_BYTES)) if stat.S_ISLNK(mode) else b""
+        if folder is None or not self._takes(path, mode, size):
+            self._lost.append(name)
+            return
+        link = source.read_some(at, size) if stat.S_ISLNK(mode) else b""
         if size and stat.S_ISREG(mode):
             self._links[key] = data
         self._name_bytes += len(path) + len(link)
-        self.entries.pop(path, None)
+        before = self.entries.pop(path, None)
+        if before is not None or stat.S_ISLNK(mode):
+            self._folders.clear()
         self.entries[path] = Entry(
             path=path,
-            inode=hash(key),
+            inode=self._inodes.setdefault(key, len(self._inodes)),
             mode=mode,
             uid=uid,
             gid=gid,
@@ -242,12 +270,43 @@ class _Reader:
             link=link,
             where=(key, data),
         )
-        for length in range(1, path.count(b"/") + 1):
-            parent = b"/".join(path.split(b"/")[:length])
-            self.entries.setdefault(parent, _folder(parent))
+        self._filled.add(folder)
         self.entries.setdefault(b"", _folder(b""))
         if len(self.entries) > MAX_ENTRIES or self._name_bytes > MAX_NAME_BYTES:
             raise unusable(self.source.path, f"would hold more than {len(self.entries) - 1} files")
+
+    def _takes(self, path: bytes, mode: int, size: int) -> bool:
+        """Whether Linux makes it: not a link that is too long, nor anything else but a file with contents."""
+        if size and not stat.S_ISREG(mode):
+            return stat.S_ISLNK(mode) and size <= MAX_PATH_BYTES
+        # A folder with something in it stays what it is.
+        return stat.S_ISDIR(mode) or path not in self._filled
+
+    def _find_folder(self, path: bytes) -> bytes | None:
+        """Where the folder is that a path leads to, through links as Linux walks; None if it leads nowhere.
+
+        A folder that the archive leaves out is added.
+        """
+        if not path or path in self._folders:
+            return self._folders.get(path, b"")
+        found: bytes | None = b""
+        for name in path.split(b"/"):
+            assert found is not None
+            inside, found = found, found + b"/" + name if found else name
+            there = self.entries.get(found)
+            if there is None:
+                self._filled.add(inside)
+                self.entries[found] = _folder(found)
+                self._name_bytes += len(found)
+                if found not in _THERE:
+                    self._added.append(found)
+            elif not there.is_folder:
+                target = follow(found, self.entries.get)
+                found = target.path if target is not None and target.is_folder else None
+            if found is None:
+                break
+        self._folders[path] = found
+        return found
 
 
 def _folder(path: bytes) -> Entry:

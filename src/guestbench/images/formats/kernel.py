@@ -123,12 +123,19 @@ def open_vmlinux(source: Source, scratch: Path) -> Iterator[Source]:
         ToolMissing: zstd is needed and not installed.
         OSError: `scratch` cannot be written.
     """
+    if find_linux_header(source.read_some(0, SEARCHED_BYTES)) is None and (uki := read_uki(source)):
+        with open_linux(source, uki) as inner, _unpack_kernel(inner, scratch) as found:
+            yield found
+    else:
+        with _unpack_kernel(source, scratch) as found:
+            yield found
+
+
+@contextmanager
+def _unpack_kernel(source: Source, scratch: Path) -> Iterator[Source]:
+    """As `open_vmlinux`, of what is in no unified kernel image: one may claim to hold itself."""
     start = source.read_some(0, SEARCHED_BYTES)
     header = find_linux_header(start)
-    if header is None and (uki := read_uki(source)):
-        with open_linux(source, uki) as inner, open_vmlinux(inner, scratch) as found:
-            yield found
-        return
     if start.startswith(_ELF):
         yield source
         return

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from guestbench.images.source import Source, copy_out, truncated, unusable
 from guestbench.model import Frozen
+from guestbench.text import visible
 
 MAX_TEXT_BYTES = 1 << 20
 _SECTION = struct.Struct("<8s4I16x")
@@ -48,7 +49,7 @@ def read_uki(source: Source) -> Uki | None:
     for name, part in sections:
         if part.offset + part.size_bytes > source.size_bytes:
             raise truncated(
-                source.path, f"its section {name}", part.offset + part.size_bytes, source.size_bytes
+                source.path, f"its section {visible(name)}", part.offset + part.size_bytes, source.size_bytes
             )
     if sum(part.size_bytes for _, part in sections) > source.size_bytes:
         raise unusable(source.path, "is damaged: its sections overlap")

@@ -21,7 +21,7 @@ ANSWER_S = 30.0
 SAID_CHARACTERS = 200
 GONE = (QMPError, OSError, EOFError)
 """What the client raises when QEMU hangs up, at whatever moment."""
-FAILED = (*GONE, TimeoutError, ValueError, TypeError, RecursionError)
+FAILED = (*GONE, TimeoutError, AssertionError, ValueError, TypeError, RecursionError)
 """And where what QEMU says is not QMP: not JSON, too long, too deep, or with an id that is none."""
 
 
