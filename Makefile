@@ -4,7 +4,7 @@
 #   make test                lint, then every test, with a real QEMU too, in two processes (JOBS=1); ARGS="…" for options of pytest
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
-#   make fuzz                10 minutes of fuzzing for each part of the reference unikernel that reads foreign bytes; MINUTES=1
+#   make fuzz                10 minutes of fuzzing for each part of guestbench and of its unikernel that reads foreign bytes; MINUTES=1
 #   make faults              do harm to real runs 500 times, and count what is lost or left behind; ARGS="--seed 1"
 #   make lock                renew requirements.lock (needs uv)
 #   make clean               remove what was built here, results excepted
@@ -41,7 +41,8 @@ format: setup
 	$(BIN)/ruff format
 
 fuzz: setup
-	$(BIN)/python benchmarks/fuzz_unikernel.py --minutes $(or $(MINUTES),10) $(ARGS)
+	PYTHONPATH=tests/helpers $(BIN)/python benchmarks/fuzz_parsers.py --minutes $(or $(MINUTES),10)
+	$(BIN)/python benchmarks/fuzz_unikernel.py --minutes $(or $(MINUTES),10)
 
 faults: setup
 	$(BIN)/python benchmarks/faults.py $(ARGS)

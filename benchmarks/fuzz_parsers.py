@@ -14,7 +14,6 @@ status is then 1. `--replay FILE TARGET` runs one input again.
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import random
 import re
 import resource
@@ -61,22 +60,31 @@ TARGETS: Mapping[str, Target] = {
         parser_targets.check_inventory,
         parser_targets.seed_inventory,
         (b"root:x:0:0::/:/bin/sh\n", b"::", b"#", b"CONFIG_", b"=y\n", b"\n\n", b"\0\0\xff", b"\\040"),
+        short=100,
     ),
     "packages": Target(
         parser_targets.check_packages,
         parser_targets.seed_packages,
         (b"\nPackage: ", b"\nStatus: ", b"install ok installed", b"\n\n", b"\n ", b" installed"),
+        short=60,
     ),
-    "qcow2": Target(parser_targets.check_qcow2, parser_targets.seed_qcow2, (b"QFI\xfb", b"/etc/passwd")),
-    "table": Target(parser_targets.check_table, parser_targets.seed_table, (b"EFI PART", b"\x55\xaa")),
+    "qcow2": Target(
+        parser_targets.check_qcow2, parser_targets.seed_qcow2, (b"QFI\xfb", b"/etc/passwd"), short=40
+    ),
+    "table": Target(
+        parser_targets.check_table, parser_targets.seed_table, (b"EFI PART", b"\x55\xaa"), short=1500
+    ),
     "lvm": Target(
         parser_targets.check_lvm,
         parser_targets.seed_lvm,
         (b"segment1 {", b'"striped"', b"[", b"}", b'"', b"-"),
+        short=2500,
     ),
-    "inspector": Target(guest_targets.check_inspector, guest_targets.seed_inspector, (bytes(8),)),
+    "inspector": Target(guest_targets.check_inspector, guest_targets.seed_inspector, (bytes(8),), short=150),
     "qmp": Target(guest_targets.check_qmp, guest_targets.seed_qmp, (b'{"return": ', b"}\n", b"[" * 2000)),
-    "monitor": Target(guest_targets.check_monitor, guest_targets.seed_monitor, (b"dev: ", b"bus: ", b"CR3=")),
+    "monitor": Target(
+        guest_targets.check_monitor, guest_targets.seed_monitor, (b"dev: ", b"bus: ", b"CR3="), short=1500
+    ),
     "link": Target(guest_targets.check_link, guest_targets.seed_link, (b"\x08\x06", b"\x08\0", b"\x86\xdd")),
     "console": Target(
         guest_targets.check_console,
@@ -84,10 +92,17 @@ TARGETS: Mapping[str, Target] = {
         (b"login: ", b"Command line: ", b"\x1b]", b"\x1b[6n", b"[work begin ", b"done=", b"]\n", b"commits:"),
     ),
     "shell": Target(
-        guest_targets.check_shell, guest_targets.seed_shell, (NONCE, b"{", b"}", b"|", b"r,", b"=")
+        guest_targets.check_shell,
+        guest_targets.seed_shell,
+        (NONCE, b"{", b"}", b"|", b"r,", b"="),
+        short=3000,
     ),
-    "store-bytes": Target(guest_targets.check_store, guest_targets.seed_store, (b"null", b"[]", b'"', b"-")),
-    "store": Target(guest_targets.check_store, guest_targets.seed_store, mutate=guest_targets.change_store),
+    "store-bytes": Target(
+        guest_targets.check_store, guest_targets.seed_store, (b"null", b"[]", b'"', b"-"), short=60
+    ),
+    "store": Target(
+        guest_targets.check_store, guest_targets.seed_store, mutate=guest_targets.change_store, short=60
+    ),
 }
 
 
@@ -151,23 +166,22 @@ def _stop(number: int, stack: FrameType | None) -> None:
 
 
 def confine() -> None:
-    """Bound the memory of this process, and make what takes too long an exception."""
+    """Bound the memory of this process."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY_BYTES, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, _stop)
 
 
 def check(target: Target, data: bytes, folder: Path) -> str:
     """What was wrong with one input; empty if nothing was."""
-    faulthandler.dump_traceback_later(3 * SLOW_S, exit=True)  # where no exception can be raised
-    signal.setitimer(signal.ITIMER_REAL, SLOW_S)
+    before = signal.signal(signal.SIGALRM, _stop)
+    others = signal.setitimer(signal.ITIMER_REAL, SLOW_S)
     try:
         target.check(data, folder)
     except (Exception, Slow):
         return traceback.format_exc()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        signal.signal(signal.SIGALRM, before)
     return ""
 
 
@@ -226,39 +240,53 @@ def _instrument(atheris: Any, value: object) -> None:
 # --- all targets, each in a process of its own --------------------------------------------------------
 
 
-def fuzz(
-    name: str, *, seconds: float, keep: Path, runs: int = 0, seed: int = 1, engine: str = "own"
-) -> Result:
+def fuzz(name: str, *, seconds: float, keep: Path, seed: int = 1, engine: str = "own") -> Result:
     """Fuzz a target in a process of its own; what fails is left in `keep`."""
-    argv = [sys.executable, __file__, "--one", "--engine", engine, "--seconds", str(seconds)]
-    argv += ["--runs", str(runs), "--seed", str(seed), "--keep", str(keep), name]
-    path = ":".join(dict.fromkeys(str(Path(each).resolve()) for each in sys.path if each))
-    done = process.run(argv, check=False, timeout_s=seconds + 300, env={"PYTHONPATH": path})
-    said = (done.stdout + done.stderr).decode("utf-8", "replace")
-    found = re.search(r"(?m)^(\d+) inputs$", said) or DONE.search(said)
-    if done.status != 0 or found is None:
+    said, status = _start(name, seconds=seconds, keep=keep, seed=seed, engine=engine)
+    found = re.search(rf"(?m)^{name}: (\d+) inputs$", said) or DONE.search(said)
+    if status != 0 or found is None:
         uncaught = said.find("=== Uncaught Python exception")
         told = said[uncaught : uncaught + 3000] if uncaught >= 0 else said[-3000:]
-        return Result(0, told or f"status {done.status}")
+        return Result(0, told or f"status {status}")
     return Result(int(found[1]), "")
 
 
+def fuzz_short(keep: Path, seed: int = 1) -> tuple[dict[str, int], str]:
+    """Try as many inputs of every target as its `short` says, in one process: how many, and what failed."""
+    said, status = _start(*TARGETS, seconds=600, keep=keep, seed=seed, engine="own", short=True)
+    runs = {name: int(count) for name, count in re.findall(r"(?m)^([a-z0-9-]+): (\d+) inputs$", said)}
+    return runs, said[-3000:] if status else ""
+
+
+def _start(
+    *names: str, seconds: float, keep: Path, seed: int, engine: str, short: bool = False
+) -> tuple[str, int]:
+    argv = [sys.executable, __file__, "--one", "--engine", engine, "--seconds", str(seconds)]
+    argv += [*(["--short"] if short else []), "--seed", str(seed), "--keep", str(keep), *names]
+    path = ":".join(dict.fromkeys(str(Path(each).resolve()) for each in sys.path if each))
+    done = process.run(argv, check=False, timeout_s=seconds + 300, env={"PYTHONPATH": path})
+    return (done.stdout + done.stderr).decode("utf-8", "replace"), done.status
+
+
 def _run_one(asked: argparse.Namespace) -> int:
-    (name,) = asked.targets
     with tempfile.TemporaryDirectory(prefix="guestbench-fuzz-") as scratch:
         folder = Path(scratch)
-        if asked.replay:
-            confine()
-            print(check(TARGETS[name], asked.replay.read_bytes(), folder) or "no failure")
-            return 0
         if asked.engine == "atheris":
+            (name,) = asked.targets
             run_atheris(name, seconds=asked.seconds, seed=asked.seed, keep=asked.keep, folder=folder)
         confine()
-        result = run_own(
-            name, seconds=asked.seconds, runs=asked.runs, seed=asked.seed, keep=asked.keep, folder=folder
-        )
-    print(result.crash or f"{result.runs} inputs")
-    return 1 if result.crash else 0
+        for name in asked.targets:
+            if asked.replay:
+                print(check(TARGETS[name], asked.replay.read_bytes(), folder) or "no failure")
+                continue
+            runs = TARGETS[name].short if asked.short else 0
+            result = run_own(
+                name, seconds=asked.seconds, runs=runs, seed=asked.seed, keep=asked.keep, folder=folder
+            )
+            print(f"{name}: {result.crash or f'{result.runs} inputs'}", flush=True)
+            if result.crash:
+                return 1
+    return 0
 
 
 def _has_atheris() -> bool:
@@ -280,7 +308,7 @@ def main() -> None:
     # How each target is started.
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=60.0, help=argparse.SUPPRESS)
-    parser.add_argument("--runs", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--short", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}")
     asked = parser.parse_args()
     if unknown := set(asked.targets) - set(TARGETS):

@@ -33,13 +33,17 @@ from guestbench.provision import cpio
 
 
 class Target(NamedTuple):
-    """A check of any bytes, inputs to begin with, and words that its format knows."""
+    """A check of any bytes, inputs to begin with, and words that its format knows.
+
+    `mutate` makes an input of the seeds, where changes of bytes would hardly ever leave a sound one. A test
+    tries `short` inputs, in about a second.
+    """
 
     check: Callable[[bytes, Path], None]
     seeds: Callable[[], tuple[bytes, ...]]
     words: tuple[bytes, ...] = ()
     mutate: Callable[[random.Random, Sequence[bytes]], bytes] | None = None
-    """Makes an input of the seeds, where changes of bytes would hardly ever leave a sound one."""
+    short: int = 400
 
 
 class Others:

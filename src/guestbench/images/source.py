@@ -5,6 +5,7 @@ Image files are hostile: a length or an offset found inside one is never trusted
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -50,6 +51,13 @@ class Source:
         if len(data) != length:
             raise truncated(self.path, what, offset + length, offset + len(data))
         return data
+
+    def is_hole(self, offset: int, length: int) -> bool:
+        """Whether so many bytes from `offset` are zeros that the file does not even store."""
+        try:
+            return os.lseek(self._descriptor, offset, os.SEEK_DATA) >= offset + length
+        except OSError as error:
+            return error.errno == errno.ENXIO  # no data up to the end; else the store cannot tell
 
     def read_some(self, offset: int, length: int) -> bytes:
         """At most `length` bytes from `offset`; fewer, or none, at the end of the file.

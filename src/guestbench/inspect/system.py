@@ -216,15 +216,19 @@ class _Disk:
                 texts.setdefault(text, volume)
         for text, volume in texts.items():
             try:
-                yield from self._map_volumes(list(lvm.find_volumes(text, devices)), volume)
+                found = list(lvm.find_volumes(text, devices))
+                if len(found) > MAX_VOLUMES:
+                    words = f"only the first {MAX_VOLUMES} of {len(found)} logical volumes are looked at"
+                    self._reasons.append(f"{volume.name}: {words}")
+                yield from self._map_volumes(found[:MAX_VOLUMES], volume)
             except ValueError as error:
                 self._reasons.append(f"{volume.name}: {error}")
 
     def _map_volumes(self, found: list[lvm.LogicalVolume], owner: Volume) -> Iterator[Volume]:
         for number, each in enumerate(found):
             name = visible(f"{each.group}/{each.name}")
-            if each.problem or number >= MAX_VOLUMES:
-                self._reasons.append(f"volume {name}: {each.problem or 'there are too many'}")
+            if each.problem:
+                self._reasons.append(f"volume {name}: {each.problem}")
                 continue
             try:
                 device = self._guest.map_device(f"lv{number}", each.table)

@@ -141,6 +141,9 @@ def test_settings_of_another_version_of_a_family_are_refused_by_its_name() -> No
         (b"{}\n", "damaged"),
         (b'{"version": 1, "kind": "header"}\n', "damaged"),
         (b"[" * 100_000 + b"\n", "damaged"),
+        (b'{"version":5,"kind":"header","run":"\xe0"}\n', "damaged"),
+        (b'{"version":5,"kind":"header","experiment":{"platform":[]},"platform":[]}\n', "damaged"),
+        (b'{"version":5,"kind":"header","experiment":' + b"[" * 100_000 + b"\n", "damaged"),
     ],
 )
 def test_a_damaged_store_is_one_error(tmp_path: Path, content: bytes, words: str) -> None:

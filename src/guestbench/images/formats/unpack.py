@@ -28,6 +28,8 @@ MAGICS = {
 
 _CHUNK = 1 << 20
 _ZSTD_S = 60.0
+_MOST_BLOCKS = 1 << 20
+"""In a frame of zstd; each may hold 128 KiB, and a hostile one nothing."""
 _XZ_BYTES = 512 << 20
 """Memory that unpacking may take; `xz -9` asks for 65 MiB."""
 Write: TypeAlias = Callable[[bytes], None]
@@ -124,7 +126,9 @@ def _measure_zstd(source: Source, offset: int, length: int) -> int:
     # In a frame of one segment, a size of the contents takes the place of the window's.
     at = 5 + max(content_bytes, 1) if descriptor & 0x20 else 6 + content_bytes
     at += (0, 1, 2, 4)[descriptor & 3]  # the dictionary's number
-    while at + 3 <= length:
+    for _ in range(_MOST_BLOCKS):
+        if at + 3 > length:
+            break
         header = int.from_bytes(source.read_some(offset + at, 3), "little")
         # A block of one repeated byte (type 1) holds that byte.
         at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
