@@ -84,9 +84,19 @@ def check_inspector(data: bytes, folder: Path) -> None:
         child = SayingChild(data)
         try:
             with suppress(GuestbenchError, inspector.MountError):
-                ask(inspector.InspectorGuest(Path("disk"), child, console))  # type: ignore[arg-type]
+                found = ask(inspector.InspectorGuest(Path("disk"), child, console))  # type: ignore[arg-type]
+                if isinstance(found, list | tuple):
+                    check_numbers(found)
         finally:
             child.close()
+
+
+def check_numbers(found: Iterable[object]) -> None:
+    """No number of what is found is below zero."""
+    for each in found:
+        if isinstance(each, list | tuple):
+            check_numbers(each)
+        assert not isinstance(each, int) or each >= 0, f"a figure that there cannot be: {each}"
 
 
 def frame(data: bytes) -> bytes:

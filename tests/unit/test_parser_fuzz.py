@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import fuzz_parsers
 import guest_targets
 import parser_targets
 import pytest
-from fuzz_parsers import TARGETS, Target, check, fuzz_short, mutate, run_own
+from fuzz_parsers import TARGETS, check, fuzz_short, mutate, run_own
+from parser_targets import Target
 
 from guestbench.guest import console
 from guestbench.images.contents import packages
@@ -32,7 +34,7 @@ def test_inputs_of_a_seed_are_always_the_same() -> None:
     for name, target in TARGETS.items():
         seeds = target.seeds()
         assert seeds == target.seeds(), name
-        make = target.mutate or (lambda choose, seeds, words=target.words: mutate(choose, seeds, words))
+        make = target.mutate or partial(mutate, words=target.words)
         made = [[make(choose, seeds) for _ in range(20)] for choose in map(random.Random, (1, 1, 2))]
         assert made[0] == made[1] != made[2]
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from guestbench.text import visible
-
 SILENT_S = 1.0
 """What takes longer says what it is."""
 OWN_NAME = re.compile(
@@ -23,6 +21,8 @@ OWN_NAME = re.compile(
 
 def say(text: str) -> None:
     """Tell the user something on standard error; what strangers say in it can do nothing but show."""
+    from guestbench.text import visible  # which `guestbench --help` has no use for
+
     click.echo("\n".join(map(visible, text.split("\n"))), err=True)
 
 

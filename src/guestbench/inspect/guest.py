@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import selectors
 import struct
@@ -42,6 +43,7 @@ SECTORS = {512: "vda", 4096: "vdb"}
 """The sizes of sectors with which a guest sees its disk, and what the kernel then calls it."""
 CMDLINE = "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic"
 
+_DEVICE = re.compile(rb"([\w!.:-]{1,31}) ([0-9]{1,9}) ([0-9]{1,19}) ([0-9]{1,19})")
 _FRAME, _REQUEST, _ENTRY = struct.Struct("<II"), struct.Struct("<cBHQQ"), struct.Struct("<HHBBIIIQQQ")
 _MAX_FRAME_BYTES = 1 << 17
 _NONE = 0xFF
@@ -94,11 +96,13 @@ class InspectorGuest:
 
     def list_devices(self, disk: str) -> list[Device]:
         """The disk and what the kernel takes for its partitions; nothing if there is no such disk."""
-        rows = [line.split() for line in self._ask(b"d").decode("ascii", "replace").splitlines()]
-        try:
-            found = [Device(name, *map(int, row)) for name, *row in rows if name.startswith(disk)]
-        except (TypeError, ValueError) as error:
-            raise self._nonsense("its devices") from error
+        *lines, rest = self._ask(b"d").split(b"\n")
+        rows = [_DEVICE.fullmatch(line) for line in lines]
+        if rest or None in rows:
+            raise self._nonsense("its devices")
+        fields = (row.groups() for row in rows if row)
+        found = [Device(name.decode(), *map(int, numbers)) for name, *numbers in fields]
+        found = [device for device in found if device.name.startswith(disk)]
         return sorted(found, key=lambda device: device.number)
 
     def read_device(self, name: str, offset: int, length: int) -> bytes:
@@ -350,6 +354,8 @@ class Mount:
         if status or len(data) != 40:
             raise self._guest.damaged("the kernel does not say how full it is")
         block, blocks, free, inodes, free_inodes = struct.unpack("<5Q", data)
+        if free > blocks or free_inodes > inodes:
+            raise self._guest.damaged("more of it is free than there is")
         return block * (blocks - free), inodes - free_inodes
 
 

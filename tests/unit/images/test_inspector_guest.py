@@ -119,7 +119,13 @@ def test_nonsense_is_refused(said: bytes, words: str, tmp_path: Path) -> None:
         list(guest.list_entries(0, 0))
 
 
-@pytest.mark.parametrize("rows", [b"\n", b"vda 1\n", b"vda 1 2 x\n", b"vda 1 2 3 4\n", b"vda \xff 0 0\n"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        *(b"\n", b"vda 1\n", b"vda 1 2 x\n", b"vda 1 2 3 4\n", b"vda \xff 0 0\n", b"vda 1 -2 3\n"),
+        *(b"vda 1 2 " + b"9" * 5000 + b"\n", b"vda 1_0 2 3\n", b"vda +1 2 3\n", b"v/da 1 2 3\n"),
+    ],
+)
 def test_devices_that_there_cannot_be_are_refused(rows: bytes, tmp_path: Path) -> None:
     """A guest that a disk has taken over would end the tool with a traceback."""
     with guest_saying(answer(OK + rows), tmp_path) as guest, pytest.raises(ImageError, match="its devices"):
