@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -325,9 +326,10 @@ def change_store(choose: random.Random, seeds: Sequence[bytes]) -> bytes:
             if choose.random() < 0.2:
                 del line[key]
             else:
-                line[key] = choose.choice((*VALUES, *(line.values() if isinstance(line, dict) else line)))
+                others = line.values() if isinstance(line, dict) else line
+                alike = [each for each in (*VALUES, *others) if isinstance(each, type(line[key]))]
+                line[key] = copy.deepcopy(choose.choice(alike if choose.random() < 0.8 else VALUES))
             break
     if choose.random() < 0.1:
-        choose.shuffle(lines[1:])
-        lines.append(choose.choice(lines))
+        lines.insert(choose.randrange(len(lines)), copy.deepcopy(choose.choice(lines)))
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)

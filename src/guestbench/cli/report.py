@@ -62,11 +62,29 @@ def write(folder: Path, header: Header, records: tuple[Record, ...], as_json: bo
 def write_files(
     folder: Path, header: Header, records: tuple[Record, ...]
 ) -> tuple[Contents, dict[str, Path]]:
-    """Write the reports of a run into its folder; what they say, and the path of each by its name."""
+    """Write the reports of a run into its folder; what they say, and the path of each by its name.
+
+    Raises:
+        StoreError: the folder cannot be written, or what the store holds is not to be shown.
+    """
+    from shlex import quote
+
     from guestbench.analysis.analyse import analyse
+    from guestbench.errors import StoreError
     from guestbench.report import write_reports
     from guestbench.report.contents import compose
     from guestbench.report.profile.section import read_profiles
+    from guestbench.run.store import STORE_NAME
+    from guestbench.text import visible
 
-    contents = compose(analyse(header, records), read_profiles(folder))
-    return contents, write_reports(folder, contents)
+    try:
+        contents = compose(analyse(header, records), read_profiles(folder))
+        return contents, write_reports(folder, contents)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # Each value of a store is sound, but somebody may have put them together.
+        what = visible(f"{type(error).__name__}: {error}")
+        store = folder / STORE_NAME
+        raise StoreError(
+            f"{visible(store)} cannot be shown, as what it holds does not fit together: {what}",
+            f"less {quote(str(store))}",
+        ) from error

@@ -187,7 +187,33 @@ def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
     header = complete_metrics(_decode(_upgrade(lines[0]), msgspec.json.Decoder(Header), path, 1))
     decoder = msgspec.json.Decoder(Record)
     with without_collection():
-        return header, tuple(_decode(line, decoder, path, n) for n, line in enumerate(lines[1:], 2))
+        records = tuple(_decode(line, decoder, path, n) for n, line in enumerate(lines[1:], 2))
+    _check_whole(path, header, records)
+    return header, records
+
+
+def _check_whole(path: Path, header: Header, records: tuple[Record, ...]) -> None:
+    """Refuse sound lines that are not one run: a trial would count twice, or for nothing.
+
+    Raises:
+        StoreError: they are not.
+    """
+    names = [guest.system.name for guest in header.guests]
+    if "" in names or len(names) > len(set(names)):
+        raise _misfit(path, 1, "two of its systems have one name, or one has none")
+    seen: dict[str, int] = {}
+    for number, record in enumerate(records, 2):
+        if record.trial.system not in names:
+            raise _misfit(path, number, f"its system {record.trial.system!r} is none of the run's")
+        if (before := seen.setdefault(record.trial.id, number)) != number:
+            raise _misfit(path, number, f"its trial {record.trial.id!r} is that of line {before}")
+
+
+def _misfit(path: Path, number: int, problem: str) -> StoreError:
+    return StoreError(
+        f"{path}:{number} is damaged: {visible(problem)}",
+        f"sed -n {number}p {shlex.quote(str(path))}  # look at the line",
+    )
 
 
 def _upgrade(line: bytes) -> bytes:
@@ -236,10 +262,7 @@ def _decode(line: bytes, decoder: msgspec.json.Decoder[Line], path: Path, number
             )
         return decoder.decode(line)
     except _NO_LINE as error:
-        raise StoreError(
-            f"{path}:{number} is damaged: {visible(str(error))}",
-            f"sed -n {number}p {shlex.quote(str(path))}  # look at the line",
-        ) from error
+        raise _misfit(path, number, str(error)) from error
 
 
 def _unreadable(path: Path, error: OSError) -> StoreError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from factories import make_run
 from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
@@ -218,3 +219,31 @@ def test_a_folder_that_cannot_be_put_back_is_one_error(tmp_path: Path, header: H
 
     with pytest.raises(StoreError, match="cannot be put back: Not a directory"):
         go_on()
+
+
+def _renamed(header: Header, name: str) -> Header:
+    first, second, *rest = header.guests
+    system = msgspec.structs.replace(second.system, name=name)
+    guests = (first, msgspec.structs.replace(second, system=system), *rest)
+    return msgspec.structs.replace(header, guests=guests)
+
+
+@pytest.mark.parametrize("kind", ["twice", "stranger", "same name", "no name"])
+def test_lines_that_are_not_one_run_are_refused(kind: str, tmp_path: Path) -> None:
+    """A trial would count twice, or a system have the boots of two, without a word."""
+    header, records = make_run()
+    lines: list[Header | Record] = [header, *records[:3]]
+    stranger = msgspec.structs.replace(records[1].trial, system="stranger")
+    match kind:
+        case "twice":
+            lines.append(records[1])
+        case "stranger":
+            lines[2] = msgspec.structs.replace(records[1], trial=stranger)
+        case "same name":
+            lines[0] = _renamed(header, header.guests[0].system.name)
+        case "no name":
+            lines[0] = _renamed(header, "")
+    (tmp_path / "store.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    words = {"twice": ":5 .*is that of line 3", "stranger": ":3 .*none of the run's"}
+    with pytest.raises(StoreError, match=words.get(kind, ":1 .*one has none")):
+        read_store(tmp_path)

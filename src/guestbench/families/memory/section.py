@@ -250,7 +250,7 @@ def _tabulate(found: Findings, metric: str, label: str, title: str) -> Table:
     cells = {
         (summary.labels[label], summary.system): show_exact(summary.median)
         for summary in found.summaries
-        if summary.metric == metric and {*IDLE} <= summary.labels.items()
+        if summary.metric == metric and {*IDLE} <= summary.labels.items() and label in summary.labels
     }
     names = [name for name in found.names if any(system == name for _, system in cells)]
     values = dict.fromkeys(value for value, _ in cells)
