@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hostile_guests
 import pytest
 from fuzz_parsers import MEMORY_BYTES, SLOW_S
-from hostile_guests import BEGIN, CONSOLES, DOCUMENT, END, GUESTS, IMAGES, LINKS, render_table
+from hostile_guests import BEGIN, CONSOLES, DOCUMENT, END, GUESTS, LINKS, render_table
+from hostile_images import DISKS, IMAGES, INJECTION
 
 from guestbench.guest.console import FLOOD_BYTES
 from guestbench.guest.shell import MOST_BYTES
@@ -49,6 +49,6 @@ def test_the_document_has_the_table_of_what_is_tried() -> None:
 
 def test_there_are_twenty_of_them() -> None:
     """The table could shrink without anybody noticing, or have two rows of one name."""
-    names = [*GUESTS, *IMAGES, *CONSOLES, *LINKS]
+    names = [*GUESTS, *IMAGES, *DISKS, *CONSOLES, *LINKS]
     assert len(names) == len(set(names)) >= 20
-    assert hostile_guests.INJECTION.isprintable() is False
+    assert INJECTION.isprintable() is False

@@ -160,6 +160,9 @@ class _Disk:
         """
         start = self._guest.read_device(whole.name, 0, PROBED_BYTES)
         self._rows = read_rows(start, sector_bytes)
+        again = len(parts) - len({part.start_bytes for part in parts})
+        if again:
+            self._reasons.append(f"{again} partitions begin where others do: the table leads back to itself")
         there = [self._probe(part if sector_bytes == SECTOR else self._map_part(part)) for part in parts]
         if find_content(start).name and not any(volume.content.name for volume in there):
             there = [self._probe(whole)]
