@@ -68,6 +68,18 @@ TARGETS: Mapping[str, Target] = {
         (b"\nPackage: ", b"\nStatus: ", b"install ok installed", b"\n\n", b"\n ", b" installed"),
         short=60,
     ),
+    "archive": Target(
+        parser_targets.check_archive, parser_targets.seed_archive, (b"ustar", b"../", b"./"), short=200
+    ),
+    "symbols": Target(
+        parser_targets.check_symbols, parser_targets.seed_symbols, (b" T ", b"\t[", b"]\n"), short=2000
+    ),
+    "profile": Target(
+        guest_targets.check_profile, guest_targets.seed_profile, (b"null", b"[]", b'"'), short=200
+    ),
+    "definition": Target(
+        guest_targets.check_definition, guest_targets.seed_definition, (b"[boot]", b"true", b"nan"), short=60
+    ),
     "qcow2": Target(
         parser_targets.check_qcow2, parser_targets.seed_qcow2, (b"QFI\xfb", b"/etc/passwd"), short=40
     ),

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from definition_files import SYSTEM
 from factories import make_run
 from link_guest import ask_dhcp, to_frame
 from markdown_it import MarkdownIt
 from memory_factories import make_memory_run
+from profiles import make_profile
 from surface_factories import make_surface_run
 from work_factories import make_work_run
 
 from guestbench.cli.report import write_files
+from guestbench.definition.systems import SYSTEMS, load_system
 from guestbench.errors import GuestbenchError
 from guestbench.families.surface.linux.inventory import QUESTIONS
 from guestbench.families.surface.network.link_host import LinkHost
@@ -32,6 +35,7 @@ from guestbench.guest import console, contract
 from guestbench.guest import shell_protocol as protocol
 from guestbench.inspect import guest as inspector
 from guestbench.model import Header, ImageWork, Record
+from guestbench.report import profile
 from guestbench.run.store import read_store
 from guestbench.vmm.qemu import monitor, qmp
 from guestbench.vmm.qemu.introspection import Monitor, find_forwards
@@ -333,3 +337,36 @@ def change_store(choose: random.Random, seeds: Sequence[bytes]) -> bytes:
     if choose.random() < 0.1:
         lines.insert(choose.randrange(len(lines)), copy.deepcopy(choose.choice(lines)))
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+# --- files that users hand over -----------------------------------------------------------------------
+
+
+def check_profile(data: bytes, folder: Path) -> None:
+    """A profile that somebody hands over: one error, or a page."""
+    del folder
+    try:
+        found = profile.read_json(data, "profile.json")
+    except GuestbenchError as error:
+        assert all(message.isprintable() for message in error.messages)
+        return
+    profile.render_files(found)
+
+
+def seed_profile() -> tuple[bytes, ...]:
+    """A small profile."""
+    return (profile.render_json(make_profile()),)
+
+
+def check_definition(data: bytes, folder: Path) -> None:
+    """A system's definition: a system, or all of its mistakes."""
+    (folder / "system.toml").write_bytes(data)
+    try:
+        load_system(folder, ("floor",))
+    except GuestbenchError as error:
+        assert all(message.isprintable() for message in error.messages)
+
+
+def seed_definition() -> tuple[bytes, ...]:
+    """The smallest system, and those of the package."""
+    return (SYSTEM.encode(), *(path.read_bytes() for path in sorted(SYSTEMS.glob("*/system.toml"))[:6]))

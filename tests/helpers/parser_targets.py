@@ -17,19 +17,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import alpine_site
 import image_files
 import msgspec
 
 from guestbench.errors import GuestbenchError
 from guestbench.host import process
 from guestbench.images import check
-from guestbench.images.contents import packages
+from guestbench.images.contents import packages, symbols
 from guestbench.images.formats import disk, elf, volumes
 from guestbench.images.inspection import Inspection
 from guestbench.images.source import open_source
 from guestbench.inspect import lvm
 from guestbench.model import Role
-from guestbench.provision import cpio
+from guestbench.provision import cpio, tarball
 
 
 class Target(NamedTuple):
@@ -386,3 +387,47 @@ def seed_lvm() -> tuple[bytes, ...]:
     """A sound volume, and one whose header leads far away."""
     text = VOLUME_GROUP.encode()
     return physical_volume(text), physical_volume(text, length=(1 << 64) - 1, start=(1 << 64) - 2)
+
+
+# --- archives and tables of symbols -------------------------------------------------------------------
+
+
+def check_archive(data: bytes, folder: Path) -> None:
+    """A tar archive of a root file system: names that stay inside, and no more than may be."""
+    archive = folder / "root.tar.gz"
+    archive.write_bytes(gzip.compress(data, 1, mtime=0))
+    try:
+        entries = tarball.read_entries(archive)
+    except GuestbenchError as error:
+        assert all(message.isprintable() for message in error.messages)
+        return
+    for name, entry in entries.items():
+        assert ".." not in name.split("/")
+        assert not name.startswith("/")
+        assert 0 <= entry.uid < 1 << 32
+    cpio.pack(entries)
+
+
+def seed_archive() -> tuple[bytes, ...]:
+    """An archive with a file, a folder, links and a long name."""
+    files = {"etc/passwd": b"root:x:0:0\n", "bin/" + "x" * 150: b"\x7fELF", "init": b"#!/bin/sh\n"}
+    return (gzip.decompress(alpine_site.pack(files, {"bin/sh": "busybox", "lib": "/usr/lib"})),)
+
+
+def check_symbols(data: bytes, folder: Path) -> None:
+    """A table of symbols: places in their order, none in another."""
+    del folder
+    found = symbols.parse_table(data, "a table")
+    starts = [place.address for place in found.places]
+    assert starts == sorted(set(starts))
+    ends = [place.end for place in found.places]
+    assert all(start < end for start, end in zip(starts, ends, strict=True))
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+
+
+def seed_symbols() -> tuple[bytes, ...]:
+    """Lines of nm, and of /proc/kallsyms with a module."""
+    return (
+        b"0000000000100000 T start\n0000000000100010 t inner\n                 U other\n",
+        b"ffffffff81000000 T _text\nffffffff81000000 T startup_64\nffffffffc0000000 t init\t[virtio_net]\n",
+    )

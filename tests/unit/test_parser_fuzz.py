@@ -48,7 +48,7 @@ PLANTED = (
     ("ramdisk", initramfs, "_DIGITS", re.compile(b".+", re.DOTALL)),
     # A marker that is found in one piece alone, a line that is no JSON.
     ("console", console, "_find_said", lambda shown, pattern, start: shown.find(pattern, start + 2)),
-    ("store-bytes", store, "_NO_LINE", ()),
+    ("store-bytes", store, "NOT_JSON", ()),
 )
 
 

@@ -116,13 +116,14 @@ def _load(folder: Path, question: Question, again: str) -> Bisection:
         StoreError: its state cannot be read.
     """
     from guestbench.analysis.bisection import VERSION, Bisection
+    from guestbench.model.decoding import NOT_JSON
 
     path = folder / STATE_NAME
     try:
         state = msgspec.json.decode(path.read_bytes(), type=Bisection)
     except FileNotFoundError:
         return Bisection(question=question)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise StoreError(f"{path} cannot be read: {error}", f"{again} --state DIR") from None
     if state.question != question or state.version != VERSION:
         raise UsageError(f"{folder} holds a bisection that was asked something else", f"{again} --state DIR")

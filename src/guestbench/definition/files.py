@@ -19,6 +19,9 @@ from guestbench.text import visible
 
 PACKAGE = Path(__file__).parents[1]
 
+LARGEST_BITS = 1000
+"""Of a number that is still shown to whoever wrote it."""
+
 Definition = TypeVar("Definition", bound=msgspec.Struct)
 
 
@@ -30,18 +33,33 @@ def read(file: Path, hint: str) -> Table:
     """
     shown = quote_path(file)
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8"))
+        table = tomllib.loads(file.read_bytes().decode("utf-8"))
+        _check_numbers(table)
+        return table
     except FileNotFoundError:
         problem = f"{shown}: no such file"
     except OSError as wrong:
         problem = f"{shown}: cannot be read: {wrong.strerror}"
     except UnicodeDecodeError as wrong:
         problem = f"{shown}: not UTF-8 text (byte {wrong.start})"
-    except tomllib.TOMLDecodeError as wrong:
-        problem = f"{shown}: not TOML: {wrong}"
+    except ValueError as wrong:  # a number may have more digits than Python reads
+        problem = f"{shown}: not TOML: {visible(str(wrong))}"
     except RecursionError:
         problem = f"{shown}: not TOML: nested too deeply"
     raise DefinitionError((problem,), hint)
+
+
+def _check_numbers(value: object) -> None:
+    """Refuse whole numbers that Python can neither make a float of nor print; TOML has 64 bits.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_numbers(each)
+    elif isinstance(value, int) and value.bit_length() > LARGEST_BITS:
+        raise ValueError(f"a whole number has {value.bit_length()} bits")
 
 
 def convert(

@@ -21,6 +21,7 @@ import msgspec
 from guestbench.errors import GuestbenchError, StoreError, TrialError
 from guestbench.host import process
 from guestbench.model import Job, NotMade, Record, TrialResult
+from guestbench.model.decoding import NOT_JSON
 from guestbench.run.worker import Failure, begin, make_record, trial_folder
 
 TICK_S = 0.5
@@ -108,7 +109,7 @@ class _Worker:
                 self._stderr_path.unlink()
         try:
             decoded = msgspec.json.decode(self._answer, type=Record | Failure)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             if status is not None and status < 0:
                 cpu_ns = 0  # Nobody has counted it.
                 return make_record(self._job, TrialResult(outcome=tell_killed(status)), self._begun, cpu_ns)

@@ -20,6 +20,7 @@ import msgspec
 from guestbench.errors import StoreError
 from guestbench.families import complete_metrics
 from guestbench.model import FORMAT_VERSION, Header, Record
+from guestbench.model.decoding import NOT_JSON
 from guestbench.text import visible
 
 STORE_NAME = "store.jsonl"
@@ -39,8 +40,7 @@ class _AnyLine(msgspec.Struct):
 
 # Made once: msgspec looks a type through each time it is given one, which takes longer than a line does.
 _ANY_LINE = msgspec.json.Decoder(_AnyLine)
-_NO_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError)
-"""What comes of reading a line that is none."""
+_NO_HEADER = (*NOT_JSON, KeyError, TypeError, AttributeError)
 
 
 class Store:
@@ -232,7 +232,7 @@ def _upgrade(line: bytes) -> bytes:
         if "work" in tables and "memory" in tables:
             tables["work"]["settle_s"] = tables["memory"]["settle_s"]
         experiment["settings"] = tables
-    except _NO_LINE:
+    except _NO_HEADER:
         return line
     return msgspec.json.encode(data)
 
@@ -261,7 +261,7 @@ def _decode(line: bytes, decoder: msgspec.json.Decoder[Line], path: Path, number
                 "guestbench run -o DIR  # measure again, into a new folder",
             )
         return decoder.decode(line)
-    except _NO_LINE as error:
+    except NOT_JSON as error:
         raise _misfit(path, number, str(error)) from error
 
 

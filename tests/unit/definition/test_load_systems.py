@@ -188,3 +188,12 @@ def test_any_value_in_any_field_is_taken_or_told(field: str, value: object) -> N
     assert all(each.isprintable() and "Expected" not in each for each in found)
     if not found:
         msgspec.convert(data, System)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000, "1e", "0b2", "--1"])
+def test_number_of_too_many_digits_is_a_mistake(number: str, tmp_path: Path) -> None:
+    """Python refuses to read some numbers by an error of its own, which would end in a traceback."""
+    text = SYSTEM.replace("timeout_s = 10", f"timeout_s = {number}")
+    assert text != SYSTEM
+    (problem, *_) = problems_of_system(tmp_path / "toy", text)
+    assert problem.isprintable()

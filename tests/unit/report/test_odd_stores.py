@@ -9,7 +9,8 @@ import pytest
 from memory_factories import make_memory_run
 
 from guestbench.cli import report
-from guestbench.errors import StoreError
+from guestbench.errors import StoreError, UsageError
+from guestbench.report.profile import read_json
 
 
 @pytest.mark.parametrize("label", ["field", "stat", "state"])
@@ -43,3 +44,13 @@ def test_what_cannot_be_shown_is_one_error(
         report.write_files(tmp_path, header, records)
     assert caught.value.message.isprintable()
     assert caught.value.hint == f"less {tmp_path}/store.jsonl"
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xc4", b"[" * 100_000, b"{}", b'{"version":"\x1b[2J"}', b'{"\xff":1}', b""]
+)
+def test_what_is_no_profile_is_one_error(data: bytes) -> None:
+    """A file that is no text would end the report of the run that it lies beside."""
+    with pytest.raises(UsageError, match=r"profile\.json is no profile: ") as caught:
+        read_json(data, "profile.json")
+    assert caught.value.message.isprintable()

@@ -22,6 +22,7 @@ import msgspec
 
 from guestbench.host import process
 from guestbench.model import MIB, Frozen
+from guestbench.model.decoding import NOT_JSON
 
 MOST_BYTES = MIB
 """An output longer than this is none of these programs'."""
@@ -264,7 +265,7 @@ def parse_iperf3(output: bytes) -> float | Unreadable:
         return _too_long("iperf3", output)
     try:
         said = msgspec.json.decode(output, type=_Iperf3)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except NOT_JSON:
         return Unreadable(reason=f"iperf3 printed no JSON with a result: {_last_line(output)}")
     if said.error or said.end.sum_received is None:
         what = _printable(said.error.encode("utf-8", "replace")) or "no sum of what was received"

@@ -6,11 +6,13 @@ import msgspec
 
 from guestbench.analysis.profile.growth import ProfileDiff
 from guestbench.errors import UsageError
+from guestbench.model.decoding import NOT_JSON
 from guestbench.model.profile import PROFILE_VERSION, Profile
 from guestbench.report.html import render_html
 from guestbench.report.profile.describe import describe_growth, describe_page, describe_profile
 from guestbench.report.profile.folded import render_folded
 from guestbench.report.profile.speedscope import render_speedscope
+from guestbench.text import visible
 
 JSON_NAME = "profile.json"
 HTML_NAME = "profile.html"
@@ -46,8 +48,8 @@ def read_json(data: bytes, shown: str) -> Profile:
     """
     try:
         profile = msgspec.json.decode(data, type=Profile)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{shown} is no profile: {error}", AGAIN) from None
+    except NOT_JSON as error:
+        raise UsageError(f"{shown} is no profile: {visible(str(error))}", AGAIN) from None
     if profile.version != PROFILE_VERSION:
         raise UsageError(
             f"{shown} is a profile of version {profile.version}; this guestbench reads {PROFILE_VERSION}",
