@@ -110,11 +110,15 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table: the head, the rows, and how many columns from the left hold words (numbers follow)."""
+    """A table: the head, the rows, and how many columns from the left hold words (numbers follow).
+
+    One that `stacks` has few rows of long cells, broken into lines; on a phone each row is a card.
+    """
 
     head: Cells
     rows: tuple[Cells, ...]
     words: int = 1
+    stacks: bool = False
 
     def without_empty_columns(self) -> Table:
         """The table without the columns in which no row has a value."""
@@ -123,7 +127,7 @@ class Table(msgspec.Struct, frozen=True):
             for column in range(len(self.head))
         ]
         head, *rows = (tuple(compress(row, kept)) for row in (self.head, *self.rows))
-        return Table(head, tuple(rows), self.words)
+        return Table(head, tuple(rows), self.words, self.stacks)
 
     def find_numeric(self) -> tuple[bool, ...]:
         """For each column whether it is one of numbers: no cell in it is a word after all."""
@@ -141,7 +145,14 @@ class Figure(msgspec.Struct, frozen=True):
     plots: tuple[Plot, ...] = ()
 
 
-Block = Paragraph | Bullets | Listing | Table | Figure
+class Details(msgspec.Struct, frozen=True):
+    """What most readers need not see: folded under its title where that can be done, and open in print."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = Paragraph | Bullets | Listing | Table | Figure | Details
 
 
 def is_empty(block: Block) -> bool:
@@ -153,19 +164,26 @@ def is_empty(block: Block) -> bool:
             return not items
         case Figure():
             return not block.plots
+        case Details(blocks=blocks):
+            return all(map(is_empty, blocks))
+
+
+def find_told(blocks: Iterable[Block]) -> list[Paragraph | Bullets | Listing | Table | Details]:
+    """The blocks that have something to say to those who do not see plots."""
+    return [
+        block
+        for block in blocks
+        if not isinstance(block, Figure)
+        and not is_empty(block)
+        and not (isinstance(block, Details) and not find_told(block.blocks))
+    ]
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column of the table that comes first, by the systems' names; what has no cell has no value.
-
-    Some are for the page alone, where there is room, some for the terminal alone. `notes` say what it shows.
-    """
+    """A column of the terminal's table, by the systems' names; what has no cell has no value."""
 
     title: str
     cells: dict[str, str]
-    page: bool = True
-    terminal: bool = True
-    notes: tuple[Text, ...] = ()
 
 
 class Section(msgspec.Struct, frozen=True):

@@ -10,7 +10,6 @@ from guestbench.page.blocks import Cells, Code, Table, Text
 from guestbench.page.numbers import (
     NOTHING,
     Scale,
-    choose_scale,
     show_bytes,
     show_count,
     show_exact,
@@ -70,13 +69,6 @@ def show_summary(summary: Summary, unit: str) -> str:
 def show_near_one(ratio: float | None) -> str:
     """A ratio of things that are as good as equal, with three decimals."""
     return NOTHING if ratio is None else f"{ratio:.3f}"
-
-
-def show_median(summary: Summary) -> str:
-    """A median time with its interval, as `93.05 ms (92.70 to 94.00)`."""
-    scale = choose_scale(summary.mean, summary.sd)
-    median = scale.with_unit(summary.median)
-    return add_interval(median, summary.median_ci, scale.show)
 
 
 def show_quartiles(summary: Summary, scale: Scale) -> str:

@@ -151,11 +151,6 @@ def count_things(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def first_sentence(text: str) -> str:
-    """The first sentence of a text, without its full stop."""
-    return text.partition(". ")[0].removesuffix(".")
-
-
 def _digit(value: float, digits: int) -> int:
     """The place of the first digit of `value`, rounded to so many digits: 0 for ones, -1 for tenths."""
     return int(f"{value:.{digits - 1}e}".partition("e")[2]) if value and isfinite(value) else 0

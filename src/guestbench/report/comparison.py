@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.summary import CONFIDENCE
 from guestbench.model import Comparison, Interval, Judgement, Method, Ruling, Verdict
-from guestbench.page.blocks import Block, Code, Figure, Paragraph, Section, read_words
+from guestbench.page.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+    read_words,
+)
 from guestbench.page.figures import (
     add_interval,
     name_figure,
@@ -18,7 +29,7 @@ from guestbench.page.figures import (
     show_p,
     tabulate,
 )
-from guestbench.page.numbers import NOTHING, show_exact, show_ratio
+from guestbench.page.numbers import NOTHING, count_things, show_exact, show_ratio
 from guestbench.page.plots import Axis, Bar, Look, Mark, Point, Row, Rows, choose_axis
 
 tell = read_words(__file__)
@@ -39,30 +50,53 @@ Range = tuple[float | None, float | None]
 """The least and the most of what was claimed; an open end is None."""
 MEDIANS_DIFFER = 1.1
 """Ten values a side with a CV of 5% never brought the two ratios so far apart in 200,000 simulations."""
+MOST_TOLD = 3
+"""Rows up to which a reason is said in each of them."""
 LOW_ROW = 3
 """Pixels of the height of a row of the plot of ratios, of which there are many."""
 
 
 def find_sections(found: Findings) -> Iterator[Section]:
     """Both sections, where there is something in them."""
-    if found.judgements:
-        table = tabulate(
-            found.judgements,
-            {
-                "What was expected": lambda each: each.claim.text,
-                "Of": lambda each: Code(each.system),
-                "Claimed": lambda each: _claimed(found, each),
-                "Found": lambda each: _tell_found(found, each),
-                "Verdict": lambda each: _rule(found, each),
-                "Like with like": lambda each: _tell_claim_beside(found, each),
-            },
-            words=2,
-        ).without_empty_columns()
+    judged = [each for each in found.judgements if is_of_run(found, each)]
+    if judged:
+        decided = [each for each in judged if each.ruling is not Ruling.UNDECIDED]
+        others = [each for each in judged if each.ruling is Ruling.UNDECIDED]
+        table = _tabulate_claims(found, decided)
+        folded = Details(f"Not decided by this run: {len(others)}", (_tabulate_claims(found, others),))
         title = "What was expected, and what was found"
-        yield Section("claims", title, (tell("claims"), table))
+        yield Section("claims", title, (tell("claims"), table, folded, *_count_others(found)))
     if found.comparisons:
         baseline = Code(found.header.experiment.baseline)
         yield Section("comparison", ("Compared with ", baseline), tuple(_compare(found)))
+
+
+def _tabulate_claims(found: Findings, judged: Sequence[Judgement]) -> Table:
+    return tabulate(
+        judged,
+        {
+            "What was expected": lambda each: each.claim.text,
+            "Verdict": lambda each: _rule(found, each),
+            "Of": lambda each: Code(each.system),
+            "Claimed": lambda each: _claimed(found, each),
+            "Found": lambda each: _tell_found(found, each),
+            "Like with like": lambda each: _tell_claim_beside(found, each),
+        },
+        words=3,
+    ).without_empty_columns()
+
+
+def is_of_run(found: Findings, each: Judgement) -> bool:
+    """Whether the systems that a claim is about are in this run."""
+    return {each.system, each.claim.against or each.system} <= {*found.names}
+
+
+def _count_others(found: Findings) -> Iterator[Block]:
+    others = sum(not is_of_run(found, each) for each in found.judgements)
+    if others:
+        yield Paragraph(
+            (f"Not shown: {count_things(others, 'claim')} about systems that are not in this run.",)
+        )
 
 
 def _compare(found: Findings) -> Iterator[Block]:
@@ -70,12 +104,15 @@ def _compare(found: Findings) -> Iterator[Block]:
     from guestbench.analysis.compare import LEAST_EFFECT
 
     baseline, effect = Code(found.header.experiment.baseline), f"{LEAST_EFFECT:.0%}"
-    yield draw_ratios(found, LEAST_EFFECT)
+    reasons = Counter(each.reason for each in found.comparisons)
+    often = [reason for reason, count in reasons.items() if reason and count > MOST_TOLD]
+    notes = {reason: f"[{number}]" for number, reason in enumerate(often, 1)}
     yield tabulate(
         found.comparisons,
         {
             "Figure": lambda each: name_figure(found.metric(each.metric).title, each.labels),
             "System": lambda each: Code(each.system),
+            "Verdict": lambda each: _tell_verdict(each, effect, notes),
             "Ratio (interval)": _show_ratio,
             "BCa interval": lambda each: show_interval(each.ratio_bca, show_ratio),
             "Difference (interval)": lambda each: _show_difference(each, found.metric(each.metric).unit),
@@ -83,18 +120,19 @@ def _compare(found: Findings) -> Iterator[Block]:
             "Cliff's delta": lambda each: f"{each.delta:+.2f}" if each.delta is not None else NOTHING,
             "By": _tell_method,
             "Failed": _failed,
-            "Verdict": lambda each: _tell_verdict(each, effect),
-            "Like with like": lambda each: _tell_beside(found, each.metric, each.system, each.baseline),
+            "Like with like": lambda each: tell_beside(found, each.metric, each.system, each.baseline),
         },
-        words=2,
+        words=3,
     ).without_empty_columns()
+    yield Bullets(tuple(f"{mark} {reason}" for reason, mark in notes.items()))
     ratio = (
         *("A ratio is the system's figure over that of ", baseline),
         ": of geometric means, within blocks where both have values of the same blocks; its interval covers "
         f"the true ratio with {CONFIDENCE:.0%}.",
     )
     others = tell("verdicts", effect=effect)
-    yield Paragraph((ratio, *others.lines))
+    how = Paragraph((ratio, *others.lines))
+    yield Details("How to read this, and every ratio as a plot", (how, draw_ratios(found, found.comparisons)))
 
 
 # --- claims -----------------------------------------------------------------------------------------------
@@ -145,10 +183,10 @@ def _rule(found: Findings, each: Judgement) -> str:
 def _tell_claim_beside(found: Findings, each: Judgement) -> str:
     if not each.claim.against or each.claim.labels:
         return NOTHING
-    return _tell_beside(found, each.claim.metric, each.system, each.claim.against, turned=True)
+    return tell_beside(found, each.claim.metric, each.system, each.claim.against, turned=True)
 
 
-def _tell_beside(found: Findings, metric: str, system: str, baseline: str, *, turned: bool = False) -> str:
+def tell_beside(found: Findings, metric: str, system: str, baseline: str, *, turned: bool = False) -> str:
     """What the two do not share, and their ratio without it; `turned` over, as claims say it."""
     told = []
     for each in found.beside:
@@ -207,21 +245,25 @@ def _failed(each: Comparison) -> str:
     return f"{mine}; of the baseline {other}"
 
 
-def _tell_verdict(each: Comparison, effect: str) -> str:
+def _tell_verdict(each: Comparison, effect: str, notes: Mapping[str, str]) -> str:
+    """The verdict, with its reason or the mark of the note that says it for many rows."""
     word = each.verdict.value
     if each.verdict is Verdict.EQUIVALENT and each.ratio is not None:
         word = f"{word} within {effect}"
-    told = f"{word}: {each.reason}" if each.reason else word
+    if each.reason in notes:
+        told = f"{word} {notes[each.reason]}"
+    else:
+        told = f"{word}: {each.reason}" if each.reason else word
     if _medians_differ(each):
         told = f"{told}; the medians say {show_ratio(each.ratio_median)}"
     return (
         f"fails more often ({each.failed} of {each.n + each.failed}); of the others: {told}"
-        if _fails(each)
+        if fails_more(each)
         else told
     )
 
 
-def _fails(each: Comparison) -> bool:
+def fails_more(each: Comparison) -> bool:
     """Whether more trials failed than of the baseline, and more than chance explains."""
     if not each.failed:
         return False
@@ -240,10 +282,13 @@ def _medians_differ(each: Comparison) -> bool:
 # --- the plot of ratios -----------------------------------------------------------------------------------
 
 
-def draw_ratios(found: Findings, effect: float) -> Figure:
-    """Every ratio to the baseline with its interval, grouped by figure, with what was claimed of it."""
+def draw_ratios(found: Findings, comparisons: Sequence[Comparison]) -> Figure:
+    """These ratios to the baseline with their intervals, grouped by figure, with what was claimed of them."""
+    # Statistics take half a second to load.
+    from guestbench.analysis.compare import LEAST_EFFECT
+
     baseline = found.header.experiment.baseline
-    shown = [each for each in found.comparisons if each.ratio is not None and each.ratio > 0]
+    shown = [each for each in comparisons if each.ratio is not None and each.ratio > 0]
     if not shown:
         return Figure(f"Ratios to {baseline}")
     rows: list[Row] = []
@@ -261,7 +306,10 @@ def draw_ratios(found: Findings, effect: float) -> Figure:
     legend: list[tuple[Bar | Point, str]] = [(look, verdict.value) for verdict, look in LOOKS.items()]
     if any(claims):
         legend.append((Bar(0, 1, look=Look.CLAIM), "claimed"))
-    axis, about = _choose_axis(shown, [claim for claim in claims if claim]), (1 / (1 + effect), 1, 1 + effect)
+    axis, about = (
+        _choose_axis(shown, [claim for claim in claims if claim]),
+        (1 / (1 + LEAST_EFFECT), 1, 1 + LEAST_EFFECT),
+    )
     description = " ".join(words).rstrip(";") + "."
     plot = Rows("Ratios to the baseline", description, axis, tuple(rows), tuple(legend), about)
     about_ratio = f"Each ratio is the system's figure over that of {baseline}, with its interval."

@@ -23,7 +23,7 @@ from guestbench.families import ask, list_families
 from guestbench.model import LabelSet, Metric, Summary
 from guestbench.page.blocks import Block, Bullets, Column, Section
 from guestbench.page.figures import by_system, name_figure, show_amount, show_summary, tell_metrics
-from guestbench.page.numbers import NOTHING, first_sentence
+from guestbench.page.numbers import NOTHING
 
 Key = tuple[Metric, LabelSet]
 """A figure: a metric with labels."""
@@ -54,7 +54,7 @@ def hear_all(found: Findings) -> tuple[list[Section], list[tuple[str, str]]]:
 
 
 def find_columns(found: Findings) -> tuple[Column, ...]:
-    """The columns of the headline: those of each family's section, or those that its metrics ask for."""
+    """The columns of the terminal's headline: of each family's section, or those its metrics ask for."""
     columns: list[Column] = []
     for name in _name_families(found):
         own: list[Column] = [*ask("section", "headline", found, names=(name,))]
@@ -63,8 +63,7 @@ def find_columns(found: Findings) -> tuple[Column, ...]:
             if metric.family == name and metric.headline:
                 summaries = found.find_all(metric.name, metric.shown_labels)
                 cells = {each.system: show_amount(each.median, metric.unit) for each in summaries}
-                note = f"{metric.headline.partition(',')[0]}: {first_sentence(metric.help)}."
-                columns.append(Column(metric.headline, cells, notes=(note,)))
+                columns.append(Column(metric.headline, cells))
     return tuple(columns)
 
 

@@ -12,6 +12,7 @@ from guestbench.page.blocks import (
     Block,
     Bullets,
     Code,
+    Details,
     Figure,
     Item,
     Listing,
@@ -114,6 +115,8 @@ def _show_block(block: Block, title: Text) -> Iterator[Html]:
             yield _show_table(block, to_plain(title))
         case Figure():
             yield draw(block)
+        case Details():
+            yield tag("details", tag("summary", block.title), *_show_blocks(block.blocks, title))
 
 
 def _show_item(item: Item) -> Html:
@@ -149,10 +152,25 @@ def _show_table(table: Table, title: str) -> Html:
         tag("th", show_text(cell), scope="col", class_="n" if number else None)
         for cell, number in zip(table.head, numeric, strict=True)
     )
-    body = "\n".join("<tr>" + "".join(map(_show_cell, row, numeric)) + "</tr>" for row in table.rows)
-    drawn = tag("table", tag("thead", tag("tr", *cells)), tag("tbody", Html(body)))
+    if table.stacks:
+        body = "\n".join(tag("tr", *map(_show_part, table.head, row)) for row in table.rows)
+    else:
+        body = "\n".join("<tr>" + "".join(map(_show_cell, row, numeric)) + "</tr>" for row in table.rows)
+    drawn = tag(
+        "table",
+        tag("caption", title, class_="unseen"),
+        tag("thead", tag("tr", *cells)),
+        tag("tbody", Html(body)),
+        class_="stacks" if table.stacks else None,
+    )
     tall = " tall" if len(table.rows) > TALL_TABLE else ""
     return tag("div", drawn, class_=f"scroll{tall}", tabindex="0", role="group", aria_label=f"Table: {title}")
+
+
+def _show_part(head: Text, cell: Text) -> Html:
+    """A cell of a table that stacks, with the name of its column for where the head is not seen."""
+    key = sort_key(to_plain(cell)) if not has_no_value(to_plain(cell)) else ""
+    return tag("td", show_text(cell), data_head=to_plain(head), data_sort=None if key is None else key)
 
 
 def _show_cell(cell: Text, numeric: bool) -> str:

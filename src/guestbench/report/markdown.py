@@ -14,7 +14,7 @@ from guestbench.page.blocks import (
     Block,
     Bullets,
     Code,
-    Figure,
+    Details,
     Item,
     Listing,
     Page,
@@ -23,7 +23,7 @@ from guestbench.page.blocks import (
     Strong,
     Table,
     Text,
-    is_empty,
+    find_told,
     to_spans,
 )
 from guestbench.text import visible
@@ -54,12 +54,10 @@ def render_section(section: Section, level: int = 2) -> str:
 def render_blocks(blocks: Sequence[Block]) -> str:
     """Blocks with an empty line between them, without a newline at the end."""
     # Plots are for those who can see them: what they show stands in the tables.
-    return "\n\n".join(
-        "\n".join(_render(block)) for block in blocks if not isinstance(block, Figure) and not is_empty(block)
-    )
+    return "\n\n".join("\n".join(_render(block)) for block in find_told(blocks))
 
 
-def _render(block: Paragraph | Bullets | Listing | Table) -> Iterator[str]:
+def _render(block: Paragraph | Bullets | Listing | Table | Details) -> Iterator[str]:
     match block:
         case Paragraph():
             yield from map(show_text, block.lines)
@@ -73,6 +71,8 @@ def _render(block: Paragraph | Bullets | Listing | Table) -> Iterator[str]:
             yield from (f"{fence}{block.language}", *shown, fence)
         case Table():
             yield from _render_table(block)
+        case Details():
+            yield f"**{escape(block.title)}**\n\n{render_blocks(block.blocks)}"
 
 
 def _show_item(item: Item) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import Failed, find_failures, find_notices
+from guestbench.analysis.summary import CONFIDENCE
 from guestbench.families import ask, list_purposes
-from guestbench.model import GuestFamily, KnownRatio, Record
+from guestbench.model import GuestFamily, KnownRatio, Record, Verdict
 from guestbench.page.blocks import (
     Block,
     Bullets,
     Cells,
     Code,
     Column,
+    Details,
     Item,
     Paragraph,
     Table,
@@ -24,16 +27,23 @@ from guestbench.page.blocks import (
 )
 from guestbench.page.figures import show_amount, show_interval, show_near_one, show_outcome
 from guestbench.page.numbers import NOTHING, count_things, show_seconds, show_share
+from guestbench.report.comparison import draw_ratios, is_of_run
 from guestbench.report.families import find_columns
+from guestbench.report.front import (
+    find_front_comparisons,
+    find_front_metrics,
+    tabulate_front,
+    tell_best,
+    tell_marks,
+)
 from guestbench.report.stopping import tell_end
 
 tell = read_words(__file__)
 
 
 def open_page(found: Findings) -> Iterator[Block]:
-    """The blocks before the first section."""
+    """The blocks before the first section: what was found, then what weakens it."""
     header = found.header
-    spans = tuple(_tell_spans(found))
     host, systems = header.host, ((Code(system.name), f" ({system.title})") for system in header.systems)
     were = "were measured side by side" if len(header.guests) > 1 else "was measured"
     machine = f"{host.cpu_model}, {host.cpus} logical CPUs, {header.vmm} {host.vmm_version}, accelerator "
@@ -43,29 +53,35 @@ def open_page(found: Findings) -> Iterator[Block]:
         *ask("section", "opening", found),
         *tell_end(found),
     )
-    emulated = tell("emulated").lines
-    slow = emulated if header.is_emulated else ()
-    yield Paragraph(about if spans else (*about, *slow))
-    yield Bullets(spans)
-    yield Paragraph((*tell_resolved(found), *_tell_disturbance(found.records)))
-    yield Paragraph(slow if spans else ())
+    emulated = tell("emulated").lines if header.is_emulated else ()
+    yield Paragraph(about)
+    # Without a baseline nothing is compared: then how far the systems lie apart is what can be said.
+    yield Bullets(tuple(tell_best(found) if found.comparisons else _tell_spans(found)))
     yield Bullets(tuple((Code(each.system), f": {each.reason}") for each in header.absent), "Left out:")
     notices = *find_notices(header, found.records), *_tell_unsound(found)
     yield Bullets(notices, "About this run:")
+    yield tabulate_front(found)
+    yield Paragraph((*_tell_claims(found), *_tell_open(found), *tell_resolved(found), *emulated))
+    if found.comparisons:
+        baseline, confidence = Code(header.experiment.baseline), f"{CONFIDENCE:.0%}"
+        marks = ("Against ", baseline, f": {tell_marks()}.")
+        yield Paragraph((marks, *tell("front", confidence=confidence).lines))
     yield Bullets(
         tuple(_describe_failure(*each) for each in find_failures(header, found.records).items()),
         "Failed trials:",
     )
-    columns = [column for column in find_columns(found) if column.page]
-    yield _tabulate(found, columns, ("System", *(column.title for column in columns)))
-    notes = dict.fromkeys(note for column in columns for note in column.notes)
-    yield Bullets((*notes, '"–" means that there is no such value.'))
     yield Bullets(tuple(_find_warnings(found)), "Read with care:")
+    if comparisons := find_front_comparisons(found):
+        yield draw_ratios(found, comparisons)
+    columns = [f"{each.headline or each.title}: {each.help}" for each in find_front_metrics(found)]
+    meant = Bullets((*columns, '"–" means that there is no such value.') if columns else ())
+    meanwhile = Paragraph(tuple(_tell_disturbance(found.records)))
+    yield Details("What the figures are, and what else the host did meanwhile", (meant, meanwhile))
 
 
 def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator[Block]:
     """What a terminal shows at the end of a run: the headline, lines of the families, and what went wrong."""
-    columns = [column for column in find_columns(found) if column.terminal]
+    columns = find_columns(found)
     yield _tabulate(found, columns, ("system", *(_begin_small(column.title) for column in columns)))
     yield Paragraph(() if found.names else ("systems: none",))
     yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
@@ -153,13 +169,44 @@ def _fill_shares(name: str, shares: Sequence[float]) -> dict[str, str]:
     return {name: show_share(statistics.median(shares)), "most": show_share(max(shares))}
 
 
+def _tell_claims(found: Findings) -> Iterator[Text]:
+    """How many claims about systems of this run held, and how many there are about others."""
+    mine = [each for each in found.judgements if is_of_run(found, each)]
+    counted = Counter(each.ruling.value for each in mine)
+    if mine:
+        told = ", ".join(f"{count} {ruling}" for ruling, count in counted.items())
+        yield f"Of {count_things(len(mine), 'expectation')} written down before measuring: {told}."
+
+
+def _tell_open(found: Findings) -> Iterator[Text]:
+    """How many comparisons decide nothing, each reason once."""
+    undecided = [each for each in found.comparisons if each.verdict is Verdict.INCONCLUSIVE]
+    if undecided:
+        reasons = Counter(each.reason or "the interval allows for equality" for each in undecided)
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        share = f"{len(undecided)} of {count_things(len(found.comparisons), 'comparison')}"
+        yield f"What this run cannot say: {share} decide nothing: {told}."
+
+
 def _find_warnings(found: Findings) -> Iterator[Text]:
-    """Warnings of the figures that the headline shows, each with its system."""
-    shown = [metric.name for metric in found.header.metrics if metric.headline]
-    for name in found.names:
-        summaries = (found.find(name, metric) for metric in shown)
-        for warning in dict.fromkeys(warning for each in summaries if each for warning in each.warnings):
-            yield Code(name), f": {warning}"
+    """Warnings of the figures that the first table shows: each kind once, with what to do."""
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for metric in find_front_metrics(found):
+        for summary in found.find_all(metric.name, metric.shown_labels):
+            for warning in summary.warnings:
+                kind, _, rest = warning.partition(": ")
+                detail, _, advice = rest.rpartition("; ")
+                if not detail and rest:
+                    detail, advice = rest, ""
+                details = groups.setdefault((kind, advice), {}).setdefault(summary.system, [])
+                if detail not in details:
+                    details.append(detail)
+    for (kind, advice), systems in groups.items():
+        whose = (
+            (Code(name), f" ({'; '.join(filter(None, details))})") if any(details) else Code(name)
+            for name, details in systems.items()
+        )
+        yield (kind, f" ({advice})" if advice else "", ": ", *join(whose))
 
 
 def tell_failed(failed: Failed) -> str:

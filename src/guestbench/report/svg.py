@@ -259,7 +259,7 @@ def _sample(mark: Bar | Point | Course) -> Html:
 
 def _marker(point: Point, x: str, y: float) -> Html:
     title = [tag("title", point.title)] if point.title else []
-    drawn = tag("path", *title, d=_SHAPES["markers"][point.kind % KINDS])
+    drawn = tag("path", *title, d=_SHAPES["markers"][(point.kind + point.kind // KINDS) % KINDS])
     kind = (point.kind if point.colour is None else point.colour) % KINDS
     return tag("svg", drawn, x=x, y=f"{y:g}", class_=f"mark k{kind}{' hollow' if point.hollow else ''}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from guestbench.page.blocks import (
     Block,
     Bullets,
-    Figure,
+    Details,
     Item,
     Listing,
     Page,
@@ -15,7 +15,7 @@ from guestbench.page.blocks import (
     Section,
     Table,
     Text,
-    is_empty,
+    find_told,
     to_plain,
 )
 from guestbench.text import visible
@@ -51,14 +51,14 @@ def _render_section(section: Section) -> Iterator[str]:
 
 def _render(blocks: Sequence[Block], *, compact: bool = False) -> Iterator[str]:
     # A terminal shows no plots: what they show stands in the tables.
-    shown = [block for block in blocks if not isinstance(block, Figure) and not is_empty(block)]
+    shown = find_told(blocks)
     for number, block in enumerate(shown):
         if number and not compact:
             yield ""
         yield from _render_block(block)
 
 
-def _render_block(block: Paragraph | Bullets | Listing | Table) -> Iterator[str]:
+def _render_block(block: Paragraph | Bullets | Listing | Table | Details) -> Iterator[str]:
     match block:
         case Paragraph():
             yield from map(show_text, block.lines)
@@ -69,6 +69,8 @@ def _render_block(block: Paragraph | Bullets | Listing | Table) -> Iterator[str]
             yield from map(visible, block.lines)
         case Table():
             yield from _render_table(block.without_empty_columns())
+        case Details():
+            yield from (visible(block.title), *_indent(_render(block.blocks)))
 
 
 def _show_item(item: Item) -> Iterator[str]:

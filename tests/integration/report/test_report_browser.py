@@ -142,3 +142,52 @@ def test_page_is_whole_without_its_script(browser: Browser, pages: dict[str, str
         browser.send("Emulation.setScriptExecutionDisabled", value=False)
     assert browser.evaluate("document.querySelectorAll('button').length") == 0
     assert browser.evaluate("document.querySelectorAll('svg.plot').length") > 3
+
+
+@pytest.mark.parametrize("width", [400, 1000])
+def test_the_first_table_fits_with_its_verdicts(browser: Browser, pages: dict[str, str], width: int) -> None:
+    """Who is ahead would lie outside the window, or below what a first screen shows."""
+    browser.open(pages["boots"], width, 900)
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    box = "document.querySelector('main .scroll')"
+    assert browser.evaluate(f"{box}.scrollWidth <= {box}.clientWidth")
+    rows = f"[...{box}.querySelectorAll('tbody tr')]"
+    assert browser.evaluate(f"{rows}.map(row => row.cells[1].dataset.head)") == ["Verdict"] * 4
+    edges = browser.evaluate(f"{rows}.map(row => row.cells[1].getBoundingClientRect().right)")
+    assert all(0 < edge <= width for edge in edges)
+    if width == 1000:
+        assert browser.evaluate(f"{box}.getBoundingClientRect().bottom") < 900
+
+
+def test_rows_are_cards_on_a_phone(browser: Browser, pages: dict[str, str]) -> None:
+    """Values would stand on a phone without the names of their columns."""
+    browser.open(pages["boots"], 400, 900)
+    cell = "document.querySelector('.stacks tbody tr').cells[1]"
+    assert browser.evaluate(f"getComputedStyle({cell}).display") == "block"
+    assert browser.evaluate(f"getComputedStyle({cell}, '::before').content") == '"Verdict"'
+
+
+@pytest.mark.parametrize("name", ["boots", "memory", "hostile"])
+def test_verdicts_stand_within_a_window_of_a_thousand(
+    browser: Browser, pages: dict[str, str], name: str
+) -> None:
+    """The column that matters would have to be looked for."""
+    browser.open(pages[name], 1000, 900)
+    edges = browser.evaluate(
+        "[...document.querySelectorAll('main th')].filter(head => head.textContent === 'Verdict')"
+        ".map(head => head.getBoundingClientRect().left + 100)"
+    )
+    assert all(edge <= 1000 for edge in edges)
+    assert name != "boots" or len(edges) >= 3
+
+
+def test_what_is_folded_opens_in_print(browser: Browser, pages: dict[str, str]) -> None:
+    """A printed report would lack what it folds away on a screen."""
+    browser.open(pages["boots"], 1000, 900)
+    folded = "[...document.querySelectorAll('details')].map(each => each.open)"
+    before = browser.evaluate(folded)
+    assert before and not any(before)
+    browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert all(browser.evaluate(folded))
+    browser.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate(folded) == before

@@ -21,7 +21,7 @@ from report_pages import compared_run, contents_of, html_of, markdown_of, memory
 
 from golden import check_golden
 from guestbench.model import Header, Record, Sample, TimedOut
-from guestbench.page.blocks import Figure, Page, Section, Table
+from guestbench.page.blocks import Details, Figure, Page, Section, Table
 from guestbench.page.plots import MOST_TICKS, choose_axis
 from guestbench.page.sorting import sort_key
 from guestbench.report.html import render_html
@@ -58,6 +58,9 @@ ELEMENTS = frozenset(
             "code",
             "strong",
             "table",
+            "caption",
+            "details",
+            "summary",
             "thead",
             "tbody",
             "tr",
@@ -122,7 +125,7 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] in ("style", "script", "title"):
             self.raw[self._open[-1]] = data
-        elif {"main", "header"} & {*self._open} and "figure" not in self._open:
+        elif {"main", "header"} & {*self._open} and not {"figure", "caption"} & {*self._open}:
             self.text += data
 
     @property
@@ -249,7 +252,8 @@ def find_figures(header: Header, records: Sequence[Record]) -> dict[str, str]:
     return {
         section.id: draw(block)
         for section in (*sections, *(part for section in sections for part in section.parts))
-        for block in section.blocks
+        for each in section.blocks
+        for block in (each.blocks if isinstance(each, Details) else (each,))
         if isinstance(block, Figure) and block.plots
     }
 

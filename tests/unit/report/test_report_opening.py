@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 from factories import make_run
-from report_pages import html_of, markdown_of, summary_of
+from report_pages import compared_run, html_of, markdown_of, summary_of
 
-from guestbench.model import Header, Record
+from guestbench.model import Better, Comparison, Header, Method, Record, Verdict
+from guestbench.report.front import say_times
 
 MEASURED = "was measured twice in each of 10 blocks, as if it were two guests"
 WARNING = "which chance alone does in one run of twenty"
@@ -71,3 +72,61 @@ def test_what_instruments_read_to_is_shown_with_how_that_is_known() -> None:
     assert "What the instruments read to" not in markdown_of(
         msgspec.structs.replace(header, metrics=tuple(blind)), records
     )
+
+
+def test_who_is_ahead_is_said_in_words_with_how_surely() -> None:
+    """A reader would have to turn 0.0557 over to learn that it is 17.9 times faster, and could forget why."""
+    shown = markdown_of(*compared_run())
+    first = shown.partition("\n## ")[0]
+    assert "`linux-minimal` is **17.9 times faster** (17.5 to 18.4) than `debian-12-nocloud`" in first
+    assert "GRUB's menu of five seconds included" in first
+    assert "| `debian-12-direct`  | ✓ better in 1, ✗ worse in 1 |" in first
+    assert "✗ 1.04 times more" in first and "Cliff" not in first
+
+
+def test_the_direction_of_a_word_is_that_of_the_metric() -> None:
+    """A slower guest would be called faster where the unit is a rate, or its interval be upside down."""
+    header, _ = make_run()
+    seconds = next(each for each in header.metrics if each.name == "boot.ready")
+    rate = msgspec.structs.replace(seconds, unit="events/s", better=Better.HIGHER)
+    size = msgspec.structs.replace(seconds, unit="bytes")
+    base = compared("boot.ready", 0.5)
+    assert say_times(seconds, base) == "2.00 times faster"
+    assert say_times(rate, base) == "2.00 times slower"
+    assert say_times(size, base) == "2.00 times less"
+    assert say_times(seconds, compared("boot.ready", 3)) == "3.00 times slower"
+    assert say_times(rate, compared("boot.ready", 3)) == "3.00 times faster"
+    assert say_times(size, compared("boot.ready", 3)) == "3.00 times more"
+    assert say_times(size, compared("boot.ready", 0)) == ""
+
+
+def compared(metric: str, ratio: float) -> Comparison:
+    """A comparison of two systems that came out at that ratio."""
+    return Comparison(
+        metric=metric, labels={}, system="a", baseline="b", n=9, n_baseline=9, failed=0, failed_baseline=0,
+        method=Method.BLOCKS, verdict=Verdict.SMALLER, ratio=ratio,
+    )  # fmt: skip
+
+
+def test_warnings_of_one_kind_stand_in_one_line_with_what_to_do() -> None:
+    """Twelve lines that say the same would hide the one that does not."""
+    header, records = make_run()
+
+    def disturb(record: Record) -> Record:
+        conditions = msgspec.structs.replace(record.conditions, cpu_others=0.4)
+        return msgspec.structs.replace(record, conditions=conditions)
+
+    shown = markdown_of(header, [disturb(record) for record in records])
+    (line,) = [line for line in shown.partition("\n## ")[0].splitlines() if "the host was busy" in line]
+    assert all(f"`{name}`" in line for name in ("floor", "linux-minimal", "debian-12-nocloud"))
+
+
+def test_claims_about_systems_that_are_not_there_are_only_counted() -> None:
+    """Rows about systems that nobody measured would stand between those that say something."""
+    header, records = make_run()
+    claims = header.experiment.claims or compared_run()[0].experiment.claims
+    absent = tuple(msgspec.structs.replace(each, system="nowhere") for each in claims[:3])
+    both = msgspec.structs.replace(header.experiment, claims=(*compared_run()[0].experiment.claims, *absent))
+    shown = markdown_of(msgspec.structs.replace(header, experiment=both), records)
+    assert "nowhere" not in shown.partition("## What was expected")[2].partition("\n## ")[0]
+    assert "claims about systems that are not in this run" in shown

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.findings import Findings
-from guestbench.analysis.summary import CONFIDENCE, find_summary, smallest_sample, summarise, variation
+from guestbench.analysis.summary import find_summary, summarise, variation
 from guestbench.families.boot import ABOVE_FLOOR, BOOT, COUNTED, CPU, FIRST, MARK, READY
 from guestbench.families.boot.course import describe_course, draw_shares
 from guestbench.families.boot.findings import READY_MARK, Step, milestone_steps
@@ -26,13 +26,12 @@ from guestbench.page.blocks import (
     read_words,
     say,
 )
-from guestbench.page.figures import show_interval, show_median, show_quartiles
+from guestbench.page.figures import show_interval, show_quartiles
 from guestbench.page.numbers import (
     NOTHING,
     choose_finer,
     choose_scale,
     count_things,
-    first_sentence,
     show_mean,
     show_seconds,
     show_share,
@@ -56,23 +55,18 @@ tell = read_words(__file__)
 
 
 def headline(found: Findings) -> Iterator[Column]:
-    """The mean and the median boot time, what of it is above the floor, and how many boots got ready."""
+    """The mean boot time, what of it is above the floor, and how many boots that is of."""
 
     def show_all(show: Callable[[Summary], str], metric: str = READY) -> dict[str, str]:
         return {summary.system: show(summary) for summary in found.find_all(metric)}
 
     if not any(metric.name == READY for metric in found.header.metrics):
         return
-    spread = tell("spread", confidence=CONFIDENCE, least=smallest_sample())
-    notes = (f"Boot time: {first_sentence(found.metric(READY).help)}.", *spread.lines)
     above = show_all(lambda each: show_seconds(each.median, each.sd), ABOVE_FLOOR)
-    ready = show_all(lambda each: f"{each.n} of {each.n + each.failed}")
-    yield Column("Boot time, mean ± SD", show_all(lambda each: show_mean(each.mean, each.sd)), notes=notes)
-    yield Column("Median (interval)", show_all(show_median), terminal=False)
+    yield Column("Boot time, mean ± SD", show_all(lambda each: show_mean(each.mean, each.sd)))
     yield Column("Above the floor, median", above)
-    yield Column("Boots that got ready", ready, terminal=False)
-    yield Column("n", show_all(lambda each: str(each.n)), page=False)
-    yield Column("failed", show_all(lambda each: str(each.failed)), page=False)
+    yield Column("n", show_all(lambda each: str(each.n)))
+    yield Column("failed", show_all(lambda each: str(each.failed)))
 
 
 def sections(found: Findings) -> Iterator[Section]:
