@@ -50,6 +50,9 @@ faults: setup
 lock:
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
 		--python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
+	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
+		--python-version 3.11 --constraint requirements.lock --extra dev --extra pandas --extra polars --extra parquet \
+		--output-file requirements-tests.lock pyproject.toml
 
 clean:
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

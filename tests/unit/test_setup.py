@@ -39,7 +39,7 @@ class Machine:
         shutil.copytree(ROOT / "tools", self.clone / "tools")
         (self.clone / PACKAGES).parent.mkdir(parents=True)
         shutil.copy(ROOT / PACKAGES, self.clone / PACKAGES)
-        for name in ("requirements.lock", "pyproject.toml"):
+        for name in ("requirements.lock", "requirements-tests.lock", "pyproject.toml"):
             shutil.copy(ROOT / name, self.clone)
         for name in TOOLS:
             (self.bin / name).symlink_to(shutil.which(name) or name)

@@ -71,11 +71,7 @@ def group_trials(
     header: model.Header, records: Iterable[model.Record], purposes: Sequence[str] | None = None
 ) -> dict[tuple[str, str, str], Group]:
     """The trials of these purposes, what is derived of several included, in the order they were planned."""
-    wanted = {
-        each.name: each
-        for each in list_purposes(header)
-        if (each.counted if purposes is None else each.name in purposes)
-    }
+    wanted = _find_wanted(header, purposes)
     groups: dict[tuple[str, str, str], Group] = {}
     for record in sort_records(header, add_derived(header, records)):
         trial = record.trial
@@ -89,13 +85,36 @@ def group_trials(
             continue
         group.passed.append(record)
         for sample in record.samples:
-            if not purpose.search or sample.provenance is model.Provenance.DERIVED:
+            if _is_value(purpose, sample):
                 key = model.to_key(sample.metric, sample.labels)
                 group.values.setdefault(key, []).append((trial.block, sample.value, record.origin))
     for (_, name, _), group in groups.items():
         if group.failed and not group.passed and wanted[name].main:
             group.values[wanted[name].main, ()] = []
     return groups
+
+
+def _find_wanted(header: model.Header, purposes: Sequence[str] | None) -> dict[str, model.Purpose]:
+    return {
+        each.name: each
+        for each in list_purposes(header)
+        if (each.counted if purposes is None else each.name in purposes)
+    }
+
+
+def _is_value(purpose: model.Purpose, sample: model.Sample) -> bool:
+    return not purpose.search or sample.provenance is model.Provenance.DERIVED
+
+
+def find_counted(header: model.Header) -> Callable[[model.Record, model.Sample], bool]:
+    """What tells whether a record's sample is among the values that are summarised."""
+    wanted = _find_wanted(header, None)
+
+    def is_counted(record: model.Record, sample: model.Sample) -> bool:
+        purpose = wanted.get(record.trial.purpose)
+        return purpose is not None and record.holds and _is_value(purpose, sample)
+
+    return is_counted
 
 
 def find_summary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -37,6 +38,9 @@ def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
     from guestbench.run.store import read_store
 
     wanted = AXIS.load(kind)
+    if output is None and "BINARY" in vars(wanted) and sys.stdout.isatty():
+        words = ["guestbench", "export", str(folder), "--format", kind, "-o", f"results.{kind}"]
+        raise UsageError(f"{kind} is no text that a terminal could show", shlex.join(words))
     if bigger and not hasattr(wanted, "render_bigger"):
         again = shlex.join(["guestbench", "export", str(folder), "--format", kind])
         raise UsageError(

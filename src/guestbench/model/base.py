@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import dataclass_transform
+from typing import TypeVar, dataclass_transform
 
 import msgspec
 
@@ -21,6 +21,19 @@ class FrozenMeta(msgspec.StructMeta):
 
 class Frozen(msgspec.Struct, metaclass=FrozenMeta, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of every type here: immutable, keyword-only, strict."""
+
+
+Filled = TypeVar("Filled", bound=Frozen)
+
+
+def fill(kind: type[Filled], *sources: object, **own: object) -> Filled:
+    """A value of this type: each field is its own, or that of the first source that has one of its name."""
+    fields = {
+        name: next(getattr(source, name) for source in sources if hasattr(source, name))
+        for name in kind.__struct_fields__
+        if name not in own
+    }
+    return kind(**fields, **own)
 
 
 class Unknown(Frozen, tag_field="kind", tag="unknown"):

@@ -2,7 +2,7 @@
 
 A module has `render(header, records)`, which gives the file's bytes. It may have `render_bigger` with the
 same arguments, where a file can hold only metrics of one direction, and `tell_lost(records)`, which says what
-of a run has no place in the format, if anything.
+of a run has no place in the format, if anything. With `BINARY` set, it is not written to a terminal.
 """
 
 from __future__ import annotations

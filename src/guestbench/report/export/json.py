@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
 import msgspec
 
 from guestbench import model
 from guestbench.analysis.analyse import analyse
 from guestbench.analysis.findings import Findings
+from guestbench.model.base import fill
 
 JSON_VERSION = 7
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
-
-T = TypeVar("T", bound=model.Frozen)
 
 
 class TidySample(model.Frozen):
@@ -106,7 +104,7 @@ def render_findings(found: Findings) -> bytes:
     """The same of a run that was analysed already."""
     header = found.header
     trials = tuple(
-        _fill(
+        fill(
             MadeTrial,
             *(record.trial, record),
             trial=record.trial.id,
@@ -117,18 +115,8 @@ def render_findings(found: Findings) -> bytes:
     samples = tuple(_find_samples(header, found.records))
     own = {"version": JSON_VERSION, "systems": header.guests, "trials": trials, "samples": samples}
     own["looks"] = found.looks.taken
-    results = _fill(Results, found, header, **own)
+    results = fill(Results, found, header, **own)
     return msgspec.json.format(msgspec.json.encode(results, order="deterministic"), indent=2) + b"\n"
-
-
-def _fill(kind: type[T], *sources: object, **own: object) -> T:
-    """A value of this type: each field is its own, or that of the first source that has one of its name."""
-    fields = {
-        name: next(getattr(source, name) for source in sources if hasattr(source, name))
-        for name in kind.__struct_fields__
-        if name not in own
-    }
-    return kind(**fields, **own)
 
 
 def _find_samples(header: model.Header, records: Sequence[model.Record]) -> Iterator[TidySample]:
@@ -139,4 +127,4 @@ def _find_samples(header: model.Header, records: Sequence[model.Record]) -> Iter
         for sample in record.samples:
             evidence = record.artifacts.get(sample.evidence, "")
             own = {"trial": trial.id, "unit": units.get(sample.metric, ""), "evidence": evidence}
-            yield _fill(TidySample, sample, trial, **own)
+            yield fill(TidySample, sample, trial, **own)
