@@ -21,8 +21,9 @@ class Settings(Frozen):
     """The table [cost] of an experiment.
 
     `boots` is how often each guest is booted, and does each workload, while its instructions are counted.
-    With `icount` the clock of the guest goes on with its instructions, four nanoseconds each, so that it does
-    not depend on how fast the host is how often a timer interrupts it.
+    With `icount` the clock of a guest whose kernel the VMM loads goes on with its instructions, four
+    nanoseconds each, so that it does not depend on how fast the host is how often a timer interrupts it. To a
+    boot loader the seconds of its menu would be a billion instructions.
     """
 
     boots: Annotated[int, within(1, 100_000)] = 3

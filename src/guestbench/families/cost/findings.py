@@ -32,4 +32,4 @@ def notices(header: Header, records: Sequence[Record]) -> Iterator[str]:
 def settings(header: Header) -> Iterator[tuple[str, str]]:
     """What has to be alike in two runs for their counts to be compared."""
     own = find_settings(header.experiment.settings, FAMILY.name, Settings)
-    yield "clock of guests that are counted", "virtual" if own.icount else "real"
+    yield "clock of guests that are counted", "virtual without a boot loader" if own.icount else "real"

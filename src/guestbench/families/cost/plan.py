@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guestbench.families.cost import BOOT, FAMILY, GUEST, WORK, Settings
-from guestbench.model import Batch, BootWork, Header, Needs, Record, Wanted, find_settings
+from guestbench.model import Batch, BootWork, Disk, Header, Needs, Record, Wanted, find_settings
 
 
 def plan(header: Header) -> Iterator[Batch]:
-    """Boots of every guest; then those that are booted with a workload do it, where the run has workloads."""
+    """Boots of every guest; then those that are booted with a workload do it, where the run has workloads.
+
+    Guests with a disk, which take longest, begin, so that the others run beside them.
+    """
     boots = find_settings(header.experiment.settings, FAMILY.name, Settings).boots
-    names = [guest.system.name for guest in header.guests]
+    disks_first = sorted(header.guests, key=lambda guest: not isinstance(guest.system.boot, Disk))
+    names = [guest.system.name for guest in disks_first]
     yield Batch(trials=tuple(Wanted(purpose=BOOT, system=name) for name in names), rounds=boots)
     works = [
         Wanted(purpose=WORK, system=guest.system.name, workload=work.workload.name)
