@@ -139,11 +139,9 @@ def _level(runs: Sequence[Sampled]) -> list[float]:
 
 
 def _find_least(a: Sampled, b: Sampled) -> float:
-    """The relative variance of what the instrument cannot tell, by the smaller of both."""
-    resolution = max(a.resolution, b.resolution)
-    return inference.resolution_variance(
-        resolution, min(inference.mean(a.numbers), inference.mean(b.numbers))
-    )
+    """The relative variance of what the instrument cannot tell, of the side of which it tells least."""
+    sides = ((each.resolution, inference.mean(each.numbers)) for each in (a, b))
+    return max(inference.resolution_variance(*each) for each in sides)
 
 
 # --- from values to a comparison --------------------------------------------------------------------------

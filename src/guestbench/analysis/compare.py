@@ -214,12 +214,12 @@ def _find_interval(
 ) -> Interval | None:
     """The interval of the difference of means, or of their logarithms; None where too few values scatter."""
     sides = _match(a, b, paired)
-    resolution = max(a.resolution, b.resolution)
-    few = min(map(len, sides)) < FEWEST_EQUAL or not resolution
+    finest = a.resolution, b.resolution
+    few = min(map(len, sides)) < FEWEST_EQUAL or not max(finest)
     if few and inference.too_few_distinct(*sides):
         return None
     middles = [inference.mean(side) if logs else 1.0 for side in sides]
-    least = [inference.resolution_variance(resolution, middle) for middle in middles]
+    least = [inference.resolution_variance(*each) for each in zip(finest, middles, strict=True)]
     first, second = map(_take_logs, sides) if logs else sides
     if paired:
         differences = [x - y for x, y in zip(first, second, strict=True)]

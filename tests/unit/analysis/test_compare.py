@@ -278,6 +278,23 @@ def test_what_the_instrument_cannot_tell_is_in_the_interval() -> None:
     assert compare(fine, fine).verdict is Verdict.EQUIVALENT
 
 
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("scale", [3.0, 1e3, 3e5])
+def test_an_instrument_is_as_coarse_as_it_is_on_each_side(scale: float, paired: bool) -> None:
+    """What is small beside another would lie in an interval from nothing to everything."""
+    numbers = [100.0, 100.01, 99.99, 100.0]
+    places = range(1, 5) if paired else [0] * 4
+    small, large = (
+        Sampled(
+            values=tuple((n, size * v) for n, v in zip(places, numbers, strict=True)), resolution=size / 20
+        )
+        for size in (1.0, scale)
+    )
+    for found, ratio in ((compare(small, large), 1 / scale), (compare(large, small), scale)):
+        assert found.ratio_ci is not None
+        assert ratio / 1.002 < found.ratio_ci.low < ratio < found.ratio_ci.high < ratio * 1.002
+
+
 def test_many_equal_values_are_judged_by_the_test() -> None:
     """A counter that gives the same each time would never be found to have changed."""
     found = compare(blocks([2.0] * 10), blocks([1.0] * 10))
