@@ -18,6 +18,7 @@ from guestbench.report.diff import describe_diff
 from guestbench.report.terminal import render_lines
 
 TIME = Figure(key=("boot.ready", ()), system="uk", exact=False, timed=True)
+UNEQUAL = (Verdict.LARGER, Verdict.SMALLER)
 
 
 def sample(values: list[float], failed: int = 0) -> Sampled:
@@ -108,6 +109,34 @@ def test_what_is_no_time_is_compared_as_before() -> None:
     memory = Figure(key=("memory.touched", ()), system="uk", exact=False, timed=False)
     found = compare_sides([sample([104.0, 104.1, 104.2])], [sample([100.0, 100.1, 100.2])], memory).found
     assert (found.method, found.verdict) == (Method.SAMPLES, Verdict.LARGER)
+
+
+@pytest.mark.parametrize(
+    ("mode", "jump", "scatter", "effect"),
+    [
+        (55_201, 56, 0.0, 0.0005),  # the reference unikernel: an interrupt in one boot of twenty
+        (1_597_000_000, 0, 0.0004, 0.005),  # Linux with one program
+        (14_830_000_000, 0, 0.001, 0.005),  # Debian
+    ],
+)
+def test_two_hundred_equal_builds_are_not_told_apart_by_counts(
+    mode: int, jump: int, scatter: float, effect: float
+) -> None:
+    """A commit would be stopped by an interrupt, or by the order of processes."""
+    random = np.random.default_rng(1)
+    figure = Figure(key=("cost.instructions_guest", ()), system="uk", exact=False, timed=False)
+    resolution = 0.0005 * mode
+    told = 0
+    for _ in range(200):
+        counts = mode * (1 + scatter * random.normal(size=6)) + jump * (random.random(6) < 0.05)
+        new, old = (
+            Sampled(values=tuple((0, float(round(x))) for x in side), resolution=resolution)
+            for side in (counts[:3], counts[3:])
+        )
+        told += compare_sides([new], [old], figure, effect=effect).found.verdict in UNEQUAL
+    assert told == 0
+    grown = Sampled(values=tuple((0, x * (1 + 2 * effect)) for _, x in old.values), resolution=resolution)
+    assert compare_sides([grown], [old], figure, effect=effect).found.verdict is Verdict.LARGER
 
 
 def test_runs_of_a_side_that_have_not_the_same_size_are_not_compared() -> None:
