@@ -59,12 +59,14 @@ LOW_ROW = 3
 def find_sections(found: Findings) -> Iterator[Section]:
     """Both sections, where there is something in them."""
     judged = [each for each in found.judgements if is_of_run(found, each)]
+    title = "What was expected, and what was found"
+    if found.judgements and not judged:
+        yield Section("claims", title, tuple(_count_others(found)))
     if judged:
         decided = [each for each in judged if each.ruling is not Ruling.UNDECIDED]
         others = [each for each in judged if each.ruling is Ruling.UNDECIDED]
         table = _tabulate_claims(found, decided)
         folded = Details(f"Not decided by this run: {len(others)}", (_tabulate_claims(found, others),))
-        title = "What was expected, and what was found"
         yield Section("claims", title, (tell("claims"), table, folded, *_count_others(found)))
     if found.comparisons:
         baseline = Code(found.header.experiment.baseline)
