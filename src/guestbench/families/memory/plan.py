@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from guestbench.families.memory import MEMORY, SEARCH, TOUCHED, Settings, search
 from guestbench.model import (
@@ -19,6 +20,8 @@ from guestbench.model import (
     find_settings,
 )
 
+ALIKE = 1.25
+"""Guests whose memory touched when ready differs less than so many times may need about the same."""
 LOAD = "load"
 """The workload of boots that count the memory of a guest at its load and at nothing else."""
 
@@ -39,19 +42,62 @@ def needs_load_boot(system: System) -> bool:
 
 
 def follow_up(header: Header, records: Sequence[Record], slots: int) -> tuple[Wanted, ...]:
-    """The next round of the search for the least memory of one guest; empty when all are found."""
-    for guest in header.guests:
-        name = guest.system.name
-        sizes = search.next_round(
-            search.to_tried(search.group_boots(records, name)),
-            header.platform.memory_mib,
+    """The next round of the searches for the least memory of all guests; empty when all are found.
+
+    A guest that is like one before it waits for the end of that one's search, and begins where it ended.
+    """
+    boots, start_mib = _find_settings(header).boots, header.platform.memory_mib
+    names = [guest.system.name for guest in header.guests]
+    touched = {name: _find_touched(records, name) for name in names}
+    tried = {name: search.to_tried(search.group_boots(records, name)) for name in names}
+    searches = {
+        name: partial(
+            search.next_round,
+            tried[name],
+            start_mib,
             known=search.boots_with_platform(records, name),
-            boots=_find_settings(header).boots,
-            slots=slots,
+            boots=boots,
         )
-        if sizes:
-            return tuple(Wanted(purpose=SEARCH, system=name, memory_mib=size) for size in sizes)
-    return ()
+        for name in names
+    }
+    open_ = [name for name in names if searches[name](slots=1)]
+    guesses: dict[str, int | None] = {}
+    for place, name in enumerate(names):
+        like = [each for each in names[:place] if _are_alike(touched[each], touched[name])]
+        if like and like[-1] in open_:
+            continue
+        guesses[name] = None
+        if like:
+            known = search.boots_with_platform(records, like[-1])
+            found = search.find_minimum(tried[like[-1]], start_mib, known=known, boots=boots)
+            guesses[name] = found.least_mib
+    now = [name for name in open_ if name in guesses]
+    return tuple(
+        Wanted(purpose=SEARCH, system=name, memory_mib=size)
+        for place, name in enumerate(now)
+        for size in searches[name](slots=_share(slots, len(now), place), guess_mib=guesses[name])
+    )
+
+
+def _share(slots: int, searches: int, place: int) -> int:
+    """How many sizes of one of so many searches are tried side by side; one where cores are no more."""
+    return max(1, slots // searches + (place < slots % searches))
+
+
+def _find_touched(records: Sequence[Record], name: str) -> float:
+    """The memory that a guest has touched when it is ready, in KiB; 0 where that was not counted."""
+    counted = (
+        sample.value
+        for record in records
+        if record.trial.system == name and record.trial.purpose == MEMORY
+        for sample in record.samples
+        if sample.metric == TOUCHED and sample.labels == {"state": "ready"}
+    )
+    return next(counted, 0.0)
+
+
+def _are_alike(one: float, other: float) -> bool:
+    return min(one, other) > 0 and max(one, other) <= ALIKE * min(one, other)
 
 
 def find_needs(header: Header) -> Needs | None:

@@ -7,6 +7,7 @@ and successes below it are reported as what they are.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from guestbench.families.memory import SEARCH
@@ -101,17 +102,22 @@ def expect(records: Iterable[Record], system: str) -> Expectation | None:
     return Expectation(ready_s=max(ready_s), work_ends=bool(work_s), work_s=max(work_s, default=0.0))
 
 
-def next_round(tried: Tried, start_mib: int, *, known: bool, boots: int, slots: int) -> tuple[int, ...]:
+def next_round(
+    tried: Tried, start_mib: int, *, known: bool, boots: int, slots: int, guess_mib: int | None = None
+) -> tuple[int, ...]:
     """The sizes to try next, in MiB; a size that is named several times is to be booted so often.
 
     `start_mib` is the platform's memory, `known` whether the guest is known to boot with it, `boots` how
-    many boots a size must pass, and `slots` how many boots can be made at a time. Empty: there is nothing
-    more to try, which does not depend on `slots`. It depends on nothing but the arguments, so that an
-    interrupted search can go on.
+    many boots a size must pass, and `slots` how many boots can be made at a time. `guess_mib` is what it
+    may come to, where a guest like it has been searched: sizes near it are tried first. Empty: there is
+    nothing more to try, which does not depend on `slots` and `guess_mib`. It depends on nothing but the
+    arguments, so that an interrupted search can go on.
     """
     low, high = _bracket(tried, start_mib, known=known)
     if high is None:
         return _grow(tried, start_mib, low, slots)
+    if guess_mib is not None and (near := _look_near(guess_mib, low, high, slots)):
+        return near
     if low == 0 and (smaller := _halve(high, slots)):
         return smaller
     between = _grid_between(low, high)
@@ -164,6 +170,18 @@ def _halve(high: int, slots: int) -> tuple[int, ...]:
         high = max(1, _align(high // 2))
         sizes.append(high)
     return tuple(sizes)
+
+
+def _look_near(guess_mib: int, low: int, high: int, slots: int) -> tuple[int, ...]:
+    """Sizes ever farther from the guess: down while none has failed, up while it has itself."""
+    if low and (high <= guess_mib or low < below(guess_mib)):
+        return ()
+    direction = 1 if low else -1
+    grid = _grid_between(0, max(high, guess_mib + 1))
+    place = bisect_left(grid, guess_mib)
+    places = [place + direction * (2**step - 1) for step in range(len(grid).bit_length())]
+    near = [grid[each] for each in places if 0 <= each < len(grid)]
+    return tuple(size for size in near if low < size < high)[:slots]
 
 
 def _align(size_mib: int) -> int:

@@ -28,12 +28,18 @@ Guest = Callable[[int], bool]
 
 
 def search(
-    guest: Guest, start: int = 512, *, known: bool = True, boots: int = BOOTS, slots: int = 2
+    guest: Guest,
+    start: int = 512,
+    *,
+    known: bool = True,
+    boots: int = BOOTS,
+    slots: int = 2,
+    guess: int | None = None,
 ) -> tuple[Minimum, dict[int, list[bool]], int]:
     """Search to the end: what was found, all boots by size, and the number of rounds."""
     tried: dict[int, list[bool]] = {}
     rounds = 0
-    while sizes := next_round(tried, start, known=known, boots=boots, slots=slots):
+    while sizes := next_round(tried, start, known=known, boots=boots, slots=slots, guess_mib=guess):
         rounds += 1
         assert rounds < 200
         for size in sizes:
@@ -59,6 +65,29 @@ def test_the_search_is_exact_and_short(least: int, slots: int, start: int) -> No
     # Halving from 4096 to 1 and bisecting 64 sizes take 12 and 6 steps, one at a time; then it is confirmed.
     assert rounds <= 12 + 7 + 1
     assert sum(map(len, tried.values())) <= 2 * BOOTS + slots * (rounds - 1)
+
+
+@given(
+    least=st.integers(1, 128),
+    guess=st.integers(1, 700),
+    slots=st.integers(1, 4),
+    start=st.integers(128, 4096),
+)
+def test_a_guess_changes_no_answer(least: int, guess: int, slots: int, start: int) -> None:
+    """A guest would get the least RAM of the guest that was searched before it."""
+    found, tried, rounds = search(lambda size: size >= least, start, slots=slots, guess=guess)
+    assert found == Minimum(least_mib=least, below_mib=below(least), mixed_mib=(), finished=True)
+    assert tried[least] == [True] * BOOTS
+    assert below(least) == 0 or tried[below(least)] == [False] * BOOTS
+    assert rounds <= 12 + 12 + 2  # there and back in steps that double
+
+
+@pytest.mark.parametrize(("guess", "sizes"), [(248, 2), (244, 4), (252, 5), (240, 5)])
+def test_a_good_guess_saves_boots(guess: int, sizes: int) -> None:
+    """Debian from its disk would be searched as if nothing was known of Debian with a direct kernel."""
+    found, tried, _ = search(lambda size: size >= 248, guess=guess)
+    assert found.least_mib == 248
+    assert len(tried) <= sizes < len(search(lambda size: size >= 248)[1])
 
 
 def test_debians_search_takes_few_boots() -> None:
@@ -124,14 +153,15 @@ def test_a_size_that_passes_now_and_then_is_not_enough() -> None:
     slots=st.integers(1, 8),
     boots=st.integers(1, 4),
     known=st.booleans(),
+    guess=st.none() | st.integers(1, 3000),
 )
 def test_any_guest_ends_the_search_with_a_sound_answer(
-    answers: list[bool], start: int, slots: int, boots: int, known: bool
+    answers: list[bool], start: int, slots: int, boots: int, known: bool, guess: int | None
 ) -> None:
     """A guest that fails at random would hang the run, or get a least RAM that its own boots contradict."""
     given_answers = iter(answers)
     found, tried, _ = search(
-        lambda _: next(given_answers, True), start, known=known, boots=boots, slots=slots
+        lambda _: next(given_answers, True), start, known=known, boots=boots, slots=slots, guess=guess
     )
     assert found.finished
     if found.least_mib is not None:
