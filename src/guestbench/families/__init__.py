@@ -13,6 +13,7 @@ are found by name:
 `plan.describe(record)` says in a few words what came of a trial.
 `probe.equip(job, spec)` returns the `LaunchSpec` with what the machine must offer or be given for a trial.
 `probe.measure(job, machine, log)` makes a trial on a machine that was just started: a `TrialResult`.
+`probe.look(job, machine)` is for what one in `FAMILY.aside` tells of a guest at its end: a `TrialResult`.
 `probe.measure_files(job, scratch)` makes one of a purpose that boots nothing.
 `findings.derive(header, records)` yields samples that follow from several records, or gaps, each with its
 place.

@@ -37,7 +37,8 @@ class Family(Frozen):
 
     `settings` is the type of its table in an experiment; a family without one has no settings. `printed` are
     the names of those metrics of which a guest without a shell can print a value. `needs` says in words what
-    a system has to have for its trials, where not every system has it.
+    a system has to have for its trials, where not every system has it. `aside` are purposes of other
+    families: where both are measured, its probe looks at the guest at the end of their trials, too.
     """
 
     name: str
@@ -48,3 +49,4 @@ class Family(Frozen):
     printed: tuple[str, ...] = ()
     order: int = 1000
     needs: str = ""
+    aside: tuple[str, ...] = ()

@@ -132,8 +132,9 @@ class Job(Frozen):
 
     `folder` is the run folder; `parent_pid` the process without which the worker must not go on. `brief` is
     what the family has to say of the trial from those before it, `resume` is there for trials that need no
-    boot of their own, `kit` for those of families that give guests work. With an `obstacle` the trial cannot
-    be made, for that reason.
+    boot of their own, `kit` for those of families that give guests work. `asides` are families that look at
+    the guest as well, when the trial is at its end. With an `obstacle` the trial cannot be made, for that
+    reason.
     """
 
     trial: Trial
@@ -149,6 +150,7 @@ class Job(Frozen):
     resume: Resume | None = None
     kit: Kit | None = None
     obstacle: str = ""
+    asides: tuple[str, ...] = ()
 
     @property
     def system(self) -> System:

@@ -11,7 +11,7 @@ from typing import Protocol
 from guestbench import provision
 from guestbench.analysis.stopping import trim
 from guestbench.errors import GuestbenchError, TrialError
-from guestbench.families import find_family, find_hook, find_purpose
+from guestbench.families import find_family, find_hook, find_purpose, list_families
 from guestbench.host import facts as host
 from guestbench.model import Header, Job, Platform, Record, Resume, Start, Trial, to_table
 from guestbench.run.plan import plan_more
@@ -147,6 +147,11 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
         resume=resume,
         kit=header.kit if find_hook(family, "plan", "find_needs") else None,
         obstacle=obstacle,
+        asides=tuple(
+            each.name
+            for each in list_families()
+            if trial.purpose in each.aside and each.name in header.experiment.metrics
+        ),
     )
 
 

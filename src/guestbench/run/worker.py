@@ -27,8 +27,8 @@ from guestbench.families import find_hook, load_hook
 from guestbench.guest.serial import LOG_NAME, TIMING_NAME, SerialLog
 from guestbench.host import facts as host
 from guestbench.host.process import die_with_parent
-from guestbench.model import FORMAT_VERSION, Frozen, Image, Job, NotMade, Record, Role, TrialResult
-from guestbench.vmm import LaunchSpec, find_vmm
+from guestbench.model import FORMAT_VERSION, Frozen, Image, Job, NotMade, Ok, Record, Role, TrialResult
+from guestbench.vmm import LaunchSpec, Machine, find_vmm
 
 TRACEBACK = "traceback.txt"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -157,8 +157,9 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> tuple[TrialResul
         folder=folder,
         resume=Path(resume.state) if resume else None,
     )
-    if equip := find_hook(job.family, "probe", "equip"):
-        spec = equip(job, spec)
+    for family in (job.family, *job.asides):
+        if equip := find_hook(family, "probe", "equip"):
+            spec = equip(job, spec)
     log = SerialLog()
     argv: tuple[str, ...] = ()
     status: int | None = None
@@ -169,12 +170,29 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> tuple[TrialResul
         with find_vmm(platform.vmm).start(spec) as machine:
             argv = machine.argv
             found: TrialResult = measure(job, machine, log)
+            if isinstance(found.outcome, Ok):
+                for family in job.asides:
+                    found = _look_aside(job, machine, family, found)
             status = machine.exit_status()
         return found
 
     result = _measure(job, watch)
     log.write(folder, status)
     return result, argv
+
+
+def _look_aside(job: Job, machine: Machine, family: str, found: TrialResult) -> TrialResult:
+    """What was found, and what another family sees of the guest; where it fails, the former stands."""
+    look = load_hook(family, "probe", "look")
+    seen = _measure(job, lambda: look(job, machine))
+    failed = "" if isinstance(seen.outcome, Ok) else f"{family}: {seen.outcome.reason}"
+    return msgspec.structs.replace(
+        found,
+        samples=(*found.samples, *seen.samples),
+        gaps=(*found.gaps, *seen.gaps),
+        raw={**seen.raw, **found.raw},
+        remark="; ".join(filter(None, (found.remark, failed))),
+    )
 
 
 def _measure(job: Job, measure: Callable[[], TrialResult]) -> TrialResult:

@@ -41,7 +41,7 @@ settle_s = 0.5
 well_s = 0.2
 
 [surface]
-boots = 1
+boots = 2
 
 [work]
 cycles = 1
@@ -141,3 +141,18 @@ def test_nothing_that_qemu_warns_of_is_taken_for_a_reason(runs: tuple[Run, Run])
     """A user would look for a fault in an option that is only old."""
     reasons = [record.outcome.reason for run in runs for record in run.records]
     assert not [reason for reason in reasons if "deprecated" in reason]
+
+
+def test_boots_that_count_memory_show_where_the_kernel_is(runs: tuple[Run, Run]) -> None:
+    """Randomised addresses would be found in no boot but those that are made for them."""
+    for run in runs:
+        looked_at = {"memory", "surface"}
+        assert not any(record.trial.purpose == "surface-boot" for record in run.records)
+        bases = {
+            record.trial.purpose: sample.value
+            for record in run.records
+            if record.trial.system == "reference-unikernel"
+            for sample in record.samples
+            if sample.metric == "surface.text_base"
+        }
+        assert set(bases) == looked_at

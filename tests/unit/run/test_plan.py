@@ -6,12 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import pytest
 from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 
-from guestbench.families import cost, list_families, memory, surface
+from guestbench.families import cost, list_families, memory
 from guestbench.model import Experiment, Guest, GuestFamily, Trial, Wanted
 from guestbench.run.plan import define, plan_more
 
@@ -94,8 +95,29 @@ def test_images_come_first_and_warmups_before_the_blocks(tmp_path: Path) -> None
     assert [t.purpose for t in trials] == [
         *("image", "warmup", "boot", "boot", "cost", "cost", "cost"),
         *("memory", "memory", "surface-image", "surface"),
-        *["surface-boot"] * 3,
     ]
+
+
+@pytest.mark.parametrize(
+    ("families", "cycles", "boots", "own"),
+    [
+        (("surface",), 2, 3, 2),
+        (("surface",), 2, 1, 0),
+        (("memory", "surface"), 2, 3, 0),
+        (("memory", "surface"), 2, 8, 5),
+        (("boot", "cost", "surface"), 2, 3, 2),
+    ],
+)
+def test_boots_of_other_families_are_looked_at_instead_of_more(
+    tmp_path: Path, families: tuple[str, ...], cycles: int, boots: int, own: int
+) -> None:
+    """A run would boot Debian again and again for one address, or compare fewer boots than it was told to."""
+    settings = {"memory": {"cycles": cycles}, "surface": {"boots": boots}}
+    experiment = make_experiment(metrics=families, settings=settings)
+    trials = plan(experiment, make_guests(tmp_path, ("a", "b")), seed=1)
+    looked_at = Counter((t.system, t.purpose) for t in trials)
+    assert looked_at["a", "surface-boot"] == looked_at["b", "surface-boot"] == own
+    assert looked_at["a", "surface"] == 1
 
 
 def test_only_the_families_asked_for_are_planned(tmp_path: Path) -> None:
@@ -164,9 +186,7 @@ def test_every_plan_is_complete_and_has_unique_ids(
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
     trials = plan(experiment, guests, seed)
-    each = (
-        1 + warmups + cycles + cost.Settings().boots + memory.Settings().cycles + 2 + surface.Settings().boots
-    )
+    each = 1 + warmups + cycles + cost.Settings().boots + memory.Settings().cycles + 2
     assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)
     assert all(counts[name, "boot"] == cycles for name in names)

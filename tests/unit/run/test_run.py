@@ -17,6 +17,7 @@ from guestbench import provision
 from guestbench.analysis.quality import ask_measured
 from guestbench.errors import GuestbenchError, HostError, ImageError, TrialError
 from guestbench.families.memory.findings import find_evidence, find_least
+from guestbench.families.surface import probe as surface_probe
 from guestbench.host.accel import choose_accel
 from guestbench.model import (
     Accel,
@@ -31,8 +32,10 @@ from guestbench.model import (
     Outcome,
     Platform,
     Record,
+    Sample,
     TimedOut,
     Trial,
+    TrialResult,
 )
 from guestbench.run import prepare
 from guestbench.run.pool import execute_in_workers
@@ -40,6 +43,7 @@ from guestbench.run.progress import Forecast, PlainProgress, describe_duration, 
 from guestbench.run.store import create_store, read_store, reopen_store
 from guestbench.run.trials import Execute, count_slots, make_job, make_trials
 from guestbench.run.worker import run_trial
+from guestbench.vmm import Machine
 
 BOOTS = ("boot",)
 
@@ -117,6 +121,38 @@ def test_a_worker_process_gives_the_same_record(tmp_path: Path, header: Header) 
     assert isinstance(there.outcome, Ok)
     for field in ("trial", "outcome", "marks", "samples", "argv", "images", "artifacts"):
         assert getattr(there, field) == getattr(here, field), field
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_look_of_another_family_adds_to_a_trial_and_never_costs_it(
+    tmp_path: Path, header: Header, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """What was counted would be lost with what was seen beside it, or a failed look not be told."""
+
+    def look(job: Job, machine: Machine) -> TrialResult:
+        del job, machine
+        if fails:
+            raise ZeroDivisionError("planted")
+        return TrialResult(outcome=Ok(), samples=(Sample(metric="surface.text_base", value=4096),))
+
+    monkeypatch.setattr(surface_probe, "look", look)
+    trial = next(trial for trial in header.trials if trial.system == "good")
+    job = make_job(trial, header, tmp_path)
+    alone = run_trial(job)
+    record = run_trial(msgspec.structs.replace(job, asides=("surface",)))
+    assert record.outcome == alone.outcome == Ok()
+    assert {s.metric for s in alone.samples} <= {s.metric for s in record.samples}
+    assert ("surface.text_base" in {s.metric for s in record.samples}) == (not fails)
+    assert ("surface: a mistake in guestbench: ZeroDivisionError" in record.remark) == fails
+
+
+def test_only_families_that_are_measured_look_at_trials_of_others(header: Header, tmp_path: Path) -> None:
+    """A run of memory alone would have figures of a family that nobody asked for."""
+    for metrics, asides in ((("memory",), ()), (("memory", "surface"), ("surface",)), (("surface",), ())):
+        run = make_header(header.guests, msgspec.structs.replace(header.experiment, metrics=metrics))
+        for trial in run.trials:
+            wanted = asides if trial.purpose == "memory" else ()
+            assert make_job(trial, run, tmp_path).asides == wanted
 
 
 def test_an_image_that_changes_during_the_run_stops_it(tmp_path: Path, header: Header) -> None:

@@ -12,7 +12,7 @@ IMAGE, RUNNING, BOOT = "surface-image", "surface", "surface-boot"
 
 
 class Settings(Frozen):
-    """How the attack surface is measured."""
+    """How the attack surface is measured. Boots made for other families count among the fresh ones."""
 
     boots: Annotated[int, within(1, 100, "Fresh boots compared for addresses that vary.")] = 3
 
@@ -23,6 +23,7 @@ FAMILY = Family(
     order=4,
     metrics=read_metrics(__file__),
     settings=Settings,
+    aside=("memory",),
     purposes=(
         Purpose(name=IMAGE, counted=False, timed=False, boots=False, pristine=True, facts=True),
         Purpose(name=RUNNING, counted=False, facts=True),

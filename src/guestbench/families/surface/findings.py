@@ -51,15 +51,16 @@ def find_rows(header: Header, records: Sequence[Record]) -> tuple[Row, ...]:
     They are in the order of the run's metrics.
     """
     found: dict[Key, dict[str, Cell]] = {}
-    for purpose in (*SHOWN, BOOT):
-        for record in records:
-            if record.trial.purpose == purpose and record.holds:
-                for sample in record.samples:
-                    if purpose in SHOWN or sample.metric == BASE_BITS:
-                        cells = found.setdefault(to_key(sample.metric, sample.labels), {})
-                        evidence = record.artifacts.get(sample.evidence, "")
-                        cell = Cell(sample.value, sample.provenance, sample.detail, evidence)
-                        cells.setdefault(record.trial.system, cell)
+    held = [record for record in records if record.holds]
+    shown = [record for purpose in SHOWN for record in held if record.trial.purpose == purpose]
+    samples = [(each, sample) for each in shown for sample in each.samples if sample.metric != BASE]
+    # It is derived from boots of any purpose, and stands with the last of them.
+    samples += [(each, sample) for each in held for sample in each.samples if sample.metric == BASE_BITS]
+    for record, sample in samples:
+        cells = found.setdefault(to_key(sample.metric, sample.labels), {})
+        evidence = record.artifacts.get(sample.evidence, "")
+        cell = Cell(sample.value, sample.provenance, sample.detail, evidence)
+        cells.setdefault(record.trial.system, cell)
     measured = {name for name, _ in found}
     for record in records:
         if record.trial.purpose in SHOWN and record.holds:
@@ -85,8 +86,8 @@ def _missing(records: Iterable[Record], system: str, metric: str, labels: LabelS
     reason = ""
     wanted = BASE if metric == BASE_BITS else metric
     for record in records:
-        if record.trial.system == system and record.trial.purpose in (*SHOWN, BOOT):
-            if not record.holds:
+        if record.trial.system == system:
+            if record.trial.purpose in (*SHOWN, BOOT) and not record.holds:
                 reason = reason or record.outcome.reason
             if gap := record.find_gap(wanted, dict(labels)):
                 return Cell(value=None, reason=gap)
@@ -97,7 +98,7 @@ def derive(_: Header, records: Sequence[Record]) -> Iterator[tuple[int, Sample]]
     """The randomised bits of the kernel's base, for each system's last fresh boot."""
     bases: dict[str, list[tuple[int, int]]] = {}
     for place, record in enumerate(records):
-        if record.trial.purpose == BOOT and record.holds:
+        if record.holds:
             found = (int(sample.value) for sample in record.samples if sample.metric == BASE)
             bases.setdefault(record.trial.system, []).extend((place, base) for base in found)
     for values in bases.values():

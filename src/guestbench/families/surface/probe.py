@@ -29,7 +29,7 @@ SHELL_METRICS = ("surface.stack_guard", *inventory.METRICS, *hardening.METRICS)
 def equip(job: model.Job, spec: LaunchSpec) -> LaunchSpec:
     """The machine can be looked at; where a running guest is probed, we are the end of its network link."""
     link = {Need.LINK} if job.trial.purpose == RUNNING else set()
-    return msgspec.structs.replace(spec, needs=frozenset({Need.INTROSPECTION, *link}))
+    return msgspec.structs.replace(spec, needs=spec.needs | {Need.INTROSPECTION, *link})
 
 
 def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResult:
@@ -37,6 +37,12 @@ def measure(job: model.Job, machine: Machine, log: SerialLog) -> model.TrialResu
     if job.trial.purpose == RUNNING:
         return measure_running(machine, job.system, log, resumed=job.resume is not None)
     return measure_boot(machine, job.system, log)
+
+
+def look(job: model.Job, machine: Machine) -> model.TrialResult:
+    """See where the kernel's code is in a guest that was booted for another family."""
+    del job
+    return find_text_base(machine.introspection).to_result(model.Ok())
 
 
 def measure_files(job: model.Job, scratch: Path) -> model.TrialResult:
@@ -61,6 +67,7 @@ def measure_running(
     seen = Seen()
     seen.take(
         find_protection(machine.introspection, with_stack=system.login is None),
+        find_text_base(machine.introspection),
         find_host_side(machine),
         find_ports(machine, log, host),
     )
