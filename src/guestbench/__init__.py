@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guestbench.version import __version__
+
 if TYPE_CHECKING:
     from os import PathLike
 
     from guestbench.data import Results
 
-__version__ = "0.2.0"
+__all__ = ["__version__", "load"]
 
 
 def load(*folders: str | PathLike[str]) -> Results:

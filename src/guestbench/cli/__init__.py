@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import click
 
-from guestbench import __version__
 from guestbench.cli.lazy import LazyGroup
 from guestbench.cli.streams import guard_streams
 from guestbench.cli.talk import fail
 from guestbench.errors import GuestbenchError, HostError, Interrupted, UsageError
+from guestbench.version import __version__
 
 
 def main() -> None:

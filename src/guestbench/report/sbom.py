@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from guestbench import __version__
 from guestbench.errors import ImageError
 from guestbench.images.inspection import Distribution, Inspection, Known, Package
+from guestbench.version import __version__
 
 T = TypeVar("T")
 

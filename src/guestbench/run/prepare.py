@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from guestbench import __version__, model, provision
+from guestbench import model, provision
 from guestbench.definition.experiments import load_experiment
 from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
 from guestbench.definition.systems import Catalogue, find_system, load_catalogue, system_folder
@@ -28,6 +28,7 @@ from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_workers
+from guestbench.version import __version__
 from guestbench.vmm import find_vmm
 
 SEED_BITS = 32

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench import __version__, provision
+from guestbench import provision
 from guestbench.analysis.profile.attribution import Loaded, attribute
 from guestbench.analysis.profile.bases import LINUX_STEP, PAGE, find_base
 from guestbench.analysis.profile.histogram import UPPER_HALF, Piece, find_addresses, read_histogram
@@ -29,6 +29,7 @@ from guestbench.model import READY, Disk, Guest, GuestFamily, Kernel, Ok, Platfo
 from guestbench.model.profile import PROFILE_VERSION, Profile, Region
 from guestbench.model.symbols import SymbolMap
 from guestbench.provision.plugins import build_histogram
+from guestbench.version import __version__
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need, find_vmm
 
 KALLSYMS = "/proc/kallsyms"

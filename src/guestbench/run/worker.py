@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench import __version__
 from guestbench.errors import GuestbenchError, ImageError, StoreError
 from guestbench.families import find_hook, load_hook
 from guestbench.guest.serial import LOG_NAME, TIMING_NAME, SerialLog
 from guestbench.host import facts as host
 from guestbench.host.process import die_with_parent
 from guestbench.model import FORMAT_VERSION, Frozen, Image, Job, NotMade, Ok, Record, Role, TrialResult
+from guestbench.version import __version__
 from guestbench.vmm import LaunchSpec, Machine, find_vmm
 
 TRACEBACK = "traceback.txt"

@@ -25,7 +25,8 @@ from guestbench.run.store import STORE_NAME, read_store
 
 HEAVY = {"numpy", "scipy", "matplotlib", "rich", "elftools", "asyncio", "guestbench.run.trials"}
 HELP_LOADS = {
-    f"guestbench{each}" for each in ("", ".cli", ".cli.lazy", ".cli.streams", ".cli.talk", ".errors")
+    f"guestbench{each}"
+    for each in ("", ".cli", ".cli.lazy", ".cli.streams", ".cli.talk", ".errors", ".version")
 }
 
 SYSTEM = """
