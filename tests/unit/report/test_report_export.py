@@ -300,10 +300,25 @@ def test_every_format_is_printed_and_written(
     kind: str, folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """A documented format would be unknown, or another file be written than is printed."""
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")  # what comes without it has a test of its own
     assert run_cli(["export", "run", "--format", kind]) == 0
     printed = capfdbinary.readouterr().out
     assert run_cli(["export", "run", "--format", kind, "-o", "file"]) == 0
     assert (folder / "file").read_bytes() == printed != b""
+
+
+def test_parquet_without_its_library_is_one_error_and_a_hint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever lacks pyarrow would see a traceback, or find an empty file."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert run_cli(["export", "run", "--format", "parquet", "-o", "file"]) == 3
+    assert capsys.readouterr().err.splitlines() == [
+        "error: Parquet is written by pyarrow, which is not installed",
+        "hint: pip install pyarrow",
+    ]
+    assert not (folder / "file").exists()
 
 
 @pytest.mark.usefixtures("folder")
