@@ -51,7 +51,8 @@ lock:
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
 		--python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
-		--python-version 3.11 --constraint requirements.lock --extra dev --extra pandas --extra polars --extra parquet \
+		--python-version 3.11 --constraint requirements.lock \
+		--extra dev --extra pandas --extra polars --extra parquet --extra notebook \
 		--output-file requirements-tests.lock pyproject.toml
 
 clean:

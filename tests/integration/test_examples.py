@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
+import statistics
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import guestbench
 from guestbench.host import process
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -61,3 +68,60 @@ def test_the_example_workload_is_one_that_guests_can_be_given(installed: Path, t
     environment = {"PYTHONPATH": str(installed)}
     done = process.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, timeout_s=300)
     assert done.stdout.split() == [b"300000"]
+
+
+@contextmanager
+def start_kernel(runner: Any, folder: str) -> Iterator[None]:
+    """Start what executes a notebook, over sockets in a folder, where no other user can reach it."""
+    runner.create_kernel_manager()
+    runner.km.transport, runner.km.ip = "ipc", f"{folder}/kernel"
+    with runner.setup_kernel():
+        yield
+
+
+def test_the_notebook_runs_and_shows_what_the_run_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens the notebook would meet an error, or figures that are not those of the run."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("matplotlib")
+    for name in (
+        "IPYTHONDIR",
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "MPLCONFIGDIR",
+    ):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    book = nbformat.read(EXAMPLES / "results.ipynb", as_version=4)
+    nbformat.validate(book)
+    cells = [cell for cell in book.cells if cell.cell_type == "code"]
+    # Outputs that are not there cannot be those of another run.
+    assert not [cell for cell in cells if cell.outputs or cell.execution_count]
+    runner = nbclient.NotebookClient(
+        book, kernel_name="python3", timeout=300, resources={"metadata": {"path": str(EXAMPLES)}}
+    )
+    # The path of a socket must be short.
+    with tempfile.TemporaryDirectory() as folder, start_kernel(runner, folder):
+        for place, cell in enumerate(book.cells):
+            runner.execute_cell(cell, place)
+        show = nbformat.v4.new_code_cell(
+            "print(boots.to_json(orient='records')); print(comparisons.to_json())"
+        )
+        book.cells.append(show)
+        runner.execute_cell(show, len(book.cells) - 1)
+    kinds = {kind for cell in cells for output in cell.outputs for kind in output.get("data", ())}
+    assert {"text/html", "image/png"} <= kinds
+    assert {output.output_type for cell in cells for output in cell.outputs} <= {
+        "execute_result",
+        "display_data",
+    }
+    boots, comparisons = map(json.loads, show.outputs[0].text.splitlines())
+    run = guestbench.load(EXAMPLES.parent / "tests" / "recordings" / "two-kernels")
+    expected = {row.system: row.median for row in run.estimates if row.metric == "boot.ready"}
+    values: dict[str, list[float]] = {}
+    for row in boots:
+        values.setdefault(row["system"], []).append(row["value"])
+    assert {name: statistics.median(each) for name, each in values.items()} == pytest.approx(expected)
+    assert list(comparisons["ratio"].values()) == pytest.approx([row.ratio for row in run.comparisons])
