@@ -75,7 +75,7 @@ TARGETS: Mapping[str, Target] = {
         parser_targets.check_symbols, parser_targets.seed_symbols, (b" T ", b"\t[", b"]\n"), short=2000
     ),
     "profile": Target(
-        guest_targets.check_profile, guest_targets.seed_profile, (b"null", b"[]", b'"'), short=200
+        guest_targets.check_profile, guest_targets.seed_profile, (b"null", b"[]", b'"', b"9" * 400), short=200
     ),
     "definition": Target(
         guest_targets.check_definition, guest_targets.seed_definition, (b"[boot]", b"true", b"nan"), short=60

@@ -311,7 +311,7 @@ def write_store(header: Header, records: Iterable[Record]) -> bytes:
 
 
 VALUES: tuple[Any, ...] = (
-    *(None, True, 0, -1, 2**63, 1e308, -0.0, "", "x", "ok", "floor", "a\x1b[2J|<b>"),
+    *(None, True, 0, -1, 2**63, 10**400, 1e308, -0.0, "", "x", "ok", "floor", "a\x1b[2J|<b>"),
     *([], {}, [None], {"x": 1}),
 )
 """What stands in for a value of a store."""

@@ -116,11 +116,11 @@ def _load(folder: Path, question: Question, again: str) -> Bisection:
         StoreError: its state cannot be read.
     """
     from guestbench.analysis.bisection import VERSION, Bisection
-    from guestbench.model.decoding import NOT_JSON
+    from guestbench.model.decoding import NOT_JSON, decode_as
 
     path = folder / STATE_NAME
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=Bisection)
+        state = decode_as(path.read_bytes(), Bisection)
     except FileNotFoundError:
         return Bisection(question=question)
     except (OSError, *NOT_JSON) as error:

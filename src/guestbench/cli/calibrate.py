@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 
 from guestbench.cli.run import measure
+from guestbench.model.experiment import MOST_BOOTS
 
 EXPERIMENT = "calibrate"
 
 
 @click.command("calibrate")
-@click.option("--blocks", type=click.IntRange(1), metavar="N", help="Blocks of boots [default: 10].")
+@click.option(
+    "--blocks", type=click.IntRange(1, MOST_BOOTS), metavar="N", help="Blocks of boots [default: 10]."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of this run's results."
 )

@@ -24,6 +24,7 @@ from guestbench.definition.workloads import list_workloads
 from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
 from guestbench.families import list_families
 from guestbench.model import Accel, Ok
+from guestbench.model.experiment import LARGEST_INTEGER, MOST_BOOTS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -114,7 +115,9 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     callback=_parse_metrics,
     help="Measure only these families; see below.",
 )
-@click.option("--cycles", type=click.IntRange(1), metavar="N", help="Measured boots of each system.")
+@click.option(
+    "--cycles", type=click.IntRange(1, MOST_BOOTS), metavar="N", help="Measured boots of each system."
+)
 @click.option(
     "--until",
     metavar="RULE",
@@ -124,8 +127,12 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
     "28, 40, … blocks. 'verdict': each is told to be slower, faster or alike within 3%; looks after 10, "
     "20, 40, 80 and 160 blocks at 1.58% each. --cycles is then the most blocks [default: 160].",
 )
-@click.option("--warmups", type=click.IntRange(0), metavar="N", help="Boots before them that do not count.")
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of the order in each block.")
+@click.option(
+    "--warmups", type=click.IntRange(0, MOST_BOOTS), metavar="N", help="Boots before them that do not count."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, LARGEST_INTEGER), metavar="N", help="Seed of the order in each block."
+)
 @click.option(
     "--accel",
     type=click.Choice([accel.value for accel in Accel]),

@@ -41,7 +41,7 @@ from guestbench.images.source import Source, open_source, quoted, reason_of, unu
 from guestbench.images.tree import Tree, show, show_path
 from guestbench.inspect.system import check_disk, open_system
 from guestbench.model import Inspector
-from guestbench.model.decoding import NOT_JSON
+from guestbench.model.decoding import NOT_JSON, decode_as
 from guestbench.text import visible
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def _inspect_kept(image: Path, scratch: Path, inspector: Inspector, digest: str)
     parts = (digest, inspector.kernel.sha256, inspector.initrd.sha256, _describe_readers())
     kept = Path(inspector.kept) / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:32]}.json"
     with suppress(OSError, *NOT_JSON):
-        found = msgspec.json.decode(kept.read_bytes(), type=Inspection)
+        found = decode_as(kept.read_bytes(), Inspection)
         os.utime(kept)
         return msgspec.structs.replace(found, file=visible(image.name))
     found = _inspect_disk(image, scratch, inspector)

@@ -23,6 +23,8 @@ from guestbench.model.kinds import (
 )
 
 LARGEST_INTEGER = 2**63 - 1
+MOST_BOOTS = 100_000
+"""Of a system."""
 
 
 class Accel(StrEnum):
@@ -131,8 +133,8 @@ class Experiment(Frozen):
     systems: Annotated[tuple[SystemReference, ...], NOT_EMPTY, DISTINCT]
     optional: Annotated[tuple[SystemReference, ...], DISTINCT] = ()
     metrics: Annotated[tuple[FamilyName, ...], NOT_EMPTY, DISTINCT] = ()
-    cycles: Annotated[int, within(1, 100_000)] = 10
-    warmups: Annotated[int, within(0, 100_000)] = 1
+    cycles: Annotated[int, within(1, MOST_BOOTS)] = 10
+    warmups: Annotated[int, within(0, MOST_BOOTS)] = 1
     seed: Annotated[int, within(0, LARGEST_INTEGER)] | None = None
     settings: Tables = {}
     platform: Platform = Platform()

@@ -26,6 +26,7 @@ import msgspec
 
 from guestbench.errors import HostError, ImageError, ToolFailed
 from guestbench.model import Frozen, Image, Say
+from guestbench.model.decoding import NOT_JSON, decode_as
 from guestbench.provision.digests import digest_file
 from guestbench.provision.folders import remove_tree, sync_tree
 
@@ -164,10 +165,10 @@ def _look(name: str, key: str) -> Kept | str | None:
         return None
     _hold(folder.name)
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        manifest = decode_as((folder / MANIFEST).read_bytes(), Manifest)
     except FileNotFoundError:
         return None if not folder.is_dir() else f"it has no {MANIFEST}"
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *NOT_JSON):
         return f"its {MANIFEST} cannot be read, or is of another version"
     if (manifest.name, manifest.key) != (name, key):
         return f"it is {manifest.name}-{manifest.key}"
@@ -282,8 +283,8 @@ def read_image(path: Path, say: Say = lambda _: None) -> Image:
 def list_notes() -> Iterator[tuple[Path, Path]]:
     """The files in which digests are remembered, each with the path of the file that had it."""
     for note in (cache_folder() / "digests").glob("*"):
-        with suppress(OSError, msgspec.MsgspecError):
-            yield note, Path(msgspec.json.decode(note.read_bytes(), type=_Note).image.path)
+        with suppress(OSError, *NOT_JSON):
+            yield note, Path(decode_as(note.read_bytes(), _Note).image.path)
 
 
 def _identify(facts: os.stat_result) -> tuple[int, ...]:
@@ -297,8 +298,8 @@ def _note(path: Path) -> Path:
 
 def _recall(path: Path, now: os.stat_result) -> Image | None:
     try:
-        known = msgspec.json.decode(_note(path).read_bytes(), type=_Note)
-    except (OSError, msgspec.MsgspecError):
+        known = decode_as(_note(path).read_bytes(), _Note)
+    except (OSError, *NOT_JSON):
         return None
     return known.image if (known.image.path, known.identity) == (str(path), _identify(now)) else None
 

@@ -20,7 +20,7 @@ import msgspec
 from guestbench.errors import StoreError
 from guestbench.families import complete_metrics
 from guestbench.model import FORMAT_VERSION, Header, Record
-from guestbench.model.decoding import NOT_JSON
+from guestbench.model.decoding import NOT_JSON, decode
 from guestbench.text import visible
 
 STORE_NAME = "store.jsonl"
@@ -260,7 +260,7 @@ def _decode(line: bytes, decoder: msgspec.json.Decoder[Line], path: Path, number
                 f"{path} was written in format {version}; this guestbench reads format {FORMAT_VERSION}",
                 "guestbench run -o DIR  # measure again, into a new folder",
             )
-        return decoder.decode(line)
+        return decode(line, decoder)
     except NOT_JSON as error:
         raise _misfit(path, number, str(error)) from error
 

@@ -157,11 +157,14 @@ def test_what_is_made_again_replaces_the_old() -> None:
     assert list((cache.cache_folder() / "work").iterdir()) == []
 
 
-@pytest.mark.parametrize("manifest", ["", '{"name": "thing"', '{"system": "floor", "kind": "built"}'])
-def test_damaged_manifest_and_one_of_another_version_count_as_nothing(manifest: str) -> None:
+NO_MANIFESTS = (b"", b'{"name": "thing"', b'{"system": "floor"}', b'{"\xff": 1}', b"[" * 100_000)
+
+
+@pytest.mark.parametrize("manifest", NO_MANIFESTS)
+def test_damaged_manifest_and_one_of_another_version_count_as_nothing(manifest: bytes) -> None:
     """A cache damaged by a crash, or filled by an older version, would stop every later run."""
     kept = cache.make(plan("old"), quiet)
-    (kept.folder / "manifest.json").write_text(manifest)
+    (kept.folder / "manifest.json").write_bytes(manifest)
     assert cache.find(plan("old")) is None
     assert cache.find(plan("old", facts="never made")) is None
     assert (cache.make(plan("new"), quiet).folder / "text").read_text() == "new"
@@ -311,3 +314,15 @@ def test_a_program_that_a_full_disk_stops_is_not_to_blame(
         cache.make(cache.Plan("thing", "making a thing", build, ""), quiet)
     assert caught.value.hint.startswith("df -h " if told.startswith("cannot") else "guestbench doctor")
     assert list((cache.cache_folder() / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("note", [b"", b"{}", b'{"\xff": 1}', b"[" * 100_000])
+def test_a_note_that_cannot_be_read_is_none(note: bytes, tmp_path: Path) -> None:
+    """A file of the cache that a crash left would end every run of that image in a traceback."""
+    image = tmp_path / "image"
+    image.write_bytes(b"x")
+    found = cache.read_image(image)
+    for each in (cache.cache_folder() / "digests").iterdir():
+        each.write_bytes(note)
+    assert list(cache.list_notes()) == []
+    assert cache.read_image(image) == found

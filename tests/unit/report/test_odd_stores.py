@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from memory_factories import make_memory_run
+from profiles import make_profile
 
 from guestbench.cli import report
 from guestbench.errors import StoreError, UsageError
-from guestbench.report.profile import read_json
+from guestbench.report.profile import read_json, render_json
 
 
 @pytest.mark.parametrize("label", ["field", "stat", "state"])
@@ -47,7 +48,11 @@ def test_what_cannot_be_shown_is_one_error(
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xc4", b"[" * 100_000, b"{}", b'{"version":"\x1b[2J"}', b'{"\xff":1}', b""]
+    "data",
+    [
+        *(b"\xc4", b"[" * 100_000, b"{}", b'{"version":"\x1b[2J"}', b'{"\xff":1}', b""),
+        render_json(make_profile()).replace(b'"instructions": ', b'"instructions": 1' + b"0" * 400, 1),
+    ],
 )
 def test_what_is_no_profile_is_one_error(data: bytes) -> None:
     """A file that is no text would end the report of the run that it lies beside."""

@@ -16,7 +16,7 @@ from silent_progress import SilentProgress
 from guestbench.errors import StoreError
 from guestbench.families import memory, work
 from guestbench.families.memory.findings import find_least
-from guestbench.model import Crashed, Experiment, Header, Ok, Record, Unsupported, find_settings
+from guestbench.model import Crashed, Experiment, Header, Mark, Ok, Record, Unsupported, find_settings
 from guestbench.run.prepare import check_resumable
 from guestbench.run.store import STORE_NAME, create_store, read_store, reopen_store
 from guestbench.run.trials import make_trials
@@ -152,6 +152,24 @@ def test_a_damaged_store_is_one_error(tmp_path: Path, content: bytes, words: str
     (tmp_path / STORE_NAME).write_bytes(content)
     with pytest.raises(StoreError, match=words):
         read_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "sound"),
+    [(10**400, False), (2**63, False), (2**63 - 1, True)],
+    ids=["huge", "large", "largest"],
+)
+def test_a_number_that_no_figure_has_is_refused(number: int, sound: bool, tmp_path: Path) -> None:
+    """One such number in a store that was handed over would end its report in a traceback."""
+    header, records = make_run()
+    lines = [header, msgspec.structs.replace(records[1], marks=(Mark(name="x", t_ns=777),))]
+    data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    (tmp_path / STORE_NAME).write_bytes(data.replace(b":777,", f":{number},".encode()))
+    if sound:
+        assert read_store(tmp_path)[1][0].marks[0].t_ns == number
+    else:
+        with pytest.raises(StoreError, match=r":2 is damaged: a number of \d+ digits"):
+            read_store(tmp_path)
 
 
 def test_a_missing_store_is_one_error(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import msgspec
 
 from guestbench.host import process
 from guestbench.model import MIB, Frozen
-from guestbench.model.decoding import NOT_JSON
+from guestbench.model.decoding import NOT_JSON, decode_as
 
 MOST_BYTES = MIB
 """An output longer than this is none of these programs'."""
@@ -264,7 +264,7 @@ def parse_iperf3(output: bytes) -> float | Unreadable:
     if len(output) > MOST_BYTES:
         return _too_long("iperf3", output)
     try:
-        said = msgspec.json.decode(output, type=_Iperf3)
+        said = decode_as(output, _Iperf3)
     except NOT_JSON:
         return Unreadable(reason=f"iperf3 printed no JSON with a result: {_last_line(output)}")
     if said.error or said.end.sum_received is None:

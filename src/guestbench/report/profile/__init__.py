@@ -6,7 +6,7 @@ import msgspec
 
 from guestbench.analysis.profile.growth import ProfileDiff
 from guestbench.errors import UsageError
-from guestbench.model.decoding import NOT_JSON
+from guestbench.model.decoding import NOT_JSON, decode_as
 from guestbench.model.profile import PROFILE_VERSION, Profile
 from guestbench.report.html import render_html
 from guestbench.report.profile.describe import describe_growth, describe_page, describe_profile
@@ -47,7 +47,7 @@ def read_json(data: bytes, shown: str) -> Profile:
         UsageError: it is none, or of a version that this one does not read.
     """
     try:
-        profile = msgspec.json.decode(data, type=Profile)
+        profile = decode_as(data, Profile)
     except NOT_JSON as error:
         raise UsageError(f"{shown} is no profile: {visible(str(error))}", AGAIN) from None
     if profile.version != PROFILE_VERSION:
