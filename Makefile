@@ -5,6 +5,8 @@
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
 #   make fuzz                10 minutes of fuzzing for each part of guestbench and of its unikernel that reads foreign bytes; MINUTES=1
+#   make fuzz-parsers        the same for guestbench's own parsers alone; ARGS="--seed 1 lvm qcow2"
+#   make fuzz-unikernel      the same for the unikernel's alone; ARGS="--seed 1 elf"
 #   make faults              do harm to real runs 500 times, and count what is lost or left behind; ARGS="--seed 1"
 #   make lock                renew requirements.lock (needs uv)
 #   make clean               remove what was built here, results excepted
@@ -15,7 +17,7 @@ CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 $(foreach each,cost.boots=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint format fuzz faults lock clean
+.PHONY: help setup compare test lint format fuzz fuzz-parsers fuzz-unikernel faults lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
@@ -40,9 +42,15 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-fuzz: setup
-	PYTHONPATH=tests/helpers $(BIN)/python benchmarks/fuzz_parsers.py --minutes $(or $(MINUTES),10)
-	$(BIN)/python benchmarks/fuzz_unikernel.py --minutes $(or $(MINUTES),10)
+# What fails in the one part keeps nobody from trying the other.
+fuzz:
+	@failed=; for part in parsers unikernel; do $(MAKE) fuzz-$$part || failed=1; done; test -z "$$failed"
+
+fuzz-parsers: setup
+	PYTHONPATH=tests/helpers $(BIN)/python benchmarks/fuzz_parsers.py --minutes $(or $(MINUTES),10) $(ARGS)
+
+fuzz-unikernel: setup
+	$(BIN)/python benchmarks/fuzz_unikernel.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 faults: setup
 	$(BIN)/python benchmarks/faults.py $(ARGS)

@@ -240,6 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="how long each target is fuzzed")
     parser.add_argument("--engine", choices=("own", "libfuzzer"))
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-crashes"), metavar="FOLDER")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}")
     asked = parser.parse_args()
@@ -252,7 +253,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="guestbench-fuzz-") as folder:
             program = build(name, Path(folder), engine)
             seeds = write_seeds(TARGETS[name].seeds, Path(folder))
-            result = fuzz(program, seeds, keep=asked.keep, seconds=asked.minutes * 60)
+            result = fuzz(program, seeds, keep=asked.keep, seconds=asked.minutes * 60, seed=asked.seed)
         failed = failed or bool(result.crash)
         said = result.crash or f"{result.runs:,} inputs, {result.edges} edges, no crash"
         print(f"{name} ({engine}, {asked.minutes:g} min): {said}", flush=True)

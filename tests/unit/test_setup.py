@@ -236,3 +236,21 @@ def test_scripts_are_shell_without_errors() -> None:
     process.run(["sh", "-n", ROOT / "tools" / "setup.sh"])
     process.run(["bash", "-n", ROOT / ".ci" / "run"])
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize("failing", ["", "fuzz_parsers", "fuzz_unikernel"])
+def test_fuzzing_tries_each_part_whatever_became_of_the_other(failing: str, tmp_path: Path) -> None:
+    """A parser that fails would hide for months what fails in the unikernel."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name, script in {
+        "tools/setup.sh": "",
+        ".venv/bin/python": f'echo "$@" >>said\ncase "$*" in *{failing or "nothing"}.py*) exit 1 ;; esac\n',
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}")
+        (tmp_path / name).chmod(0o755)
+    done = process.run(["make", "fuzz", "MINUTES=2", "ARGS=--seed 7"], cwd=tmp_path, check=False)
+    assert (done.status != 0) == bool(failing)
+    assert (tmp_path / "said").read_text().splitlines() == [
+        f"benchmarks/fuzz_{part}.py --minutes 2 --seed 7" for part in ("parsers", "unikernel")
+    ]
