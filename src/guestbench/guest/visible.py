@@ -10,13 +10,24 @@ from __future__ import annotations
 import re
 
 LONGEST_SEQUENCE = 1024
-"""What goes on for longer is text that happens to begin like a sequence."""
+"""What goes on for longer only begins like a sequence: a title then ends with its line, all else is text."""
 MOST_ANSWERS = 100
 """A guest that asks more often is not waiting for them."""
 
+_BODY = b"{0,%d}" % LONGEST_SEQUENCE
+# Another sequence ends a string that has no end of its own.
 _SEQUENCE = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-OQ-WYZ\\`-~])"
+    rb"\x1b(?:\[[0-?]" + _BODY + rb"[ -/]" + _BODY + rb"[@-~]"
+    rb"|\][^\x07\x1b]" + _BODY + rb"(?:\x07|\x1b\\|(?=\x1b[^\\]))"
+    rb"|[PX^_][^\x1b]" + _BODY + rb"(?:\x1b\\|(?=\x1b[^\\]))"
+    rb"|[ -/]" + _BODY + rb"[0-OQ-WYZ\\`-~])"
 )
+_BEGUN = re.compile(
+    rb"\x1b(?:\[[0-?]" + _BODY + rb"[ -/]" + _BODY + rb"|\][^\x07\x1b]" + _BODY + rb"\x1b?"
+    rb"|[PX^_][^\x1b]" + _BODY + rb"\x1b?|[ -/]" + _BODY + rb")"
+)
+_STRING = re.compile(rb"\x1b[\]PX^_]")
+_STRING_END = re.compile(rb"[\n\x07\x1b]")
 _ANSWERS = {
     b"\x1b[5n": b"\x1b[0n",  # in order
     b"\x1b[6n": b"\x1b[24;80R",  # the cursor's place
@@ -38,25 +49,42 @@ class Visible:
     def __init__(self) -> None:
         self.data = bytearray()
         self._begun = b""
+        self._endless = False
         self._answers_left = MOST_ANSWERS
 
     def feed(self, received: bytes) -> bytes:
         """Take bytes of the console; what a terminal would type in answer to them."""
-        if not self._begun and b"\x1b" not in received:
+        if not self._begun and not self._endless and b"\x1b" not in received:
             self.data += received
             return b""
         text, at, answers = self._begun + received, 0, b""
-        for found in _SEQUENCE.finditer(text):
-            self.data += text[at : found.start()] + SEQUENCE
-            at = found.end()
-            if (answer := _ANSWERS.get(found[0])) and self._answers_left:
-                self._answers_left -= 1
-                answers += answer
-        begins = text.find(b"\x1b", at)
-        if begins < 0 or len(text) - begins > LONGEST_SEQUENCE:
-            begins = len(text)
-        self.data += text[at:begins]
-        self._begun = text[begins:]
+        self._begun = b""
+        while at < len(text):
+            if self._endless:
+                end = _STRING_END.search(text, at)
+                if end is None:
+                    break
+                self._endless = False
+                at = end.end() if end[0] == b"\x07" else end.start()
+            begins = text.find(b"\x1b", at)
+            if begins < 0:
+                self.data += text[at:]
+                break
+            self.data += text[at:begins]
+            if found := _SEQUENCE.match(text, begins):
+                self.data += SEQUENCE
+                at = found.end()
+                if (answer := _ANSWERS.get(found[0])) and self._answers_left:
+                    self._answers_left -= 1
+                    answers += answer
+            elif _BEGUN.fullmatch(text, begins):
+                self._begun = text[begins:]
+                break
+            else:
+                # No sequence, or one that goes on for too long.
+                self._endless = _STRING.match(text, begins) is not None
+                self.data += text[begins : begins + 1]
+                at = begins + 1
         return answers
 
 

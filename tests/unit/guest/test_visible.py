@@ -34,6 +34,9 @@ def piped(text: bytes) -> bytes:
         (b"\x1b[c\x1b[5n", b"||", b"\x1b[?6c\x1b[0n"),
         (b"\x1b(Ba\x1b7b\x1bMc", b"|a|b|c", b""),
         (b"a\x1b\x1b[1mb", b"a\x1b|b", b""),
+        (b"\x1b]0;login: \x1b[1mb", b"||b", b""),
+        (b"\x1b]0;" + b"login: " * 500 + b"\x07host ", b"|host ", b""),
+        (b"\x1bP" + b"login: " * 500 + b"\x1b\\host ", b"||host ", b""),
     ],
 )
 def test_control_sequences_are_not_shown(received: bytes, shown: bytes, answered: bytes) -> None:
@@ -52,10 +55,19 @@ def test_pieces_make_no_difference(pieces: list[bytes]) -> None:
 
 def test_what_never_ends_is_text() -> None:
     """One stray byte would hide all that follows, or take the host's memory."""
-    shown, _ = show(b"\x1b]", *[b"x" * 100] * 20, b"login: ")
-    assert shown.endswith(b"login: ")
+    shown, _ = show(b"\x1b]", *[b"x" * 100] * 20, b"\nlogin: ")
+    assert shown.endswith(b"\nlogin: ")
+    assert show(b"\x1b[", *[b"0" * 100] * 20, b"login: ")[0].endswith(b"0login: ")
     assert len(show(b"\x1b]" + b"x" * (LONGEST_SEQUENCE - 10))[0]) == 0
     assert len(show(b"\x1b[6n" * (MOST_ANSWERS + 50))[1]) == MOST_ANSWERS * len(b"\x1b[24;80R")
+
+
+@pytest.mark.parametrize("end", [b"", b" ", b"\x1b]0;", b"\x1bP"])
+def test_a_title_without_end_shows_nothing(end: bytes) -> None:
+    """A guest would be ready by a marker that no terminal shows."""
+    title = b"\x1b]0;[init done]" + end
+    for pieces in ([title * 1000], [title] * 1000, [b"\x1b]0;", b"[init done]" * 1000]):
+        assert b"[init done]" not in show(*pieces)[0]
 
 
 @pytest.mark.parametrize(
