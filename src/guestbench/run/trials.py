@@ -58,12 +58,13 @@ def make_trials(
     records = list(done)
     finished = {record.trial.id for record in done}
     needed = _Needed(header, records)
+    failed: Failed = {}
     progress.begin(needed.header.trials, done)
 
     def make(trials: Sequence[Trial], slots: int) -> None:
         for trial in trials:
             progress.trial_started(trial)
-        jobs = [make_job(trial, header, store.path.parent, records) for trial in trials]
+        jobs = [make_job(trial, header, store.path.parent, records, failed) for trial in trials]
         for record in execute(jobs, slots, progress.tick):
             store.append(record)
             records.append(record)
@@ -122,14 +123,23 @@ def count_slots(platform: Platform) -> int:
     return max(1, min(cores, rooms))
 
 
-def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Record] = ()) -> Job:
-    """What a worker of this process needs to make `trial` of a run in the run folder `folder`."""
+Failed = dict[tuple[str, Start], GuestbenchError]
+"""Why there is no snapshot, by the system and what was asked for: it is tried once, not for each trial."""
+
+
+def make_job(
+    trial: Trial, header: Header, folder: Path, records: Sequence[Record] = (), failed: Failed | None = None
+) -> Job:
+    """What a worker of this process needs to make `trial` of a run in the run folder `folder`.
+
+    Snapshots that `failed` are not tried again, and those that fail now are put into it.
+    """
     family = find_family(trial.purpose).name
     brief = find_hook(family, "plan", "brief")
     told = brief(header, trial, records) if brief else None
     resume, obstacle = None, ""
     try:
-        resume = _find_state(family, header, trial)
+        resume = _find_state(family, header, trial, {} if failed is None else failed)
     except GuestbenchError as error:
         # It stands in the way of this family's trials of this guest, and of no others.
         obstacle = tell_obstacle(error)
@@ -155,7 +165,7 @@ def make_job(trial: Trial, header: Header, folder: Path, records: Sequence[Recor
     )
 
 
-def _find_state(family: str, header: Header, trial: Trial) -> Resume | None:
+def _find_state(family: str, header: Header, trial: Trial, failed: Failed) -> Resume | None:
     """A snapshot for a trial that need not boot its guest; None for all others.
 
     None as well if the guest does not get ready, which the trial will tell.
@@ -167,7 +177,10 @@ def _find_state(family: str, header: Header, trial: Trial) -> Resume | None:
     if start is None:
         return None
     guest = header.find_guest(trial.system)
+    asked = trial.system, start
     try:
+        if asked in failed:
+            raise failed[asked]
         snapshot = provision.take_snapshot(
             provision.with_drivers(guest) if start.tools else guest,
             header.platform,
@@ -176,6 +189,9 @@ def _find_state(family: str, header: Header, trial: Trial) -> Resume | None:
             settle_s=start.settle_s,
             variant=start.variant,
         )
-    except TrialError:
-        return None
+    except GuestbenchError as error:
+        failed[asked] = error
+        if isinstance(error, TrialError):
+            return None
+        raise
     return Resume(state=str(snapshot.state), images=snapshot.guest.images)

@@ -10,11 +10,12 @@ from factories import make_image
 from work_factories import make_work_header, make_work_kit, make_work_systems, trial_of
 
 from guestbench import provision
-from guestbench.errors import TrialError
+from guestbench.errors import GuestbenchError, HostError, TrialError
 from guestbench.families import list_families
-from guestbench.model import Guest, Login, Platform, System
+from guestbench.model import Guest, Login, Platform, Start, System
 from guestbench.provision.snapshot import Snapshot
 from guestbench.run import trials as run
+from guestbench.run.worker import tell_obstacle
 
 WORKING = ("work", "net", "cross-check")
 FLOOR, DEBIAN, APP, MIRAGE = make_work_systems()
@@ -98,6 +99,25 @@ def test_a_guest_that_gets_no_snapshot_boots_in_its_trial(monkeypatch: pytest.Mo
     monkeypatch.setattr(provision, "take_snapshot", fail)
     header = make_work_header(make_work_systems(), KIT)
     assert run.make_job(trial_of("debian", "work", "cpu"), header, Path()).resume is None
+
+
+@pytest.mark.parametrize("error", [TrialError("it did not get ready", ""), HostError("QEMU refuses", "")])
+def test_a_snapshot_that_fails_is_tried_once(error: GuestbenchError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial of a guest that hangs would take a time-out more, for a snapshot that never comes."""
+    tried = []
+
+    def fail(guest: Guest, *_: object, variant: int, **__: object) -> Snapshot:
+        tried.append((guest.system.name, variant))
+        raise error
+
+    monkeypatch.setattr(provision, "take_snapshot", fail)
+    header, failed = make_work_header(make_work_systems(), KIT), dict[tuple[str, Start], GuestbenchError]()
+    trials = [msgspec.structs.replace(trial_of("debian", "work", "cpu"), cycle=n) for n in range(1, 8)]
+    jobs = [run.make_job(trial, header, Path(), (), failed) for trial in trials]
+    # A snapshot for each of three boots, which may fail each for itself.
+    assert [name for name, _ in tried] == ["debian"] * 3
+    assert {variant for _, variant in tried} == {0, 1, 2}
+    assert {job.obstacle for job in jobs} == {tell_obstacle(error) if error.exit_code == 3 else ""}
 
 
 def test_no_state_is_kept_of_a_replayed_guest(snapshots: Asked) -> None:
