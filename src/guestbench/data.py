@@ -23,7 +23,7 @@ from guestbench.errors import ToolMissing, UsageError
 from guestbench.model.base import fill
 from guestbench.page.figures import outcome_name
 from guestbench.report.export.csv import show_labels
-from guestbench.run.store import read_store
+from guestbench.run.store import read_store, showing
 from guestbench.text import visible
 
 LIBRARIES = ("pandas", "polars")
@@ -285,10 +285,16 @@ class Results(model.Frozen):
         return self.samples.frame(library)
 
 
+def _analyse(folder: Path) -> Findings:
+    run = read_store(folder)
+    with showing(folder):
+        return analyse(*run)
+
+
 def load_runs(folders: Iterable[str | os.PathLike[str]]) -> Results:
     """What `guestbench.load` gives."""
     paths = [Path(folder) for folder in folders]
-    found = [(path, analyse(*read_store(path))) for path in paths]
+    found = [(path, _analyse(path)) for path in paths]
     if not found:
         raise UsageError("no run is named", "guestbench report --help")
     seen: dict[str, Path] = {}

@@ -16,6 +16,12 @@ GuestbenchError
 
 from __future__ import annotations
 
+import errno
+import os
+
+OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a file system says that is full, or fails."""
+
 
 class GuestbenchError(Exception):
     """Base of all errors that guestbench raises on purpose; `exit_code` is the process's exit status."""
@@ -99,3 +105,14 @@ class Interrupted(GuestbenchError):
     """The user pressed Ctrl-C."""
 
     exit_code = 130
+
+
+def hint_of(error: OSError, place: str | os.PathLike[str]) -> str:
+    """What to look at where `place` cannot be used: the room there, or whose it is and what it allows."""
+    import shlex  # which `guestbench --help` has no use for
+    from pathlib import Path
+
+    path = Path(place).absolute()
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    look = "df -h" if error.errno in OF_ROOM else "ls -ld"
+    return f"{look} {shlex.quote(str(there))}"

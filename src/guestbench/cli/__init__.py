@@ -14,7 +14,7 @@ import click
 from guestbench.cli.lazy import LazyGroup
 from guestbench.cli.streams import guard_streams
 from guestbench.cli.talk import fail
-from guestbench.errors import GuestbenchError, HostError, Interrupted, UsageError
+from guestbench.errors import GuestbenchError, HostError, Interrupted, UsageError, hint_of
 from guestbench.version import __version__
 
 
@@ -59,7 +59,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     except OSError as error:
         # What nobody on the way knew more of.
         named = f"{error.filename}: " if error.filename is not None else ""
-        fail([f"{named}{error.strerror or error}"], "df -h .")
+        place = error.filename if isinstance(error.filename, str) else "."
+        fail([f"{named}{error.strerror or error}"], hint_of(error, place))
         return HostError.exit_code
     return 0
 

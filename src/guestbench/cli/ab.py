@@ -208,6 +208,7 @@ def judge(measured: Run, gates: Sequence[str], effect: float, folder: Path) -> R
     from guestbench.analysis.stopping import trim
     from guestbench.model import Goal
     from guestbench.run.ab import NEW, OLD
+    from guestbench.run.store import showing
 
     header, records = measured
     if not {OLD, NEW} <= {system.name for system in header.systems}:
@@ -216,8 +217,9 @@ def judge(measured: Run, gates: Sequence[str], effect: float, folder: Path) -> R
     hint = shlex.join([*AB, "--resume", str(folder)])
     looked = header.until is not None and header.until.goal is Goal.VERDICT
     alpha = header.until.alpha if header.until and looked else ALPHA
-    run_ = trim(header, records), records
-    return compare_versions(run_, (OLD, NEW), gates, effect=effect / 100, alpha=alpha, hint=hint)
+    with showing(folder):
+        run_ = trim(header, records), records
+        return compare_versions(run_, (OLD, NEW), gates, effect=effect / 100, alpha=alpha, hint=hint)
 
 
 def _show(

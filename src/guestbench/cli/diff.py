@@ -101,7 +101,7 @@ def command(
     from guestbench.analysis.gate import parse_gate
     from guestbench.report import diff as shown
     from guestbench.report.junit import render_junit
-    from guestbench.run.store import read_store, without_collection
+    from guestbench.run.store import read_store, showing, without_collection
 
     folders = [str(folder) for folder in (*old, *new)]
     typed: tuple[str, ...] = click.get_current_context().obj
@@ -117,12 +117,14 @@ def command(
         before, after = ([read_store(folder) for folder in side] for side in (old, new))
         if not force:
             shown.refuse_mismatches([header for header, _ in (*before, *after)], folders, typed)
-        found = diff_runs(
-            before, after, gates, effect=effect / 100, run_sd=run_sd / 100, hint=shlex.join(again)
-        )
+        with showing(*old, *new):
+            found = diff_runs(
+                before, after, gates, effect=effect / 100, run_sd=run_sd / 100, hint=shlex.join(again)
+            )
+            told = render_junit(found.decisions), shown.describe_diff(found), shown.render_json(found)
     if junit is not None:
-        write_file(junit, render_junit(found.decisions))
-    print_blocks(shown.describe_diff(found), style, shown.render_json(found))
+        write_file(junit, told[0])
+    print_blocks(told[1], style, told[2])
     refuse_failures(found, strict, shlex.join(["guestbench", "report", str(new[-1])]))
 
 

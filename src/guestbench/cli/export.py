@@ -35,7 +35,7 @@ from guestbench.text import visible
 )
 def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
     """Print the run in DIR in a format that other programs read."""
-    from guestbench.run.store import read_store
+    from guestbench.run.store import read_store, showing
 
     wanted = AXIS.load(kind)
     if output is None and "BINARY" in vars(wanted) and sys.stdout.isatty():
@@ -48,8 +48,9 @@ def command(folder: Path, kind: str, output: Path | None, bigger: bool) -> None:
         )
     with slowly(f"working out {visible(folder)}"):
         header, records = read_store(folder)
-        content = (wanted.render_bigger if bigger else wanted.render)(header, records)
-    lost = wanted.tell_lost(records) if hasattr(wanted, "tell_lost") else ""
+        with showing(folder):
+            content = (wanted.render_bigger if bigger else wanted.render)(header, records)
+            lost = wanted.tell_lost(records) if hasattr(wanted, "tell_lost") else ""
     if lost:
         say(f"note: {lost}")
     if output is None:

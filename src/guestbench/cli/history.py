@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,10 @@ from guestbench.cli.output import write_file
 from guestbench.cli.talk import slowly
 from guestbench.errors import StoreError, UsageError
 from guestbench.run.store import STORE_NAME
+
+if TYPE_CHECKING:
+    from guestbench.analysis.history import History, Run, Wanted
+    from guestbench.model import Metric
 
 
 @click.command("history")
@@ -42,32 +47,31 @@ def command(
 
     DIR is a run's folder, its store, or a folder that holds runs at any depth.
     """
-    from guestbench.analysis.history import trace_runs
     from guestbench.report import history as shown
     from guestbench.report.html import render_html
     from guestbench.report.markdown import render_markdown
     from guestbench.report.terminal import render_text
     from guestbench.run.store import read_store, without_collection
 
-    runs, left_out = [], []
+    def is_wanted(system: str, metric: Metric, labels: Mapping[str, str]) -> bool:
+        named = metric.name in metrics if metrics else metric.is_compared_with(labels)
+        return named and (not systems or system in systems)
+
+    runs: dict[Path, Run] = {}
+    left_out: list[str] = []
     with without_collection(), slowly("reading runs, and looking for changes"):
         for folder in _find_runs(places):
             try:
-                runs.append(read_store(folder))
+                runs[folder] = read_store(folder)
             except StoreError as error:
                 left_out.append(error.message)
-        if not runs:
-            raise StoreError(left_out[0], "guestbench run")
-        found = trace_runs(
-            runs,
-            lambda system, metric, labels: (
-                (not systems or system in systems)
-                and (metric.name in metrics if metrics else metric.is_compared_with(labels))
-            ),
-            left_out,
-        )
+        try:
+            found = _trace(runs, is_wanted, left_out)
+        except StoreError:
+            _leave_out_misfits(runs, is_wanted, left_out)
+            found = _trace(runs, is_wanted, left_out)
     if not found.series:
-        known = {guest.system.name for header, _ in runs for guest in header.guests}
+        known = {guest.system.name for header, _ in runs.values() for guest in header.guests}
         names = shlex.join(["guestbench", "history", *map(str, places)])
         what = ", ".join((*metrics, *systems)) or "anything that is compared"
         raise UsageError(f"no run has figures of {what}; there are the systems {', '.join(known)}", names)
@@ -80,6 +84,26 @@ def command(
         click.echo(render_markdown(described), nl=False)
     else:
         click.echo(render_text(described), nl=False)
+
+
+def _trace(runs: Mapping[Path, Run], is_wanted: Wanted, left_out: Sequence[str]) -> History:
+    from guestbench.analysis.history import trace_runs
+    from guestbench.run.store import showing
+
+    if not runs:
+        raise StoreError(left_out[0], "guestbench run")
+    with showing(*runs):
+        return trace_runs(tuple(runs.values()), is_wanted, left_out)
+
+
+def _leave_out_misfits(runs: dict[Path, Run], is_wanted: Wanted, left_out: list[str]) -> None:
+    """Leave out the runs that cannot be shown by themselves either."""
+    for folder in list(runs):
+        try:
+            _trace({folder: runs[folder]}, is_wanted, ())
+        except StoreError as error:
+            left_out.append(error.message)
+            del runs[folder]
 
 
 def _find_runs(places: Sequence[Path]) -> Iterator[Path]:

@@ -67,24 +67,12 @@ def write_files(
     Raises:
         StoreError: the folder cannot be written, or what the store holds is not to be shown.
     """
-    from shlex import quote
-
     from guestbench.analysis.analyse import analyse
-    from guestbench.errors import StoreError
     from guestbench.report import write_reports
     from guestbench.report.contents import compose
     from guestbench.report.profile.section import read_profiles
-    from guestbench.run.store import STORE_NAME
-    from guestbench.text import visible
+    from guestbench.run.store import showing
 
-    try:
+    with showing(folder):
         contents = compose(analyse(header, records), read_profiles(folder))
         return contents, write_reports(folder, contents)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        # Each value of a store is sound, but somebody may have put them together.
-        what = visible(f"{type(error).__name__}: {error}")
-        store = folder / STORE_NAME
-        raise StoreError(
-            f"{visible(store)} cannot be shown, as what it holds does not fit together: {what}",
-            f"less {quote(str(store))}",
-        ) from error

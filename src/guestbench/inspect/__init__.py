@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from guestbench.errors import HostError, ImageError
+from guestbench.errors import HostError, ImageError, hint_of
 from guestbench.images.contents import files as contents
 from guestbench.images.contents import linux
 from guestbench.images.contents.packages import find_packages
@@ -37,7 +37,7 @@ from guestbench.images.inspection import (
     known,
     unknown,
 )
-from guestbench.images.source import Source, open_source, quoted, reason_of, unusable
+from guestbench.images.source import Source, open_source, reason_of, unusable
 from guestbench.images.tree import Tree, show, show_path
 from guestbench.inspect.system import check_disk, open_system
 from guestbench.model import Inspector
@@ -82,7 +82,7 @@ def inspect_image(image: Path, scratch: Path, prepare: Callable[[], tuple[Inspec
         # All reads of the image raise ImageError; what is left is the scratch folder, which may be full.
         raise HostError(
             f"{visible(scratch)} cannot be used as scratch space: {error.strerror}",
-            f"df -h {quoted(scratch.parent)}",
+            hint_of(error, scratch.parent),
         ) from error
 
 

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import shlex
 import stat
 import tempfile
 import time
@@ -24,7 +23,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench.errors import HostError, ImageError, ToolFailed
+from guestbench.errors import HostError, ImageError, ToolFailed, hint_of
 from guestbench.model import Frozen, Image, Say
 from guestbench.model.decoding import NOT_JSON, decode_as
 from guestbench.provision.digests import digest_file
@@ -460,7 +459,7 @@ def storing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise _unwritable(folder, problem.strerror or str(problem)) from problem
+        raise _unwritable(folder, problem.strerror or str(problem), problem) from problem
     except ToolFailed as failed:
         full = os.strerror(errno.ENOSPC)
         # Many programs say only that something could not be written.
@@ -469,8 +468,8 @@ def storing(folder: Path) -> Iterator[None]:
         raise
 
 
-def _unwritable(folder: Path, why: str) -> HostError:
-    hint = f"df -h {shlex.quote(str(cache_folder().parent))}"
+def _unwritable(folder: Path, why: str, problem: OSError | None = None) -> HostError:
+    hint = hint_of(problem or OSError(errno.ENOSPC, why), folder)
     return HostError(f"cannot write to the cache {folder}: {why}", hint)
 
 

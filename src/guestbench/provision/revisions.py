@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from guestbench.errors import HostError, ToolFailed, UsageError
+from guestbench.errors import HostError, ToolFailed, UsageError, hint_of
 from guestbench.host import process
 from guestbench.model import Commit, Frozen, Say
 from guestbench.text import visible
@@ -155,7 +155,9 @@ class Repository:
                     raise _failed(commit, log, f"its build left no {visible(recipe.image)}")
                 _keep(tree / recipe.image, kept)
         except OSError as error:
-            raise HostError(f"{error.filename or folder}: {error.strerror}", f"df -h {folder}") from error
+            raise HostError(
+                f"{error.filename or folder}: {error.strerror}", hint_of(error, folder)
+            ) from error
         return kept
 
 

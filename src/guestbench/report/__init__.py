@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guestbench.errors import StoreError
+from guestbench.errors import StoreError, hint_of
 
 if TYPE_CHECKING:
     from guestbench.report.contents import Contents
@@ -44,7 +44,9 @@ def write_reports(folder: Path, contents: Contents) -> dict[str, Path]:
         try:
             replace_file(folder / name, content)
         except OSError as error:
-            raise StoreError(f"cannot write {folder / name}: {error.strerror}", f"df -h {folder}") from error
+            raise StoreError(
+                f"cannot write {folder / name}: {error.strerror}", hint_of(error, folder)
+            ) from error
     return {name: folder / name for name in files}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from guestbench.errors import GuestbenchError, StoreError, TrialError
+from guestbench.errors import GuestbenchError, StoreError, TrialError, hint_of
 from guestbench.host import process
 from guestbench.model import Job, NotMade, Record, TrialResult
 from guestbench.model.decoding import NOT_JSON
@@ -66,7 +66,7 @@ class _Worker:
             self._stderr_path.parent.mkdir(parents=True, exist_ok=True)
             stderr = self._stack.enter_context(self._stderr_path.open("wb"))
         except OSError as error:
-            hint = f"df -h {shlex.quote(self._job.folder)}"
+            hint = hint_of(error, self._job.folder)
             raise StoreError(f"cannot write {self._stderr_path}: {error.strerror}", hint) from error
         # Its own session, so that Ctrl-C reaches only us: we end the worker, the kernel ends its VM.
         self._child = self._stack.enter_context(

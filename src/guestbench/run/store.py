@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from guestbench.errors import StoreError
+from guestbench.errors import StoreError, hint_of
 from guestbench.families import complete_metrics
 from guestbench.model import FORMAT_VERSION, Header, Record
 from guestbench.model.decoding import NOT_JSON, decode
@@ -96,7 +96,7 @@ class Store:
             os.ftruncate(self._descriptor, start)
             raise StoreError(
                 f"cannot write {self.path}: {error.strerror}; all finished trials are kept",
-                f"df -h {shlex.quote(str(self.path.parent))}",
+                hint_of(error, self.path.parent),
             ) from error
 
 
@@ -266,4 +266,25 @@ def _decode(line: bytes, decoder: msgspec.json.Decoder[Line], path: Path, number
 
 
 def _unreadable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot read {path}: {error.strerror}", "guestbench run")
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return StoreError(
+        f"cannot read {path}: {error.strerror}", "guestbench run" if missing else hint_of(error, path)
+    )
+
+
+@contextmanager
+def showing(*folders: Path) -> Iterator[None]:
+    """Turn what is raised of runs whose values are sound each, but that nobody has measured, into an error.
+
+    Raises:
+        StoreError: what a store in one of `folders` holds does not fit together.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        stores = [folder / STORE_NAME for folder in dict.fromkeys(folders)]
+        raise StoreError(
+            f"{' or '.join(map(visible, stores))} cannot be shown, as what it holds does not fit together: "
+            f"{visible(f'{type(error).__name__}: {error}')}",
+            shlex.join(["less", *map(str, stores)]),
+        ) from error

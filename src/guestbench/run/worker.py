@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shlex
 import sys
 import time
 import traceback
@@ -21,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guestbench.errors import GuestbenchError, ImageError, StoreError
+from guestbench.errors import GuestbenchError, ImageError, StoreError, hint_of
 from guestbench.families import find_hook, load_hook
 from guestbench.guest.serial import LOG_NAME, TIMING_NAME, SerialLog
 from guestbench.host import facts as host
@@ -76,9 +75,7 @@ def run_trial(job: Job) -> Record:
             artifacts[file.partition(".")[0]] = file
     except OSError as error:
         name = error.filename or folder
-        raise StoreError(
-            f"cannot write {name}: {error.strerror}", f"df -h {shlex.quote(job.folder)}"
-        ) from error
+        raise StoreError(f"cannot write {name}: {error.strerror}", hint_of(error, job.folder)) from error
     return make_record(job, result, begun, _own_cpu_ns() - cpu_before, argv, artifacts)
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guestbench.errors import HostError
+from guestbench.errors import HostError, hint_of
 from guestbench.vmm import Chunk, Footprint, Lacking
 from guestbench.vmm.qemu.command import BALLOON, MEMFD
 from guestbench.vmm.qemu.memory import read_footprint
@@ -79,7 +79,7 @@ class BlockCounts:
         try:
             return self._file.read_text("ascii")
         except OSError as error:
-            raise HostError(f"{self._file}: {error.strerror}", f"df -h {self._file.parent}") from error
+            raise HostError(f"{self._file}: {error.strerror}", hint_of(error, self._file.parent)) from error
 
 
 class SerialTrace:

@@ -21,7 +21,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guestbench.errors import HostError
+from guestbench.errors import HostError, hint_of
 from guestbench.host import process
 from guestbench.host.counters import Counters
 from guestbench.model import Net
@@ -150,7 +150,8 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
                 (spec.folder / CONSOLE).write_bytes(b"")  # QEMU opens it after its plugin
             state = stack.enter_context(spec.resume.open("rb")) if spec.resume else None
         except OSError as error:
-            raise HostError(f"cannot open {error.filename}: {error.strerror}", "df -h .") from error
+            hint = hint_of(error, spec.folder)
+            raise HostError(f"cannot open {error.filename}: {error.strerror}", hint) from error
         their_in, console_in = _pipe(stack)
         console_out, their_out = _pipe(stack)
         offline = spec.platform.net is Net.NONE

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from guestbench.errors import HostError
+from guestbench.errors import HostError, hint_of
 
 if TYPE_CHECKING:
     from guestbench.vmm.qemu.qmp import Qmp
@@ -55,7 +55,7 @@ class Migration:
                 lost = ("failed", "cancelled")
                 await_status(self._qmp, "query-migrate", "completed", lost, STATE_S, self._complaint)
         except OSError as error:
-            raise HostError(f"cannot write {file}: {error.strerror}", f"df -h {file.parent}") from error
+            raise HostError(f"cannot write {file}: {error.strerror}", hint_of(error, file.parent)) from error
 
 
 def resume(qmp: Courier, fd: int, complaint: Callable[[], str]) -> None:
