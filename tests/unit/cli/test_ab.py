@@ -10,11 +10,13 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 from git_history import git, make_history
+from in_process import in_process
 from replay import write_recording
 from silent_progress import SilentProgress
 
 from guestbench.cli import bisect, run_cli
 from guestbench.run.store import STORE_NAME, read_store
+from guestbench.run.trials import make_trials
 
 FAKE = ("--set", "platform.vmm=fake")
 SYSTEM = """
@@ -39,6 +41,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_recording(tmp_path / name, [(100.0, text)])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # What workers do is tested elsewhere; hundreds of them take minutes to start.
+    monkeypatch.setattr(make_trials, "__defaults__", (in_process,))
     return tmp_path
 
 

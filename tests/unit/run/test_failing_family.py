@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from in_process import in_process
 from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
@@ -14,7 +15,7 @@ from guestbench.cli import report
 from guestbench.errors import HostError, StoreError, ToolMissing
 from guestbench.families.memory.findings import tried
 from guestbench.families.surface import probe
-from guestbench.model import Experiment, Header, Job, NotMade, Ok, Record
+from guestbench.model import Experiment, Header, NotMade, Ok, Record
 from guestbench.run import trials
 from guestbench.run.pool import execute_in_workers
 from guestbench.run.store import create_store, read_store
@@ -32,11 +33,6 @@ def header(tmp_path: Path) -> Header:
         name="test", title="Test", systems=("good",), cycles=2, metrics=("boot", "surface")
     )
     return make_header((make_guest(make_system("good"), good),), experiment)
-
-
-def in_process(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
-    """Make trials without worker processes."""
-    return map(run_trial, jobs)
 
 
 def raising(error: Exception) -> Callable[..., object]:

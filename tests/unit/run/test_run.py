@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from in_process import in_process
 from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
@@ -66,11 +67,6 @@ def header(tmp_path: Path) -> Header:
     names = tuple(g.system.name for g in guests)
     experiment = Experiment(name="test", title="Test", systems=names, cycles=2, metrics=BOOTS)
     return make_header(guests, experiment)
-
-
-def in_process(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
-    """Make trials without worker processes."""
-    return map(run_trial, jobs)
 
 
 def test_guests_that_fail_are_records_like_the_others(tmp_path: Path, header: Header) -> None:
