@@ -24,13 +24,15 @@ class Batch(Frozen):
 
     A `shuffle` is the name of an order: each of its rounds has one of its own, which the run's seed tells.
     Batches with the same shuffle are mixed, those of several families too. With `blocks` the rounds are the
-    blocks within which systems are compared.
+    blocks within which systems are compared. With `at_once` no round waits for the first ones of what comes
+    behind: these need all of them.
     """
 
     trials: tuple[Wanted, ...]
     rounds: int = 1
     shuffle: str = ""
     blocks: bool = False
+    at_once: bool = False
 
 
 class Needs(Frozen):

@@ -5,38 +5,56 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import msgspec
 
-from guestbench.families import list_families, load_hook
+from guestbench.families import find_purpose, list_families, load_hook
 from guestbench.model import Batch, Guest, Header, Platform, Record, Trial, Wanted
 
 
 def plan_trials(header: Header) -> tuple[Trial, ...]:
     """All trials of a run in the order in which they are to be made; the header tells all but these.
 
-    They come family by family. What is shuffled is so by the run's seed, each round in an order of its own:
-    drift of the host then hits all systems alike. A search cannot be planned, and comes after all of these
-    (see `plan_more`).
+    First comes one round of everything, then what deepens all of it in turn: of 10 rounds and of 3 the second
+    ones after a tenth and after a third of the way. What is shuffled is so by the run's seed, each round in
+    an order of its own: drift of the host then hits all systems alike. A search cannot be planned, and comes
+    after all of these (see `plan_more`).
     """
     definitions = {guest.system.name: define(guest, header.platform) for guest in header.guests}
+    placed = [
+        (_find_place(batches, cycle, rounds), cycle, batches[0], round_)
+        for batches in _mix(_list_batches(header))
+        for rounds in [max(batch.rounds for batch in batches)]
+        for cycle, round_ in enumerate(_list_rounds(batches, header), 1)
+    ]
     trials: list[Trial] = []
-    for batches in _mix(_list_batches(header)):
-        for cycle, round_ in enumerate(_list_rounds(batches, header), 1):
-            for wanted in round_:
-                what = "-".join(filter(None, (wanted.purpose, wanted.workload, wanted.system)))
-                trials.append(
-                    Trial(
-                        id=f"{len(trials) + 1:03}-{what}-{cycle}",
-                        system=wanted.system,
-                        purpose=wanted.purpose,
-                        block=cycle if batches[0].blocks else 0,
-                        cycle=cycle,
-                        definition=definitions[wanted.system],
-                        workload=wanted.workload,
-                    )
+    for _, cycle, batch, round_ in sorted(placed, key=lambda each: each[0]):
+        for wanted in round_:
+            what = "-".join(filter(None, (wanted.purpose, wanted.workload, wanted.system)))
+            trials.append(
+                Trial(
+                    id=f"{len(trials) + 1:03}-{what}-{cycle}",
+                    system=wanted.system,
+                    purpose=wanted.purpose,
+                    block=cycle if batch.blocks else 0,
+                    cycle=cycle,
+                    definition=definitions[wanted.system],
+                    workload=wanted.workload,
                 )
+            )
     return tuple(trials)
+
+
+def _find_place(batches: Sequence[Batch], cycle: int, rounds: int) -> tuple[Fraction, bool]:
+    """Where a round stands: how far on the way, and there behind what is cheap and telling.
+
+    That is what gives figures of a guest as it is, and is not timed, so that it is made side by side.
+    """
+    names = {each.purpose for batch in batches for each in batch.trials}
+    purposes = [find_purpose(name) for name in names]
+    telling = all((each.counted or each.facts) and not (each.timed or each.works) for each in purposes)
+    return Fraction(0 if batches[0].at_once else cycle - 1, rounds), not telling
 
 
 def _list_batches(header: Header) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ def plan(header: Header) -> Iterator[Batch]:
             rounds=rounds,
             shuffle=purpose,
             blocks=purpose == BOOT,
+            at_once=purpose != BOOT,
         )
     # The cheapest guest once more in each block, as if it were another: equals that have to come out equal.
     floors = [guest.system.name for guest in header.guests if guest.system.family is GuestFamily.FLOOR]

@@ -13,5 +13,5 @@ FAMILY = Family(
     title="Image size",
     order=1,
     metrics=read_metrics(__file__),
-    purposes=(Purpose(name="image", boots=False, pristine=True),),
+    purposes=(Purpose(name="image", timed=False, boots=False, pristine=True),),
 )
