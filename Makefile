@@ -4,6 +4,8 @@
 #   make test                lint, then every test, with a real QEMU too, in two processes (JOBS=1); ARGS="…" for options of pytest
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
+#   make docs                the documentation as a site, in build/docs/site
+#   make pictures RUN=DIR    the pictures of the documents, what README.md says was found, and STACK.md, of a full run
 #   make fuzz                10 minutes of fuzzing for each part of guestbench and of its unikernel that reads foreign bytes; MINUTES=1
 #   make fuzz-parsers        the same for guestbench's own parsers alone; ARGS="--seed 1 lvm qcow2"
 #   make fuzz-unikernel      the same for the unikernel's alone; ARGS="--seed 1 elf"
@@ -17,7 +19,7 @@ CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 $(foreach each,cost.boots=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint format fuzz fuzz-parsers fuzz-unikernel faults lock clean
+.PHONY: help setup compare test lint format docs pictures fuzz fuzz-parsers fuzz-unikernel faults lock clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
@@ -42,6 +44,14 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs:
+	@PYTHON='$(PYTHON)' sh tools/setup.sh docs
+	$(BIN)/python tools/build_docs.py build/docs/site
+
+pictures: setup
+	$(BIN)/python tools/make_pictures.py '$(RUN)'
+	$(BIN)/guestbench report '$(RUN)' --update-stack STACK.md
+
 # What fails in the one part keeps nobody from trying the other.
 fuzz:
 	@failed=; for part in parsers unikernel; do $(MAKE) fuzz-$$part || failed=1; done; test -z "$$failed"
@@ -60,7 +70,7 @@ lock:
 		--python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
 		--python-version 3.11 --constraint requirements.lock \
-		--extra dev --extra pandas --extra polars --extra parquet --extra notebook \
+		--extra dev --extra docs --extra pandas --extra polars --extra parquet --extra notebook \
 		--output-file requirements-tests.lock pyproject.toml
 
 clean:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prepares this folder for `make compare` and `make test`: Debian packages that are missing, and a virtual
 # environment in .venv from requirements.lock. Run again, it finds all of it there and does nothing.
-# With the argument `tests` it also installs what only tests need, if it can.
+# With the argument `tests` it also installs what only tests need, if it can; with `docs`, of that the libraries alone.
 #
 # Exit status: 0 ready, 3 this host lacks something (the lines printed say what, and the command that mends it).
 set -eu
@@ -131,7 +131,7 @@ prepare_environment() {
     fi
 }
 
-# Libraries that only tests need.
+# Libraries that only tests and the documentation need.
 prepare_test_environment() {
     wanted=$(sha256sum requirements-tests.lock)
     ! is_done guestbench-tests "$wanted" || return 0
@@ -145,5 +145,5 @@ prepare_packages
 test "${1:-}" != tests || prepare_test_packages
 check_python
 prepare_environment
-test "${1:-}" != tests || prepare_test_environment
+test -z "${1:-}" || prepare_test_environment
 mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}/guestbench"

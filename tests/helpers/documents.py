@@ -22,7 +22,7 @@ def parse(words: list[str]) -> None:
     """Let click parse a command line without running it. Raises click.ClickException if it cannot."""
     command: click.Command = cli
     context: click.Context | None = None
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words != ["--help"]:
         context = click.Context(command, parent=context)
         _, found, words = command.resolve_command(context, words)
         assert found is not None

@@ -113,7 +113,9 @@ def test_steps_name_no_input_in_their_text() -> None:
 
 def test_examples_in_the_guide_give_inputs_that_there_are() -> None:
     """Whoever copies them would start from a job that is refused."""
-    texts = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.DOTALL)
+    texts = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to" / "gate-a-pull-request.md").read_text(), re.DOTALL
+    )
     workflow, pipeline = map(yaml.safe_load, texts)
     (step,) = (each for each in workflow["jobs"]["compare"]["steps"] if each["uses"] == "./guestbench")
     assert set(step["with"]) <= set(yaml.safe_load(ACTION.read_text())["inputs"])

@@ -42,7 +42,8 @@ def test_each_shell_completes_commands_and_options(shell: str) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_that_the_guide_names_is_one_of_the_shell(shell: str, tmp_path: Path) -> None:
     """The shell would complain at each start."""
-    assert f"_GUESTBENCH_COMPLETE={shell}_source guestbench" in (ROOT / "docs" / "guide.md").read_text()
+    guide = ROOT / "docs" / "how-to" / "install.md"
+    assert f"_GUESTBENCH_COMPLETE={shell}_source guestbench" in guide.read_text()
     environment = {"_GUESTBENCH_COMPLETE": f"{shell}_source"}
     script = process.run([PROGRAM], env=environment, timeout_s=60).stdout
     assert b"_GUESTBENCH_COMPLETE=" in script

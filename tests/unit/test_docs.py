@@ -23,13 +23,14 @@ from guestbench.model import Frozen, ImageWork, Kernel, Load, Metric, Provision,
 from guestbench.page.figures import show_read_to
 from guestbench.registry import RECIPES
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 DOCS = ROOT / "docs"
+HOW_TO = DOCS / "how-to"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 
 
 def example(name: str) -> str:
     """The one file in the documents whose first line is a comment with this name."""
-    shown = [block for file in DOCS.glob("*.md") for block in blocks(file, "toml")]
+    shown = [block for file in DOCS.rglob("*.md") for block in blocks(file, "toml")]
     (found,) = [block for block in shown if block.startswith(f"# {name}\n")]
     return found
 
@@ -62,7 +63,8 @@ def test_named_files_of_the_project_exist(file: Path) -> None:
         assert "NAME" in path or (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("file", DOCUMENTS, ids=name_of)
+# What the examples' own page names is there once its package is installed, which its own tests do.
+@pytest.mark.parametrize("file", [file for file in DOCUMENTS if file.parent.name != "examples"], ids=name_of)
 def test_commands_can_be_typed(file: Path) -> None:
     """A reader would type a command or option that does not exist."""
     targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
@@ -116,7 +118,9 @@ def test_example_workload_is_one_that_loads(tmp_path: Path, monkeypatch: pytest.
 
 def test_example_of_the_contract_is_read() -> None:
     """A program that prints what the document shows would be credited with no work."""
-    (text,) = [block for block in blocks(DOCS / "workloads.md", "text") if block.startswith("[work begin")]
+    (text,) = [
+        block for block in blocks(HOW_TO / "own-workload.md", "text") if block.startswith("[work begin")
+    ]
     console = f"a line of the kernel's\r\n{text}".replace("\n[work end", "\nprogress\n[work end").encode()
     (report,) = find_reports(console, lambda index: index)
     begin, end = (console.index(b"]", console.index(start)) for start in (b"[work begin", b"[work end"))
@@ -153,7 +157,7 @@ def test_lock_command_in_the_guide_is_the_one_make_runs() -> None:
 
 def test_documented_provision_keys_exist() -> None:
     """A documented key of system.toml would be refused as unknown."""
-    table = re.findall(r"(?m)^\| `\[?(?:provision\.)?(\w+)[^`]*` \|", (DOCS / "guests.md").read_text())
+    table = re.findall(r"(?m)^\| `\[?(?:provision\.)?(\w+)[^`]*` \|", (HOW_TO / "own-guest.md").read_text())
     assert set(table) == set(Provision.__struct_fields__)
 
 
@@ -164,7 +168,7 @@ def test_documented_provision_keys_exist() -> None:
 )
 def test_documented_kinds_have_all_their_keys(kinds: Sequence[type[Frozen]]) -> None:
     """A kind of build, load or work, or one of its keys, would be unknown to the reader or to the tool."""
-    rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', (DOCS / "guests.md").read_text())
+    rows = re.findall(r'(?m)^\| `"([\w-]+)"` \| (.*?) \|', (HOW_TO / "own-guest.md").read_text())
     documented = {kind: set(re.findall(r"`(\w+)`", keys)) for kind, keys in rows}
     assert len(documented) == len(rows)
     for kind in kinds:
@@ -173,13 +177,13 @@ def test_documented_kinds_have_all_their_keys(kinds: Sequence[type[Frozen]]) -> 
 
 def test_documented_services_have_their_ports() -> None:
     """An image would serve at a port where nobody asks."""
-    rows = re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", (DOCS / "guests.md").read_text())
+    rows = re.findall(r"(?m)^\| (\d+) \| `(\w+)` \|", (HOW_TO / "own-guest.md").read_text())
     assert {name: int(port) for port, name in rows} == {each.value: each.port for each in Service}
 
 
 def test_documented_families_are_those_there_are() -> None:
     """A family would be measured that the reader was not told of, or promised and not there."""
-    table = (ROOT / "README.md").read_text().split("| family |")[1].split("\n\n")[0]
+    table = (DOCS / "systems.md").read_text().split("| family |")[1].split("\n\n")[0]
     assert re.findall(r"(?m)^\| (\w+) \|", table) == [family.name for family in list_families()]
 
 
@@ -216,7 +220,7 @@ def test_example_of_a_metric_is_a_row() -> None:
 
 def test_documented_hooks_of_families_are_those_that_are_called() -> None:
     """Whoever writes a family would write a function that nobody calls, or miss one."""
-    table = (DOCS / "extending.md").read_text().split("| module |")[1].split("\n\n")[0]
+    table = (HOW_TO / "extend.md").read_text().split("| module |")[1].split("\n\n")[0]
     told = set(re.findall(r"`(\w+)\(", table))
     known = set(re.findall(r"`(?:plan|probe)\.(\w+)\(", families.__doc__ or ""))
     assert known <= told

@@ -193,6 +193,14 @@ def test_what_only_tests_need_is_installed_for_tests_alone(machine: Machine) -> 
     assert machine.called("apt-get")[-1] == installed
 
 
+def test_documents_need_libraries_and_no_package(machine: Machine) -> None:
+    """Whoever builds the documents would have to install a browser, or would have no Sphinx."""
+    machine.add("dpkg-query", LACKS_BROWSER)
+    assert machine.set_up("docs")[0] == 0
+    assert machine.called("apt-get") == []
+    assert any("requirements-tests.lock" in call for call in machine.called("python3"))
+
+
 @pytest.mark.parametrize("lacks", ["right", "mirror"])
 def test_tests_go_without_what_cannot_be_installed(machine: Machine, lacks: str) -> None:
     """Without root or a mirror no test at all could be run."""

@@ -77,14 +77,15 @@ def draw(figure: Figure) -> Html:
             for plot in figure.plots
             for part in (
                 _draw_legend(plot.legend),
-                _draw_plot(plot),
+                draw_plot(plot),
             )
         ),
         tag("figcaption", " ".join(map(to_plain, figure.note.lines))) if figure.note.lines else EMPTY,
     )
 
 
-def _draw_plot(plot: Plot) -> Html:
+def draw_plot(plot: Plot) -> Html:
+    """A plot alone, without its legend: one image, as wide as there is room."""
     match plot:
         case Rows():
             return _draw_rows(plot)
@@ -96,7 +97,12 @@ def _draw_plot(plot: Plot) -> Html:
 
 def _draw_legend(legend: Legend) -> Html:
     items = (
-        tag("li", tag("svg", _sample(mark), width="24", height="14", aria_hidden="true"), " ", shorten(name))
+        tag(
+            "li",
+            tag("svg", draw_sample(mark), width="24", height="14", aria_hidden="true"),
+            " ",
+            shorten(name),
+        )
         for mark, name in legend
     )
     return tag("ul", *items, class_="legend") if legend else EMPTY
@@ -241,7 +247,7 @@ def _x(axis: Axis, value: float) -> str:
     return f"{100 * axis.share(value):.2f}%"
 
 
-def _sample(mark: Bar | Point | Course) -> Html:
+def draw_sample(mark: Bar | Point | Course) -> Html:
     """What a mark looks like, on 24 by 14 pixels."""
     match mark:
         case Point():
