@@ -437,7 +437,7 @@ def make_subvolumes(image: Path, scratch: Path, names: Sequence[str], dropped: S
         [
             *("qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none", "-machine", "q35"),
             *("-accel", "tcg", "-m", "512M", "-serial", "stdio", "-kernel", inspector.kernel.path),
-            *("-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1"),
+            *("-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1 no_timer_check"),
             *("-drive", f"file={image},format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d"),
         ],
         timeout_s=120,
