@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 from pathlib import Path
 
 import disks
@@ -26,12 +26,18 @@ pytestmark = [pytest.mark.image, pytest.mark.network]
 PLATFORM = Platform(accel=Accel.TCG)
 INSPECTION_S = 30.0
 UNIKERNEL_S = 5.0
+"""Of CPU time, QEMU's included: what passes on the clock meanwhile is a matter of what else the host does."""
 
 
 def prepare(name: str) -> Guest:
     """A guest of the catalogue, from the user's cache if it is there: a second test run is quick."""
     catalogue = load_catalogue()
     return provision.prepare(catalogue[name], {}, catalogue, say=lambda _: None)
+
+
+def cpu_s() -> float:
+    """Seconds of CPU time that this process and its children have taken."""
+    return sum(os.times()[:4])
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +48,12 @@ def debian() -> Path:
 
 @pytest.fixture(scope="module")
 def timed(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, float]:
-    """What is in the Debian disk, and how many seconds it took to find out."""
+    """What is in the Debian disk, and how many seconds of CPU time it took to find out."""
     scratch = tmp_path_factory.mktemp("scratch")
     disks.get_inspector()
-    start = time.monotonic()
+    start_s = cpu_s()
     found = disks.inspect(debian, scratch)
-    return found, time.monotonic() - start
+    return found, cpu_s() - start_s
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +219,10 @@ def read_counts(program: Elf) -> dict[str, int]:
 
 def test_floor_has_nothing(tmp_path: Path) -> None:
     """The guest that does nothing would be reported with an attack surface."""
-    start = time.monotonic()
-    found = disks.inspect(Path(prepare("floor").pristine[Role.KERNEL].path), tmp_path)
-    assert time.monotonic() - start < UNIKERNEL_S
+    image = Path(prepare("floor").pristine[Role.KERNEL].path)
+    start_s = cpu_s()
+    found = disks.inspect(image, tmp_path)
+    assert cpu_s() - start_s < UNIKERNEL_S
     assert found.elf is not None
     assert set(read_counts(found.elf).values()) == {0}
     assert found.elf.wx_segments.value == 0

@@ -155,7 +155,11 @@ def test_reference_unikernel_with_its_program_is_told_by_its_symbols(tmp_path: P
 @pytest.mark.parametrize("system", ["linux-minimal", "linux-app"])
 def test_linux_is_told_by_symbols_that_it_tells_itself(tmp_path: Path, system: str) -> None:
     """The kernel's random base would make its symbols unknown, or wrong."""
-    measured = read_json(profile(system, cwd=tmp_path), "x")
+    for _ in range(3):
+        measured = read_json(profile(system, cwd=tmp_path), "x")
+        # The guest that tells them is another boot, and may not get ready in time on a busy host.
+        if not any("no symbols of the kernel" in note for note in measured.notes):
+            break
     named = count(row for row in measured.spent if row.symbol)
     unknown = count(row for row in measured.spent if row.region is Region.UNKNOWN)
     assert named >= 0.9 * count_guest(measured)

@@ -106,8 +106,8 @@ def test_debian_goes_on_at_once_and_its_image_stays_as_it_was(tmp_path: Path) ->
     for _ in range(2):
         began = time.monotonic()
         with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
-            # It takes 0.3 s; a boot takes 45.
-            assert time.monotonic() - began < 5
+            # It takes 0.3 s; a boot takes 45, and more where this takes longer.
+            assert time.monotonic() - began < 15
             shell = enter(snapshot, machine)
             assert shell.run("ls /var/tmp/written-by-a-probe").status != 0
             assert shell.run("echo x >/var/tmp/written-by-a-probe; sync").status == 0

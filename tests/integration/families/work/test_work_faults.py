@@ -220,7 +220,8 @@ def test_a_qemu_that_is_killed_at_work_is_an_outcome(
     record = make(header, tmp_path, system, "hangs")
     assert isinstance(record.outcome, VmmFailed)
     assert "the VMM itself ended by SIGKILL" in record.outcome.reason
-    assert record.wall_ns < 30e9
+    # It takes 5 s; nobody waits for a guest that is no more.
+    assert record.wall_ns < 50e9
     # What a snapshot's guest printed, if one was made first, is in no trial's log.
     assert heard.endswith((tmp_path / record.artifacts["serial"]).read_bytes())
 

@@ -159,9 +159,8 @@ def test_debian_works_from_a_snapshot(tmp_path: Path) -> None:
     check_work(header, records, system, "cpu")
     check_network(records, system, boots=False)
     check_images(header)
+    # It boots in no trial, which would take 45 s of each under emulation.
     assert all("-incoming" in record.argv for record in records)
-    # A boot takes 45 s under emulation; a trial that goes on from the snapshot takes 8.
-    assert all(record.wall_ns < 40e9 for record in records)
     (row,) = rows_of((results / "comparison_results.md").read_text(), "CPU: primes")[:1]
     assert "nothing to compare" in row[1]
 
