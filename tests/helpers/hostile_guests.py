@@ -91,6 +91,12 @@ GUESTS = {
         saying(b"\x1b]0;[ready]\x07\x1bP[ready]\x1b\\ nothing else\r\n"),
         NOT_READY,
     ),
+    "titles-on": Guest(
+        "begins titles of windows with the marker on and on, and ends none",
+        "is not ready, and times out on time",
+        saying(b"\x1b]0;[ready] ", times=0),
+        NOT_READY,
+    ),
     "splits": Guest(
         "puts control characters into the marker",
         "is not ready, and the reason says that the marker is there without them",

@@ -130,11 +130,15 @@ def watch_after(machine: Machine, system: System, log: SerialLog, ready: Booted)
 
 
 def find_vmm_failure(machine: Machine) -> VmmFailed | None:
-    """How the VMM ended that has closed the console, if by a signal; None if it exited, or runs."""
+    """How the VMM ended that has closed the console, if by a signal or a limit; None if not, or it runs."""
     status = machine.wait(EXIT_S)
-    if status is None or status >= 0:
+    if status is None:
         return None
     said = machine.complaint()
+    if machine.limits is not None and (reached := machine.limits.find_reached(status, said)):
+        return VmmFailed(reason=f"the VMM was stopped: {reached}")
+    if status >= 0:
+        return None
     words = f"it said: {said.splitlines()[-1]}" if said else "it said nothing"
     return VmmFailed(reason=f"the VMM itself ended by {signal.Signals(-status).name}; {words}")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from guestbench.errors import ToolFailed, ToolMissing
+from guestbench.host.limits import Held, become
 
 PR_SET_PDEATHSIG = 1
 STDERR_KEPT = 4000
@@ -124,6 +125,7 @@ def _spawn(
     argv: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
     before_exec: Callable[[], None] = lambda: None,
+    user: int | None = None,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a program that dies with us. `env` is added to ours; `options` are those of `Popen`.
@@ -137,6 +139,8 @@ def _spawn(
     inherited = signal.getsignal(signal.SIGINT)
 
     def prepare() -> None:
+        if user is not None:
+            become(user)
         die_with_parent(parent)
         before_exec()
 
@@ -222,8 +226,11 @@ def start(
     cwd: Path | None = None,
     new_session: bool = False,
     grace_s: float = 2.0,
+    held: Held | None = None,
 ) -> Iterator[Child]:
     """Start a program; end it on leaving: SIGTERM, `grace_s` seconds, SIGKILL. `env` is added to ours.
+
+    It runs with the limits of `held`, and as its user.
 
     Raises:
         ToolMissing: argv[0] is not installed.
@@ -232,6 +239,8 @@ def start(
     clock_out, clock_in = os.pipe()
 
     def before_exec() -> None:
+        if held is not None:
+            held.limits.enforce()
         os.write(clock_in, time.monotonic_ns().to_bytes(8, "little"))
 
     try:
@@ -239,6 +248,7 @@ def start(
             [tool, *argv[1:]],
             env,
             before_exec,
+            held.user if held is not None else None,
             pass_fds=tuple(pass_fds),
             stdin=stdin,
             stdout=stdout,

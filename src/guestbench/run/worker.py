@@ -153,6 +153,7 @@ def _boot(job: Job, images: dict[Role, Image], folder: Path) -> tuple[TrialResul
         platform=platform,
         folder=folder,
         resume=Path(resume.state) if resume else None,
+        longest_s=find_longest_s(job),
     )
     for family in (job.family, *job.asides):
         if equip := find_hook(family, "probe", "equip"):
@@ -190,6 +191,29 @@ def _look_aside(job: Job, machine: Machine, family: str, found: TrialResult) -> 
         raw={**seen.raw, **found.raw},
         remark="; ".join(filter(None, (found.remark, failed))),
     )
+
+
+OWN_WAITS_S = 21_600.0
+"""What a trial may wait for beside what its system and its experiment name, such as 60 long questions."""
+SLOWER = 10
+"""By how much trials that count instructions may be slower."""
+
+
+def find_longest_s(job: Job) -> float:
+    """How long a trial may take at the very most, in seconds: all that is waited for, one after another."""
+
+    def find_waits(value: object, name: str = "") -> float:
+        match value:
+            case dict():
+                return sum(find_waits(each, key) for key, each in value.items())
+            case list() | tuple():
+                return sum(map(find_waits, value))
+            case int() | float() if name.endswith("_s"):
+                return float(value)
+        return 0.0
+
+    known = (job.system, job.kit, job.settings, job.brief)
+    return OWN_WAITS_S + SLOWER * sum(find_waits(msgspec.to_builtins(each)) for each in known)
 
 
 def _measure(job: Job, measure: Callable[[], TrialResult]) -> TrialResult:

@@ -14,12 +14,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from guestbench.host.limits import Limits
 from guestbench.model import Boot, Frozen, Image, Platform, Role, Unknown
 from guestbench.registry import VMMS
 
 if TYPE_CHECKING:
     from guestbench.model.machine import Listing, Mode, Registers, View, VirtioDevice
 
+DAY_S = 86_400.0
 TOOLS_SERIAL = "guestbench"
 """The serial number by which a guest finds the tools disk among its disks."""
 
@@ -72,7 +74,8 @@ class LaunchSpec(Frozen):
     to count blocks of code, with `Need.TOTALS` to count all instructions and those of loops that wait; the
     counts are cut where the console says one of the texts `cuts`, and before the guest's code at the address
     `entry` is run. With `Need.VIRTUAL_TIME` the guest's clock goes on with its instructions, four
-    nanoseconds each, and with the host's clock while the guest has nothing to do.
+    nanoseconds each, and with the host's clock while the guest has nothing to do. `longest_s` is for how
+    long whoever starts it could wait for it at most, in seconds.
     """
 
     boot: Boot
@@ -87,6 +90,7 @@ class LaunchSpec(Frozen):
     plugin: Path | None = None
     cuts: tuple[bytes, ...] = ()
     entry: int | None = None
+    longest_s: float = DAY_S
 
 
 # --- what a machine may be able to do -----------------------------------------------------------------
@@ -232,15 +236,18 @@ class Machine(ABC):
     """A running virtual machine. Times are nanoseconds since the exec of its VMM.
 
     `argv` is the exact command line, `pid` the VMM's process id, if it has one, and `sandbox` how the VMM was
-    asked for a filter of its own system calls; empty if it was not. Of all that a machine may be able to do
-    it has nothing, for one reason, until something is put in its place. `forwards` are ports on 127.0.0.1 by
-    the guest's ports that they lead to, those that the launch asked for.
+    asked for a filter of its own system calls; empty if it was not. `limits` are what it may take of the
+    host, and `stays` says why it runs as whoever started it, if it does. Of all that a machine may be able to
+    do it has nothing, for one reason, until something is put in its place. `forwards` are ports on 127.0.0.1
+    by the guest's ports that they lead to, those that the launch asked for.
     """
 
     def __init__(self, argv: Sequence[str], lacking: Lacking) -> None:
         self.argv = tuple(argv)
         self.pid: int | None = None
         self.sandbox = ""
+        self.limits: Limits | None = None
+        self.stays = ""
         self.memory: GuestMemory | Lacking = lacking
         self.balloon: Balloon | Lacking = lacking
         self.introspection: Introspection | Lacking = lacking

@@ -20,6 +20,7 @@ from guestbench.families.calibration.probe import find_late_ns
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_boot
 from guestbench.host import process
+from guestbench.host.limits import Limits
 from guestbench.model import READY, Accel, Crashed, Guest, Ok, Platform, Role, System, TimedOut, VmmFailed
 from guestbench.run.store import STORE_NAME, read_store
 from guestbench.vmm import Lacking, LaunchSpec, Need
@@ -29,6 +30,8 @@ from guestbench.vmm.qemu.machine import start
 pytestmark = pytest.mark.qemu
 
 TCG = Platform(accel=Accel.TCG)
+HALT, SPIN = b"\xfa\xf4\xeb\xfc", b"\xfa\x90\xeb\xfc"
+"""How the floor ends, `cli; hlt; jmp`, and how it would not."""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,36 @@ def test_the_floor_gets_ready(floor: Guest, tmp_path: Path) -> None:
     assert 0.001 < result.cpu_ns / 1e9 < 10 * ready_s
     times = [mark.t_ns for mark in result.marks]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        (Limits(cpu_s=1), "it reached its limit of 1 s of CPU time"),
+        (Limits(cpu_s=60, memory_bytes=64 << 20), "it got no more memory, of which its limit is 64 MiB"),
+        (Limits(cpu_s=60, file_bytes=1 << 20), "it reached its limit of 1 MiB for a file"),
+    ],
+)
+def test_a_limit_that_is_reached_is_named(
+    bounds: Limits, told: str, floor: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users would look for the mistake in their guest, or in QEMU."""
+    monkeypatch.setattr("guestbench.vmm.qemu.limits.find_limits", lambda *_, **__: bounds)
+    kernel = Path(floor.images[Role.KERNEL].path).read_bytes()
+    assert HALT in kernel
+    (tmp_path / "kernel").write_bytes(kernel.replace(HALT, SPIN))
+    image = msgspec.structs.replace(floor.images[Role.KERNEL], path=str(tmp_path / "kernel"))
+    system = msgspec.structs.replace(floor.system, ready="never", timeout_s=60)
+    spec = LaunchSpec(
+        boot=system.boot,
+        images={Role.KERNEL: image},
+        platform=TCG,
+        folder=tmp_path,
+        needs=frozenset({Need.MEMORY}) if bounds.file_bytes else frozenset(),  # which lies in a file
+    )
+    with start(spec) as machine:
+        outcome = watch_boot(machine, system, SerialLog()).outcome
+    assert outcome == VmmFailed(reason=f"the VMM was stopped: {told}")
 
 
 def test_stamps_agree_with_those_qemu_makes(floor: Guest, tmp_path: Path) -> None:

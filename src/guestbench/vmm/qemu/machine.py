@@ -28,6 +28,7 @@ from guestbench.model import Net
 from guestbench.vmm import Chunk, Lacking, LaunchSpec, Machine, Need
 from guestbench.vmm.qemu.capabilities import AcpiButton, AskedBalloon, BlockCounts, Memfd, SerialTrace
 from guestbench.vmm.qemu.command import CONSOLE, HISTOGRAM, TRACE, build_argv, counts, find_sandbox, is_kept
+from guestbench.vmm.qemu.limits import hold
 from guestbench.vmm.qemu.link import SocketLink
 from guestbench.vmm.qemu.migration import OFF, Migration, resume
 
@@ -162,9 +163,15 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         passed = (qmp_theirs, link_theirs)
         argv = build_argv(spec, *(file.fileno() if file else None for file in passed))
         fds = [file.fileno() for file in passed if file]
+        held = hold(spec)
         child = stack.enter_context(
             process.start(
-                argv, pass_fds=fds, stdin=their_in.fileno(), stdout=their_out.fileno(), stderr=stderr
+                argv,
+                held=held,
+                pass_fds=fds,
+                stdin=their_in.fileno(),
+                stdout=their_out.fileno(),
+                stderr=stderr,
             )
         )
         _pin(child.pid, spec.platform.pin)
@@ -177,20 +184,25 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
         console = (console_in.fileno(), console_out.fileno())
         lacking = GONE if talks and qmp is None else NOT_ASKED
         machine = QemuMachine(child, argv, console, stderr_path, qmp, lacking, kept=is_kept(spec))
-        machine.counters = counters
-        if offline:
-            machine.link = machine.forwards = NO_NETWORK
-        if link_ours:
-            machine.link = SocketLink(link_ours)
-        if Need.STAMPS in spec.needs:
-            machine.stamps = SerialTrace(spec.folder / TRACE, machine.now_ns)
-        if Need.MEMORY in spec.needs:
-            machine.memory = Memfd(child.pid)
+        machine.counters, machine.limits, machine.stays = counters, held.limits, held.stays
+        _attach(machine, spec, link_ours)
         if qmp:
             if state:
                 resume(qmp, state.fileno(), machine.complaint)
             _equip(machine, qmp, spec)
         yield machine
+
+
+def _attach(machine: QemuMachine, spec: LaunchSpec, link: socket.socket | None) -> None:
+    """Give the machine the capabilities that take no QMP."""
+    if spec.platform.net is Net.NONE:
+        machine.link = machine.forwards = NO_NETWORK
+    if link:
+        machine.link = SocketLink(link)
+    if Need.STAMPS in spec.needs:
+        machine.stamps = SerialTrace(spec.folder / TRACE, machine.now_ns)
+    if Need.MEMORY in spec.needs and machine.pid is not None:
+        machine.memory = Memfd(machine.pid)
 
 
 def _pin(pid: int, cpu: int | None) -> None:

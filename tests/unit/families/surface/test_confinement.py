@@ -45,9 +45,22 @@ def test_process_is_read_from_proc() -> None:
     assert found.sandbox is False
 
 
+def test_only_limits_of_its_own_count(tmp_path: Path) -> None:
+    """What the shell of the user limits would be shown as what holds a guest."""
+    row = "Max {name:<22}{soft:<21}{hard:<21}{unit:<10}\n"
+    limits = {"cpu time": ("60", "seconds"), "file size": ("9", "bytes"), "processes": ("96365", "processes")}
+    for pid, cpu in (("1", "60"), ("self", "unlimited")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "status").write_text("Uid:\t0\n")
+        rows = ((name, cpu if name == "cpu time" else each, unit) for name, (each, unit) in limits.items())
+        lines = (row.format(name=name, soft=soft, hard=soft, unit=unit) for name, soft, unit in rows)
+        (tmp_path / pid / "limits").write_text("Limit  Soft Limit  Hard Limit  Units\n" + "".join(lines))
+    assert read_confinement(1, "", tmp_path).limits == ("CPU time 60 seconds",)
+
+
 def test_process_that_has_gone_is_unknown(tmp_path: Path) -> None:
     """A VMM that has ended would have no capabilities: the safest of all."""
     found = read_confinement(1, "", tmp_path)
-    for value in (found.capabilities, found.uid, found.sandbox):
+    for value in (found.capabilities, found.uid, found.sandbox, found.limits):
         assert isinstance(value, Unknown)
     assert isinstance(read_confinement(None, "").uid, Unknown)

@@ -24,7 +24,17 @@ def find_host_side(machine: Machine) -> Seen:
         seen.take(_find_devices(machine.introspection))
     held = read_confinement(machine.pid, machine.sandbox)
     seen.add("surface.sandbox", held.sandbox, detail=machine.sandbox)
-    seen.add("surface.vmm_root", held.uid if isinstance(held.uid, Unknown) else held.uid == 0)
+    seen.add(
+        "surface.vmm_root",
+        held.uid if isinstance(held.uid, Unknown) else held.uid == 0,
+        detail=machine.stays if held.uid == 0 else "",
+    )
+    limits = held.limits
+    seen.add(
+        "surface.vmm_limits",
+        limits if isinstance(limits, Unknown) else len(limits),
+        detail="" if isinstance(limits, Unknown) else ", ".join(limits),
+    )
     rights = held.capabilities
     seen.add("surface.vmm_capabilities", rights if isinstance(rights, Unknown) else rights.bit_count())
     return seen
