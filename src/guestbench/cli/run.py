@@ -150,6 +150,12 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of this run's results."
 )
+@click.option(
+    "--images-of",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Refuse images that are not those of the run in DIR.",
+)
 @click.option("--no-build", is_flag=True, help="Fail where an image is missing instead of building it.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
 @click.option(
@@ -167,6 +173,7 @@ def command(
     accel: str | None,
     settings: Changes,
     output: Path | None,
+    images_of: Path | None,
     no_build: bool,
     as_json: bool,
     resume: Path | None,
@@ -191,6 +198,7 @@ def command(
         accel=Accel(accel) if accel else None,
         settings=settings,
         build=not no_build,
+        images_of=images_of,
         command=context.obj,
     )
     measure(request, output, as_json)

@@ -28,6 +28,7 @@ from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_workers
+from guestbench.run.store import read_store
 from guestbench.version import __version__
 from guestbench.vmm import find_vmm
 
@@ -50,7 +51,7 @@ class Request(model.Frozen):
     """What the user asked for on the command line. Empty or None means: as the experiment says.
 
     `experiment` is its name or path, or the experiment itself; `run` what the run is to be called. A system
-    that it names and `versions` has is that one.
+    that it names and `versions` has is that one. Images must be those of the run in the folder `images_of`.
     """
 
     experiment: str | model.Experiment
@@ -66,6 +67,7 @@ class Request(model.Frozen):
     settings: Changes = {}
     until: model.StopRule | None = None
     build: bool = True
+    images_of: Path | None = None
     command: tuple[str, ...] = ()
 
 
@@ -99,6 +101,8 @@ def prepare(request: Request, say: model.Say) -> model.Header:
     this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
     guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
+    if request.images_of is not None:
+        _refuse_others(guests, request, request.images_of)
     guests, accel = _make_ready(guests, experiment, catalogue, this_host.digest, say)
     platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
@@ -316,6 +320,31 @@ def _find_guests(
     if not guests:
         raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
     return tuple(guests), tuple(absent)
+
+
+def _refuse_others(guests: Sequence[model.Guest], request: Request, folder: Path) -> None:
+    """Refuse guests that are not those of the run in a folder.
+
+    Raises:
+        ImageError: an image is another file, or that run had no such system.
+        StoreError: the run cannot be read.
+    """
+    header, _ = read_store(folder)
+    known = {guest.system.name: guest for guest in header.guests}
+    for guest in guests:
+        name = guest.system.name
+        before = known[name].pristine if name in known else {}
+        for role, image in guest.pristine.items():
+            was = before[role].sha256 if role in before else "none"
+            if was != image.sha256:
+                words = iter(request.command)
+                rest = [word for word in words if word != "--images-of" or not next(words, "")]
+                rest = [word for word in rest if not word.startswith("--images-of=")]
+                raise ImageError(
+                    f"system {name} is not as it was in run {header.run}: its {role.value} has the digest "
+                    f"{image.sha256}, and had {was}",
+                    f"{shlex.join(['guestbench', *rest])}  # measures it, which is another experiment",
+                )
 
 
 def _rename(guest: model.Guest, name: str, told: str) -> model.Guest:

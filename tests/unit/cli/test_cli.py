@@ -92,6 +92,20 @@ def test_a_run_writes_its_reports_and_prints_a_summary(
     assert header.command == ("run", "./mine.toml", "-o", "out")
 
 
+def test_a_run_is_held_to_the_images_of_another(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A repetition would measure other images, and be taken for one."""
+    once = ["run", "./mine.toml", "--cycles", "1", "--warmups", "0", "--only-system", "two"]
+    assert run_cli([*once, "-o", "out"]) == 0
+    assert run_cli([*once, "--images-of", "out", "-o", "again"]) == 0
+    write_recording(project / "images/two", [(1.0, b"hullo "), (500.0, b"[init done]")])
+    capsys.readouterr()
+    assert run_cli([*once, "--images-of=out", "-o", "other"]) == 2
+    error, hint = capsys.readouterr().err.splitlines()[-2:]
+    assert error.startswith("error: system two is not as it was in run ")
+    assert hint.startswith(f"hint: {shlex.join(['guestbench', *once, '-o', 'other'])}  # ")
+    assert run_cli([*once, "--images-of", "nowhere"]) == 3
+
+
 def test_json_is_the_only_thing_on_stdout(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`guestbench run --json | jq` would choke on talk."""
     assert run_cli(["run", "./mine.toml", "-o", "out", "--json", "--only-system", "two"]) == 0
