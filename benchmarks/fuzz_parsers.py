@@ -71,6 +71,9 @@ TARGETS: Mapping[str, Target] = {
     "archive": Target(
         parser_targets.check_archive, parser_targets.seed_archive, (b"ustar", b"../", b"./"), short=200
     ),
+    "artifact": Target(
+        parser_targets.check_artifact, parser_targets.seed_artifact, (b"ustar", b"../", b"0000644"), short=200
+    ),
     "symbols": Target(
         parser_targets.check_symbols, parser_targets.seed_symbols, (b" T ", b"\t[", b"]\n"), short=2000
     ),

@@ -311,7 +311,7 @@ def load_runs(folders: Iterable[str | os.PathLike[str]]) -> Results:
         samples=_gather(Sample, _find_samples, analysed),
         estimates=_gather(Estimate, _find_estimates, analysed),
         comparisons=_gather(Comparison, _find_comparisons, analysed),
-        claims=_gather(Claim, _find_claims, analysed),
+        claims=_gather(Claim, find_claims, analysed),
     )
 
 
@@ -405,7 +405,8 @@ def _find_comparisons(found: Findings) -> Iterator[Comparison]:
         yield fill(Comparison, each, **own)
 
 
-def _find_claims(found: Findings) -> Iterator[Claim]:
+def find_claims(found: Findings) -> Iterator[Claim]:
+    """The claims of a run, judged."""
     for each in found.judgements:
         own = {
             "run": found.header.run,

@@ -21,6 +21,7 @@ import alpine_site
 import image_files
 import msgspec
 
+from guestbench.artifact import archive
 from guestbench.errors import GuestbenchError
 from guestbench.host import process
 from guestbench.images import check
@@ -412,6 +413,29 @@ def seed_archive() -> tuple[bytes, ...]:
     """An archive with a file, a folder, links and a long name."""
     files = {"etc/passwd": b"root:x:0:0\n", "bin/" + "x" * 150: b"\x7fELF", "init": b"#!/bin/sh\n"}
     return (gzip.decompress(alpine_site.pack(files, {"bin/sh": "busybox", "lib": "/usr/lib"})),)
+
+
+def check_artifact(data: bytes, folder: Path) -> None:
+    """An archive that goes with a paper: what is accepted is what is written, to the byte."""
+    path = folder / "artifact.tar.gz"
+    path.write_bytes(gzip.compress(data, 1, mtime=0))
+    try:
+        found = dict(archive.read_archive(path))
+    except GuestbenchError as error:
+        assert all(message.isprintable() for message in error.messages)
+        return
+    tops = {name.partition("/")[0] for name in found}
+    if len(tops) == 1:
+        again = {name.partition("/")[2]: member for name, member in found.items()}
+        assert gzip.decompress(archive.write_archive(again, tops.pop())) == data
+
+
+def seed_artifact() -> tuple[bytes, ...]:
+    """An archive with an empty file, a program and a long name."""
+    files = {"run/store.jsonl": b"{}\n", f"run/{'x' * 90}/serial.log": b"ready", "empty": b""}
+    members = {name: archive.Member(data) for name, data in files.items()}
+    members["reproduce.sh"] = archive.Member(b"#!/bin/sh\n", program=True)
+    return (gzip.decompress(archive.write_archive(members, "top")),)
 
 
 def check_symbols(data: bytes, folder: Path) -> None:

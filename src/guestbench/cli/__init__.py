@@ -70,6 +70,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     package=__name__,
     helps={
         "ab": "Tell whether NEW is worse than OLD, both measured in one run and compared block by block.",
+        "artifact": "Pack the run in DIR for others to check and repeat, or with --check do check ARCHIVE.",
         "bisect": "Find the commit that made a guest worse, by measuring commits beside GOOD until the data "
         "decide.",
         "cache": "What guestbench keeps: images, programs, snapshots; and how to have less of it.",

@@ -14,8 +14,8 @@ SILENT_S = 1.0
 """What takes longer says what it is."""
 OWN_NAME = re.compile(
     r"\bguestbench(?= "
-    r"(ab|bisect|cache|calibrate|diff|digest|doctor|export|history|inspect|profile|report|run|setup|systems|"
-    r"workloads|--help)\b)"
+    r"(ab|artifact|bisect|cache|calibrate|diff|digest|doctor|export|history|inspect|profile|report|run|setup|"
+    r"systems|workloads|--help)\b)"
 )
 
 

@@ -54,6 +54,12 @@ def parse_until(text: str) -> StopRule:
     return StopRule(goal=Goal.CI, looks=looks, most=MOST_BLOCKS, alpha=ALPHA, width=width)
 
 
+def show_until(rule: StopRule) -> tuple[str, ...]:
+    """The options of `guestbench run` that ask for a rule and its cap."""
+    goal = f"ci={rule.width * 100:.12g}%" if rule.goal is Goal.CI else str(rule.goal)
+    return "--until", goal, "--cycles", str(rule.most)
+
+
 def limit(rule: StopRule, most: int) -> StopRule:
     """The rule with another cap, at which it looks as well: five looks for a verdict are then no more.
 

@@ -18,28 +18,34 @@ CSV_NAME = "results.csv"
 SCRIPT_NAME = "reproduce.sh"
 
 
+def render_reports(contents: Contents) -> dict[str, bytes]:
+    """Every report of a run by the name of its file; the script that makes the run again is none."""
+    # The command line needs the names of the formats alone.
+    from guestbench.report.export import csv, json
+    from guestbench.report.html import render_html
+    from guestbench.report.markdown import render_markdown
+
+    found = contents.found
+    return {
+        MARKDOWN_NAME: render_markdown(contents.page).encode(),
+        HTML_NAME: render_html(contents.page).encode(),
+        JSON_NAME: json.render_findings(found),
+        CSV_NAME: csv.render(found.header, found.records),
+    }
+
+
 def write_reports(folder: Path, contents: Contents) -> dict[str, Path]:
-    """Write every report into `folder`, replacing older ones; file name to path.
+    """Write every report into `folder`, and what makes the run again, replacing older ones; name to path.
 
     A report is either there whole or not there: it is written beside its place and then moved.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    # The command line needs the names of the formats alone.
-    from guestbench.report.export import csv, json
-    from guestbench.report.html import render_html
-    from guestbench.report.markdown import render_markdown
     from guestbench.report.reproduce import render_script
 
     found = contents.found
-    files = {
-        MARKDOWN_NAME: render_markdown(contents.page).encode(),
-        HTML_NAME: render_html(contents.page).encode(),
-        JSON_NAME: json.render_findings(found),
-        CSV_NAME: csv.render(found.header, found.records),
-        SCRIPT_NAME: render_script(found.header, found.records).encode(),
-    }
+    files = {**render_reports(contents), SCRIPT_NAME: render_script(found.header, found.records).encode()}
     for name, content in files.items():
         try:
             replace_file(folder / name, content)

@@ -8,7 +8,7 @@ a comment: it is what the run did, and can be pasted to boot one guest by hand.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from guestbench.model import Header, Record
@@ -23,22 +23,7 @@ set -eu
 
 def render_script(header: Header, records: Sequence[Record]) -> str:
     """The script. Its comments are printable ASCII, whatever the run's names are; its command is quoted."""
-    host = header.host
-    facts = {
-        "run": header.run,
-        "guestbench": header.tool,
-        "begun": header.created,
-        "host": f"{host.cpu_model}, {host.cpus} CPUs, {host.memory_mib} MiB, Linux {host.kernel}, {host.os}",
-        header.vmm: f"{host.vmm_version}, accelerator {header.accel.used.value}",
-        "seed": str(header.experiment.seed),
-    }
-    lines = [HEAD, *(f"# {name}: {comment(value)}\n" for name, value in facts.items()), "\n"]
-    tools = shlex.join(filter(None, ("guestbench", Path(host.vmm_path).name, "sha256sum")))
-    lines.append(f"for tool in {tools}; do\n")
-    lines.append(
-        '    command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }\n'
-    )
-    lines.append("done\n\n")
+    lines = [HEAD, *begin_script(header, "sha256sum")]
     lines.append("# The images, by their digests. One that differs makes another experiment.\n")
     digests = {
         image.path: image.sha256
@@ -65,6 +50,24 @@ def render_script(header: Header, records: Sequence[Record]) -> str:
             lines.append(f"# {comment(' '.join(key))}: {comment(shlex.join(record.argv))}\n")
     lines.append(f'\nexec {shlex.join(("guestbench", *without_output(header.command)))} "$@"\n')
     return "".join(lines)
+
+
+def begin_script(header: Header, *tools: str) -> Iterator[str]:
+    """Lines of a script, as comments, on where and when the run was made; then a look for its tools."""
+    host = header.host
+    facts = {
+        "run": header.run,
+        "guestbench": header.tool,
+        "begun": header.created,
+        "host": f"{host.cpu_model}, {host.cpus} CPUs, {host.memory_mib} MiB, Linux {host.kernel}, {host.os}",
+        header.vmm: f"{host.vmm_version}, accelerator {header.accel.used.value}",
+        "seed": str(header.experiment.seed),
+    }
+    yield from (f"# {name}: {comment(value)}\n" for name, value in facts.items())
+    needed = shlex.join(filter(None, ("guestbench", Path(host.vmm_path).name, *tools)))
+    yield f"\nfor tool in {needed}; do\n"
+    yield '    command -v "$tool" >/dev/null || { echo "error: $tool is not installed" >&2; exit 1; }\n'
+    yield "done\n\n"
 
 
 def comment(text: str) -> str:
