@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -164,13 +165,16 @@ def test_project_names_no_machine_and_no_registry() -> None:
     assert not found
 
 
-def strings_of(file: Path) -> Iterator[tuple[int, str]]:
+@cache
+def strings_of(file: Path) -> list[tuple[int, str]]:
     """All text of a module's code with its line, what documents the code left out."""
     tree = ast.parse(file.read_text())
     documents = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
-    for each in ast.walk(tree):
-        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in documents:
-            yield each.lineno, each.value
+    return [
+        (each.lineno, each.value)
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in documents
+    ]
 
 
 def names_in(file: Path) -> Iterator[tuple[int, str]]:
