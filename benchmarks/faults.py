@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import secrets
 import shutil
 import signal
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,7 @@ TIMEOUT_S = 180.0
 LONGEST_DELAY_S = 0.25
 """A trial takes 0.3 to 0.6 s, so a fault may strike anywhere in it."""
 FROZEN_S = 0.3
+PAGE_BYTES = 4096
 MARK = "GUESTBENCH_FAULTS"
 """The variable by which every process of a run is found, whoever its parent is by then."""
 WORKER, VMM = b"guestbench.run.worker", b"qemu-system-x86_64"
@@ -195,6 +198,35 @@ def _freeze(find: Find) -> Callable[[Run], bool]:
     return strike
 
 
+def _starve(find: Find) -> Callable[[Run], bool]:
+    """The process gets no more memory: what a full host, or a control group, tells it."""
+
+    def strike(run: Run) -> bool:
+        pid = find(run)
+        if pid is None:
+            return False
+        try:
+            resource.prlimit(pid, resource.RLIMIT_AS, (PAGE_BYTES, PAGE_BYTES))
+        except ProcessLookupError:
+            return False
+        return True
+
+    return strike
+
+
+def _suspend(run: Run) -> bool:
+    """All of it stands still for a while, as on a host that sleeps."""
+    if run.is_over() or run.find(VMM) is None:
+        return False
+    stopped = [pid for pid, _ in run.processes()]
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(FROZEN_S)
+    return True
+
+
 def _find_tool(run: Run) -> int | None:
     return run.tool.pid if run.tool is not None and not run.is_over() else None
 
@@ -261,6 +293,9 @@ def list_faults() -> list[Fault]:
         Fault("guestbench frozen for a while", _freeze(_find_tool), ends=False),
         Fault("a worker frozen for a while", _freeze(_find_worker), ends=False),
         Fault("QEMU frozen for a while", _freeze(_find_vmm), ends=False),
+        Fault("the whole run frozen for a while", _suspend, ends=False),
+        Fault("no memory left for guestbench", _starve(_find_tool), ends=False),
+        Fault("no memory left for a worker", _starve(_find_worker), ends=False),
         Fault("two runs in one folder", _run_twice, ends=False),
         Fault("a torn last line", _tear, ends=True),
         Fault("the results folder removed", _remove, ends=True),

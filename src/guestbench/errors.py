@@ -114,5 +114,7 @@ def hint_of(error: OSError, place: str | os.PathLike[str]) -> str:
 
     path = Path(place).absolute()
     there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if error.errno == errno.ENOMEM:
+        return "free -h"
     look = "df -h" if error.errno in OF_ROOM else "ls -ld"
     return f"{look} {shlex.quote(str(there))}"

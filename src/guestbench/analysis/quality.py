@@ -62,7 +62,23 @@ def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
         *find_idle(header),
         *ask_measured("notices", header, records),
         *find_mismatches(header, records),
+        *find_suspended(records),
     )
+
+
+def find_suspended(records: Sequence[Record]) -> Iterator[str]:
+    """A sentence where the host slept during trials: what their guests took its sleep for is not known."""
+    slept = {
+        record.trial.id: seconds
+        for record in records
+        if isinstance(seconds := record.conditions.suspended_s, float)
+    }
+    if slept:
+        yield (
+            f"The host was suspended during {len(slept)} of {len(records)} trials, for up to "
+            f"{max(slept.values()):,.1f} s; their times leave that out, but look at each of them before you "
+            f"believe it: {', '.join(slept)}."
+        )
 
 
 def find_idle(header: Header) -> Iterator[str]:

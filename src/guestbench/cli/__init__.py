@@ -56,6 +56,9 @@ def run_cli(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         fail(["interrupted"], "guestbench --help")
         return Interrupted.exit_code
+    except MemoryError:
+        fail(["this host has no memory left for guestbench"], "free -h")
+        return HostError.exit_code
     except OSError as error:
         # What nobody on the way knew more of.
         named = f"{error.filename}: " if error.filename is not None else ""

@@ -192,12 +192,16 @@ def guess_hypervisor(root: Path = ROOT) -> str:
 # --- facts that change --------------------------------------------------------------------------------
 
 
+LEAST_SLEEP_S = 0.1
+
+
 class CpuTimes(Frozen):
     """CPU time of the whole machine since it started, all CPUs together, from /proc/stat.
 
     The kernel counts in ticks of 10 ms on most machines: shares of spans far shorter than that mean nothing.
     `waited_ns` is for how long some task had to wait for `cpu`, `io` or `memory`, empty where the kernel has
-    no pressure stall information. `at_ns` is when all this was so, on the monotonic clock.
+    no pressure stall information. `at_ns` is when all this was so, on the monotonic clock, and `asleep_ns`
+    for how long the machine has been suspended since it started.
     """
 
     total_ns: int
@@ -206,6 +210,7 @@ class CpuTimes(Frozen):
     load_1m: float
     at_ns: int
     waited_ns: dict[str, int]
+    asleep_ns: int = 0
 
 
 def read_cpu_times(root: Path = ROOT) -> CpuTimes:
@@ -223,6 +228,7 @@ def read_cpu_times(root: Path = ROOT) -> CpuTimes:
         load_1m=read_load(root),
         at_ns=time.monotonic_ns(),
         waited_ns=read_pressure(root),
+        asleep_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns(),
     )
 
 
@@ -258,14 +264,20 @@ def conditions(before: CpuTimes, after: CpuTimes, own_cpu_ns: int) -> Conditions
         for name, waited in after.waited_ns.items()
         if name in before.waited_ns and span > 0
     }
+    # Two clocks are not read at one moment.
+    asleep_s = (after.asleep_ns - before.asleep_ns) / 1e9
+    suspended_s = asleep_s if asleep_s > LEAST_SLEEP_S else msgspec.UNSET
     if total <= 0:
-        return Conditions(load_1m=after.load_1m, cpu_others=0.0, cpu_steal=0.0, pressure=pressure)
+        return Conditions(
+            load_1m=after.load_1m, cpu_others=0.0, cpu_steal=0.0, pressure=pressure, suspended_s=suspended_s
+        )
     others = after.busy_ns - before.busy_ns - own_cpu_ns
     return Conditions(
         load_1m=after.load_1m,
         cpu_others=_clamp(others / total),
         cpu_steal=_clamp((after.steal_ns - before.steal_ns) / total),
         pressure=pressure,
+        suspended_s=suspended_s,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+import msgspec
+
 from guestbench.model.base import Frozen
 from guestbench.model.system import Role
 from guestbench.model.work import WorkReport
@@ -227,13 +229,15 @@ class Conditions(Frozen):
     """What else the host did during a trial, as shares of all its CPUs' time (0 to 1).
 
     `pressure` has for `cpu`, `io` and `memory` the share of the trial's time in which some task of the host
-    waited for it, the trial's own among them; it is empty where the kernel does not tell.
+    waited for it, the trial's own among them; it is empty where the kernel does not tell. `suspended_s` is
+    how long the host slept meanwhile, which no other time has in it; it is unset where it did not.
     """
 
     load_1m: float
     cpu_others: float
     cpu_steal: float
     pressure: dict[str, float] = {}
+    suspended_s: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class Record(Frozen, tag_field="kind", tag="record"):

@@ -228,6 +228,8 @@ def _measure(job: Job, measure: Callable[[], TrialResult]) -> TrialResult:
     except GuestbenchError as error:
         return TrialResult(outcome=NotMade(reason=tell_obstacle(error)))
     except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return TrialResult(outcome=NotMade(reason="this host has no memory left (mended by: free -h)"))
         if isinstance(error, OSError) and _is_of_folder(error, Path(job.folder)):
             raise
         told = " ".join(f"{type(error).__name__}: {error}".split())

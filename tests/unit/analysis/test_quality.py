@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import make_guest, make_header, make_system
+from factories import make_guest, make_header, make_run, make_system
 
-from guestbench.analysis.quality import find_idle, find_notices
+from guestbench.analysis.quality import find_idle, find_notices, find_suspended
 from guestbench.errors import UsageError
 from guestbench.families.net.plan import plan
 from guestbench.model import GuestFamily, Header, Kit, Service, ShellWork, System
@@ -60,3 +60,15 @@ def test_a_run_that_would_measure_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to measure: floor has nothing of net, work") as caught:
         prepare(Request(experiment=str(file)), lambda _: None)
     assert str(file) in caught.value.hint
+
+
+def test_trials_during_which_the_host_slept_are_named() -> None:
+    """A boot with a closed lid in its middle would be taken for one like the others."""
+    header, records = make_run()
+    assert list(find_suspended(records)) == []
+    slept = msgspec.structs.replace(records[1].conditions, suspended_s=4000.04)
+    changed = (records[0], msgspec.structs.replace(records[1], conditions=slept), *records[2:])
+    (told,) = find_suspended(changed)
+    assert told.startswith(f"The host was suspended during 1 of {len(records)} trials, for up to 4,000.0 s")
+    assert told.endswith(f": {records[1].trial.id}.")
+    assert told in find_notices(header, changed)

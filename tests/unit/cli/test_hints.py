@@ -29,6 +29,7 @@ def test_hint_shows_what_is_in_the_way(number: int, look: str, tmp_path: Path) -
     error = OSError(number, os.strerror(number))
     assert hint_of(error, tmp_path / "a b") == f"{look} '{tmp_path}/a b'"
     assert hint_of(error, tmp_path / "a b" / "not" / "there") == f"{look} '{tmp_path}/a b'"
+    assert hint_of(OSError(errno.ENOMEM, ""), tmp_path) == "free -h"
 
 
 def test_a_results_folder_that_may_not_be_read_says_whose_it_is(

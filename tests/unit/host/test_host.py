@@ -284,3 +284,13 @@ def test_user_namespace_is_tried_for_real() -> None:
     """The doctor would guess from files what the kernel allows."""
     possible, said = host.try_user_namespace()
     assert possible or said
+
+
+@pytest.mark.parametrize(("asleep_s", "told"), [(0.0, False), (0.05, False), (60.0, True)])
+def test_a_sleep_of_the_host_is_a_condition(asleep_s: float, told: bool) -> None:
+    """No clock that a trial is timed by goes on meanwhile, so that nothing else would show it."""
+    before = cpu_times(100, 10)
+    after = msgspec.structs.replace(cpu_times(102, 10), asleep_ns=round(asleep_s * SECOND_NS))
+    found = host.conditions(before, after, 0)
+    assert found.suspended_s == (asleep_s if told else msgspec.UNSET)
+    assert (b"suspended_s" in msgspec.json.encode(found)) == told

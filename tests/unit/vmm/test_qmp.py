@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -88,6 +89,15 @@ def test_an_answer_that_is_none_is_one_error(answer: bytes | Answer, monkeypatch
         monkeypatch.setattr(qmp, "ANSWER_S", 0.2)
         connection.command("query-status")
     check_line(caught.value.message)
+
+
+def test_no_answer_in_time_is_none() -> None:
+    """A trial whose QEMU stands still would end half a minute late."""
+    late = b'{"return": {}, "id": "another"}\n'
+    with qemu(GREETING, reply(**{"return": {}}), late) as sock, qmp.connect(sock) as connection:
+        began = time.monotonic()
+        assert connection.try_command("query-status", 0.2) is None
+        assert 0.2 <= time.monotonic() - began < 10
 
 
 def check_line(message: str) -> None:

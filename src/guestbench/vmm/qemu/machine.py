@@ -41,6 +41,8 @@ PIPE_BYTES = 1 << 20
 
 STEP_S = 0.25
 GONE_S = 2.0
+WRITTEN_S, THROWN_AWAY_S = 2.0, 0.5
+"""How long QEMU may take to end: where it writes to a disk for good, and where nothing is kept of it."""
 WARNING = re.compile(r"\bwarning: ")
 
 NOT_ASKED = Lacking(reason="the machine was not started with it")
@@ -85,18 +87,19 @@ class QemuMachine(Machine):
         """As `_read`, but the console counts as closed when the guest is off, though QEMU stays."""
         end = time.monotonic() + timeout_s
         while (chunk := self._read(min(STEP_S, max(0.0, end - time.monotonic())))) is None:
-            if self._is_off():
+            if self._is_off(end - time.monotonic()):
                 # What the guest printed last may have come after the poll.
                 return self._read(0.0) or Chunk(t_ns=self.now_ns(), data=b"")
             if time.monotonic() >= end:
                 return None
         return chunk
 
-    def _is_off(self) -> bool:
+    def _is_off(self, wait_s: float) -> bool:
+        """Whether the guest is; one of which nothing can be heard is not, until its time is up."""
         if self.qmp is None:
             return True
         try:
-            status = self.qmp.command("query-status")
+            status = self.qmp.try_command("query-status", max(wait_s, STEP_S))
         except HostError:
             return True
         return isinstance(status, dict) and status.get("status") in OFF
@@ -172,6 +175,7 @@ def start(spec: LaunchSpec) -> Iterator[Machine]:
                 stdin=their_in.fileno(),
                 stdout=their_out.fileno(),
                 stderr=stderr,
+                grace_s=WRITTEN_S if spec.writable else THROWN_AWAY_S,
             )
         )
         _pin(child.pid, spec.platform.pin)

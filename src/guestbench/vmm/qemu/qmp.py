@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -45,11 +45,23 @@ class Connection:
         Raises:
             HostError: QEMU refused the command, hung up, or did not answer within 30 s.
         """
-        call = self._client.execute(name, arguments or None)
         try:
-            return self._loop.run_until_complete(asyncio.wait_for(call, ANSWER_S))
+            return self._call(name, arguments, ANSWER_S)
         except FAILED as error:
             raise HostError(f"QMP {name}: {_tell(error)}", "guestbench doctor") from error
+
+    def try_command(self, name: str, timeout_s: float) -> object:
+        """As `command`; None where no answer comes in time, which is at most 30 s."""
+        try:
+            return self._call(name, {}, min(timeout_s, ANSWER_S))
+        except TimeoutError:
+            return None
+        except FAILED as error:
+            raise HostError(f"QMP {name}: {_tell(error)}", "guestbench doctor") from error
+
+    def _call(self, name: str, arguments: Mapping[str, object], timeout_s: float) -> object:
+        call = self._client.execute(name, dict(arguments) or None)
+        return self._loop.run_until_complete(asyncio.wait_for(call, timeout_s))
 
     def hand_over(self, fd: int, name: str, **arguments: object) -> object:
         """Send one command that is about a file descriptor of ours, as `getfd` and `add-fd` are.
