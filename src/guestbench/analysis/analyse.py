@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from guestbench.analysis.findings import Findings
+from guestbench.analysis.partial import Waiting, find_to_come
 from guestbench.analysis.stopping import find_looks, trim
 from guestbench.analysis.summary import add_derived, summarise
 from guestbench.model import Header, Record
@@ -18,13 +19,17 @@ def analyse(header: Header, records: Sequence[Record]) -> Findings:
     from guestbench.analysis.calibration import find_known_ratios, find_recoveries
 
     header, looks = trim(header, derived), find_looks(header, derived)
+    to_come = find_to_come(header, derived)
+    waiting = Waiting(header, derived, to_come)
     found = Findings(
         header=header,
         records=derived,
         summaries=summarise(header, derived),
         looks=looks,
-        known_ratios=tuple(find_known_ratios(header, derived)),
-        recoveries=tuple(find_recoveries(header, derived)),
+        # They judge the host, and are held back like verdicts.
+        known_ratios=() if to_come else tuple(find_known_ratios(header, derived)),
+        recoveries=() if to_come else tuple(find_recoveries(header, derived)),
+        to_come=to_come,
     )
     asked = header.experiment
     if not asked.baseline and not asked.claims and not asked.steps:
@@ -35,12 +40,17 @@ def analyse(header: Header, records: Sequence[Record]) -> Findings:
     from guestbench.analysis.compare import compare_run
     from guestbench.analysis.steps import find_gains
 
-    comparisons, judgements = compare_run(header, derived), judge_claims(header, derived)
-    beside = find_beside(header, derived, comparisons, judgements)
-    return msgspec.structs.replace(
+    comparisons = tuple(map(waiting.hold_back, compare_run(header, derived)))
+    judgements = judge_claims(header, derived, waiting)
+    replace = msgspec.structs.replace
+    beside = (
+        replace(each, found=each.found and waiting.hold_back(each.found))
+        for each in find_beside(header, derived, comparisons, judgements)
+    )
+    return replace(
         found,
         comparisons=comparisons,
         judgements=judgements,
-        beside=beside,
-        gains=find_gains(header, derived),
+        beside=tuple(beside),
+        gains=tuple(replace(g, found=waiting.hold_back(g.found)) for g in find_gains(header, derived)),
     )

@@ -15,6 +15,7 @@ from statistics import median
 
 from guestbench.analysis.compare import compare, replace
 from guestbench.analysis.failures import MOST_FAILED, tell_failures
+from guestbench.analysis.partial import Waiting
 from guestbench.analysis.samples import Sampled, Samples, collect, collect_facts
 from guestbench.analysis.stopping import find_confidence
 from guestbench.analysis.summary import (
@@ -28,18 +29,28 @@ from guestbench.model import Claim, GuestFamily, Header, Interval, Judgement, Ke
 from guestbench.page.figures import write_key
 
 
-def judge_claims(header: Header, records: Sequence[Record]) -> tuple[Judgement, ...]:
+def judge_claims(
+    header: Header, records: Sequence[Record], waiting: Waiting | None = None
+) -> tuple[Judgement, ...]:
     """Every claim of the experiment, once for each system of the run that it is about.
 
-    A claim about a system that the run does not have is undecided, and says so.
+    A claim about a system that the run does not have is undecided, and says so; none is judged while it is
+    `waiting` for trials of its figure.
     """
     ordered = sort_records(header, add_derived(header, records))
     samples, facts = collect(header, ordered), collect_facts(header, ordered)
     return tuple(
-        _judge(header, claim, system, samples, facts, ordered)
+        _hold_back(header, claim, system, waiting) or _judge(header, claim, system, samples, facts, ordered)
         for claim in header.experiment.claims
         for system in _find_systems(header, claim)
     )
+
+
+def _hold_back(header: Header, claim: Claim, system: str, waiting: Waiting | None) -> Judgement | None:
+    names = {guest.system.name for guest in header.guests}
+    sides = {system, claim.against or system}
+    why = waiting.tell(claim.metric, sides, searched=True) if waiting and sides <= names else ""
+    return Judgement(claim=claim, system=system, ruling=Ruling.PENDING, reason=why) if why else None
 
 
 def _find_systems(header: Header, claim: Claim) -> Sequence[str]:

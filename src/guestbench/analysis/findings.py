@@ -15,7 +15,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     `records` have what is derived of several, and the header has no trials that its rule made needless.
     `known_ratios` and `recoveries` say how well its own instruments and this host tell things apart.
-    `gains` is what the steps of the experiment bring.
+    `gains` is what the steps of the experiment bring. `to_come` is empty where the run is whole.
     """
 
     header: model.Header
@@ -28,6 +28,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     recoveries: tuple[model.Recovery, ...] = ()
     beside: tuple[model.Beside, ...] = ()
     gains: tuple[model.Gain, ...] = ()
+    to_come: tuple[model.ToCome, ...] = ()
 
     @property
     def names(self) -> list[str]:

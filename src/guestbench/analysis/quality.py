@@ -47,18 +47,14 @@ def find_failures(header: Header, records: Sequence[Record], run: str = "") -> d
 
 
 def find_notices(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
-    """One sentence for each thing about the run as a whole that weakens it; empty for a sound run."""
+    """One sentence for each thing about the run as a whole that weakens it; empty for a sound run.
+
+    What is still to come of it is told elsewhere: see `analysis.partial`.
+    """
     header = trim(header, records)
-    missing = count_missing(header, records)
-    rest = "Typed in this file's folder, guestbench run --resume . makes the rest."
-    incomplete = (
-        f"The run is not complete: {missing} of {len(header.trials)} planned trials have no record. {rest}"
-    )
     replayed = "This run replayed recorded consoles: nothing was booted, and no time is a measurement."
     return (
         *((replayed,) if header.platform.vmm == REPLAYING_VMM else ()),
-        *((incomplete,) if missing else ()),
-        *(f"{each} {rest}" for each in ask_measured("unfinished", header, records) if not missing),
         *find_idle(header),
         *ask_measured("notices", header, records),
         *find_mismatches(header, records),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -262,19 +263,35 @@ def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: 
 
 
 def _make_trials(store: Store, header: Header, done: tuple[Record, ...], again: str) -> tuple[Record, ...]:
+    from guestbench.run.partial import PartialReports
     from guestbench.run.progress import show_progress
     from guestbench.run.trials import make_trials
 
-    resume = again or shlex.join(["guestbench", "run", "--resume", str(store.path.parent)])
+    folder = store.path.parent
+    resume = again or shlex.join(["guestbench", "run", "--resume", str(folder)])
     try:
-        with show_progress() as progress:
-            return make_trials(store, header, done, progress)
+        with show_progress() as progress, closing(PartialReports(folder, progress.show)) as reports:
+            return make_trials(store, header, done, progress, reports=reports)
     except KeyboardInterrupt:
+        _report_part(folder)
         raise Interrupted("interrupted; every finished trial is kept", resume) from None
     except GuestbenchError as error:
+        _report_part(folder)
         if resume not in error.hint:
             error.hint = f"{error.hint}  # then: {resume}"
         raise
+
+
+def _report_part(folder: Path) -> None:
+    """Write the report of what a run that was stopped has found, where that can be done."""
+    from guestbench.run.store import read_store
+
+    # Whoever presses Ctrl-C again does not want it, and the error that stopped the run is told all the same.
+    with suppress(KeyboardInterrupt, GuestbenchError, OSError):
+        header, records = read_store(folder)
+        if records:
+            _, paths = report.write_files(folder, header, records)
+            say(f"what was found so far: {paths['report.html']}")
 
 
 def _judge(folder: Path, header: Header, records: tuple[Record, ...]) -> None:

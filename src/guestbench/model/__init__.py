@@ -21,6 +21,7 @@ from guestbench.model.experiment import (
     to_table,
 )
 from guestbench.model.family import Family, Purpose
+from guestbench.model.left import ToCome
 from guestbench.model.plan import GIVEN_WORK, Batch, Needs, Start, Wanted
 from guestbench.model.record import (
     FIRST_BYTE,

@@ -10,12 +10,16 @@ from guestbench.model.summary import Interval
 
 
 class Verdict(StrEnum):
-    """What the data say of a metric of one system against another; always of the first of the two."""
+    """What the data say of a metric of one system against another; always of the first of the two.
+
+    `PENDING` is of a run that is not whole, and says nothing yet.
+    """
 
     SMALLER = "smaller"
     LARGER = "larger"
     EQUIVALENT = "equivalent"
     INCONCLUSIVE = "inconclusive"
+    PENDING = "not yet"
 
 
 class Method(StrEnum):
@@ -82,11 +86,12 @@ class Gain(Frozen):
 
 
 class Ruling(StrEnum):
-    """What became of a claim."""
+    """What became of a claim; `PENDING` is of a run that has not all of its figure."""
 
     CONFIRMED = "confirmed"
     REFUTED = "refuted"
     UNDECIDED = "undecided"
+    PENDING = "not yet"
 
 
 class Judgement(Frozen):

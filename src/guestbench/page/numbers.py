@@ -151,6 +151,16 @@ def count_things(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
+def show_duration(seconds: float) -> str:
+    """A duration as `42 s`, `3 min 05 s` or `1 h 02 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
 def _digit(value: float, digits: int) -> int:
     """The place of the first digit of `value`, rounded to so many digits: 0 for ones, -1 for tenths."""
     return int(f"{value:.{digits - 1}e}".partition("e")[2]) if value and isfinite(value) else 0

@@ -45,7 +45,9 @@ LOOKS = {
     Verdict.LARGER: Point(2, 0, colour=1),
     Verdict.EQUIVALENT: Point(1, 0, colour=2),
     Verdict.INCONCLUSIVE: Point(0, 0, colour=7, hollow=True),
+    Verdict.PENDING: Point(3, 0, colour=7, hollow=True),
 }
+OPEN = (Ruling.UNDECIDED, Ruling.PENDING)
 Range = tuple[float | None, float | None]
 """The least and the most of what was claimed; an open end is None."""
 MEDIANS_DIFFER = 1.1
@@ -63,10 +65,11 @@ def find_sections(found: Findings) -> Iterator[Section]:
     if found.judgements and not judged:
         yield Section("claims", title, tuple(_count_others(found)))
     if judged:
-        decided = [each for each in judged if each.ruling is not Ruling.UNDECIDED]
-        others = [each for each in judged if each.ruling is Ruling.UNDECIDED]
+        decided = [each for each in judged if each.ruling not in OPEN]
+        others = [each for each in judged if each.ruling in OPEN]
         table = _tabulate_claims(found, decided)
-        folded = Details(f"Not decided by this run: {len(others)}", (_tabulate_claims(found, others),))
+        run = "what is there so far" if found.to_come else "this run"
+        folded = Details(f"Not decided by {run}: {len(others)}", (_tabulate_claims(found, others),))
         yield Section("claims", title, (tell("claims"), table, folded, *_count_others(found)))
     if found.comparisons:
         baseline = Code(found.header.experiment.baseline)
@@ -168,7 +171,7 @@ def _show(found: Findings, each: Judgement, value: float | None, *, exactly: boo
 
 def _rule(found: Findings, each: Judgement) -> str:
     """The ruling; of a time or a rate with the accelerator, without which it would be another one."""
-    if each.ruling is Ruling.UNDECIDED:
+    if each.ruling in OPEN:
         return f"{each.ruling.value}: {each.reason}" if each.reason else each.ruling.value
     word = each.ruling.value
     if found.metric(each.claim.metric).is_timed:
@@ -260,7 +263,7 @@ def _tell_verdict(each: Comparison, effect: str, notes: Mapping[str, str]) -> st
         told = f"{told}; the medians say {show_ratio(each.ratio_median)}"
     return (
         f"fails more often ({each.failed} of {each.n + each.failed}); of the others: {told}"
-        if fails_more(each)
+        if each.verdict is not Verdict.PENDING and fails_more(each)
         else told
     )
 
@@ -305,7 +308,8 @@ def draw_ratios(found: Findings, comparisons: Sequence[Comparison]) -> Figure:
             words.append(f"{', '.join(filter(None, group))}:")
         rows.append(_to_row(each, claim))
         words.append(f"{_tell_ratio(each)}{f' ({_tell_claim(claim)})' if claim else ''};")
-    legend: list[tuple[Bar | Point, str]] = [(look, verdict.value) for verdict, look in LOOKS.items()]
+    looks = LOOKS.items() if found.to_come else [each for each in LOOKS.items() if each[0] != Verdict.PENDING]
+    legend: list[tuple[Bar | Point, str]] = [(look, verdict.value) for verdict, look in looks]
     if any(claims):
         legend.append((Bar(0, 1, look=Look.CLAIM), "claimed"))
     axis, about = (

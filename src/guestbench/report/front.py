@@ -11,8 +11,8 @@ from guestbench.page.figures import add_interval, show_amount
 from guestbench.page.numbers import NOTHING, show_ratio
 from guestbench.report.comparison import fails_more, tell_beside
 
-BETTER, WORSE, ALIKE, OPEN = "✓", "✗", "=", "?"
-MARKS = {BETTER: "better", WORSE: "worse", ALIKE: "alike", OPEN: "undecided"}
+BETTER, WORSE, ALIKE, OPEN, PENDING = "✓", "✗", "=", "?", "…"
+MARKS = {BETTER: "better", WORSE: "worse", ALIKE: "alike", OPEN: "undecided", PENDING: "not yet"}
 """What marks a verdict, and the word for it: no colour is needed to tell them apart."""
 
 
@@ -63,7 +63,8 @@ def tell_best(found: Findings) -> Iterator[Text]:
     """For each figure that is compared, who is ahead of the baseline, by how much, and how surely."""
     baseline = found.header.experiment.baseline
     for metric in find_front_metrics(found):
-        compared = [each for name in found.names if (each := _find(found, metric, name))]
+        each_of = (_find(found, metric, name) for name in found.names)
+        compared = [each for each in each_of if each and each.verdict is not Verdict.PENDING]
         title = metric.headline or metric.title
         ahead = [each for each in compared if _mark(metric, each) == BETTER and each.ratio]
         if ahead:
@@ -80,9 +81,9 @@ def tell_best(found: Findings) -> Iterator[Text]:
             yield (f"{title}: none is shown to be better than ", Code(baseline), ".")
 
 
-def tell_marks() -> str:
-    """What the marks of the table mean."""
-    return ", ".join(f"{mark} {word}" for mark, word in MARKS.items())
+def tell_marks(found: Findings) -> str:
+    """What the marks of the table mean; of a whole run nothing is still to come."""
+    return ", ".join(f"{mark} {word}" for mark, word in MARKS.items() if found.to_come or mark != PENDING)
 
 
 def say_times(metric: Metric, each: Comparison) -> str:
@@ -129,6 +130,8 @@ def _find(found: Findings, metric: Metric, system: str) -> Comparison | None:
 
 
 def _mark(metric: Metric, each: Comparison) -> str:
+    if each.verdict is Verdict.PENDING:
+        return PENDING
     if fails_more(each):
         return WORSE
     if each.verdict is Verdict.EQUIVALENT:
@@ -145,7 +148,7 @@ def _show_cell(found: Findings, metric: Metric, system: str, compared: Compariso
         return shown
     failed = (
         f"fails more often ({compared.failed} of {compared.n + compared.failed})"
-        if fails_more(compared)
+        if compared.verdict is not Verdict.PENDING and fails_more(compared)
         else ""
     )
     parts = [failed, "".join(map(str, (say_times(metric, compared), *_add(compared))))]

@@ -32,7 +32,7 @@ from guestbench.report.tags import Html, show, tag
 from guestbench.text import visible
 
 ASSETS = Path(__file__).parent / "assets"
-PARTS = ("report.css", "icicle.css"), ("report.js", "icicle.js")
+PARTS = ("report.css", "icicle.css"), ("report.js", "icicle.js", "live.js")
 """The files of the style sheet and of the script."""
 FORBIDDEN = "default-src 'none'; base-uri 'none'; form-action 'none'"
 MAIN = "main"
@@ -43,10 +43,12 @@ TALL_TABLE = 60
 """Rows above which a table scrolls inside its own box."""
 
 
-def render_html(page: Page) -> str:
-    """The whole page; it ends with a newline."""
+def render_html(page: Page, stamp: str = "") -> str:
+    """The whole page; it ends with a newline. With a `stamp` it reloads when the one beside it is another."""
     style, script = ("".join((ASSETS / name).read_text("utf-8") for name in names) for names in PARTS)
-    policy = f"{FORBIDDEN}; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    # What our own script asks for may come, and nothing that is named in the page.
+    scripts = f"script-src '{_hash(script)}'" + (" 'strict-dynamic'" if stamp else "")
+    policy = f"{FORBIDDEN}; style-src '{_hash(style)}'; {scripts}"
     head = tag(
         "head",
         Html('<meta charset="utf-8">'),
@@ -78,6 +80,7 @@ def render_html(page: Page) -> str:
         ),
         Html("\n"),
         tag("script", Html(script)),
+        data_stamp=stamp or None,
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n{head}\n{body}\n</html>\n'
 

@@ -36,14 +36,16 @@ from guestbench.report.front import (
     tell_best,
     tell_marks,
 )
+from guestbench.report.partial import describe_partial, summarise_to_come
 from guestbench.report.stopping import tell_end
 
 tell = read_words(__file__)
 
 
-def open_page(found: Findings) -> Iterator[Block]:
+def open_page(found: Findings, *, running: bool = False) -> Iterator[Block]:
     """The blocks before the first section: what was found, then what weakens it."""
     header = found.header
+    yield from describe_partial(found, running=running)
     host, systems = header.host, ((Code(system.name), f" ({system.title})") for system in header.systems)
     were = "were measured side by side" if len(header.guests) > 1 else "was measured"
     machine = f"{host.cpu_model}, {host.cpus} logical CPUs, {header.vmm} {host.vmm_version}, accelerator "
@@ -64,7 +66,7 @@ def open_page(found: Findings) -> Iterator[Block]:
     yield Paragraph((*_tell_claims(found), *_tell_open(found), *tell_resolved(found), *emulated))
     if found.comparisons:
         baseline, confidence = Code(header.experiment.baseline), f"{CONFIDENCE:.0%}"
-        marks = ("Against ", baseline, f": {tell_marks()}.")
+        marks = ("Against ", baseline, f": {tell_marks(found)}.")
         yield Paragraph((marks, *tell("front", confidence=confidence).lines))
     yield Bullets(
         tuple(_describe_failure(*each) for each in find_failures(header, found.records).items()),
@@ -85,6 +87,7 @@ def summarise_run(found: Findings, lines: Sequence[tuple[str, str]]) -> Iterator
     yield _tabulate(found, columns, ("system", *(_begin_small(column.title) for column in columns)))
     yield Paragraph(() if found.names else ("systems: none",))
     yield Bullets(tuple(f"{title}: {told}" for title, told in lines))
+    yield Bullets(tuple(summarise_to_come(found)))
     yield Bullets((*tell_resolved(found), *_tell_disturbance(found.records), *_tell_unsound(found)))
     failed = map(tell_failed, find_failures(found.header, found.records))
     left_out = (f"left out: {each.system}: {each.reason}" for each in found.header.absent)
@@ -129,7 +132,7 @@ def tell_resolved(found: Findings) -> Iterator[Text]:
     Only of a run that has blocks; of one without such guests that it is not known.
     """
     twins = [each for each in found.known_ratios if each.is_same]
-    if not twins and any(record.trial.block for record in found.records):
+    if not twins and not found.to_come and any(record.trial.block for record in found.records):
         yield from tell("unresolved").lines
     for each in twins:
         yield from tell("twins", **_fill(each), blocks=count_things(each.n, "block")).lines

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
+from guestbench.analysis.partial import Forecast
 from guestbench.families import find_family, find_hook, find_purpose
 from guestbench.model import Ok, Record, Trial
-from guestbench.run.trials import Progress
+from guestbench.page.numbers import show_duration
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -21,33 +20,6 @@ if TYPE_CHECKING:
 
 FIRST_SILENCE_S, SILENCE_S = 1.0, 30.0
 """After so long without a line, one says what is running: sooner where none has been printed yet."""
-
-
-class Forecast:
-    """Tells how long the rest of a run will take, from how long its trials have taken so far."""
-
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self._left = {trial.id: _kind(trial) for trial in trials}
-        self._walls: dict[str, list[float]] = defaultdict(list)
-
-    def learn(self, record: Record) -> None:
-        """Take a finished trial into account."""
-        self._left.pop(record.trial.id, None)
-        self._walls[_kind(record.trial)].append(record.wall_ns / 1e9)
-
-    def describe(self, running_s: float = 0.0) -> str:
-        """The time left as text, `at least` where some kind of trial has not been seen yet."""
-        known = [fmean(self._walls[kind]) for kind in self._left.values() if kind in self._walls]
-        if self._left and not known:
-            return "time left not known yet"
-        seconds = max(0.0, sum(known) - running_s)
-        bound = "" if len(known) == len(self._left) else "at least "
-        return f"{bound}{describe_duration(seconds)} left"
-
-
-def _kind(trial: Trial) -> str:
-    """What trials that take about as long have in common."""
-    return f"{trial.system}/{find_purpose(trial.purpose).like or trial.purpose}/{trial.workload}"
 
 
 def _is_planned(trial: Trial) -> bool:
@@ -63,14 +35,12 @@ def describe_trial(trial: Trial) -> str:
     return f"{trial.system} {what} {trial.cycle}{size}"
 
 
-def describe_duration(seconds: float) -> str:
-    """A duration as `42 s`, `3 min 05 s` or `1 h 02 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+def describe_left(forecast: Forecast, running_s: float = 0.0) -> str:
+    """The time left as text, `at least` where some kind of trial has not been seen yet."""
+    seconds, unknown = forecast.count_seconds()
+    if unknown and not seconds:
+        return "time left not known yet"
+    return f"{'at least ' if unknown else ''}{show_duration(max(0.0, seconds - running_s))} left"
 
 
 def describe_record(record: Record) -> str:
@@ -116,8 +86,12 @@ class PlainProgress:
         self._running.pop(record.trial.id, None)
         self._said, self._silence_s = time.monotonic(), SILENCE_S
         line = self._take(record)
-        left = f"; {self._forecast.describe()}" if self._done < self._total else ""
+        left = f"; {describe_left(self._forecast)}" if self._done < self._total else ""
         print(f"{line}{left}", file=self._stream, flush=True)
+
+    def show(self, summary: str) -> None:
+        """Print what is known so far."""
+        print(f"\n{summary}", file=self._stream, flush=True)
 
     def _take(self, record: Record) -> str:
         """Count the record; returns the line for it. Trials of a search have no number: how many is open."""
@@ -129,11 +103,12 @@ class PlainProgress:
 
 
 class LiveProgress(PlainProgress):
-    """The same lines, and below them a live one with the running trial and the time left."""
+    """The same lines, and below them what is known so far, the running trial and the time left."""
 
     def __init__(self, live: Live) -> None:
         super().__init__(sys.stderr)
         self._live = live
+        self._summary = ""
         self._trial: Trial | None = None
         self._since = 0.0
 
@@ -144,19 +119,25 @@ class LiveProgress(PlainProgress):
 
     def tick(self) -> None:
         """Redraw."""
-        from rich.text import Text
-
         if self._trial is not None:
             running_s = time.monotonic() - self._since
             trial = self._trial
             number, left = "[search]", ""
             if _is_planned(trial):
                 number = f"[{self._done + 1}/{self._total}]"
-                left = f"; {self._forecast.describe(running_s)}"
-            self._live.update(
-                Text(f"{number} {describe_trial(trial)}: running for {describe_duration(running_s)}{left}"),
-                refresh=True,
-            )
+                left = f"; {describe_left(self._forecast, running_s)}"
+            self._draw(f"{number} {describe_trial(trial)}: running for {show_duration(running_s)}{left}")
+
+    def show(self, summary: str) -> None:
+        """Show it instead of the one before."""
+        self._summary = summary
+        self.tick()
+
+    def _draw(self, line: str) -> None:
+        from rich.text import Text
+
+        text = Text(f"{self._summary}{line}", no_wrap=True, overflow="ellipsis")
+        self._live.update(text, refresh=True)
 
     def trial_finished(self, record: Record) -> None:
         """Print what came of it above the live line."""
@@ -165,11 +146,11 @@ class LiveProgress(PlainProgress):
         style = "" if isinstance(record.outcome, Ok) or not _is_planned(record.trial) else "bold red"
         self._live.console.print(Text(self._take(record), style=style))
         self._trial = None
-        self._live.update(Text(self._forecast.describe()), refresh=True)
+        self._draw(describe_left(self._forecast))
 
 
 @contextmanager
-def show_progress() -> Iterator[Progress]:
+def show_progress() -> Iterator[PlainProgress]:
     """Give the Progress that fits standard error; rich honours NO_COLOR by itself."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield PlainProgress(sys.stderr)

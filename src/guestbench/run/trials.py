@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from guestbench import provision
-from guestbench.analysis.stopping import trim
+from guestbench.analysis.stopping import find_steered, trim
 from guestbench.errors import GuestbenchError, TrialError
 from guestbench.families import find_family, find_hook, find_purpose, list_families
 from guestbench.host import facts as host
@@ -43,12 +43,27 @@ class Progress(Protocol):
         """A trial has ended and its record is stored."""
 
 
+class Reports(Protocol):
+    """Something that makes reports of what is stored so far, in a process of its own."""
+
+    def offer(self, made: int) -> None:
+        """Nothing that is timed runs, and so many trials are made: one may be begun."""
+
+    def poll(self) -> object:
+        """Time has gone by."""
+
+    def wait(self) -> None:
+        """Something timed is to begin: none may be in the making."""
+
+
 def make_trials(
     store: Store,
     header: Header,
     done: Sequence[Record],
     progress: Progress,
     execute: Execute = execute_in_workers,
+    *,
+    reports: Reports | None = None,
 ) -> tuple[Record, ...]:
     """Make every trial of the run that `done` does not hold, storing each as it ends; all records in order.
 
@@ -62,19 +77,33 @@ def make_trials(
     progress.begin(needed.header.trials, done)
 
     def make(trials: Sequence[Trial], slots: int) -> None:
+        timed = find_purpose(trials[0].purpose).timed
+
+        def tick() -> None:
+            progress.tick()
+            if reports and not timed:
+                reports.poll()
+                reports.offer(len(records))
+
         for trial in trials:
             progress.trial_started(trial)
         jobs = [make_job(trial, header, store.path.parent, records, failed) for trial in trials]
-        for record in execute(jobs, slots, progress.tick):
+        for record in execute(jobs, slots, tick):
             store.append(record)
             records.append(record)
             progress.trial_finished(record)
+            if reports and not timed:
+                reports.offer(len(records))
 
     slots = count_slots(header.platform)
     missing = [trial for trial in header.trials if trial.id not in finished]
     for purpose, together in groupby(missing, key=lambda trial: find_purpose(trial.purpose)):
         if purpose.timed:
             for trial in together:
+                if reports and records:
+                    if _begins_round(trial, records[-1].trial):
+                        reports.offer(len(records))
+                    reports.wait()
                 if needed.look_before(trial):
                     progress.begin(needed.header.trials, records)
                 if needed.holds(trial):
@@ -88,12 +117,19 @@ def make_trials(
     return tuple(records)
 
 
+def _begins_round(trial: Trial, before: Trial) -> bool:
+    """Whether a trial belongs to another round than the one before it."""
+    places = [(each.block, each.cycle, "" if each.block else each.purpose) for each in (trial, before)]
+    return places[0] != places[1]
+
+
 class _Needed:
     """Which trials are needed by the rule of the run, as of the last of its looks."""
 
     def __init__(self, header: Header, records: Sequence[Record]) -> None:
         self._records = records
         self._looked = 0
+        self._steered = find_steered(header, counted=False)
         self._take(trim(header, records))
 
     def _take(self, header: Header) -> None:
@@ -107,7 +143,9 @@ class _Needed:
     def look_before(self, trial: Trial) -> bool:
         """Look, if this is the first trial after so many blocks; whether trials are needless by that."""
         rule, blocks = self.header.until, trial.block - 1
-        if rule is None or blocks not in rule.looks or blocks <= self._looked or not self.holds(trial):
+        if rule is None or trial.purpose not in self._steered or not self.holds(trial):
+            return False
+        if blocks not in rule.looks or blocks <= self._looked:
             return False
         self._looked = blocks
         before = len(self._ids)

@@ -12,7 +12,6 @@ from factories import (
     make_boot_run,
     make_guest,
     make_header,
-    make_partial_run,
     make_record,
     make_run,
     make_system,
@@ -230,14 +229,6 @@ def test_busy_host_is_warned_about(others: float, steal: float, expected: tuple[
 def test_sound_run_has_no_notices() -> None:
     """A sound run would carry warnings that teach users to ignore them."""
     assert find_notices(*make_run()) == ()
-
-
-def test_incomplete_run_says_what_is_missing() -> None:
-    """A run that was stopped would look finished."""
-    header, records = make_partial_run(7)
-    (notice,) = find_notices(header, records)
-    assert f"{len(header.trials) - 7} of {len(header.trials)} planned trials" in notice
-    assert "guestbench run --resume ." in notice
 
 
 def test_records_that_do_not_belong_together_are_noticed() -> None:

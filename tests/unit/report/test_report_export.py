@@ -154,7 +154,7 @@ def test_json_holds_comparisons_and_claims() -> None:
     results = msgspec.json.decode(json_export.render(header, records), type=Results)
     assert results.comparisons == compare_run(header, records) != ()
     assert [each.ruling for each in results.judgements] == [Ruling.CONFIRMED]
-    assert results.version == 7
+    assert results.version == 8
 
 
 # --- the schema -------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from report_pages import markdown_of, summary_of
 from golden import check_golden
 from guestbench.analysis.claims import judge_claims
 from guestbench.analysis.diff import diff_runs
+from guestbench.analysis.partial import find_to_come
 from guestbench.analysis.quality import ask_measured, find_failures, find_notices
 from guestbench.analysis.samples import collect
 from guestbench.analysis.summary import add_derived, find_summary, summarise
@@ -96,10 +97,11 @@ def test_sizes_that_are_not_enough_are_no_failures() -> None:
 
 def test_a_search_that_has_not_ended_is_noticed() -> None:
     """A report made in the middle of a search would look finished."""
-    header, records = make_memory_run()
-    (notice,) = find_notices(header, records)
-    assert "has not ended for" in notice
-    assert "broken" in notice and "linux-minimal" not in notice
+    (to_come,) = find_to_come(*make_memory_run())
+    assert (to_come.family, to_come.missing) == ("memory", {})
+    assert "has not ended for" in to_come.search
+    assert "broken" in to_come.search and "linux-minimal" not in to_come.search
+    assert to_come.search in markdown_of(*make_memory_run())
 
 
 def test_a_host_whose_settings_distort_memory_is_noticed() -> None:

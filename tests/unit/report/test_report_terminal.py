@@ -39,7 +39,8 @@ def test_a_run_with_no_headline_shows_no_table_of_names() -> None:
     """A run of work or surface alone would print a column of names that says nothing."""
     header, records = make_run()
     shown = summary_of(header, [with_outcome(records[0], Crashed(reason="lost"))])
-    assert shown.splitlines()[0] == "failed: floor: 1 of 1 image trials crashed: lost"
+    assert shown.splitlines()[1] == "failed: floor: 1 of 1 image trials crashed: lost"
+    assert shown.startswith("partial: 1 of 60 planned trials; to come: image size (3 trials), boot time (56")
 
 
 def test_figures_of_work_are_shown() -> None:

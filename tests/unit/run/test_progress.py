@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from work_factories import make_report, make_work_run, work_record
 
-from guestbench.run.progress import Forecast, PlainProgress, describe_record, describe_trial
+from guestbench.analysis.partial import Forecast
+from guestbench.run.progress import PlainProgress, describe_left, describe_record, describe_trial
 
 
 def test_progress_says_what_work_took() -> None:
@@ -34,7 +35,7 @@ def test_the_time_left_is_known_for_each_workload_apart() -> None:
     forecast = Forecast([record.trial for record in records])
     for seconds, record in zip((10, 60, 100), records[:3], strict=True):
         forecast.learn(msgspec.structs.replace(record, wall_ns=seconds * 10**9))
-    assert forecast.describe() == "2 min 50 s left"
+    assert describe_left(forecast) == "2 min 50 s left"
 
 
 def test_log_says_what_is_running_where_nothing_ends_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

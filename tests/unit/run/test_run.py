@@ -15,6 +15,7 @@ from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
 from guestbench import provision
+from guestbench.analysis.partial import Forecast
 from guestbench.analysis.quality import ask_measured
 from guestbench.errors import GuestbenchError, HostError, ImageError, TrialError
 from guestbench.families.memory.findings import find_evidence, find_least
@@ -38,9 +39,10 @@ from guestbench.model import (
     Trial,
     TrialResult,
 )
+from guestbench.page.numbers import show_duration
 from guestbench.run import prepare
 from guestbench.run.pool import execute_in_workers
-from guestbench.run.progress import Forecast, PlainProgress, describe_duration, describe_record
+from guestbench.run.progress import PlainProgress, describe_left, describe_record
 from guestbench.run.store import create_store, read_store, reopen_store
 from guestbench.run.trials import Execute, count_slots, make_job, make_trials
 from guestbench.run.worker import run_trial
@@ -388,11 +390,11 @@ def test_the_forecast_says_at_least_while_it_has_not_seen_every_system(
     records = tuple(msgspec.structs.replace(r, wall_ns=2_000_000_000) for r in records)
     forecast = Forecast(header.trials)
     forecast.learn(records[0])
-    assert forecast.describe().startswith("at least ")
+    assert describe_left(forecast).startswith("at least ")
     for record in records[1:4]:
         forecast.learn(record)
-    assert forecast.describe() == "10 s left"
-    assert [describe_duration(s) for s in (3.2, 185, 3720)] == ["3 s", "3 min 05 s", "1 h 02 min"]
+    assert describe_left(forecast) == "10 s left"
+    assert [show_duration(s) for s in (3.2, 185, 3720)] == ["3 s", "3 min 05 s", "1 h 02 min"]
     assert describe_record(records[0])
 
 

@@ -11,7 +11,7 @@ from guestbench.analysis.analyse import analyse
 from guestbench.analysis.findings import Findings
 from guestbench.model.base import fill
 
-JSON_VERSION = 7
+JSON_VERSION = 8
 """Version of the shape of results.json. Raised when a field changes its meaning, comes or goes."""
 
 
@@ -63,7 +63,8 @@ class Results(model.Frozen):
     `comparisons` are with the experiment's baseline, and `judgements` of its claims; both are empty where the
     experiment has none. `looks` are those of the rule `until`, where the run had one; `beside` holds like
     to like beside them; `gains` is what the experiment's steps bring. `known_ratios` and `recoveries` say how
-    well the run's own instruments and its host tell things apart.
+    well the run's own instruments and its host tell things apart. `to_come` is what a run that is not whole
+    still lacks.
     """
 
     version: int
@@ -93,6 +94,7 @@ class Results(model.Frozen):
     recoveries: tuple[model.Recovery, ...]
     beside: tuple[model.Beside, ...]
     gains: tuple[model.Gain, ...]
+    to_come: tuple[model.ToCome, ...]
 
 
 def render(header: model.Header, records: Sequence[model.Record]) -> bytes:
