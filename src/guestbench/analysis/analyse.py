@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from guestbench.analysis.budget import fit, may_search
 from guestbench.analysis.findings import Findings
-from guestbench.analysis.partial import Waiting, find_to_come
-from guestbench.analysis.stopping import find_looks, trim
+from guestbench.analysis.partial import Waiting, find_dropped, find_to_come
+from guestbench.analysis.stopping import find_looks, trim_to_rule
 from guestbench.analysis.summary import add_derived, summarise
 from guestbench.model import Header, Record
 
@@ -18,8 +19,9 @@ def analyse(header: Header, records: Sequence[Record]) -> Findings:
     derived = add_derived(header, records)
     from guestbench.analysis.calibration import find_known_ratios, find_recoveries
 
-    header, looks = trim(header, derived), find_looks(header, derived)
-    to_come = find_to_come(header, derived)
+    looks, planned = find_looks(header, derived), trim_to_rule(header, derived)
+    header = fit(planned, derived)
+    to_come = find_to_come(header, derived, searches=may_search(header, derived))
     waiting = Waiting(header, derived, to_come)
     found = Findings(
         header=header,
@@ -30,6 +32,7 @@ def analyse(header: Header, records: Sequence[Record]) -> Findings:
         known_ratios=() if to_come else tuple(find_known_ratios(header, derived)),
         recoveries=() if to_come else tuple(find_recoveries(header, derived)),
         to_come=to_come,
+        dropped=find_dropped(planned, header, derived),
     )
     asked = header.experiment
     if not asked.baseline and not asked.claims and not asked.steps:

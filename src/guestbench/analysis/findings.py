@@ -15,7 +15,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
     `records` have what is derived of several, and the header has no trials that its rule made needless.
     `known_ratios` and `recoveries` say how well its own instruments and this host tell things apart.
-    `gains` is what the steps of the experiment bring. `to_come` is empty where the run is whole.
+    `gains` is what the steps of the experiment bring. `to_come` is empty where the run is whole, and
+    `dropped` what it had no time for.
     """
 
     header: model.Header
@@ -29,6 +30,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     beside: tuple[model.Beside, ...] = ()
     gains: tuple[model.Gain, ...] = ()
     to_come: tuple[model.ToCome, ...] = ()
+    dropped: tuple[model.ToCome, ...] = ()
 
     @property
     def names(self) -> list[str]:

@@ -8,43 +8,24 @@ soon as its own trials are made, and so is what a search has found.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from statistics import fmean
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from guestbench.families import ask, find_purpose, list_families, list_purposes
-from guestbench.model import Comparison, Header, Method, Record, ToCome, Trial, Verdict
+from guestbench.analysis.budget import may_search
+from guestbench.analysis.forecast import Forecast
+from guestbench.families import ask, list_families, list_purposes
+from guestbench.model import Comparison, Header, Method, Record, ToCome, Verdict
 
 REST = "its own trials are made; tests are adjusted for all comparisons, and some are to come"
 
 
-class Forecast:
-    """Tells how long the rest of a run will take, from how long its trials have taken so far."""
+def find_to_come(header: Header, records: Sequence[Record], *, searches: bool = True) -> tuple[ToCome, ...]:
+    """The families of which something is still to come, in their order; the header is trimmed to its rule.
 
-    def __init__(self, trials: Iterable[Trial]) -> None:
-        self._left = {trial.id: kind_of(trial) for trial in trials}
-        self._walls: dict[str, list[float]] = defaultdict(list)
-
-    def learn(self, record: Record) -> None:
-        """Take a finished trial into account."""
-        self._left.pop(record.trial.id, None)
-        self._walls[kind_of(record.trial)].append(record.wall_ns / 1e9)
-
-    def count_seconds(self) -> tuple[float, int]:
-        """What the trials take of which the like was seen, and how many others there are."""
-        known = [fmean(self._walls[kind]) for kind in self._left.values() if kind in self._walls]
-        return sum(known), len(self._left) - len(known)
-
-
-def kind_of(trial: Trial) -> str:
-    """What trials that take about as long have in common."""
-    return f"{trial.system}/{find_purpose(trial.purpose).like or trial.purpose}/{trial.workload}"
-
-
-def find_to_come(header: Header, records: Sequence[Record]) -> tuple[ToCome, ...]:
-    """The families of which something is still to come, in their order; the header is trimmed to its rule."""
+    Without `searches` what is searched for is not looked at.
+    """
     done, families = {record.trial.id for record in records}, _name_families()
     titles = {family.name: family.title for family in list_families()}
     names = [families.get(trial.purpose, trial.purpose) for trial in header.trials]
@@ -52,8 +33,8 @@ def find_to_come(header: Header, records: Sequence[Record]) -> tuple[ToCome, ...
     found = []
     for name in dict.fromkeys((*(name for name in titles if name in header.experiment.metrics), *names)):
         missing = [t for t, own in zip(header.trials, names, strict=True) if own == name and t.id not in done]
-        searches = [*ask("findings", "unfinished", header, records, names=(name,))]
-        if not missing and not searches:
+        open_ = [*ask("findings", "unfinished", header, records, names=(name,))] if searches else []
+        if not missing and not open_:
             continue
         forecast = Forecast(missing)
         for record in records:
@@ -67,10 +48,17 @@ def find_to_come(header: Header, records: Sequence[Record]) -> tuple[ToCome, ...
                 planned=planned[name],
                 missing=dict(Counter(trial.purpose for trial in missing)),
                 seconds=None if unknown else seconds,
-                search=" ".join(searches),
+                search=" ".join(open_),
             )
         )
     return tuple(found)
+
+
+def find_dropped(header: Header, kept: Header, records: Sequence[Record]) -> tuple[ToCome, ...]:
+    """The same of what is not to come, for want of time: trials of `header` that are not in `kept`."""
+    mine = {trial.id for trial in kept.trials}
+    others = msgspec.structs.replace(header, trials=tuple(t for t in header.trials if t.id not in mine))
+    return find_to_come(others, records, searches=not may_search(header, records))
 
 
 def _name_families() -> dict[str, str]:

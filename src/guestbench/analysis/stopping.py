@@ -22,6 +22,7 @@ from statistics import fmean
 
 import msgspec
 
+from guestbench.analysis.budget import fit
 from guestbench.analysis.summary import CONFIDENCE, find_metric
 from guestbench.families import list_purposes
 from guestbench.model import Goal, GuestFamily, Header, Interval, Look, Looks, Record, StopRule, Trial
@@ -36,7 +37,12 @@ Values = dict[str, dict[int, float]]
 
 
 def trim(header: Header, records: Sequence[Record]) -> Header:
-    """The header without the trials that the rule made needless: none of them is missing."""
+    """The header without the trials that the rule made needless, or the budget dropped: none is missing."""
+    return fit(trim_to_rule(header, records), records)
+
+
+def trim_to_rule(header: Header, records: Sequence[Record]) -> Header:
+    """The header without the trials that the rule made needless."""
     end = find_looks(header, records).end
     if end is None:
         return header

@@ -92,6 +92,8 @@ def run_cli(arguments: Sequence[str]) -> int:
         "report.",
         "setup": "Print the line that installs the Debian packages which this host lacks, or with --install "
         "run it.",
+        "status": "Tell how far the run in DIR is: what is made, what runs now, what is to come, and when it "
+        "may end.",
         "systems": "The guests: what there is, and their images.",
         "workloads": "List the workloads: what each does, with which program, and which systems can do it.",
     },

@@ -15,7 +15,7 @@ SILENT_S = 1.0
 OWN_NAME = re.compile(
     r"\bguestbench(?= "
     r"(ab|artifact|bisect|cache|calibrate|diff|digest|doctor|export|history|inspect|profile|report|run|setup|"
-    r"systems|workloads|--help)\b)"
+    r"status|systems|workloads|--help)\b)"
 )
 
 

@@ -5,6 +5,7 @@ Every type decodes strictly: an unknown field is an error, never ignored.
 """
 
 from guestbench.model.base import GIB, KIB, MIB, Frozen, Say, Unknown
+from guestbench.model.budget import Budget
 from guestbench.model.calibration import KnownRatio, Recovery, Told
 from guestbench.model.commit import Commit
 from guestbench.model.comparison import Beside, Comparison, Gain, Judgement, Method, Ruling, Verdict

@@ -99,7 +99,8 @@ class Trial(Frozen):
     `block` counts the shuffled blocks from 1, and is 0 outside them; `cycle` counts this system's trials
     of this purpose (and memory size) from 1. `definition` is a digest of all that defines what is booted
     and how. `memory_mib` is the guest's memory where it is not the platform's. `workload` names the work of
-    trials of work and cross-checks; it is empty where the image does what it does by itself.
+    trials of work and cross-checks; it is empty where the image does what it does by itself. `round` counts
+    the rounds of the plan from 1, and is 0 for a trial that was not planned.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Trial(Frozen):
     definition: str
     memory_mib: int | None = None
     workload: str = ""
+    round: int = 0
 
 
 FIRST_BYTE, READY = "first byte", "ready"

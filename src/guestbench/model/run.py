@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from guestbench.model.base import Frozen
+from guestbench.model.budget import Budget
 from guestbench.model.experiment import REPLAYING_VMM, Accel, Experiment, Platform, Tables
 from guestbench.model.family import Purpose
 from guestbench.model.record import Metric, Trial
@@ -76,7 +77,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     """The first line of a store: everything about a run that its records share.
 
     `purposes` are what its trials are for, so that it can be analysed where a family is not installed. With
-    a rule `until`, `trials` are the most that there may be.
+    a rule `until`, or a `budget`, `trials` are the most that there may be.
     """
 
     version: int
@@ -98,6 +99,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     kit: Kit | None = None
     purposes: tuple[Purpose, ...] = ()
     until: StopRule | None = None
+    budget: Budget | None = None
 
     @property
     def systems(self) -> tuple[System, ...]:

@@ -27,6 +27,7 @@ from guestbench.page.blocks import (
 )
 from guestbench.page.figures import show_amount, show_interval, show_near_one, show_outcome
 from guestbench.page.numbers import NOTHING, count_things, show_seconds, show_share
+from guestbench.report.budget import describe_dropped
 from guestbench.report.comparison import draw_ratios, is_of_run
 from guestbench.report.families import find_columns
 from guestbench.report.front import (
@@ -60,6 +61,7 @@ def open_page(found: Findings, *, running: bool = False) -> Iterator[Block]:
     # Without a baseline nothing is compared: then how far the systems lie apart is what can be said.
     yield Bullets(tuple(tell_best(found) if found.comparisons else _tell_spans(found)))
     yield Bullets(tuple((Code(each.system), f": {each.reason}") for each in header.absent), "Left out:")
+    yield from describe_dropped(found)
     notices = *find_notices(header, found.records), *_tell_unsound(found)
     yield Bullets(notices, "About this run:")
     yield tabulate_front(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.findings import Findings
 from guestbench.families import find_purpose
@@ -32,20 +32,26 @@ def describe_partial(found: Findings, *, running: bool) -> Iterator[Block]:
     when = f"; the last one was begun at {last}" if last else ""
     first: tuple[Text, ...] = ((Strong("The run is not complete"), f" ({tell_how_far(found)}{when})."),)
     yield Paragraph((*first, *tell("running" if running else "resume").lines, *tell("not-yet").lines))
+    yield from tabulate_to_come(found.to_come)
+
+
+def tabulate_to_come(to_come: Sequence[ToCome]) -> Iterator[Block]:
+    """What is still to come, a family a row, and what is searched for."""
     yield tabulate(
-        found.to_come,
+        to_come,
         {
             "Still to come": lambda each: each.title,
             "Made": lambda each: f"{each.made} of {each.planned}",
-            "Trials": _list_trials,
+            "Trials": list_trials,
             "About": lambda each: show_duration(each.seconds) if each.seconds else NOTHING,
         },
         words=3,
     )
-    yield Bullets(tuple(each.search for each in found.to_come if each.search))
+    yield Bullets(tuple(each.search for each in to_come if each.search))
 
 
-def _list_trials(each: ToCome) -> str:
+def list_trials(each: ToCome) -> str:
+    """What trials are to come of a family, by kind."""
     named = [
         f"{count} × {find_purpose(name).title or name.replace('-', ' ')}"
         for name, count in each.missing.items()

@@ -29,7 +29,7 @@ def plan_trials(header: Header) -> tuple[Trial, ...]:
         for cycle, round_ in enumerate(_list_rounds(batches, header), 1)
     ]
     trials: list[Trial] = []
-    for _, cycle, batch, round_ in sorted(placed, key=lambda each: each[0]):
+    for number, (_, cycle, batch, round_) in enumerate(sorted(placed, key=lambda each: each[0]), 1):
         for wanted in round_:
             what = "-".join(filter(None, (wanted.purpose, wanted.workload, wanted.system)))
             trials.append(
@@ -41,6 +41,7 @@ def plan_trials(header: Header) -> tuple[Trial, ...]:
                     cycle=cycle,
                     definition=definitions[wanted.system],
                     workload=wanted.workload,
+                    round=number,
                 )
             )
     return tuple(trials)

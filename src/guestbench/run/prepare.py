@@ -29,6 +29,7 @@ from guestbench.host.accel import choose_accel, find_kvm_obstacle
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_workers
 from guestbench.run.store import read_store
+from guestbench.run.times import recall_times
 from guestbench.version import __version__
 from guestbench.vmm import find_vmm
 
@@ -66,6 +67,7 @@ class Request(model.Frozen):
     accel: model.Accel | None = None
     settings: Changes = {}
     until: model.StopRule | None = None
+    budget_s: float | None = None
     build: bool = True
     images_of: Path | None = None
     command: tuple[str, ...] = ()
@@ -125,6 +127,7 @@ def prepare(request: Request, say: model.Say) -> model.Header:
         metrics=(),
         trials=(),
         until=limit(request.until, experiment.cycles) if request.until else None,
+        budget=_make_budget(request.budget_s, this_host.digest),
     )
     header = complete(msgspec.structs.replace(header, kit=_prepare_kit(header, say)))
     if not header.trials:
@@ -135,6 +138,10 @@ def prepare(request: Request, say: model.Say) -> model.Header:
             f"guestbench run {shlex.quote(asked)} --metrics boot",
         )
     return header
+
+
+def _make_budget(seconds: float | None, host_digest: str) -> model.Budget | None:
+    return model.Budget(seconds=seconds, times=recall_times(host_digest)) if seconds else None
 
 
 def _make_ready(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from guestbench.analysis.partial import Forecast
+from guestbench.analysis.forecast import Forecast
 from guestbench.families import find_family, find_hook, find_purpose
 from guestbench.model import Ok, Record, Trial
 from guestbench.page.numbers import show_duration

@@ -171,6 +171,18 @@ def _locked(path: Path, descriptor: int) -> Iterator[Store]:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a run is writing the store in a folder."""
+    try:
+        with (folder / STORE_NAME).open("rb") as store:
+            fcntl.flock(store, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise _unreadable(folder / STORE_NAME, error) from error
+    return False
+
+
 def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
     """Read a run: its header and every finished record, in the order written.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from guestbench import provision
+from guestbench.analysis.budget import may_search
 from guestbench.analysis.stopping import find_steered, trim
 from guestbench.errors import GuestbenchError, TrialError
 from guestbench.families import find_family, find_hook, find_purpose, list_families
@@ -67,23 +68,29 @@ def make_trials(
 ) -> tuple[Record, ...]:
     """Make every trial of the run that `done` does not hold, storing each as it ends; all records in order.
 
+    `reports` are made beside trials that are not timed, and between the rounds of those that are.
+
     Raises:
         GuestbenchError: something stopped the run; what was finished is in the store.
     """
     records = list(done)
-    finished = {record.trial.id for record in done}
     needed = _Needed(header, records)
     failed: Failed = {}
     progress.begin(needed.header.trials, done)
 
     def make(trials: Sequence[Trial], slots: int) -> None:
         timed = find_purpose(trials[0].purpose).timed
+        beside = reports if not timed else None
+        if reports and records and timed:
+            if _begins_round(trials[0], records[-1].trial):
+                reports.offer(len(records))
+            reports.wait()
 
         def tick() -> None:
             progress.tick()
-            if reports and not timed:
-                reports.poll()
-                reports.offer(len(records))
+            if beside:
+                beside.poll()
+                beside.offer(len(records))
 
         for trial in trials:
             progress.trial_started(trial)
@@ -92,43 +99,46 @@ def make_trials(
             store.append(record)
             records.append(record)
             progress.trial_finished(record)
-            if reports and not timed:
-                reports.offer(len(records))
+            if beside:
+                beside.offer(len(records))
 
     slots = count_slots(header.platform)
-    missing = [trial for trial in header.trials if trial.id not in finished]
-    for purpose, together in groupby(missing, key=lambda trial: find_purpose(trial.purpose)):
-        if purpose.timed:
-            for trial in together:
-                if reports and records:
-                    if _begins_round(trial, records[-1].trial):
-                        reports.offer(len(records))
-                    reports.wait()
-                if needed.look_before(trial):
-                    progress.begin(needed.header.trials, records)
-                if needed.holds(trial):
-                    make([trial], 1)
-        else:
-            make(list(together), slots)
+    for together in _group_missing(header, done):
+        if needed.look_before(together[0]):
+            progress.begin(needed.header.trials, records)
+        if needed.holds(together[0]):
+            make(together, slots)
     for family in header.experiment.metrics:
         if follow_up := find_hook(family, "plan", "follow_up"):
-            while trials := plan_more(header, follow_up(header, records, slots), records):
-                make(trials, slots)
+            while may_search(header, records):
+                wanted = plan_more(header, follow_up(header, records, slots), records)
+                if not wanted:
+                    break
+                make(wanted, slots)
     return tuple(records)
+
+
+def _group_missing(header: Header, done: Sequence[Record]) -> Iterator[list[Trial]]:
+    """The planned trials without a record, with those together that are made side by side."""
+    finished = {record.trial.id for record in done}
+    missing = (trial for trial in header.trials if trial.id not in finished)
+    by_round = header.budget is not None
+    for (purpose, _), alike in groupby(missing, lambda t: (find_purpose(t.purpose), by_round and t.round)):
+        together = list(alike)
+        yield from [[trial] for trial in together] if purpose.timed else [together]
 
 
 def _begins_round(trial: Trial, before: Trial) -> bool:
     """Whether a trial belongs to another round than the one before it."""
-    places = [(each.block, each.cycle, "" if each.block else each.purpose) for each in (trial, before)]
-    return places[0] != places[1]
+    return (trial.round, trial.block, trial.cycle) != (before.round, before.block, before.cycle)
 
 
 class _Needed:
-    """Which trials are needed by the rule of the run, as of the last of its looks."""
+    """Which trials are needed by the rule of the run and its budget, as of the last look."""
 
     def __init__(self, header: Header, records: Sequence[Record]) -> None:
-        self._records = records
-        self._looked = 0
+        self._planned, self._records = header, records
+        self._looked = self._round = 0
         self._steered = find_steered(header, counted=False)
         self._take(trim(header, records))
 
@@ -141,16 +151,16 @@ class _Needed:
         return trial.id in self._ids
 
     def look_before(self, trial: Trial) -> bool:
-        """Look, if this is the first trial after so many blocks; whether trials are needless by that."""
+        """Look, if this is the first trial of a round, or after so many blocks; whether others are needed."""
         rule, blocks = self.header.until, trial.block - 1
-        if rule is None or trial.purpose not in self._steered or not self.holds(trial):
+        steers = rule is not None and trial.purpose in self._steered and self.holds(trial)
+        if rule is not None and steers and blocks in rule.looks and blocks > self._looked:
+            self._looked = blocks
+        elif self.header.budget is None or trial.round == self._round:
             return False
-        if blocks not in rule.looks or blocks <= self._looked:
-            return False
-        self._looked = blocks
-        before = len(self._ids)
-        self._take(trim(self.header, self._records))
-        return len(self._ids) < before
+        self._round, before = trial.round, self._ids
+        self._take(trim(self._planned, self._records))
+        return self._ids != before
 
 
 def count_slots(platform: Platform) -> int:

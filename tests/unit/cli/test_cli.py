@@ -161,6 +161,8 @@ def test_a_failed_trial_is_reported_and_the_exit_status_says_so(
         (["run", "./nowhere.toml"], 2, "no such file"),
         (["run", "--no-such-option"], 2, "No such option"),
         (["report", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
+        (["status", "nowhere"], 3, "cannot read nowhere/store.jsonl"),
+        (["run", "./mine.toml", "--budget", "soon"], 2, "'soon' is no time such as 90s"),
         (["systems", "show", "debain-12-nocloud"], 2, "debian-12-nocloud"),
         (["systems", "build", "no-such-system"], 2, "no-such-system"),
         (["systems", "fetch", "floor"], 2, "floor"),

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from work_factories import make_report, make_work_run, work_record
 
-from guestbench.analysis.partial import Forecast
+from guestbench.analysis.forecast import Forecast
 from guestbench.run.progress import PlainProgress, describe_left, describe_record, describe_trial
 
 

@@ -15,7 +15,7 @@ from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
 from guestbench import provision
-from guestbench.analysis.partial import Forecast
+from guestbench.analysis.forecast import Forecast
 from guestbench.analysis.quality import ask_measured
 from guestbench.errors import GuestbenchError, HostError, ImageError, TrialError
 from guestbench.families.memory.findings import find_evidence, find_least

@@ -64,7 +64,7 @@ class Results(model.Frozen):
     experiment has none. `looks` are those of the rule `until`, where the run had one; `beside` holds like
     to like beside them; `gains` is what the experiment's steps bring. `known_ratios` and `recoveries` say how
     well the run's own instruments and its host tell things apart. `to_come` is what a run that is not whole
-    still lacks.
+    still lacks, `dropped` what did not fit into its `budget`.
     """
 
     version: int
@@ -95,6 +95,8 @@ class Results(model.Frozen):
     beside: tuple[model.Beside, ...]
     gains: tuple[model.Gain, ...]
     to_come: tuple[model.ToCome, ...]
+    budget: model.Budget | None
+    dropped: tuple[model.ToCome, ...]
 
 
 def render(header: model.Header, records: Sequence[model.Record]) -> bytes:
