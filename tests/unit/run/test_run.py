@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -223,7 +224,10 @@ def test_one_worker_that_fails_ends_the_others(tmp_path: Path, header: Header) -
 
 def children_of(pid: int) -> list[int]:
     """The processes that `pid` has started and that are still there."""
-    stats = [path.read_text().rpartition(")") for path in Path("/proc").glob("[0-9]*/stat")]
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # others end meanwhile
+            stats.append(path.read_text().rpartition(")"))
     return [int(head.split()[0]) for head, _, tail in stats if int(tail.split()[1]) == pid]
 
 
