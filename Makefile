@@ -11,6 +11,7 @@
 #   make fuzz-unikernel      the same for the unikernel's alone; ARGS="--seed 1 elf"
 #   make faults              do harm to real runs 500 times, and count what is lost or left behind; ARGS="--seed 1"
 #   make lock                renew requirements.lock (needs uv)
+#   make sbom                write what guestbench is made of to dist/guestbench.cdx.json (CycloneDX), for a release
 #   make clean               remove what was built here, results excepted
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ CYCLES := $(if $(filter-out 0 no,$(QUICK)),--cycles 3 $(foreach each,cost.boots=
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test lint format docs pictures fuzz fuzz-parsers fuzz-unikernel faults lock clean
+.PHONY: help setup compare test lint format docs pictures fuzz fuzz-parsers fuzz-unikernel faults lock sbom clean
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' Makefile
@@ -72,6 +73,10 @@ lock:
 		--python-version 3.11 --constraint requirements.lock \
 		--extra dev --extra docs --extra pandas --extra polars --extra parquet --extra notebook \
 		--output-file requirements-tests.lock pyproject.toml
+
+sbom: setup
+	mkdir -p dist
+	$(BIN)/python tools/make_sbom.py dist/guestbench.cdx.json
 
 clean:
 	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

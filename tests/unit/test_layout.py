@@ -52,7 +52,7 @@ UNWANTED = {
     "an unfinished part": re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b"),
     "a path of one machine": re.compile(r"(?<![\w.-])/(work|root)/|/home/(?!anna\b)\w+"),
     "a package registry or mirror": re.compile(
-        r"\bpypi\b|pythonhosted|\b(deb|snapshot|security|ftp)\.debian\.org", re.IGNORECASE
+        r"(?<!pkg:)\bpypi\b|pythonhosted|\b(deb|snapshot|security|ftp)\.debian\.org", re.IGNORECASE
     ),
 }
 

@@ -10,6 +10,8 @@ import http.client
 import socket
 import threading
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from concurrent.futures import Future
 from typing import Any
@@ -31,7 +33,7 @@ def open_url(request: urllib.request.Request) -> http.client.HTTPResponse:
         OSError, http.client.HTTPException: it breaks off.
     """
     # An opener of its own for each request: it notes the environment's proxies when it is made.
-    opener = urllib.request.build_opener(_HttpHandler, _HttpsHandler)
+    opener = urllib.request.build_opener(_HttpHandler, _HttpsHandler, _KeepEncrypted)
     answer: http.client.HTTPResponse = opener.open(request, timeout=SILENCE_S)
     return answer
 
@@ -99,6 +101,17 @@ class _PatientHttps(_Patient, http.client.HTTPSConnection):
 class _HttpHandler(urllib.request.HTTPHandler):
     def do_open(self, http_class: Any, req: Any, **settings: Any) -> Any:
         return super().do_open(_Patient, req, **settings)
+
+
+class _KeepEncrypted(urllib.request.HTTPRedirectHandler):
+    """Follows nobody from an encrypted address to one that is not."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and urllib.parse.urlsplit(newurl).scheme != "https":
+            raise urllib.error.URLError(f"it leads to {newurl}, which is not encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _HttpsHandler(urllib.request.HTTPSHandler):

@@ -26,6 +26,7 @@ from guestbench.host.facts import free_bytes
 from guestbench.model import MIB, Fetch, Say
 from guestbench.provision.cache import cache_folder, hash_file, storing
 from guestbench.provision.connect import open_url
+from guestbench.provision.signature import check_signature
 
 MIRROR_VARIABLE = "GUESTBENCH_MIRROR"
 BLOCK_BYTES = MIB
@@ -63,14 +64,16 @@ class Published(NamedTuple):
     line: str
     digest: str
     errand: _Errand
+    signed: str = ""
 
     def describe(self) -> str:
-        """Where the verified file came from, and the line of the checksum list that it agrees with.
+        """Where the verified file came from, the line of the list that it agrees with, and who signed that.
 
         A mirror is not named: it is an affair of the host's, and what it served is what was published.
         """
         mirrored = ", from a mirror" if find_address(self.source.url) != self.source.url else ""
-        return f"{self.source.url} ({self.source.algorithm} {self.line}{mirrored})"
+        signed = f"; the list: {self.signed}" if self.signed else ""
+        return f"{self.source.url} ({self.source.algorithm} {self.line}{mirrored}{signed})"
 
     def download(self, say: Say) -> Path:
         """Download the file, verify it, and return where it is, which the caller moves to where it belongs.
@@ -115,7 +118,7 @@ def read_sums(source: Fetch, system: str, aim: Aim = "fetch") -> Published:
 
     Raises:
         HostError: the server cannot be reached or refuses.
-        ImageError: the list does not name the file.
+        ImageError: the list does not name the file, or is not what its publisher signed.
         UsageError: `source.algorithm` is not one that Python knows, or `$GUESTBENCH_MIRROR` is no address.
     """
     if source.algorithm not in hashlib.algorithms_available:
@@ -123,16 +126,33 @@ def read_sums(source: Fetch, system: str, aim: Aim = "fetch") -> Published:
             f"system {system}: unknown checksum algorithm {source.algorithm!r}", "guestbench systems list"
         )
     errand, url = _Errand(system, aim), find_address(source.sums_url)
-    with _open(url, errand) as answer, _reading(url, errand):
-        text = answer.read(SUMS_LIMIT_BYTES).decode("utf-8", "replace")
+    data = _read_small(url, errand)
+    text = data.decode("utf-8", "replace")
     name = _file_name(source.url)
     digits = hashlib.new(source.algorithm).digest_size * 2
     for line in text.splitlines():
         # As sha512sum writes it: digest, a space, a space or asterisk, the name.
         found = re.fullmatch(r"([0-9a-fA-F]+) [ *](?:\./)?(.+)", line.rstrip())
         if found and found[2] == name and len(found[1]) == digits:
-            return Published(source, line.rstrip(), found[1].lower(), errand)
+            signed = check_signature(url, data, lambda url: _read_if_there(url, errand), errand.way_out)
+            return Published(source, line.rstrip(), found[1].lower(), errand, signed)
     raise ImageError(f"{url} has no {source.algorithm} sum of {name}", errand.way_out)
+
+
+def _read_small(url: str, errand: _Errand) -> bytes:
+    with _open(url, errand) as answer, _reading(url, errand):
+        return answer.read(SUMS_LIMIT_BYTES)
+
+
+def _read_if_there(url: str, errand: _Errand) -> bytes | None:
+    try:
+        return _read_small(url, errand)
+    except HostError as error:
+        refusal = error.__cause__
+        missing = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE, http.HTTPStatus.FORBIDDEN)
+        if isinstance(refusal, urllib.error.HTTPError) and refusal.code in missing:
+            return None
+        raise
 
 
 def find_address(url: str) -> str:

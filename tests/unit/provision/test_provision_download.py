@@ -16,7 +16,7 @@ import pytest
 from guestbench import provision
 from guestbench.errors import HostError, ImageError, UsageError
 from guestbench.model import Disk, Fetch, GuestFamily, Provision, System
-from guestbench.provision import cache, connect, download
+from guestbench.provision import cache, connect, download, signature
 
 NAME = "disk-amd64.qcow2"
 IMAGE = bytes(range(256)) * 8192
@@ -57,6 +57,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A server with an image and its checksum list."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("GUESTBENCH_MIRROR", raising=False)
+    monkeypatch.setattr(signature, "KEYRINGS", ())
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
