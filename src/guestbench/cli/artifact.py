@@ -16,6 +16,7 @@ from guestbench.page.numbers import count_things
 from guestbench.text import visible
 
 AGAIN = ("guestbench", "artifact", "--check")
+ENDS = (".tar.gz", ".tgz")
 TOLD = 20
 """Differences that are printed; their number is told in any case."""
 
@@ -65,6 +66,9 @@ def _pack(folder: Path, output: Path | None) -> None:
     from guestbench.artifact.derive import derive
     from guestbench.artifact.parts import gather
 
+    if output is not None and not output.name.endswith(ENDS):
+        named = shlex.join([*AGAIN[:-1], str(folder), "-o", f"{output.name.partition('.')[0]}.tar.gz"])
+        raise UsageError(f"{visible(output)}: the archive is of another kind, {' or '.join(ENDS)}", named)
     with slowly(f"working out {visible(folder)}, and packing it"):
         parts = gather(folder)
         run = parts.header.run

@@ -215,6 +215,7 @@ def test_what_is_no_part_of_a_run_is_left_out_and_told(
         (["nowhere"], 3),
         (["--check", "nowhere"], 2),
         (["--check", "{packed}", "-o", "."], 2),
+        (["nowhere", "-o", "x.tar.xz"], 2),
         (["--check", "."], 3),
     ],
 )
