@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import resource
 import selectors
 import struct
 import time
@@ -25,6 +24,7 @@ from typing import NamedTuple
 from guestbench.errors import GuestbenchError, HostError, ImageError
 from guestbench.host import process
 from guestbench.host.facts import SANDBOX
+from guestbench.host.limits import Held, Limits, Stays, choose_user
 from guestbench.images.formats.disk import DiskInfo
 from guestbench.images.source import quoted, unusable
 from guestbench.images.tree import MAX_ENTRIES, Entry, show_path
@@ -39,6 +39,8 @@ MAX_NAME_BYTES = 256 << 20
 """All paths and link targets of a tree together."""
 MAX_CONSOLE_BYTES = 16 << 20
 MEMORY = "512M"
+LIMITS = Limits(cpu_s=6 * 3600, memory_bytes=(512 << 20) + (4 << 30), file_bytes=MAX_CONSOLE_BYTES)
+"""Of the QEMU: ten times what a disk may take of its time, and the most that it may say."""
 SECTORS = {512: "vda", 4096: "vdb"}
 """The sizes of sectors with which a guest sees its disk, and what the kernel then calls it."""
 CMDLINE = "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic no_timer_check cryptomgr.notests"
@@ -406,12 +408,17 @@ def look_into(image: Path, info: DiskInfo, inspector: Inspector, scratch: Path) 
         if info.virtual_bytes % sector_bytes == 0:
             sizes = f"logical_block_size={sector_bytes},physical_block_size={sector_bytes}"
             argv += ["-device", f"virtio-blk-pci,drive=disk,{sizes}"]
+    opened = (image, Path(inspector.kernel.path), Path(inspector.initrd.path), process.find_tool(argv[0]))
+    user = choose_user(opened)
+    held = Held(limits=LIMITS, user=None if isinstance(user, Stays) else user)
     try:
         with (
             console.open("ab") as log,
-            process.start(argv, stdin=process.PIPE, stdout=process.PIPE, stderr=log, grace_s=0) as child,
+            process.start(
+                argv, stdin=process.PIPE, stdout=process.PIPE, stderr=log, grace_s=0, held=held
+            ) as child,
         ):
-            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (MAX_CONSOLE_BYTES, MAX_CONSOLE_BYTES))
+            os.fchmod(log.fileno(), 0o622)  # QEMU opens it again, and the folder lets nobody else in
             guest = InspectorGuest(image, child, console)
             guest.wait()
             yield guest

@@ -7,8 +7,10 @@ import re
 import shutil
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import disks
 import msgspec
@@ -27,11 +29,14 @@ from disks import (
 )
 
 from guestbench.errors import HostError, ImageError
+from guestbench.families.surface.host.confinement import Confinement, read_confinement
 from guestbench.host import process
+from guestbench.host.facts import SANDBOX
 from guestbench.images.contents import files as contents
 from guestbench.images.formats.volumes import PROBED_BYTES, find_content
 from guestbench.images.inspection import FileSystem
 from guestbench.inspect import inspect_image
+from guestbench.model import Unknown
 
 pytestmark = [pytest.mark.qemu, pytest.mark.network]
 
@@ -262,6 +267,27 @@ def test_second_look_at_the_same_disk_starts_nothing(
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(HostError):
         inspect_image(ext4, tmp_path, lambda: (inspector, "digest"))
+
+
+def test_the_qemu_that_looks_into_a_disk_is_held(
+    ext4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that breaks the kernel which reads it, and then QEMU, would have the host to itself."""
+    real, seen = process.start, list[Confinement]()
+
+    @contextmanager
+    def start(argv: Sequence[str | Path], **options: Any) -> Iterator[process.Child]:
+        with real(argv, **options) as child:
+            yield child
+            seen.append(read_confinement(child.pid, SANDBOX))
+
+    monkeypatch.setattr(process, "start", start)
+    inspector = msgspec.structs.replace(disks.get_inspector(), kept=str(tmp_path / "kept"))
+    inspect_image(ext4, tmp_path, lambda: (inspector, "digest"))
+    (held,) = seen
+    assert held.sandbox is True
+    assert not isinstance(held.limits, Unknown)
+    assert {limit.split(" ")[0] for limit in held.limits} == {"CPU", "memory", "file"}
 
 
 def test_qemu_that_does_not_start_is_an_error_of_the_host(ext4: Path, tmp_path: Path) -> None:
