@@ -20,7 +20,7 @@ from guestbench.run.store import read_store
 
 pytestmark = pytest.mark.qemu
 
-BURN = "import os; os.nice(5)\nwhile True: pass"
+BURN = "while True: pass"
 WAIT = """        mov $100000, %ecx
 1:      mov $0x3FD, %dx
         in %dx, %al
