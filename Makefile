@@ -71,7 +71,7 @@ lock:
 		--python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
 	uv pip compile --upgrade --generate-hashes --no-emit-index-url --no-header --universal \
 		--python-version 3.11 --constraint requirements.lock \
-		--extra dev --extra docs --extra pandas --extra polars --extra parquet --extra notebook \
+		--extra dev --extra docs --extra pandas --extra polars --extra parquet --extra notebook --extra fleet \
 		--output-file requirements-tests.lock pyproject.toml
 
 sbom: setup

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from guestbench.model import Job, Record
 from guestbench.run.worker import run_trial
 
 
-def in_process(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
+def in_process(jobs: Iterable[Job], _: int, __: object) -> Iterator[Record]:
     """Make trials in this process."""
     return map(run_trial, jobs)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from guestbench.definition.settings import (
     parse_settings,
 )
 from guestbench.definition.workloads import list_workloads
-from guestbench.errors import GuestbenchError, Interrupted, TrialError, UsageError
+from guestbench.errors import GuestbenchError, HostError, Interrupted, StoreError, TrialError, UsageError
 from guestbench.families import list_families
 from guestbench.model import Accel, Ok
 from guestbench.model.experiment import LARGEST_INTEGER, MOST_BOOTS
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from guestbench.model import Header, Record, StopRule
+    from guestbench.run.fleet import Fleet
     from guestbench.run.prepare import Request
     from guestbench.run.store import Store
 
 DEFAULT_EXPERIMENT = "seed"
-WITH_RESUME = ("resume", "as_json", "no_build")
+WITH_RESUME = ("resume", "as_json", "no_build", "on", "insecure")
 """Options that say nothing of what is measured."""
 
 
@@ -78,6 +79,17 @@ def parse_given(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
             raise click.BadParameter(f"{value!r} is not of the form NAME=PATH")
         given[name] = Path(path)
     return given
+
+
+ON = click.option(
+    "--on",
+    metavar="WHERE",
+    help="Use the workers of a Dask scheduler: tcp://HOST:PORT, tls://HOST:PORT, a scheduler file, or "
+    "local:N for N workers of this machine.",
+)
+INSECURE = click.option(
+    "--insecure", is_flag=True, help="With --on, talk to others without TLS, on a network of your own."
+)
 
 
 GIVEN = click.option(
@@ -177,6 +189,8 @@ def _parse_settings(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with an interrupted run."
 )
+@ON
+@INSECURE
 def command(
     experiment: str,
     given: dict[str, Path],
@@ -194,12 +208,16 @@ def command(
     no_build: bool,
     as_json: bool,
     resume: Path | None,
+    on: str | None,
+    insecure: bool,
 ) -> None:
     """Run EXPERIMENT (a name or a .toml file, by default the seed comparison) and write its report."""
     context = click.get_current_context()
     if resume is not None:
         _refuse_settings(context, resume)
-        _finish(resume, *go_on(resume), as_json)
+        with open_fleet(on, insecure) as fleet:
+            header, records = go_on(resume, fleet=fleet)
+        _finish(resume, header, records, as_json)
         return
     from guestbench.run.prepare import Request
 
@@ -219,7 +237,9 @@ def command(
         images_of=images_of,
         command=context.obj,
     )
-    measure(request, output, as_json)
+    with open_fleet(on, insecure) as fleet:
+        made = start(request, output, fleet=fleet)
+    _finish(*made, as_json)
 
 
 def measure(request: Request, output: Path | None, as_json: bool) -> None:
@@ -231,6 +251,26 @@ def measure(request: Request, output: Path | None, as_json: bool) -> None:
     _finish(*start(request, output), as_json)
 
 
+@contextmanager
+def open_fleet(on: str | None, insecure: bool) -> Iterator[Fleet | None]:
+    """The fleet that `--on` names, None without it.
+
+    Raises:
+        UsageError: it names none, or others could talk to it.
+        HostError: Dask is not installed, or nobody answers there.
+    """
+    if on is None:
+        yield None
+        return
+    try:
+        from guestbench.run import fleet
+    except ModuleNotFoundError as error:
+        line = "pip install 'guestbench[fleet]'"
+        raise HostError(f"--on needs Dask's library distributed: {error}", line) from error
+    with fleet.open_fleet(on, say, insecure=insecure) as found:
+        yield found
+
+
 def _refuse_settings(context: click.Context, resume: Path) -> None:
     for name in context.params:
         if name not in WITH_RESUME and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -240,8 +280,10 @@ def _refuse_settings(context: click.Context, resume: Path) -> None:
             )
 
 
-def start(request: Request, output: Path | None, again: str = "") -> tuple[Path, Header, tuple[Record, ...]]:
-    """Begin a run and make its trials; its folder, its header and its records.
+def start(
+    request: Request, output: Path | None, again: str = "", fleet: Fleet | None = None
+) -> tuple[Path, Header, tuple[Record, ...]]:
+    """Begin a run and make its trials, on a fleet if there is one; its folder, its header and its records.
 
     `again` is the command that goes on with it, where it is not `guestbench run`.
 
@@ -255,23 +297,33 @@ def start(request: Request, output: Path | None, again: str = "") -> tuple[Path,
         refuse_used(output)  # before any image is built for nothing
     try:
         header = prepare(request, say)
+        if fleet is not None:
+            header = fleet.admit(header)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted before the first trial", shlex.join(["guestbench", *request.command])
         ) from None
     folder = output or Path("results") / header.run
     with create_store(folder, header) as store:
-        return folder, header, _make_trials(store, header, (), again)
+        return folder, header, _make_trials(store, header, (), again, fleet)
 
 
-def go_on(folder: Path, again: str = "") -> tuple[Header, tuple[Record, ...]]:
+def go_on(folder: Path, again: str = "", fleet: Fleet | None = None) -> tuple[Header, tuple[Record, ...]]:
     """Go on with the run in a folder; its header and its records. Raises as `start` does."""
     from guestbench.run.prepare import check_resumable
     from guestbench.run.store import reopen_store
 
     with reopen_store(folder) as (store, header, done):
         check_resumable(header, folder)
-        return header, _make_trials(store, header, done, again)
+        if bool(header.hosts) != (fleet is not None):
+            line = shlex.join(["guestbench", "run", "--resume", str(folder)])
+            raise StoreError(
+                f"{folder} was begun {'on' if header.hosts else 'without'} a fleet, and goes on so",
+                f"{line} --on tcp://127.0.0.1:8786" if header.hosts else line,
+            )
+        if fleet is not None:
+            header = fleet.admit(header)
+        return header, _make_trials(store, header, done, again, fleet)
 
 
 def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: bool) -> None:
@@ -279,7 +331,9 @@ def _finish(folder: Path, header: Header, records: tuple[Record, ...], as_json: 
     _judge(folder, header, records)
 
 
-def _make_trials(store: Store, header: Header, done: tuple[Record, ...], again: str) -> tuple[Record, ...]:
+def _make_trials(
+    store: Store, header: Header, done: tuple[Record, ...], again: str, fleet: Fleet | None
+) -> tuple[Record, ...]:
     from guestbench.report.budget import tell_plan
     from guestbench.run.partial import PartialReports
     from guestbench.run.progress import show_progress
@@ -289,9 +343,13 @@ def _make_trials(store: Store, header: Header, done: tuple[Record, ...], again: 
     folder = store.path.parent
     for line in tell_plan(header, done):
         say(line)
-    resume = again or shlex.join(["guestbench", "run", "--resume", str(folder)])
+    on = ["--on", fleet.on] if fleet is not None else []
+    resume = again or shlex.join(["guestbench", "run", "--resume", str(folder), *on])
     try:
         with show_progress() as progress, closing(PartialReports(folder, progress.show)) as reports:
+            if fleet is not None:
+                # No report meanwhile: this machine may be one of those that measure.
+                return make_trials(store, header, done, progress, fleet)
             records = make_trials(store, header, done, progress, reports=reports)
         remember_times(header.host.digest, records)
         return records

@@ -77,7 +77,8 @@ class Header(Frozen, tag_field="kind", tag="header"):
     """The first line of a store: everything about a run that its records share.
 
     `purposes` are what its trials are for, so that it can be analysed where a family is not installed. With
-    a rule `until`, or a `budget`, `trials` are the most that there may be.
+    a rule `until`, or a `budget`, `trials` are the most that there may be. `hosts` are those of a fleet, of
+    which `host` is one; it is empty where the run is made without a fleet.
     """
 
     version: int
@@ -100,6 +101,7 @@ class Header(Frozen, tag_field="kind", tag="header"):
     purposes: tuple[Purpose, ...] = ()
     until: StopRule | None = None
     budget: Budget | None = None
+    hosts: tuple[Host, ...] = ()
 
     @property
     def systems(self) -> tuple[System, ...]:

@@ -7,6 +7,7 @@ changed: what the first boot writes is kept in a layer above it, in the cache.
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def create_layer(disk: Path, layer: Path, kind: DiskFormat) -> None:
         process.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", "qcow2", layer])
     else:
         process.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", disk, layer])
+
+
+def move_layer(layer: Path, base: Path, there: Path) -> None:
+    """Copy an overlay to `there`, where the disk that it lies on is `base`: a path is all that changes."""
+    shutil.copyfile(layer, there)
+    process.run(["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", base, there])
 
 
 def _boot_once(guest: Guest, platform: Platform, layer: Path, work: Path, say: Say) -> None:

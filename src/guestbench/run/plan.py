@@ -6,6 +6,8 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 
@@ -122,3 +124,38 @@ def define(guest: Guest, platform: Platform) -> str:
     digests = {role.value: image.sha256 for role, image in sorted(guest.images.items())}
     content = msgspec.json.encode([guest.system, platform, digests], order="deterministic")
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+class Task(NamedTuple):
+    """Trials to be made one after another on one host.
+
+    Those of a `timed` task are made alone there. Tasks of one `group` are to be made on the same host, so
+    that its values can be compared; `host` is the digest of the one that has begun with them, empty if none
+    has.
+    """
+
+    trials: tuple[Trial, ...]
+    timed: bool
+    group: str
+    host: str = ""
+
+
+def list_tasks(trials: Sequence[Trial], records: Sequence[Record]) -> Iterator[Task]:
+    """The trials that have no record yet, in their order: timed ones by whole rounds, others one by one."""
+    hosts = {record.trial.id: record.host for record in records}
+    for group, round_ in groupby(trials, key=_find_group):
+        together = tuple(round_)
+        missing = tuple(trial for trial in together if trial.id not in hosts)
+        begun = next((hosts[trial.id] for trial in together if trial.id in hosts), "") if group else ""
+        if missing and find_purpose(missing[0].purpose).timed:
+            yield Task(missing, True, group, begun)
+        else:
+            yield from (Task((trial,), False, group, begun) for trial in missing)
+
+
+def _find_group(trial: Trial) -> str:
+    """What is the same of trials of one round; empty for those of a search, each of which stands alone."""
+    purpose = find_purpose(trial.purpose)
+    if purpose.search:
+        return ""
+    return f"{'timed' if purpose.timed else purpose.name}/{trial.block}/{trial.cycle}"

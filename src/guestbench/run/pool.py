@@ -1,5 +1,7 @@
 """Makes trials in fresh worker processes, one or several at a time; it measures nothing and stores nothing.
 
+`Pool` is where trials are made: on this machine by `Local`, which is all of this module, or elsewhere.
+
 The parent never starts a thread: it waits for its workers in short steps and lets the progress display
 redraw in between, so that nothing competes with a worker for a core.
 """
@@ -11,17 +13,20 @@ import select
 import shlex
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain, groupby
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from guestbench.errors import GuestbenchError, StoreError, TrialError, hint_of
 from guestbench.host import process
-from guestbench.model import Job, NotMade, Record, TrialResult
+from guestbench.model import Header, Job, NotMade, Platform, Record, Trial, TrialResult
 from guestbench.model.decoding import NOT_JSON
+from guestbench.run.jobs import Failed, count_slots, make_job
+from guestbench.run.plan import Task
 from guestbench.run.worker import Failure, begin, make_record, trial_folder
 
 TICK_S = 0.5
@@ -31,7 +36,42 @@ Tick = Callable[[], None]
 """Called now and then while workers are waited for."""
 
 
-class _ReadyMade(GuestbenchError):
+Execute = Callable[[Iterable[Job], int, Tick], Iterator[Record]]
+"""Makes trials, at most so many at a time, and yields their records as they end. A job is asked for when
+there is a worker for it."""
+
+
+class Made(NamedTuple):
+    """A run as far as it is made: `records` grow while a pool makes trials; `started` is told of each.
+
+    `failed` are the snapshots that could not be taken.
+    """
+
+    header: Header
+    folder: Path
+    records: Sequence[Record]
+    failed: Failed
+    started: Callable[[Trial], None]
+    tick: Tick
+
+
+class Pool(Protocol):
+    """Where trials are made. One that makes much `at_once` is given all tasks together where that can be."""
+
+    at_once: bool
+
+    def count_slots(self, platform: Platform) -> int:
+        """How many boots that are not timed may be made at a time."""
+
+    def make(self, tasks: Iterable[Task], run: Made) -> Iterator[tuple[Record, ...]]:
+        """Make the trials of tasks; the records that are to be kept together, as they are made.
+
+        Raises:
+            GuestbenchError: something stopped the run.
+        """
+
+
+class ReadyMade(GuestbenchError):
     """An error that a worker has worded already."""
 
     def __init__(self, failure: Failure) -> None:
@@ -119,7 +159,7 @@ class _Worker:
                 f"cat {shlex.quote(str(self._stderr_path))}",
             ) from error
         if isinstance(decoded, Failure):
-            raise _ReadyMade(decoded)
+            raise ReadyMade(decoded)
         return decoded
 
     def close(self) -> None:
@@ -127,7 +167,7 @@ class _Worker:
         self._stack.close()
 
 
-def execute_in_workers(jobs: Sequence[Job], slots: int, tick: Tick) -> Iterator[Record]:
+def execute_in_workers(jobs: Iterable[Job], slots: int, tick: Tick) -> Iterator[Record]:
     """Make trials in fresh processes, at most `slots` at a time; their records as they end.
 
     Raises:
@@ -135,12 +175,14 @@ def execute_in_workers(jobs: Sequence[Job], slots: int, tick: Tick) -> Iterator[
         TrialError: a worker ended without an answer, and was not killed.
         StoreError: the run folder cannot be written.
     """
-    waiting, running = deque(jobs), dict[int, _Worker]()
+    waiting, running = iter(jobs), dict[int, _Worker]()
     try:
-        while waiting or running:
-            while waiting and len(running) < slots:
-                worker = _Worker(waiting.popleft())
+        while True:
+            while len(running) < slots and (job := next(waiting, None)):
+                worker = _Worker(job)
                 running[worker.fd] = worker
+            if not running:
+                return
             ready, _, _ = select.select(list(running), [], [], TICK_S)
             if not ready:
                 tick()
@@ -150,3 +192,32 @@ def execute_in_workers(jobs: Sequence[Job], slots: int, tick: Tick) -> Iterator[
     finally:
         for worker in running.values():
             worker.close()
+
+
+class Local:
+    """Makes trials on this machine. See `Pool`."""
+
+    at_once = False
+
+    def __init__(self, execute: Execute = execute_in_workers) -> None:
+        self._execute = execute
+
+    def count_slots(self, platform: Platform) -> int:
+        """As many as there are cores and memory for."""
+        return count_slots(platform)
+
+    def make(self, tasks: Iterable[Task], run: Made) -> Iterator[tuple[Record, ...]]:
+        """Make timed trials one after another, and others side by side; each record by itself."""
+        for timed, together in groupby(tasks, key=lambda task: task.timed):
+            trials = chain.from_iterable(task.trials for task in together)
+            slots = 1 if timed else self.count_slots(run.header.platform)
+            for record in self._execute(self._make_jobs(trials, run), slots, run.tick):
+                yield (record,)
+
+    def _make_jobs(self, trials: Iterable[Trial], run: Made) -> Iterator[Job]:
+        for trial in trials:
+            run.started(trial)
+            yield make_job(trial, run.header, run.folder, run.records, run.failed)
+
+
+LOCAL = Local()

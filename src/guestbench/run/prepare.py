@@ -448,7 +448,7 @@ def check_resumable(header: model.Header, folder: Path) -> None:
         raise StoreError(
             f"{shlex.quote(str(folder))} was begun by guestbench {header.tool}; this is {__version__}", again
         )
-    if header.host.digest != here.digest:
+    if not header.hosts and header.host.digest != here.digest:
         theirs = (
             f"{header.host.cpu_model}, Linux {header.host.kernel}, {header.vmm} {header.host.vmm_version}"
         )

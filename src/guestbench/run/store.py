@@ -79,14 +79,14 @@ class Store:
             f"guestbench run --resume {shlex.quote(str(folder))}",
         )
 
-    def append(self, line: Header | Record) -> None:
-        """Write one line and sync it.
+    def append(self, *lines: Header | Record) -> None:
+        """Write lines with one system call, and sync them.
 
         Raises:
-            StoreError: the disk is full, or failed. What had been written of the line is taken back.
+            StoreError: the disk is full, or failed. What had been written of them is taken back.
         """
         self.check_there()
-        data = msgspec.json.encode(line) + b"\n"
+        data = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         start = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
             while data:

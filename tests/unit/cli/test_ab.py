@@ -15,6 +15,7 @@ from replay import write_recording
 from silent_progress import SilentProgress
 
 from guestbench.cli import bisect, run_cli
+from guestbench.run.pool import Local
 from guestbench.run.store import STORE_NAME, read_store
 from guestbench.run.trials import make_trials
 
@@ -42,7 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # What workers do is tested elsewhere; hundreds of them take minutes to start.
-    monkeypatch.setattr(make_trials, "__defaults__", (in_process,))
+    monkeypatch.setattr(make_trials, "__defaults__", (Local(in_process),))
     return tmp_path
 
 

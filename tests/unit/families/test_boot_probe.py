@@ -8,7 +8,7 @@ import pytest
 from replay import make_guest, make_header, make_system, write_recording
 
 from guestbench.model import Experiment, Record
-from guestbench.run.trials import make_job
+from guestbench.run.jobs import make_job
 from guestbench.run.worker import run_trial
 
 LOG = [(80.0, b"SeaBIOS"), (110.0, b"Powered by\r\n"), (1500.0, b"[init done")]

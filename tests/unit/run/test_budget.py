@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from guestbench.analysis.budget import find_left, fit
 from guestbench.analysis.forecast import kind_of
 from guestbench.model import Budget, Experiment, Header, Job, Record, Trial
 from guestbench.report.budget import tell_plan
-from guestbench.run.pool import Tick
+from guestbench.run.pool import Local, Tick
 from guestbench.run.store import create_store, read_store, reopen_store
 from guestbench.run.times import recall_times, remember_times
 from guestbench.run.trials import make_trials
@@ -52,7 +52,7 @@ class Host:
     def __init__(self, most: int = 10_000, now: float = 0.0) -> None:
         self.most, self.now = most, now
 
-    def execute(self, jobs: Sequence[Job], _: int, __: Tick) -> Iterator[Record]:
+    def execute(self, jobs: Iterable[Job], _: int, __: Tick) -> Iterator[Record]:
         """Their records."""
         for job in jobs:
             if not self.most:
@@ -69,7 +69,7 @@ class Host:
 def make(header: Header, host: Host) -> tuple[Record, ...]:
     """All that such a run makes."""
     with TemporaryDirectory() as folder, create_store(Path(folder), header) as store:
-        return make_trials(store, header, (), SilentProgress(), host.execute)
+        return make_trials(store, header, (), SilentProgress(), Local(host.execute))
 
 
 @settings(max_examples=30)
@@ -113,9 +113,9 @@ def test_an_interruption_changes_nothing_of_what_fits(tmp_path: Path, stopped_af
     undisturbed = {record.trial.id for record in make(header, Host())}
     first = Host(stopped_after)
     with create_store(tmp_path, header) as store, pytest.raises(KeyboardInterrupt):
-        make_trials(store, header, (), SilentProgress(), first.execute)
+        make_trials(store, header, (), SilentProgress(), Local(first.execute))
     with reopen_store(tmp_path) as (store, again, done):
-        records = make_trials(store, again, done, SilentProgress(), Host(now=first.now + 3600).execute)
+        records = make_trials(store, again, done, SilentProgress(), Local(Host(now=first.now + 3600).execute))
     assert len(records) < len(header.trials)
     assert {record.trial.id for record in records} == undisturbed
     assert -20 < find_left(*read_store(tmp_path)) < 110

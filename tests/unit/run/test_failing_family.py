@@ -16,10 +16,11 @@ from guestbench.errors import HostError, StoreError, ToolMissing
 from guestbench.families.memory.findings import tried
 from guestbench.families.surface import probe
 from guestbench.model import Experiment, Header, NotMade, Ok, Record
-from guestbench.run import trials
-from guestbench.run.pool import execute_in_workers
+from guestbench.run import jobs as made_jobs
+from guestbench.run.jobs import make_job
+from guestbench.run.pool import Local, execute_in_workers
 from guestbench.run.store import create_store, read_store
-from guestbench.run.trials import make_job, make_trials
+from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial
 
 REFUSED = HostError("QMP migrate: fd: migration to a file is not supported", "guestbench doctor")
@@ -47,7 +48,7 @@ def raising(error: Exception) -> Callable[..., object]:
 def make(folder: Path, header: Header) -> tuple[Record, ...]:
     """All trials of a run, and its report."""
     with create_store(folder, header) as store:
-        records = make_trials(store, header, (), SilentProgress(), in_process)
+        records = make_trials(store, header, (), SilentProgress(), Local(in_process))
     report.write(folder, header, records, as_json=False)
     return records
 
@@ -97,7 +98,7 @@ def test_a_snapshot_that_fails_takes_no_other_familys_figures_along(
         if family == "surface":
             raise REFUSED
 
-    monkeypatch.setattr(trials, "_find_state", find)
+    monkeypatch.setattr(made_jobs, "_find_state", find)
     judge(tmp_path / "run", make(tmp_path / "run", header), REFUSED.message)
 
 
@@ -105,7 +106,7 @@ def test_a_worker_process_tells_it_too(
     tmp_path: Path, header: Header, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the other tests see would not be what users get."""
-    monkeypatch.setattr(trials, "_find_state", raising(REFUSED))
+    monkeypatch.setattr(made_jobs, "_find_state", raising(REFUSED))
     job = make_job(header.trials[-1], header, tmp_path)
     (told,) = execute_in_workers([job], 1, lambda: None)
     assert told.outcome == run_trial(job).outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from long_run import Course
@@ -12,6 +12,7 @@ from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
 from guestbench.model import Experiment, Job, Record
+from guestbench.run.pool import Local
 from guestbench.run.store import create_store
 from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial
@@ -31,7 +32,7 @@ def test_memory_grows_by_little_with_each_trial(tmp_path: Path) -> None:
     header = make_header((guest,), experiment)
     memory: list[tuple[int, float]] = []
 
-    def execute(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
+    def execute(jobs: Iterable[Job], _: int, __: object) -> Iterator[Record]:
         for job in jobs:
             yield run_trial(job)
             made.append(job.trial.id)
@@ -43,7 +44,7 @@ def test_memory_grows_by_little_with_each_trial(tmp_path: Path) -> None:
     with create_store(tmp_path / "run", header) as store:
         tracemalloc.start()
         try:
-            records = make_trials(store, header, (), SilentProgress(), execute)
+            records = make_trials(store, header, (), SilentProgress(), Local(execute))
         finally:
             tracemalloc.stop()
     assert len(records) == len(header.trials) == TRIALS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from guestbench.model import Job, Record
 from guestbench.report import HTML_NAME
 from guestbench.run import partial
 from guestbench.run.partial import PartialReports
+from guestbench.run.pool import Local
 from guestbench.run.store import create_store
 from guestbench.run.trials import make_trials
 
@@ -148,14 +149,14 @@ def test_no_report_is_made_beside_or_within_what_is_timed(tmp_path: Path) -> Non
     known = {record.trial.id: record for record in records}
     reports = Watching()
 
-    def execute(jobs: Sequence[Job], _: int, __: Callable[[], None]) -> Iterator[Record]:
+    def execute(jobs: Iterable[Job], _: int, __: Callable[[], None]) -> Iterator[Record]:
         for job in jobs:
             assert not (job.purpose.timed and reports.making)
             reports.made.append(known[job.trial.id])
             yield known[job.trial.id]
 
     with create_store(tmp_path / "run", header) as store:
-        make_trials(store, header, (), SilentProgress(), execute, reports=reports)
+        make_trials(store, header, (), SilentProgress(), Local(execute), reports=reports)
     blocks = [record.trial.block for record in reports.made]
     assert all(find_purpose(record.trial.purpose).timed for record in reports.made if record.trial.block)
     ends = [place for place in range(1, len(blocks)) if blocks[place] != blocks[place - 1]]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -42,10 +42,11 @@ from guestbench.model import (
 )
 from guestbench.page.numbers import show_duration
 from guestbench.run import prepare
-from guestbench.run.pool import execute_in_workers
+from guestbench.run.jobs import count_slots, make_job
+from guestbench.run.pool import Execute, Local, execute_in_workers
 from guestbench.run.progress import PlainProgress, describe_left, describe_record
 from guestbench.run.store import create_store, read_store, reopen_store
-from guestbench.run.trials import Execute, count_slots, make_job, make_trials
+from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial
 from guestbench.vmm import Machine
 
@@ -75,7 +76,7 @@ def header(tmp_path: Path) -> Header:
 def test_guests_that_fail_are_records_like_the_others(tmp_path: Path, header: Header) -> None:
     """One guest that hangs would end the run, or vanish from the results."""
     with create_store(tmp_path / "run", header) as store:
-        records = make_trials(store, header, (), SilentProgress(), in_process)
+        records = make_trials(store, header, (), SilentProgress(), Local(in_process))
     assert [r.trial for r in records] == list(header.trials)
     kinds = {r.trial.system: type(r.outcome) for r in records}
     assert kinds == {"good": Ok, "hang": TimedOut, "crash": Crashed}
@@ -86,7 +87,7 @@ def test_guests_that_fail_are_records_like_the_others(tmp_path: Path, header: He
 def test_each_trial_keeps_its_serial_log(tmp_path: Path, header: Header) -> None:
     """A failure could not be looked into afterwards."""
     with create_store(tmp_path / "run", header) as store:
-        records = make_trials(store, header, (), SilentProgress(), in_process)
+        records = make_trials(store, header, (), SilentProgress(), Local(in_process))
     logs = {r.trial.system: (tmp_path / "run" / r.artifacts["serial"]).read_bytes() for r in records}
     assert logs == {"good": b"Powered by[init done]", "hang": b"Powered by", "crash": b"CRIT: no\n"}
 
@@ -96,7 +97,7 @@ def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, header: Header,
     """Ctrl-C would cost every trial made so far, or some would be made twice."""
     made: list[str] = []
 
-    def interrupted(jobs: Sequence[Job], _: int, __: object) -> Iterator[Record]:
+    def interrupted(jobs: Iterable[Job], _: int, __: object) -> Iterator[Record]:
         for job in jobs:
             if len(made) == stop_after:
                 raise KeyboardInterrupt
@@ -104,10 +105,10 @@ def test_a_run_that_stopped_goes_on_where_it_was(tmp_path: Path, header: Header,
             yield run_trial(job)
 
     with create_store(tmp_path / "run", header) as store, pytest.raises(KeyboardInterrupt):
-        make_trials(store, header, (), SilentProgress(), interrupted)
+        make_trials(store, header, (), SilentProgress(), Local(interrupted))
     assert [r.trial.id for r in read_store(tmp_path / "run")[1]] == made
     with reopen_store(tmp_path / "run") as (store, again, done):
-        make_trials(store, again, done, SilentProgress(), in_process)
+        make_trials(store, again, done, SilentProgress(), Local(in_process))
     _, records = read_store(tmp_path / "run")
     assert [r.trial for r in records] == list(header.trials)
 
@@ -234,10 +235,10 @@ def children_of(pid: int) -> list[int]:
 def needs(least_mib: int, seen: list[tuple[str, int | None]]) -> Execute:
     """Makes trials of guests that get ready from so much memory on, and notes what was tried."""
 
-    def execute(jobs: Sequence[Job], slots: int, _: object) -> Iterator[Record]:
+    def execute(jobs: Iterable[Job], slots: int, _: object) -> Iterator[Record]:
         assert slots >= 1
         # The last comes back first, as it may with workers side by side.
-        for job in reversed(jobs):
+        for job in reversed(tuple(jobs)):
             seen.append((job.trial.system, job.trial.memory_mib))
             record = run_trial(msgspec.structs.replace(job, trial=to_boot(job.trial)))
             enough = (job.trial.memory_mib or 512) >= least_mib
@@ -271,7 +272,7 @@ def test_the_least_memory_is_searched_for_after_all_that_is_planned(
     """Sizes would be tried beside boots that are timed, or the search be forgotten."""
     seen: list[tuple[str, int | None]] = []
     with create_store(tmp_path / "run", memory_header) as store:
-        records = make_trials(store, memory_header, (), SilentProgress(), needs(48, seen))
+        records = make_trials(store, memory_header, (), SilentProgress(), Local(needs(48, seen)))
     assert [size for _, size in seen[:2]] == [None, None]
     assert all(size for _, size in seen[2:])
     least = find_least(memory_header, records, "good")
@@ -287,7 +288,7 @@ def test_the_least_memory_is_searched_for_after_all_that_is_planned(
 def test_a_search_that_stopped_goes_on(tmp_path: Path, memory_header: Header, kept: int) -> None:
     """Ctrl-C in the middle of a search would cost all of it, or make its report claim too much."""
     with create_store(tmp_path / "run", memory_header) as store:
-        records = make_trials(store, memory_header, (), SilentProgress(), needs(48, []))
+        records = make_trials(store, memory_header, (), SilentProgress(), Local(needs(48, [])))
     part = records[:kept]
     unfinished = find_least(memory_header, part, "good")
     assert unfinished is not None
@@ -296,7 +297,7 @@ def test_a_search_that_stopped_goes_on(tmp_path: Path, memory_header: Header, ke
     assert told == "The search for the least RAM has not ended for good."
     seen: list[tuple[str, int | None]] = []
     with create_store(tmp_path / "again", memory_header) as store:
-        again = make_trials(store, memory_header, part, SilentProgress(), needs(48, seen))
+        again = make_trials(store, memory_header, part, SilentProgress(), Local(needs(48, seen)))
     assert len(again) <= len(records) + 2
     assert len(seen) < len(records)
     least = find_least(memory_header, again, "good")
@@ -375,7 +376,7 @@ def test_plain_progress_says_what_happened(
 ) -> None:
     """A log of a CI job would not say which trial failed and why."""
     with create_store(tmp_path / "run", header) as store:
-        make_trials(store, header, (), PlainProgress(sys.stderr), in_process)
+        make_trials(store, header, (), PlainProgress(sys.stderr), Local(in_process))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(header.trials)
     assert lines[0].startswith("[1/9] ")
@@ -390,7 +391,7 @@ def test_the_forecast_says_at_least_while_it_has_not_seen_every_system(
 ) -> None:
     """The time left would look certain before the slowest guest has booted once."""
     with create_store(tmp_path / "run", header) as store:
-        records = make_trials(store, header, (), SilentProgress(), in_process)
+        records = make_trials(store, header, (), SilentProgress(), Local(in_process))
     records = tuple(msgspec.structs.replace(r, wall_ns=2_000_000_000) for r in records)
     forecast = Forecast(header.trials)
     forecast.learn(records[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,9 +17,10 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.definition.until import parse_until
 from guestbench.errors import UsageError
 from guestbench.model import Header, Job, Record, Trial
+from guestbench.run.pool import Execute, Local
 from guestbench.run.prepare import Request, adjust, check_until
 from guestbench.run.store import create_store, read_store, reopen_store
-from guestbench.run.trials import Execute, make_trials
+from guestbench.run.trials import make_trials
 
 
 class Counting(SilentProgress):
@@ -46,7 +47,7 @@ def replay(records: Sequence[Record], most: int = 10_000) -> Execute:
     known = {record.trial.id: record for record in records}
     made: list[str] = []
 
-    def execute(jobs: Sequence[Job], _: int, __: Callable[[], None]) -> Iterator[Record]:
+    def execute(jobs: Iterable[Job], _: int, __: Callable[[], None]) -> Iterator[Record]:
         for job in jobs:
             if len(made) == most:
                 raise KeyboardInterrupt
@@ -65,7 +66,7 @@ def test_a_run_makes_no_block_after_the_look_that_ends_it(
     assert end is not None
     progress = Counting()
     with create_store(tmp_path / "run", header) as store:
-        made = make_trials(store, header, (), progress, replay(records))
+        made = make_trials(store, header, (), progress, Local(replay(records)))
     assert [r.trial.id for r in made] == [t.id for t in header.trials if t.block <= end]
     assert progress.totals == [len(header.trials), len(made)]
     again, kept = read_store(tmp_path / "run")
@@ -81,10 +82,10 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     header, records = steered
     end = find_looks(header, records).end
     with create_store(tmp_path / "run", header) as store, pytest.raises(KeyboardInterrupt):
-        make_trials(store, header, (), SilentProgress(), replay(records, stop_after))
+        make_trials(store, header, (), SilentProgress(), Local(replay(records, stop_after)))
     for _ in range(2):  # the second time there is nothing left to do
         with reopen_store(tmp_path / "run") as (store, again, done):
-            made = make_trials(store, again, done, SilentProgress(), replay(records))
+            made = make_trials(store, again, done, SilentProgress(), Local(replay(records)))
         assert [r.trial.id for r in made] == [t.id for t in header.trials if t.block <= (end or 0)]
 
 
@@ -105,7 +106,7 @@ def test_the_floor_is_not_booted_again_after_the_look_that_ends_it(
     header = msgspec.structs.replace(header, trials=tuple(both))
     assert find_looks(header, (*records, *twins)).end == end
     with create_store(tmp_path / "run", header) as store:
-        made = make_trials(store, header, (), SilentProgress(), replay((*records, *twins)))
+        made = make_trials(store, header, (), SilentProgress(), Local(replay((*records, *twins))))
     assert sum(each.trial.purpose == "twin" for each in made) == end
     assert max(each.trial.block for each in made) == end
 

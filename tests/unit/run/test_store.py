@@ -17,6 +17,7 @@ from guestbench.errors import StoreError
 from guestbench.families import memory, work
 from guestbench.families.memory.findings import find_least
 from guestbench.model import Crashed, Experiment, Header, Mark, Ok, Record, Unsupported, find_settings
+from guestbench.run.pool import Local
 from guestbench.run.prepare import check_resumable
 from guestbench.run.store import STORE_NAME, create_store, read_store, reopen_store
 from guestbench.run.trials import make_trials
@@ -37,7 +38,7 @@ def header(tmp_path: Path) -> Header:
 def finish(folder: Path, header: Header) -> tuple[Record, ...]:
     """Make all trials of a run in this process."""
     with create_store(folder, header) as store:
-        return make_trials(store, header, (), SilentProgress(), lambda jobs, *_: map(run_trial, jobs))
+        return make_trials(store, header, (), SilentProgress(), Local(lambda jobs, *_: map(run_trial, jobs)))
 
 
 def test_everything_written_is_read_back(tmp_path: Path, header: Header) -> None:

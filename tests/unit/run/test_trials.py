@@ -14,7 +14,7 @@ from guestbench.errors import GuestbenchError, HostError, TrialError
 from guestbench.families import list_families
 from guestbench.model import Guest, Login, Platform, Start, System
 from guestbench.provision.snapshot import Snapshot
-from guestbench.run import trials as run
+from guestbench.run import jobs as run
 from guestbench.run.worker import tell_obstacle
 
 WORKING = ("work", "net", "cross-check")

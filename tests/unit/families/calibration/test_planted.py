@@ -17,7 +17,7 @@ from guestbench.families.calibration.findings import known_ratios, planted
 from guestbench.families.calibration.plan import describe, plan
 from guestbench.families.calibration.probe import equip, find_late_ns
 from guestbench.model import Experiment, Header, Kernel, Provision
-from guestbench.run.trials import make_job
+from guestbench.run.jobs import make_job
 from guestbench.run.worker import run_trial
 from guestbench.vmm import Chunk, Lacking, LaunchSpec, Need
 from guestbench.vmm.fake import FakeMachine

@@ -1,0 +1,112 @@
+"""Says what a worker process needs to make a trial on this machine, and how many it can make at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from guestbench import provision
+from guestbench.errors import GuestbenchError, TrialError
+from guestbench.families import find_family, find_hook, find_purpose, list_families
+from guestbench.host import facts as host
+from guestbench.model import Header, Job, Platform, Record, Resume, Start, Trial, to_table
+from guestbench.run.worker import tell_obstacle
+from guestbench.vmm import find_vmm
+
+VMM_MIB = 640
+"""What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
+
+
+def count_slots(platform: Platform) -> int:
+    """How many boots that are not timed may be made at a time: as many as there are cores and memory for."""
+    cores = len(os.sched_getaffinity(0)) // platform.cpus
+    # Where it is not known how much memory there is, one at a time.
+    rooms = host.read_memory().get("MemAvailable", 0) // 1024 // (platform.memory_mib + VMM_MIB)
+    return max(1, min(cores, rooms))
+
+
+Failed = dict[tuple[str, Start], GuestbenchError]
+"""Why there is no snapshot, by the system and what was asked for: it is tried once, not for each trial."""
+
+
+def find_brief(trial: Trial, header: Header, records: Sequence[Record]) -> dict[str, Any]:
+    """What the trial's family has to say of it from the records so far."""
+    brief = find_hook(find_family(trial.purpose).name, "plan", "brief")
+    told = brief(header, trial, records) if brief else None
+    return to_table(told) if told is not None else {}
+
+
+def make_job(
+    trial: Trial,
+    header: Header,
+    folder: Path,
+    records: Sequence[Record] = (),
+    failed: Failed | None = None,
+    brief: dict[str, Any] | None = None,
+) -> Job:
+    """What a worker of this process needs to make `trial` of a run in the run folder `folder`.
+
+    Snapshots that `failed` are not tried again, and those that fail now are put into it. `brief` is what
+    `find_brief` gives, where the records are not at hand.
+    """
+    family = find_family(trial.purpose).name
+    resume, obstacle = None, ""
+    try:
+        resume = _find_state(family, header, trial, {} if failed is None else failed)
+    except GuestbenchError as error:
+        # It stands in the way of this family's trials of this guest, and of no others.
+        obstacle = tell_obstacle(error)
+    return Job(
+        trial=trial,
+        family=family,
+        purpose=find_purpose(trial.purpose),
+        guest=header.find_guest(trial.system),
+        platform=header.platform,
+        host=header.host.digest,
+        folder=str(folder),
+        parent_pid=os.getpid(),
+        settings=header.experiment.settings,
+        brief=find_brief(trial, header, records) if brief is None else brief,
+        resume=resume,
+        kit=header.kit if find_hook(family, "plan", "find_needs") else None,
+        obstacle=obstacle,
+        asides=tuple(
+            each.name
+            for each in list_families()
+            if trial.purpose in each.aside and each.name in header.experiment.metrics
+        ),
+    )
+
+
+def _find_state(family: str, header: Header, trial: Trial, failed: Failed) -> Resume | None:
+    """A snapshot for a trial that need not boot its guest; None for all others.
+
+    None as well if the guest does not get ready, which the trial will tell.
+    """
+    if not find_vmm(header.platform.vmm).TRAITS.snapshots:
+        return None
+    find_start = find_hook(family, "plan", "find_start")
+    start: Start | None = find_start(header, trial) if find_start else None
+    if start is None:
+        return None
+    guest = header.find_guest(trial.system)
+    asked = trial.system, start
+    try:
+        if asked in failed:
+            raise failed[asked]
+        snapshot = provision.take_snapshot(
+            provision.with_drivers(guest) if start.tools else guest,
+            header.platform,
+            lambda _: None,
+            tools=Path(start.tools.path) if start.tools else None,
+            settle_s=start.settle_s,
+            variant=start.variant,
+        )
+    except GuestbenchError as error:
+        failed[asked] = error
+        if isinstance(error, TrialError):
+            return None
+        raise
+    return Resume(state=str(snapshot.state), images=snapshot.guest.images)
