@@ -17,6 +17,7 @@ from guestbench.model import Experiment, GuestFamily, Header, Kit, Record
 from guestbench.run.prepare import complete
 from guestbench.run.remote import HOST_NAME
 from guestbench.version import __version__
+from guestbench.vmm import fake
 
 ENTRY_POINTS = "[guestbench.vmms]\nsleeper = sleeper\n"
 SLEEPER = '''"""Replays a recording as the fake VMM does, and sleeps as long as its machine is called."""
@@ -83,19 +84,28 @@ def make_sleeping(
     header = make_header(tuple(guests), experiment)
     platform = msgspec.structs.replace(header.platform, vmm="sleeper", machine=str(sleep_s))
     changed = msgspec.structs.replace(
-        header, platform=platform, trials=(), tool=__version__, kit=Kit(works=())
+        header,
+        platform=platform,
+        trials=(),
+        tool=__version__,
+        kit=Kit(works=()),
+        host=msgspec.structs.replace(header.host, vmm_version=fake.identify().version),
     )
     return complete(changed)
 
 
 @contextmanager
-def cluster(hosts: Mapping[str, int], cores: int = 1, **options: Any) -> Iterator[Cluster]:
+def cluster(
+    hosts: Mapping[str, int], cores: int = 1, security: Any = None, **options: Any
+) -> Iterator[Cluster]:
     """A scheduler here, and so many workers of each host, each with so many cores."""
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
     from guestbench.run.fleet import QUIET
 
+    if security is not None:
+        options |= {"security": security, "protocol": "tls://"}
     workers = {}
     for name, count in hosts.items():
         for number in range(count):
@@ -112,7 +122,7 @@ def cluster(hosts: Mapping[str, int], cores: int = 1, **options: Any) -> Iterato
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "port": 0, **options}}
     with (
         dask.config.set(QUIET),
-        SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50) as made,
+        SpecCluster(workers=workers, scheduler=scheduler, security=security, silence_logs=50) as made,
     ):
         made.wait_for_workers(len(workers), timeout=120)
         yield Cluster(address=made.scheduler_address, nannies=list(made.workers.values()))

@@ -56,6 +56,12 @@ class Pair(msgspec.Struct, frozen=True):
         paired = self.found.method is Method.BLOCKS
         return _exponential(_find_interval(self.a, self.b, paired, confidence, logs=True))
 
+    def log_ratio(self) -> inference.Estimate | None:
+        """The logarithm of the ratio and how well it is known; None where it has no interval."""
+        if self.found.ratio_ci is None or self.found.method not in (Method.BLOCKS, Method.SAMPLES):
+            return None
+        return _estimate(self.a, self.b, self.found.method is Method.BLOCKS, logs=True)
+
 
 def compare(
     a: Sampled,
@@ -213,6 +219,11 @@ def _find_interval(
     logs: bool = False,
 ) -> Interval | None:
     """The interval of the difference of means, or of their logarithms; None where too few values scatter."""
+    found = _estimate(a, b, paired, logs=logs)
+    return inference.student_interval(*found, confidence) if found else None
+
+
+def _estimate(a: Sampled, b: Sampled, paired: bool, *, logs: bool) -> inference.Estimate | None:
     sides = _match(a, b, paired)
     finest = a.resolution, b.resolution
     few = min(map(len, sides)) < FEWEST_EQUAL or not max(finest)
@@ -223,8 +234,8 @@ def _find_interval(
     first, second = map(_take_logs, sides) if logs else sides
     if paired:
         differences = [x - y for x, y in zip(first, second, strict=True)]
-        return inference.pair_interval(differences, confidence, sum(least))
-    return inference.welch_interval(first, second, confidence, (least[0], least[1]))
+        return inference.pair_estimate(differences, sum(least))
+    return inference.welch_estimate(first, second, (least[0], least[1]))
 
 
 def decide(found: Comparison, effect: float = LEAST_EFFECT, *, tests: int = 1) -> Comparison:

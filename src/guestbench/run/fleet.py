@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster, get_worker
 from distributed.worker import thread_state
 
 from guestbench.errors import GuestbenchError, HostError, UsageError
-from guestbench.host.doctor import Check
+from guestbench.host.doctor import Check, Status
 from guestbench.model import GuestFamily, Header, Host, Image, Ok, Platform, Record, Say
 from guestbench.run import remote
 from guestbench.run.dispatch import LOST, Attempt, Dispatch, Worker
@@ -231,11 +231,24 @@ class Fleet:
                     raise
 
     def examine(self) -> dict[str, tuple[Check, ...]]:
-        """What the doctor finds at each worker."""
+        """What the doctor finds at each worker, by its address; first, what a fleet asks of a worker."""
         found = {}
-        for address in self._list_workers():
+        for address, known in self._list_workers().items():
             said = self._ask(address, remote.Examine())
-            found[address] = said.checks if isinstance(said, remote.Examined) else ()
+            checks = said.checks if isinstance(said, remote.Examined) else ()
+            cores = float(known.get("resources", {}).get(CORE, 0))
+            line = f"dask worker {self.on} --nthreads 1 --resources core=1"
+            status = Status.OK if cores >= 1 else Status.FAIL
+            core = Check("resource core", status, f"{cores:g}", "" if cores >= 1 else line)
+            quiet = isinstance(said, remote.Examined) and not said.profiled
+            export = "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False  # before dask worker"
+            profile = Check(
+                "Dask's profile",
+                Status.OK if quiet else Status.WARN,
+                "off" if quiet else "on: it looks at the worker's threads all the time",
+                "" if quiet else export,
+            )
+            found[address] = (core, profile, *checks)
         return found
 
     # --- hosts
@@ -309,7 +322,10 @@ class Fleet:
                 f"it has guestbench {said.version}, and this is {__version__}",
                 f"pip install guestbench=={__version__}",
             )
-        host = said.host
+        host, vmm = said.host, self.header.host.vmm_version
+        if host.vmm_version != vmm:
+            told = f"it has {self.header.vmm} {host.vmm_version}, and the run {vmm}"
+            raise HostError(told, "guestbench doctor")
         if (header is None or header.hosts) and host.digest not in self._hosts:
             raise HostError("its host is none of those that the run began with", "guestbench run -o DIR")
         if said.profiled:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,9 +87,10 @@ class Described(Frozen, tag_field="answer", tag="described"):
 
 
 class Examined(Frozen, tag_field="answer", tag="examined"):
-    """What the doctor found."""
+    """What the doctor found; `profiled` as above."""
 
     checks: tuple[Check, ...]
+    profiled: bool
 
 
 class Wanted(Frozen, tag_field="answer", tag="wanted"):
@@ -126,7 +128,7 @@ def answer(question: Question, *, profiled: bool, tell: Callable[[Record], None]
         match question:
             case Describe():
                 return Described(
-                    host=read_host(question.platform),
+                    host=read_host(question.platform.vmm),
                     version=__version__,
                     slots=count_slots(question.platform),
                     profiled=profiled,
@@ -134,7 +136,9 @@ def answer(question: Question, *, profiled: bool, tell: Callable[[Record], None]
             case Examine():
                 from guestbench.run.prepare import try_kvm
 
-                return Examined(checks=tuple(judge(take_readings(try_kvm, cache_folder()))))
+                return Examined(
+                    checks=tuple(judge(take_readings(try_kvm, cache_folder()))), profiled=profiled
+                )
             case Want():
                 return Wanted(images=find_lacking(question.header))
             case Piece():
@@ -146,9 +150,10 @@ def answer(question: Question, *, profiled: bool, tell: Callable[[Record], None]
         return Failed(message=error.message, hint=error.hint, exit_code=error.exit_code)
 
 
-def read_host(platform: Platform) -> Host:
-    """This host, or the one that its variable says it is."""
-    found = facts.read_host(*find_vmm(platform.vmm).identify())
+@cache
+def read_host(vmm: str) -> Host:
+    """This host with that VMM, or the one that its variable says it is; looked at once by each process."""
+    found = facts.read_host(*find_vmm(vmm).identify())
     if name := os.environ.get(HOST_NAME):
         return msgspec.structs.replace(found, digest=facts.digest_facts([found.digest, name]))
     return found
@@ -291,7 +296,7 @@ def localise(header: Header) -> Header:
 
 def _make(asked: Make, tell: Callable[[Record], None], tick: Tick) -> Trials:
     header = localise(asked.header)
-    header = msgspec.structs.replace(header, host=read_host(header.platform))
+    header = msgspec.structs.replace(header, host=read_host(header.platform.vmm))
     records: list[Record] = []
     files: dict[str, dict[str, bytes]] = {}
     with tempfile.TemporaryDirectory(prefix="guestbench-") as name, _host_lock(asked.timed, tick):

@@ -10,7 +10,7 @@ import fcntl
 import gc
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,8 @@ from guestbench.model.decoding import NOT_JSON, decode
 from guestbench.text import visible
 
 STORE_NAME = "store.jsonl"
+HOSTS = "hosts"
+"""Folder of a run of several hosts that has a run of each in it, which are made from its store."""
 READABLE = (1, 2, 3, 4, FORMAT_VERSION)
 """Versions that can be read. What versions 2 to 4 added has defaults, so that an older store is one of 4."""
 OLD_TABLES = ("memory", "surface", "work")
@@ -149,7 +151,7 @@ def reopen_store(folder: Path) -> Iterator[tuple[Store, Header, tuple[Record, ..
     except OSError as error:
         raise _unreadable(path, error) from error
     with _locked(path, descriptor) as store:
-        header, records = read_store(folder)
+        header, records = read_all(folder)
         data = path.read_bytes()
         os.ftruncate(descriptor, data.rfind(b"\n") + 1)
         yield store, header, records
@@ -184,7 +186,51 @@ def is_held(folder: Path) -> bool:
 
 
 def read_store(folder: Path) -> tuple[Header, tuple[Record, ...]]:
-    """Read a run: its header and every finished record, in the order written.
+    """Read a run of one host: its header and every finished record, in the order written.
+
+    Raises:
+        StoreError: there is no store, or it is damaged, or of another version, or of several hosts.
+    """
+    header, records = read_all(folder)
+    if len(header.hosts) > 1:
+        quoted = shlex.quote(str(folder))
+        raise StoreError(
+            f"{folder} is of {len(header.hosts)} hosts, whose times are not to be taken for those of one",
+            f"guestbench report {quoted}  # each host is then a run in {shlex.quote(str(folder / HOSTS))}",
+        )
+    return header, records
+
+
+def write_store(folder: Path, header: Header, records: Sequence[Record]) -> None:
+    """Write the store of a run that was taken out of another, in the place of an older one.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    path = folder / STORE_NAME
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in (header, *records)))
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}", f"df -h {folder}") from error
+
+
+def split_hosts(header: Header, records: Sequence[Record]) -> tuple[tuple[Header, tuple[Record, ...]], ...]:
+    """A run of several hosts as a run of each that has made trials; each has those trials that it made."""
+    runs = []
+    for number, host in enumerate(header.hosts, 1):
+        mine = tuple(record for record in records if record.host == host.digest)
+        ids = {record.trial.id for record in mine}
+        trials = tuple(trial for trial in header.trials if trial.id in ids)
+        name = f"{header.run}-host-{number}"
+        own = msgspec.structs.replace(header, run=name, host=host, hosts=(), trials=trials)
+        if mine:
+            runs.append((own, mine))
+    return tuple(runs)
+
+
+def read_all(folder: Path) -> tuple[Header, tuple[Record, ...]]:
+    """As `read_store`, of any number of hosts: records say of which they are.
 
     Raises:
         StoreError: there is no store, or it is damaged, or of another version.
