@@ -119,7 +119,10 @@ def cluster(
                 **options,
             }
             workers[f"{name}-{number}"] = {"cls": Nanny, "options": worker}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "port": 0, **options}}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "port": 0, **options},
+    }
     with (
         dask.config.set(QUIET),
         SpecCluster(workers=workers, scheduler=scheduler, security=security, silence_logs=50) as made,

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,12 +15,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from fleets import Cluster, cluster, make_sleeping, sleeping, span
 from replay import make_image
 from silent_progress import SilentProgress
 
-from guestbench.errors import GuestbenchError, HostError, ImageError, UsageError
+from guestbench.cli import cli as command_line
+from guestbench.cli.run import go_on
+from guestbench.cli.where import open_fleet
+from guestbench.errors import GuestbenchError, HostError, ImageError, StoreError, UsageError
 from guestbench.families import find_purpose
+from guestbench.host import process
 from guestbench.model import Header, Image, Ok, Origin, Record, Role
 from guestbench.model.experiment import Platform
 from guestbench.model.stopping import Goal, StopRule
@@ -32,6 +38,8 @@ from guestbench.run.trials import make_trials
 
 pytest.importorskip("distributed")
 fleet = pytest.importorskip("guestbench.run.fleet")
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -203,6 +211,67 @@ def test_where_no_fleet_is_one_line_says_so(on: str, tmp_path: Path, monkeypatch
     assert "\n" not in refused.value.message and refused.value.hint.startswith(("guestbench", "dask"))
 
 
+def test_the_doctor_asks_every_worker(hosts: Cluster) -> None:
+    """A host without QEMU would be found out by a run of a night."""
+    done = CliRunner().invoke(command_line, ["doctor", "--on", hosts.address, "--json"])
+    found = json.loads(done.stdout)
+    assert len(found) == 3 and all(worker.startswith("tcp://127.0.0.1:") for worker in found)
+    for checks in found.values():
+        assert [check["name"] for check in checks][:2] == ["resource core", "Dask's profile"]
+        assert [check["status"] for check in checks][:2] == ["ok", "ok"]
+        assert len(checks) > 5
+
+
+def test_a_run_goes_on_where_it_was_begun(tmp_path: Path) -> None:
+    """Half of a fleet's blocks would be made on whichever machine one sits at."""
+    header = make_sleeping(tmp_path, 0.0)
+    begun = msgspec.structs.replace(header, hosts=(header.host,))
+    with create_store(tmp_path / "fleet", begun):
+        pass
+    with pytest.raises(StoreError, match="was begun on a fleet") as refused:
+        go_on(tmp_path / "fleet")
+    assert "--on" in refused.value.hint
+
+
+def test_without_dask_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tries --on first would see a traceback about a module."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "guestbench.run.fleet")
+    monkeypatch.delattr("guestbench.run.fleet")
+    with pytest.raises(HostError, match="needs Dask") as refused, open_fleet("local:2", False):
+        pass
+    assert refused.value.hint == "pip install 'guestbench[fleet]'"
+
+
+def test_the_script_starts_a_fleet_and_ends_it(tmp_path: Path) -> None:
+    """The first steps of the page would lead nowhere, or leave processes behind."""
+    file = tmp_path / "fleet.json"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with (
+        (tmp_path / "log").open("wb") as log,
+        process.start(
+            ["sh", ROOT / "examples" / "fleet.sh", "1", file],
+            env={"PATH": path},
+            stdout=log,
+            stderr=log,
+            grace_s=30,
+        ) as script,
+    ):
+        deadline = time.monotonic() + 60
+        while not file.exists() or not file.stat().st_size:
+            assert script.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        with fleet.open_fleet(str(file), lambda _: None) as pool:
+            while not (workers := pool._list_workers()):
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.1)
+            (worker,) = workers.values()
+            assert worker["resources"] == {"core": 1} and worker["nthreads"] == 1
+            said = pool._ask(next(iter(workers)), remote.Describe(platform=Platform(vmm="fake")))
+            assert not said.profiled
+    assert not file.exists()
+
+
 # --- what a host does, asked directly ------------------------------------------------------------------
 
 
@@ -275,8 +344,6 @@ def test_a_settled_disk_lies_on_the_base_that_was_sent(
     tmp_path: Path, elsewhere: tuple[Header, dict[str, bytes]]
 ) -> None:
     """On another host the overlay of a Debian guest would name a file that is not there."""
-    from guestbench.host import process
-
     there = tmp_path / "there"
     base, layer = there / "base.qcow2", there / "layer.qcow2"
     process.run(["qemu-img", "create", "-q", "-f", "qcow2", base, "1M"])
