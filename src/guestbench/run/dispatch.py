@@ -25,6 +25,7 @@ from guestbench.run.pool import TICK_S, Made
 from guestbench.run.worker import trial_folder
 
 LOOK_S = 1.0
+LATE_S = 0.2
 LOST_S = 60.0
 """How long what is left may wait for its host, where nothing else goes on."""
 MOST_TRIES = 5
@@ -216,7 +217,10 @@ class Dispatch:
         try:
             said = crew.read(attempt.future, attempt.worker.address)
         except LOST:
-            return  # the next look finds its worker gone
+            # Either the next look finds its worker gone, or its answer is only late.
+            crew.ended.put(key)
+            time.sleep(LATE_S)
+            return
         del crew.attempts[key]
         attempt.worker.running.discard(key)
         made = said.records if isinstance(said, remote.Trials) else ()

@@ -174,6 +174,7 @@ class Fleet:
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.workers: dict[str, Worker] = {}
         self._left_out: set[str] = set()
+        self._told: set[str] = set()
         self._hosts: dict[str, Host] = {}
         self.header: Header | None = None
         self.attempts: dict[str, Attempt] = {}
@@ -208,9 +209,10 @@ class Fleet:
 
     def read(self, future: Any, where: str) -> remote.Answer:
         """The answer. Raises what the worker raised, and what is in `LOST` where it cannot be had."""
+        # Of one that has ended the status is known here; to ask for more takes a way to the scheduler.
+        error = future.exception(timeout=CONNECT_S) if future.status != "finished" else None
         if future.cancelled():
             raise self._lost()
-        error = future.exception(timeout=CONNECT_S)
         if error is not None:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             raise HostError(f"the worker at {where} failed: {words}", f"guestbench doctor --on {self.on}")
@@ -300,7 +302,12 @@ class Fleet:
                 self._admit_worker(address, known, header)
             except GuestbenchError as error:
                 self._left_out.add(address)
-                self._say(f"leaving out the worker at {address}: {error.message} (mended by: {error.hint})")
+                # A worker that is started again and again has another address each time.
+                if header is not None or error.message not in self._told:
+                    self._say(
+                        f"leaving out the worker at {address}: {error.message} (mended by: {error.hint})"
+                    )
+                self._told.add(error.message)
             except LOST:
                 pass  # it is gone already; if it is not, the next look finds it again
 
@@ -327,7 +334,8 @@ class Fleet:
             told = f"it has {self.header.vmm} {host.vmm_version}, and the run {vmm}"
             raise HostError(told, "guestbench doctor")
         if (header is None or header.hosts) and host.digest not in self._hosts:
-            raise HostError("its host is none of those that the run began with", "guestbench run -o DIR")
+            told = f"its host ({host.digest[:16]}) is none of those that the run began with"
+            raise HostError(told, "guestbench run -o DIR")
         if said.profiled:
             self._say(f"note: Dask profiles the worker at {address}, which delays what is measured there")
         if all(worker.host != host.digest for worker in self.workers.values()):
