@@ -236,7 +236,7 @@ def measure_harness(folder: Path) -> None:
         process.run(argv, check=False)
         for record in read_all(out)[1]:
             for sample in record.samples:
-                if "harness" in sample.metric:
+                if sample.metric.startswith("calibration.worker"):
                     key = f"{sample.metric} {' '.join(sample.labels.values())}".strip()
                     rows.setdefault(key, {}).setdefault(name, []).append(sample.value)
     for key, found in rows.items():
