@@ -30,6 +30,8 @@ requests = 200
 [platform]
 accel = "tcg"
 """
+TIMER = b"IO-APIC + timer doesn't work"
+"""Linux panics with it where no tick comes in 40 ms, as on a host that is very busy: then it is run again."""
 PARTS = {"cpu": 1, "memory": 3, "merkle": 1, "sqlite": 1}
 """How many reports each workload makes."""
 
@@ -43,10 +45,12 @@ def make_run(folder: Path, systems: tuple[str, ...], workloads: tuple[str, ...])
     """The folder of a run through the command line; it must have succeeded."""
     experiment = folder / "work.toml"
     experiment.write_text(EXPERIMENT.format(systems=quote_all(systems), workloads=quote_all(workloads)))
-    results = folder / "results"
-    done = process.run(
-        [sys.executable, "-m", "guestbench", "run", experiment, "-o", results], check=False, timeout_s=900.0
-    )
+    for attempt in range(3):
+        results = folder / f"results{attempt}"
+        argv: list[str | Path] = [sys.executable, "-m", "guestbench", "run", experiment, "-o", results]
+        done = process.run(argv, check=False, timeout_s=900.0)
+        if TIMER not in done.stderr:
+            break
     assert done.status == 0, done.stderr.decode()
     return results
 
