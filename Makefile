@@ -1,7 +1,7 @@
 # guestbench from a clean clone: `make compare` measures, `make test` tests; both set up what they need first.
 #
 #   make compare             the default experiment; QUICK=1 for fewer boots; ARGS="…" for more options of guestbench run
-#   make test                lint, then every test, with a real QEMU too, in four processes (JOBS=1); ARGS="…" for options of pytest
+#   make test                lint, then every test, with a real QEMU too, in three processes (JOBS=1); ARGS="…" for options of pytest
 #   make lint                ruff, mypy --strict, import-linter
 #   make setup               Debian packages and the Python environment (PYTHON=python3.12 for another Python)
 #   make docs                the documentation as a site, in build/docs/site
@@ -33,7 +33,7 @@ compare: setup
 
 test: lint
 	@PYTHON='$(PYTHON)' sh tools/setup.sh tests
-	$(BIN)/python -m pytest -n $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder --basetemp="$${XDG_CACHE_HOME:-$$HOME/.cache}/guestbench/pytest" $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder --basetemp="$${XDG_CACHE_HOME:-$$HOME/.cache}/guestbench/pytest" $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check --quiet
