@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from guestbench.analysis.hosts import HostRatio, Merged, PooledRatio
-from guestbench.analysis.summary import find_metric
+from guestbench.analysis.summary import CONFIDENCE, find_metric
 from guestbench.errors import StoreError
 from guestbench.model import Interval, Metric
 from guestbench.page.blocks import Block, Code, Figure, Page, Section, Table, read_words
@@ -43,7 +43,7 @@ def describe_hosts(found: Merged) -> Page:
         Section(
             "ratios",
             ("Compared with ", Code(first.baseline)),
-            (_tabulate_ratios(found), tell("hosts_pooled")),
+            (_tabulate_ratios(found), tell("hosts_pooled", confidence=f"{CONFIDENCE:.0%}")),
         ),
         Section("forest", "Ratios host by host", (tell("hosts_forest"), *_draw(found))),
         Section("values", "What each host measured", (tell("hosts_values"), _tabulate_values(found))),

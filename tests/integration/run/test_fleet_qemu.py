@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,20 @@ def test_a_fleet_measures_what_one_machine_does(tmp_path: Path, monkeypatch: pyt
     Path("small.toml").write_text(EXPERIMENT)
     found = {}
     for name, options in (("alone", ()), ("fleet", ("--on", "local:2"))):
-        process.run(["guestbench", "run", "./small.toml", "-o", name, "--accel", "tcg", *options])
+        process.run(
+            [
+                sys.executable,
+                "-m",
+                "guestbench",
+                "run",
+                "./small.toml",
+                "-o",
+                name,
+                "--accel",
+                "tcg",
+                *options,
+            ]
+        )
         header, records = read_store(Path(name))
         assert all(isinstance(r.outcome, Ok) for r in records), [r.outcome for r in records]
         assert Path(name, "report.html").exists() and Path(name, "comparison_results.md").exists()
