@@ -88,6 +88,29 @@ def test_symbols_with_names_of_any_length_are_counted(length: int, tmp_path: Pat
     assert [len(each.name) for each in symbols] == [4, min(3 + length, elf.MAX_SYMBOL_BYTES), 17]
 
 
+@pytest.mark.parametrize(
+    ("at", "form", "value", "words"),
+    [
+        (64 + 40, "<I", 3, "in a section that it does not have"),
+        (64 + 40, "<I", 0, "beyond the section of names"),
+        (128 + 32, "<Q", 0, "beyond the section of names"),
+        (128 + 32, "<Q", 5, "beyond the section of names"),
+    ],
+)
+def test_symbols_without_their_names_are_not_taken_for_none(
+    at: int, form: str, value: int, words: str, tmp_path: Path
+) -> None:
+    """A damaged kernel would be shown as one without symbols, and its functions be counted as none."""
+    data = bytearray(parser_targets.elf_with_symbols([b"main", b"other"]))
+    struct.pack_into(form, data, struct.unpack_from("<Q", data, 40)[0] + at, value)
+    image = tmp_path / "kernel"
+    image.write_bytes(bytes(data))
+    with open_source(image) as source, pytest.raises(ImageError, match=words):
+        elf.read_elf(source).read_symbols(source)
+    found = inspect_file(image, tmp_path)
+    assert found.elf is not None and words in found.elf.symbols.unknown
+
+
 def test_number_of_sections_beyond_the_headers_field_is_read(tmp_path: Path) -> None:
     """A file with a section for each of many functions would be shown as stripped."""
     image = tmp_path / "kernel"

@@ -182,18 +182,21 @@ class ElfImage(Frozen):
         return next((segment for segment in segments if segment.kind == kind), None)
 
     def read_symbols(self, source: Source) -> Symbols:
-        """The defined symbols; none if there is no sound table.
+        """The defined symbols; none if there is no table of them.
 
         Raises:
-            ImageError: the file cannot be read, ends before they do, or has more of them than are read.
+            ImageError: the file cannot be read, ends before they do, has them without their names, or has
+                more of them than are read.
         """
         if self.sections_cut:
             raise unusable(
                 source.path, "is cut: its table of sections, and so its symbols, are not all there"
             )
         table = next((section for section in self.sections if section.kind == _SHT_SYMTAB), None)
-        if table is None or table.link >= len(self.sections):
+        if table is None:
             return []
+        if table.link >= len(self.sections):
+            raise unusable(source.path, "has symbols whose names are in a section that it does not have")
         names = self.sections[table.link]
         form = struct.Struct(self.order + self.layout.symbol)
         count = table.size_bytes // form.size
@@ -214,6 +217,8 @@ class ElfImage(Frozen):
                 name_at, value, size, info, _, section = row
             if not section or not name_at:
                 continue
+            if name_at >= len(strings):
+                raise unusable(source.path, "has symbols whose names are beyond the section of names")
             # A longer name, as C++ and Rust have them, counts by its beginning.
             start = strings[name_at : name_at + MAX_SYMBOL_BYTES].split(b"\0", 1)[0]
             room -= len(start)
