@@ -7,22 +7,23 @@ Each target is a check of `tests/helpers/parser_targets.py` or `guest_targets.py
 imported (pip install atheris), libFuzzer makes the inputs, guided by the lines that they reach; else, or with
 `--engine own`, they are made here from the seeds alone, the same ones for the same `--seed`. Each target runs
 in a process of its own. An input has failed that raises what its parser may not raise, breaks a promise of
-its check, takes 10 seconds, or asks for 1 GiB. It is left in FOLDER (`fuzz-crashes` here if not told); the
-status is then 1. `--replay FILE TARGET` runs one input again.
+its check, takes 10 seconds, or asks for 1 GiB; times are of the CPU. It is left in FOLDER (`fuzz-crashes`
+here if not told); the status is then 1. `--replay FILE TARGET` runs one input again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import resource
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType, FunctionType
 from typing import Any, NamedTuple
@@ -36,7 +37,9 @@ from parser_targets import Others, Target
 from guestbench.host import process
 
 SLOW_S = 10.0
-"""An input that takes so long has failed. Real ones take milliseconds."""
+"""CPU time after which an input has failed. Real ones take milliseconds."""
+PATIENCE = 20
+"""How many times its CPU time a target may take on a busy host."""
 MEMORY_BYTES = 1 << 30
 """What an input may make its parser ask for; the largest image here has some KiB."""
 
@@ -188,26 +191,26 @@ def confine() -> None:
 
 def check(target: Target, data: bytes, folder: Path) -> str:
     """What was wrong with one input; empty if nothing was."""
-    before = signal.signal(signal.SIGALRM, _stop)
-    others = signal.setitimer(signal.ITIMER_REAL, SLOW_S)
+    before = signal.signal(signal.SIGPROF, _stop)
+    signal.setitimer(signal.ITIMER_PROF, SLOW_S)
     try:
         target.check(data, folder)
     except (Exception, Slow):
         return traceback.format_exc()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *others)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
     return ""
 
 
 def run_own(name: str, *, seconds: float, runs: int, seed: int, keep: Path, folder: Path) -> Result:
-    """Try the seeds and then what is made of them, for so many seconds, or `runs` inputs if that is not 0."""
+    """Try the seeds and then what is made of them, for so many seconds of CPU time, or so many inputs."""
     target = TARGETS[name]
     seeds = target.seeds()
     choose = random.Random(f"{name} {seed}")
-    end_s = time.monotonic() + seconds
+    end_s = _used_s() + seconds
     count = 0
-    while time.monotonic() < end_s and not (runs and count >= runs):
+    while _used_s() < end_s and not (runs and count >= runs):
         if count < len(seeds):
             data = seeds[count]
         elif target.mutate:
@@ -220,6 +223,11 @@ def run_own(name: str, *, seconds: float, runs: int, seed: int, keep: Path, fold
             file.write_bytes(data)
             return Result(count, f"{file}\n{said}")
     return Result(count, "")
+
+
+def _used_s() -> float:
+    """The CPU time of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def run_atheris(name: str, *, seconds: float, seed: int, keep: Path, folder: Path) -> None:
@@ -279,7 +287,7 @@ def _start(
     argv = [sys.executable, __file__, "--one", "--engine", engine, "--seconds", str(seconds)]
     argv += [*(["--short"] if short else []), "--seed", str(seed), "--keep", str(keep), *names]
     path = ":".join(dict.fromkeys(str(Path(each).resolve()) for each in sys.path if each))
-    done = process.run(argv, check=False, timeout_s=seconds + 300, env={"PYTHONPATH": path})
+    done = process.run(argv, check=False, timeout_s=PATIENCE * seconds + 300, env={"PYTHONPATH": path})
     return (done.stdout + done.stderr).decode("utf-8", "replace"), done.status
 
 
@@ -315,7 +323,8 @@ def _has_atheris() -> bool:
 def main() -> None:
     """Fuzz the named targets, or all, one after the other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long each target is fuzzed")
+    parser.add_argument("--minutes", type=float, default=10.0, help="CPU time that each target is given")
+    parser.add_argument("--jobs", type=int, default=1, help="how many targets are fuzzed side by side")
     parser.add_argument("--engine", choices=("own", "atheris"))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--keep", type=Path, default=Path("fuzz-crashes"), metavar="FOLDER")
@@ -334,11 +343,17 @@ def main() -> None:
     engine = asked.engine or ("atheris" if _has_atheris() else "own")
     asked.keep.mkdir(parents=True, exist_ok=True)
     failed = False
-    for name in asked.targets or TARGETS:
-        result = fuzz(name, seconds=asked.minutes * 60, keep=asked.keep, seed=asked.seed, engine=engine)
-        failed = failed or bool(result.crash)
-        said = result.crash or f"{result.runs:,} inputs, no failure"
-        print(f"{name} ({engine}, seed {asked.seed}, {asked.minutes:g} min): {said}", flush=True)
+
+    def run(name: str) -> tuple[str, Result]:
+        seconds = asked.minutes * 60
+        return name, fuzz(name, seconds=seconds, keep=asked.keep, seed=asked.seed, engine=engine)
+
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for done in as_completed([pool.submit(run, name) for name in asked.targets or TARGETS]):
+            name, result = done.result()
+            failed = failed or bool(result.crash)
+            said = result.crash or f"{result.runs:,} inputs, no failure"
+            print(f"{name} ({engine}, seed {asked.seed}, {asked.minutes:g} min): {said}", flush=True)
     if not any(asked.keep.iterdir()):
         asked.keep.rmdir()
     sys.exit(1 if failed else 0)
