@@ -106,7 +106,7 @@ class Footprint(Frozen):
     """What a machine takes of the host's memory now, in KiB.
 
     `guest_kib` is the guest RAM that was ever touched, by the guest, its firmware or its devices; `vmm_kib`
-    the VMM's own memory, pages shared with other processes counted by their share (PSS).
+    the VMM's own memory, with pages that other processes share, however many these are.
     """
 
     guest_kib: int

@@ -39,7 +39,7 @@ Pss:                   2 kB
 def test_guest_ram_is_told_from_the_vmm() -> None:
     """Half a gigabyte of the translator's would be reported as the guest's, or the guest's as QEMU's."""
     found = count_footprint(SMAPS, "memory-backend-memfd")
-    assert found == Footprint(guest_kib=1100 + 16 + 4, vmm_kib=4000 + 512 + 2)
+    assert found == Footprint(guest_kib=1100 + 16 + 4, vmm_kib=8000 + 512 + 4)
 
 
 def test_pages_of_a_real_memfd_are_counted_as_they_are_touched() -> None:

@@ -34,7 +34,7 @@ def count_footprint(smaps: str, memfd: str) -> Footprint:
     in_guest = False
     for line in smaps.splitlines():
         field, _, value = line.partition(":")
-        if field == "Pss" and not in_guest:
+        if field == "Rss" and not in_guest:
             vmm_kib += int(value.split()[0])
         elif field in ("Rss", "Swap") and in_guest:
             guest_kib += int(value.split()[0])
