@@ -20,13 +20,14 @@ ALL, GUEST, WAITING, OF_WORK = (
 class Settings(Frozen):
     """The table [cost] of an experiment.
 
-    `boots` is how often each guest is booted, and does each workload, while its instructions are counted.
-    With `icount` the clock of a guest whose kernel the VMM loads goes on with its instructions, four
-    nanoseconds each, so that it does not depend on how fast the host is how often a timer interrupts it. To a
-    boot loader the seconds of its menu would be a billion instructions.
+    `boots` is how often each guest is booted while its instructions are counted, `works` how often it does
+    each workload, whose counts scatter less. With `icount` the clock of a guest whose kernel the VMM loads
+    goes on with its instructions, four nanoseconds each, so that it does not depend on how fast the host is
+    how often a timer interrupts it. To a boot loader the seconds of its menu would be a billion instructions.
     """
 
     boots: Annotated[int, within(1, 100_000)] = 3
+    works: Annotated[int, within(1, 100_000)] = 1
     icount: bool = True
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guestbench.families.cost import BOOT, FAMILY, GUEST, WORK, Settings
-from guestbench.model import Batch, BootWork, Disk, Header, Needs, Record, Wanted, find_settings
+from guestbench.model import Batch, BootWork, Header, Needs, Record, Wanted, find_settings
 
 
 def plan(header: Header) -> Iterator[Batch]:
-    """Boots of every guest; then those that are booted with a workload do it, where the run has workloads.
-
-    Guests with a disk, which take longest, begin, so that the others run beside them.
-    """
-    boots = find_settings(header.experiment.settings, FAMILY.name, Settings).boots
-    disks_first = sorted(header.guests, key=lambda guest: not isinstance(guest.system.boot, Disk))
-    names = [guest.system.name for guest in disks_first]
-    yield Batch(trials=tuple(Wanted(purpose=BOOT, system=name) for name in names), rounds=boots)
+    """Boots of every guest; then those that are booted with a workload do it, where the run has workloads."""
+    settings = find_settings(header.experiment.settings, FAMILY.name, Settings)
+    names = [guest.system.name for guest in header.largest_first]
+    yield Batch(
+        trials=tuple(Wanted(purpose=BOOT, system=name) for name in names), rounds=settings.boots, soon=True
+    )
     works = [
         Wanted(purpose=WORK, system=guest.system.name, workload=work.workload.name)
         for guest in header.guests
@@ -24,7 +22,7 @@ def plan(header: Header) -> Iterator[Batch]:
         for work in (header.kit.works if header.kit else ())
         if work.program is not None and guest.system.does(work.workload.name)
     ]
-    yield Batch(trials=tuple(works), rounds=boots)
+    yield Batch(trials=tuple(works), rounds=settings.works)
 
 
 def find_needs(header: Header) -> Needs:
