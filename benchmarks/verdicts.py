@@ -70,11 +70,11 @@ def search_least(chance: Sequence[float], random: np.random.Generator, boots: in
     """The least size found where a boot with size n passes with chance[n - 1], and above these always."""
     top = len(chance) + 8
     tried: dict[int, list[bool]] = {}
-    while sizes := search.next_round(tried, top, known=True, boots=boots, slots=1):
+    while sizes := search.Search(tried, top, known=True, boots=boots).next_round(1):
         for size in sizes:
             well = size > len(chance) or random.random() < chance[size - 1]
             tried.setdefault(size, []).append(bool(well))
-    least = search.find_minimum(tried, top, known=True, boots=boots).least_mib
+    least = search.Search(tried, top, known=True, boots=boots).find_minimum().least_mib
     flat = tuple((float(size), well) for size, results in tried.items() for well in results)
     return Sampled(values=((0, float(least or top)),), tried=flat)
 

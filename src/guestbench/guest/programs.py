@@ -11,7 +11,7 @@ from guestbench.errors import ShellError
 from guestbench.guest.console import quote
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
-from guestbench.guest.shell import Shell, open_shell
+from guestbench.guest.shell import Shell, go_on, open_shell
 from guestbench.guest.watch import watch_boot
 from guestbench.model import (
     TOOL_DRIVERS,
@@ -21,6 +21,7 @@ from guestbench.model import (
     Job,
     Kernel,
     Kit,
+    OpenShell,
     Role,
     ShellWork,
     Start,
@@ -58,11 +59,11 @@ def boot_with(
 
 
 def start_in_shell(guest: Guest, disk: Image | None, settle_s: float, variant: int) -> Start | None:
-    """The state of a guest that is idle, with the disk if it is given work from one; None without a shell."""
+    """An idle guest with an open shell, and the disk if it is given work from one; None without a shell."""
     work = guest.system.work
     if not isinstance(work, ShellWork):
         return None
-    return Start(settle_s=settle_s, tools=disk if work.disk else None, variant=variant)
+    return Start(settle_s=settle_s, tools=disk if work.disk else None, with_shell=True, variant=variant)
 
 
 def with_disk(spec: LaunchSpec, job: Job, disk: Image | None) -> LaunchSpec:
@@ -87,25 +88,27 @@ def boot_to_shell(job: Job, machine: Machine, log: SerialLog) -> TrialResult | N
     return watch_boot(machine, job.system, log).lost
 
 
-def open_tools(machine: Machine, system: System, log: SerialLog) -> Shell:
-    """A shell in the guest, with the tools disk mounted on `TOOLS` if it has one.
+def open_tools(machine: Machine, system: System, log: SerialLog, shell: OpenShell | None = None) -> Shell:
+    """A shell in the guest, with the tools disk mounted on `TOOLS` if it has one; `shell` if that is open.
 
     Raises:
         ShellError: there is no shell, or no such disk.
     """
+    if shell is not None:
+        return go_on(machine, log, shell)
     login = system.login
     if login is None:
         raise ShellError("the system has no login on its console", f"guestbench systems show {system.name}")
-    shell = open_shell(machine, login, log, timeout_s=SHELL_S)
+    opened = open_shell(machine, login, log, timeout_s=SHELL_S)
     if not (isinstance(system.work, ShellWork) and system.work.disk):
-        return shell
-    answer = shell.run(MOUNT)
+        return opened
+    answer = opened.run(MOUNT)
     if answer.status != 0:
         raise ShellError(
             f"the tools disk cannot be mounted in the guest: {quote(answer.stderr) or 'no reason given'}",
             "guestbench doctor",
         )
-    return shell
+    return opened
 
 
 def bring_program(shell: Shell, system: System, program: Image) -> str:

@@ -27,7 +27,7 @@ from guestbench.guest.shell_question import (
     Console,
     Question,
 )
-from guestbench.model import Frozen, Login
+from guestbench.model import Frozen, Login, OpenShell
 from guestbench.vmm import Machine, Meanwhile
 
 ANSWER_S = 30.0
@@ -60,12 +60,16 @@ class Answer(Frozen):
 class Shell:
     """A POSIX shell in a guest, made by `open_shell`. One command at a time, each in its own subshell."""
 
-    def __init__(self, console: Console, encoding: Encoding, checksum: Checksum) -> None:
+    def __init__(self, console: Console, encoding: Encoding, checksum: Checksum, number: int = 0) -> None:
         self._console = console
         self._encoding = encoding
         self._checksum = checksum
-        self._number = 0
+        self._number = number
         self._lost = ""
+
+    def leave(self) -> OpenShell:
+        """What whoever goes on with it has to know, in a state of the guest that is kept now."""
+        return OpenShell(encoding=self._encoding, checksum=self._checksum, number=self._number)
 
     def run(
         self, command: str | bytes, *, timeout_s: float = 60.0, meanwhile: Meanwhile | None = None
@@ -145,6 +149,12 @@ def _get(
     if answer is None:
         raise ShellError(f"the guest's shell stopped answering; {console.last_words()}", HINT)
     return answer
+
+
+def go_on(machine: Machine, log: SerialLog, shell: OpenShell) -> Shell:
+    """The shell that was open in the state which the machine went on from."""
+    console = Console(machine, log)
+    return Shell(console, Encoding(shell.encoding), Checksum(shell.checksum), shell.number)
 
 
 # --- logging in ---------------------------------------------------------------------------------------

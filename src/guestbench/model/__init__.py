@@ -53,7 +53,18 @@ from guestbench.model.record import (
     Wrong,
     to_key,
 )
-from guestbench.model.run import Absent, AccelChoice, CpuPolicy, Header, Host, Job, MemoryPolicy, Resume
+from guestbench.model.run import (
+    Absent,
+    AccelChoice,
+    CpuPolicy,
+    Header,
+    Host,
+    Job,
+    MemoryPolicy,
+    OpenShell,
+    Resume,
+    State,
+)
 from guestbench.model.stopping import Goal, Look, Looks, StopRule
 from guestbench.model.summary import Interval, Summary
 from guestbench.model.system import (

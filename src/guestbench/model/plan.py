@@ -24,15 +24,20 @@ class Batch(Frozen):
 
     A `shuffle` is the name of an order: each of its rounds has one of its own, which the run's seed tells.
     Batches with the same shuffle are mixed, those of several families too. With `blocks` the rounds are the
-    blocks within which systems are compared. With `at_once` no round waits for the first ones of what comes
-    behind: these need all of them.
+    blocks within which systems are compared. Rounds of what is cheap and telling are `soon`: they come
+    before the others that are as far on the way. With `at_once` no round waits for the first ones of what
+    comes behind: these need all of them. Those of one that is `last` come behind all others. `instead` are
+    purposes whose trials do as well: for each that comes before of a guest, one of the batch is left out.
     """
 
     trials: tuple[Wanted, ...]
     rounds: int = 1
     shuffle: str = ""
     blocks: bool = False
+    soon: bool = False
     at_once: bool = False
+    last: bool = False
+    instead: tuple[str, ...] = ()
 
 
 class Needs(Frozen):
@@ -54,10 +59,12 @@ class Needs(Frozen):
 class Start(Frozen):
     """A state from which a trial can go on instead of booting: so long after the guest was ready.
 
-    `tools` is the disk that the guest then has, with the drivers for it. States of another `variant` are of
-    another boot of the same guest: what differs from boot to boot shows only in several of them.
+    `tools` is the disk that the guest then has, with the drivers for it. `with_shell`, one is open on its
+    console, and that disk mounted. States of another `variant` are of another boot of the same guest: what
+    differs from boot to boot shows only in several of them.
     """
 
     settle_s: float = 0.0
     tools: Image | None = None
+    with_shell: bool = False
     variant: int = 0

@@ -10,6 +10,7 @@ from guestbench.model.base import Frozen
 from guestbench.model.budget import Budget
 from guestbench.model.experiment import REPLAYING_VMM, Accel, Experiment, Platform, Tables
 from guestbench.model.family import Purpose
+from guestbench.model.plan import Start
 from guestbench.model.record import Metric, Trial
 from guestbench.model.stopping import StopRule
 from guestbench.model.system import Guest, Image, Role, System
@@ -119,19 +120,53 @@ class Header(Frozen, tag_field="kind", tag="header"):
         """Whether the guests' instructions were emulated rather than run by the CPU."""
         return self.accel.used is Accel.TCG
 
+    @property
+    def largest_first(self) -> list[Guest]:
+        """The guests, first those with the largest image files, which take longest."""
+        return sorted(
+            self.guests, key=lambda guest: -sum(image.size_bytes for image in guest.pristine.values())
+        )
+
     def find_guest(self, system: str) -> Guest:
         """The guest of that system. Raises KeyError if the run has none."""
         return {guest.system.name: guest for guest in self.guests}[system]
 
 
+class OpenShell(Frozen):
+    """A shell that is open in a guest: its programs, by their names, and how many commands it was given."""
+
+    encoding: str
+    checksum: str
+    number: int
+
+
 class Resume(Frozen):
-    """A state to go on from instead of booting, and the image files that go with it."""
+    """A state to go on from instead of booting, its image files, and its shell if one is open."""
 
     state: str
     images: dict[Role, Image]
+    shell: OpenShell | None = None
 
 
-class Job(Frozen):
+class State(Frozen, tag_field="kind", tag="state"):
+    """What a worker process reads on its standard input that is to make a state: of which guest, and which.
+
+    `folder` is the run folder; `parent_pid` the process without which it must not go on.
+    """
+
+    guest: Guest
+    platform: Platform
+    start: Start
+    folder: str
+    parent_pid: int
+
+    @property
+    def asked(self) -> tuple[str, Start]:
+        """What tells it from the other states of a run."""
+        return self.guest.system.name, self.start
+
+
+class Job(Frozen, tag_field="kind", tag="job"):
     """What a worker process reads on its standard input: one trial and all it needs.
 
     `folder` is the run folder; `parent_pid` the process without which the worker must not go on. `brief` is

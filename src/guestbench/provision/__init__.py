@@ -18,7 +18,7 @@ from guestbench.provision.download import read_sums
 from guestbench.provision.first_boot import settle
 from guestbench.provision.kit import add_drivers, prepare_kit
 from guestbench.provision.locate import find_guest, find_owner, missing, share_disk
-from guestbench.provision.snapshot import take_snapshot
+from guestbench.provision.snapshot import has_snapshot, take_snapshot
 from guestbench.provision.system_images import official_source, plan_build, plan_fetch, plan_taking
 
 

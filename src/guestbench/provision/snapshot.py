@@ -9,21 +9,25 @@ guest's memory.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from pathlib import Path
 
 import msgspec
 
 from guestbench.errors import HostError, TrialError
+from guestbench.guest import shell_protocol
 from guestbench.guest.console import watch
+from guestbench.guest.programs import open_tools
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import watch_boot
-from guestbench.model import Frozen, Guest, Image, Ok, Platform, Role, Say
+from guestbench.model import Frozen, Guest, Image, Ok, OpenShell, Platform, Role, Say, Start
 from guestbench.provision import cache
 from guestbench.provision.first_boot import create_layer, disk_format
 from guestbench.vmm import Lacking, LaunchSpec, Need, find_vmm
 
-STATE_NAME = "state"
+STATE_NAME, SHELL_NAME = "state", "shell.json"
+START = Start()
 
 
 class Snapshot(Frozen):
@@ -32,6 +36,7 @@ class Snapshot(Frozen):
     guest: Guest
     platform: Platform
     state: Path
+    shell: OpenShell | None = None
 
     def launch_spec(self, folder: Path) -> LaunchSpec:
         """How to go on from it; `folder` receives what the VMM prints."""
@@ -44,26 +49,40 @@ class Snapshot(Frozen):
         )
 
 
-def take_snapshot(
-    guest: Guest,
-    platform: Platform,
-    say: Say,
-    *,
-    tools: Path | None = None,
-    settle_s: float = 0.0,
-    variant: int = 0,
-) -> Snapshot:
-    """The snapshot of a guest `settle_s` seconds after it was ready, from the cache if it is there.
+def take_snapshot(guest: Guest, platform: Platform, say: Say, start: Start = START) -> Snapshot:
+    """The snapshot of a guest in the state `start`, from the cache if it is there.
 
-    `tools` is a disk of tools that the guest has, and that whoever goes on from it must attach as well. Each
-    `variant` is a boot of its own.
+    Whoever goes on from it must attach the same disk of tools, if it has one.
 
     Raises:
         TrialError: the guest did not get ready.
         HostError: this host cannot run it, or the cache cannot be written.
     """
+    folder = cache.make(_plan(guest, platform, start), say).folder
+    images = dict(guest.images)
+    if Role.DISK in images:
+        images[Role.DISK] = cache.read_image(folder / _name_layer(guest))
+    guest = msgspec.structs.replace(guest, images=images)
+    shell = (
+        msgspec.json.decode((folder / SHELL_NAME).read_bytes(), type=OpenShell) if start.with_shell else None
+    )
+    return Snapshot(guest=guest, platform=platform, state=folder / STATE_NAME, shell=shell)
+
+
+def has_snapshot(guest: Guest, platform: Platform, start: Start = START) -> bool:
+    """Whether the cache has it."""
+    return cache.find(_plan(guest, platform, start)) is not None
+
+
+def _name_layer(guest: Guest) -> str:
+    return f"disk.{disk_format(guest).value}"
+
+
+def _plan(guest: Guest, platform: Platform, start: Start) -> cache.Plan:
+    """How a snapshot comes to be, and what it depends on."""
     name, vmm = guest.system.name, find_vmm(platform.vmm)
-    layer = f"disk.{disk_format(guest).value}"
+    layer, settle_s = _name_layer(guest), start.settle_s
+    tools = Path(start.tools.path) if start.tools else None
     spec = LaunchSpec(
         boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(), tools=tools
     )
@@ -88,6 +107,10 @@ def take_snapshot(
             if settle_s:
                 deadline_ns = machine.now_ns() + round(settle_s * 1e9)
                 watch(machine, log, texts={}, until=None, failures=(), deadline_ns=deadline_ns)
+            if start.with_shell:
+                shell = open_tools(machine, guest.system, log)
+                (work / SHELL_NAME).write_bytes(msgspec.json.encode(shell.leave()))
+                files.append(SHELL_NAME)
             if isinstance(machine.snapshots, Lacking):
                 why = machine.snapshots.reason
                 raise HostError(f"no snapshot of {name} can be kept: {why}", "guestbench doctor")
@@ -96,11 +119,10 @@ def take_snapshot(
 
     digests = {role: image.sha256 for role, image in guest.images.items()}
     # A state of another machine, or of another version of the VMM, cannot be resumed.
-    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s, *([variant] if variant else [])]
-    doing = f"booting {name} for a snapshot"
-    folder = cache.make(cache.Plan("snapshot", doing, build, facts), say).folder
-    images = dict(guest.images)
-    if Role.DISK in images:
-        images[Role.DISK] = cache.read_image(folder / layer)
-    guest = msgspec.structs.replace(guest, images=images)
-    return Snapshot(guest=guest, platform=platform, state=folder / STATE_NAME)
+    variant = [start.variant] if start.variant else []
+    # What is said to an open shell later must be what it was set up for.
+    shell = (
+        [hashlib.sha256(Path(shell_protocol.__file__).read_bytes()).hexdigest()] if start.with_shell else []
+    )
+    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s, *variant, *shell]
+    return cache.Plan("snapshot", f"booting {name} for a snapshot", build, facts)

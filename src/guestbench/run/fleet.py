@@ -30,7 +30,7 @@ from guestbench.model import GuestFamily, Header, Host, Image, Ok, Platform, Rec
 from guestbench.run import remote
 from guestbench.run.dispatch import LOST, Attempt, Dispatch, Worker
 from guestbench.run.plan import Task
-from guestbench.run.pool import Made, ReadyMade
+from guestbench.run.pool import Ask, Made, ReadyMade
 from guestbench.run.worker import Failure
 from guestbench.version import __version__
 
@@ -393,3 +393,8 @@ class Fleet:
         parts = ([task for task in known if task.timed is timed] for timed in (False, True))
         for part in parts:
             yield from Dispatch(self, part, run).go()
+
+    def search(self, ask: Ask, run: Made) -> Iterator[tuple[Record, ...]]:
+        """Make what is asked for, all of it, before it is asked what comes next."""
+        while tasks := ask(()):
+            yield from self.make(tasks, run)

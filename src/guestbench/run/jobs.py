@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from guestbench import provision
 from guestbench.errors import GuestbenchError, TrialError
 from guestbench.families import find_family, find_hook, find_purpose, list_families
 from guestbench.host import facts as host
-from guestbench.model import Header, Job, Platform, Record, Resume, Start, Trial, to_table
+from guestbench.model import Header, Job, Platform, Record, Resume, Start, State, Trial, to_table
+from guestbench.run.state import is_there, make_state
 from guestbench.run.worker import tell_obstacle
 from guestbench.vmm import find_vmm
 
@@ -54,7 +55,7 @@ def make_job(
     family = find_family(trial.purpose).name
     resume, obstacle = None, ""
     try:
-        resume = _find_state(family, header, trial, {} if failed is None else failed)
+        resume = _find_state(header, trial, folder, {} if failed is None else failed)
     except GuestbenchError as error:
         # It stands in the way of this family's trials of this guest, and of no others.
         obstacle = tell_obstacle(error)
@@ -80,33 +81,48 @@ def make_job(
     )
 
 
-def _find_state(family: str, header: Header, trial: Trial, failed: Failed) -> Resume | None:
+def find_start(trial: Trial, header: Header) -> Start | None:
+    """The state from which a trial goes on; None where it boots its guest."""
+    if not find_vmm(header.platform.vmm).TRAITS.snapshots:
+        return None
+    find = find_hook(find_family(trial.purpose).name, "plan", "find_start")
+    start: Start | None = find(header, trial) if find else None
+    return start
+
+
+def list_states(trials: Iterable[Trial], header: Header, folder: Path, failed: Failed) -> Iterator[State]:
+    """The states that these trials go on from and that have to be made, each once."""
+    asked = [(trial, start) for trial in trials if (start := find_start(trial, header))]
+    states = [_to_state(trial, start, header, folder) for trial, start in asked]
+    for state in {state.asked: state for state in states}.values():
+        with suppress(GuestbenchError):  # the trial tells what stands in its way
+            if state.asked not in failed and not is_there(state):
+                yield state
+
+
+def _to_state(trial: Trial, start: Start, header: Header, folder: Path) -> State:
+    guest = header.find_guest(trial.system)
+    return State(
+        guest=guest, platform=header.platform, start=start, folder=str(folder), parent_pid=os.getpid()
+    )
+
+
+def _find_state(header: Header, trial: Trial, folder: Path, failed: Failed) -> Resume | None:
     """A snapshot for a trial that need not boot its guest; None for all others.
 
     None as well if the guest does not get ready, which the trial will tell.
     """
-    if not find_vmm(header.platform.vmm).TRAITS.snapshots:
-        return None
-    find_start = find_hook(family, "plan", "find_start")
-    start: Start | None = find_start(header, trial) if find_start else None
+    start = find_start(trial, header)
     if start is None:
         return None
-    guest = header.find_guest(trial.system)
-    asked = trial.system, start
+    state = _to_state(trial, start, header, folder)
     try:
-        if asked in failed:
-            raise failed[asked]
-        snapshot = provision.take_snapshot(
-            provision.with_drivers(guest) if start.tools else guest,
-            header.platform,
-            lambda _: None,
-            tools=Path(start.tools.path) if start.tools else None,
-            settle_s=start.settle_s,
-            variant=start.variant,
-        )
+        if state.asked in failed:
+            raise failed[state.asked]
+        snapshot = make_state(state)
     except GuestbenchError as error:
-        failed[asked] = error
+        failed[state.asked] = error
         if isinstance(error, TrialError):
             return None
         raise
-    return Resume(state=str(snapshot.state), images=snapshot.guest.images)
+    return Resume(state=str(snapshot.state), images=snapshot.guest.images, shell=snapshot.shell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
@@ -31,8 +32,12 @@ def plan_trials(header: Header) -> tuple[Trial, ...]:
         for cycle, round_ in enumerate(_list_rounds(batches, header), 1)
     ]
     trials: list[Trial] = []
+    made: Counter[tuple[str, str]] = Counter()
     for number, (_, cycle, batch, round_) in enumerate(sorted(placed, key=lambda each: each[0]), 1):
         for wanted in round_:
+            if cycle <= sum(made[wanted.system, purpose] for purpose in batch.instead):
+                continue
+            made[wanted.system, wanted.purpose] += not wanted.workload
             what = "-".join(filter(None, (wanted.purpose, wanted.workload, wanted.system)))
             trials.append(
                 Trial(
@@ -50,14 +55,9 @@ def plan_trials(header: Header) -> tuple[Trial, ...]:
 
 
 def _find_place(batches: Sequence[Batch], cycle: int, rounds: int) -> tuple[Fraction, bool]:
-    """Where a round stands: how far on the way, and there behind what is cheap and telling.
-
-    That is what gives figures of a guest as it is, and is not timed, so that it is made side by side.
-    """
-    names = {each.purpose for batch in batches for each in batch.trials}
-    purposes = [find_purpose(name) for name in names]
-    telling = all((each.counted or each.facts) and not (each.timed or each.works) for each in purposes)
-    return Fraction(0 if batches[0].at_once else cycle - 1, rounds), not telling
+    """Where a round stands: how far on the way, and there behind what is cheap and telling."""
+    first = batches[0]
+    return Fraction(rounds if first.last else 0 if first.at_once else cycle - 1, rounds), not first.soon
 
 
 def _list_batches(header: Header) -> Iterator[Batch]:
@@ -93,16 +93,25 @@ def _list_rounds(batches: Sequence[Batch], header: Header) -> Iterator[list[Want
         yield wanted
 
 
-def plan_more(header: Header, wanted: Sequence[Wanted], records: Sequence[Record]) -> tuple[Trial, ...]:
-    """Trials of a search; `records` tell which were made before, so that each has an id of its own."""
+def plan_more(
+    header: Header, wanted: Sequence[Wanted], records: Sequence[Record], under_way: Sequence[Trial] = ()
+) -> tuple[Trial, ...]:
+    """Trials of a search, without those that are `under_way`.
+
+    `records` tell which were made before, so that each has an id of its own.
+    """
     trials: list[Trial] = []
-    made = [record.trial for record in records]
+    waiting = Counter(_find_key(trial) for trial in under_way)
+    made = [*(record.trial for record in records), *under_way]
     for each in wanted:
+        key = _find_key(each)
+        if waiting[key]:
+            waiting[key] -= 1
+            continue
         platform = header.platform
         if each.memory_mib is not None:
             platform = msgspec.structs.replace(platform, memory_mib=each.memory_mib)
-        key = (each.purpose, each.system, each.workload, each.memory_mib)
-        cycle = 1 + sum(key == (t.purpose, t.system, t.workload, t.memory_mib) for t in (*made, *trials))
+        cycle = 1 + max((t.cycle for t in (*made, *trials) if _find_key(t) == key), default=0)
         size = f"{each.memory_mib}M" if each.memory_mib is not None else ""
         trials.append(
             Trial(
@@ -117,6 +126,10 @@ def plan_more(header: Header, wanted: Sequence[Wanted], records: Sequence[Record
             )
         )
     return tuple(trials)
+
+
+def _find_key(trial: Trial | Wanted) -> tuple[str, str, str, int | None]:
+    return trial.purpose, trial.system, trial.workload, trial.memory_mib
 
 
 def define(guest: Guest, platform: Platform) -> str:

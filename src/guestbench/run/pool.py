@@ -1,4 +1,4 @@
-"""Makes trials in fresh worker processes, one or several at a time; it measures nothing and stores nothing.
+"""Makes trials, and states, in fresh worker processes, one or several at a time; it stores nothing.
 
 `Pool` is where trials are made: on this machine by `Local`, which is all of this module, or elsewhere.
 
@@ -17,21 +17,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain, groupby
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from guestbench.errors import GuestbenchError, StoreError, TrialError, hint_of
+from guestbench.errors import GuestbenchError, HostError, StoreError, TrialError, hint_of
 from guestbench.host import process
-from guestbench.model import Header, Job, NotMade, Platform, Record, Trial, TrialResult
+from guestbench.model import Header, Job, NotMade, Platform, Record, State, Trial, TrialResult
 from guestbench.model.decoding import NOT_JSON
-from guestbench.run.jobs import Failed, count_slots, make_job
+from guestbench.run.jobs import Failed, count_slots, list_states, make_job
 from guestbench.run.plan import Task
+from guestbench.run.state import Taken
 from guestbench.run.worker import Failure, begin, make_record, trial_folder
 
 TICK_S = 0.5
 WORKER_STDERR = "worker.stderr"
 
+Asked = TypeVar("Asked", bound=Job | State)
 Tick = Callable[[], None]
 """Called now and then while workers are waited for."""
 
@@ -39,6 +41,10 @@ Tick = Callable[[], None]
 Execute = Callable[[Iterable[Job], int, Tick], Iterator[Record]]
 """Makes trials, at most so many at a time, and yields their records as they end. A job is asked for when
 there is a worker for it."""
+
+
+Ask = Callable[[Sequence[Trial]], Sequence[Task]]
+"""The tasks of a search that can be begun, where these trials of it are under way."""
 
 
 class Made(NamedTuple):
@@ -70,6 +76,9 @@ class Pool(Protocol):
             GuestbenchError: something stopped the run.
         """
 
+    def search(self, ask: Ask, run: Made) -> Iterator[tuple[Record, ...]]:
+        """Make the trials that are asked for, and ask again, until there are none. Raises as `make`."""
+
 
 class ReadyMade(GuestbenchError):
     """An error that a worker has worded already."""
@@ -86,12 +95,20 @@ def tell_killed(status: int) -> NotMade:
     return NotMade(reason=f"the worker was killed by {name}{short}")
 
 
+def _name_state(state: State) -> str:
+    return f"{state.guest.system.name}-{state.start.settle_s:g}s-{state.start.variant}"
+
+
 class _Worker:
     """A worker process and its answer so far."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._stderr_path = Path(job.folder) / trial_folder(job.trial.id) / WORKER_STDERR
+    def __init__(self, job: Job | State) -> None:
+        self.job = job
+        self._what = (
+            f"trial {job.trial.id}" if isinstance(job, Job) else f"a state of {job.guest.system.name}"
+        )
+        own = trial_folder(job.trial.id) if isinstance(job, Job) else Path("states") / _name_state(job)
+        self._stderr_path = Path(job.folder) / own / WORKER_STDERR
         self._answer = bytearray()
         self._begun = begin()
         self._stack = ExitStack()
@@ -106,12 +123,16 @@ class _Worker:
             self._stderr_path.parent.mkdir(parents=True, exist_ok=True)
             stderr = self._stack.enter_context(self._stderr_path.open("wb"))
         except OSError as error:
-            hint = hint_of(error, self._job.folder)
+            hint = hint_of(error, self.job.folder)
             raise StoreError(f"cannot write {self._stderr_path}: {error.strerror}", hint) from error
         # Its own session, so that Ctrl-C reaches only us: we end the worker, the kernel ends its VM.
         self._child = self._stack.enter_context(
             process.start(
-                [sys.executable, "-m", "guestbench.run.worker"],
+                [
+                    sys.executable,
+                    "-m",
+                    f"guestbench.run.{'worker' if isinstance(self.job, Job) else 'state'}",
+                ],
                 stdin=process.PIPE,
                 stdout=process.PIPE,
                 stderr=stderr,
@@ -122,7 +143,7 @@ class _Worker:
             raise RuntimeError("the worker was started without pipes")
         self.fd = self._child.stdout.fileno()
         try:
-            self._child.stdin.write(msgspec.json.encode(self._job))
+            self._child.stdin.write(msgspec.json.encode(self.job))
             self._child.stdin.close()
         except BrokenPipeError:
             pass  # it has died, and said why on its standard error
@@ -133,8 +154,8 @@ class _Worker:
         self._answer += data
         return not data
 
-    def finish(self) -> Record:
-        """The record of a worker whose answer is complete, or that was killed.
+    def finish(self) -> Record | Taken:
+        """The answer of a worker that is complete; or what stands for it, if it was killed.
 
         Raises:
             GuestbenchError: what the worker raised, with its exit code.
@@ -147,20 +168,30 @@ class _Worker:
             complaint = process.tail_file(self._stderr_path).strip()
             if not complaint:
                 self._stderr_path.unlink()
+                if isinstance(self.job, State):
+                    self._stderr_path.parent.rmdir()
+                    self._stderr_path.parent.parent.rmdir()
         try:
-            decoded = msgspec.json.decode(self._answer, type=Record | Failure)
+            decoded = msgspec.json.decode(self._answer, type=Record | Failure | Taken)
         except NOT_JSON as error:
             if status is not None and status < 0:
-                cpu_ns = 0  # Nobody has counted it.
-                return make_record(self._job, TrialResult(outcome=tell_killed(status)), self._begun, cpu_ns)
+                return self._stand_in(tell_killed(status))
             words = complaint.splitlines()[-1] if complaint else "it said nothing"
             raise TrialError(
-                f"the worker of trial {self._job.trial.id} died with status {status}: {words}",
+                f"the worker of {self._what} died with status {status}: {words}",
                 f"cat {shlex.quote(str(self._stderr_path))}",
             ) from error
         if isinstance(decoded, Failure):
             raise ReadyMade(decoded)
         return decoded
+
+    def _stand_in(self, killed: NotMade) -> Record | Taken:
+        if isinstance(self.job, State):
+            return Taken(
+                failure=Failure(message=killed.reason, hint="free -h", exit_code=HostError.exit_code)
+            )
+        cpu_ns = 0  # Nobody has counted it.
+        return make_record(self.job, TrialResult(outcome=killed), self._begun, cpu_ns)
 
     def close(self) -> None:
         """End the process, if it still runs."""
@@ -175,22 +206,41 @@ def execute_in_workers(jobs: Iterable[Job], slots: int, tick: Tick) -> Iterator[
         TrialError: a worker ended without an answer, and was not killed.
         StoreError: the run folder cannot be written.
     """
-    waiting, running = iter(jobs), dict[int, _Worker]()
+    for _, answer in _work(jobs, slots, tick):
+        if isinstance(answer, Record):
+            yield answer
+
+
+def make_states(
+    states: Iterable[State], slots: int, tick: Tick
+) -> Iterator[tuple[State, GuestbenchError | None]]:
+    """Make states in fresh processes; each as it is in the cache, or why it is not. Raises as above."""
+    for state, answer in _work(states, slots, tick):
+        if isinstance(answer, Taken):
+            failure = answer.failure
+            kind = TrialError if answer.unready else HostError
+            yield state, kind(failure.message, failure.hint) if failure else None
+
+
+def _work(jobs: Iterable[Asked], slots: int, tick: Tick) -> Iterator[tuple[Asked, Record | Taken]]:
+    waiting, running = iter(jobs), dict[int, tuple[Asked, _Worker]]()
     try:
         while True:
             while len(running) < slots and (job := next(waiting, None)):
                 worker = _Worker(job)
-                running[worker.fd] = worker
+                running[worker.fd] = job, worker
             if not running:
                 return
             ready, _, _ = select.select(list(running), [], [], TICK_S)
             if not ready:
                 tick()
             for fd in ready:
-                if running[fd].read():
-                    yield running.pop(fd).finish()
+                job, worker = running[fd]
+                if worker.read():
+                    del running[fd]
+                    yield job, worker.finish()
     finally:
-        for worker in running.values():
+        for _, worker in running.values():
             worker.close()
 
 
@@ -209,15 +259,54 @@ class Local:
     def make(self, tasks: Iterable[Task], run: Made) -> Iterator[tuple[Record, ...]]:
         """Make timed trials one after another, and others side by side; each record by itself."""
         for timed, together in groupby(tasks, key=lambda task: task.timed):
-            trials = chain.from_iterable(task.trials for task in together)
-            slots = 1 if timed else self.count_slots(run.header.platform)
+            trials = tuple(chain.from_iterable(task.trials for task in together))
+            room = self.count_slots(run.header.platform)
+            self._make_states(trials, room, run)
+            slots = 1 if timed else room
             for record in self._execute(self._make_jobs(trials, run), slots, run.tick):
                 yield (record,)
+
+    def search(self, ask: Ask, run: Made) -> Iterator[tuple[Record, ...]]:
+        """Make trials of a search side by side: whenever one has ended it is asked what comes next."""
+        under_way: list[Trial] = []
+
+        def start(trial: Trial) -> Job:
+            under_way.append(trial)
+            return next(self._make_jobs([trial], run))
+
+        jobs, slots = _Asking(lambda: ask(under_way), start), self.count_slots(run.header.platform)
+        while ask(()):
+            for record in self._execute(jobs, slots, run.tick):
+                under_way.remove(record.trial)
+                yield (record,)
+
+    def _make_states(self, trials: Sequence[Trial], room: int, run: Made) -> None:
+        """Make what these trials go on from, side by side, and what others of such a round do."""
+        if next(list_states(trials, run.header, run.folder, run.failed), None) is None:
+            return
+        cycle = max(trial.cycle for trial in trials)
+        ahead = (trial for trial in run.header.trials if trial.cycle <= cycle)
+        states = tuple(list_states(ahead, run.header, run.folder, run.failed))
+        for state, error in make_states(states, room, run.tick):
+            if error is not None:
+                run.failed[state.asked] = error
 
     def _make_jobs(self, trials: Iterable[Trial], run: Made) -> Iterator[Job]:
         for trial in trials:
             run.started(trial)
             yield make_job(trial, run.header, run.folder, run.records, run.failed)
+
+
+class _Asking(Iterator[Job]):
+    """Jobs of a search. That there is none now does not say that there will be none later."""
+
+    def __init__(self, ask: Callable[[], Sequence[Task]], start: Callable[[Trial], Job]) -> None:
+        self._ask, self._start = ask, start
+
+    def __next__(self) -> Job:
+        for task in self._ask():
+            return self._start(task.trials[0])
+        raise StopIteration
 
 
 LOCAL = Local()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
 from guestbench.analysis.budget import may_search
 from guestbench.analysis.stopping import find_steered, trim
 from guestbench.families import find_hook
-from guestbench.model import Header, Record, Trial
+from guestbench.model import Header, Record, Trial, Wanted
 from guestbench.run.jobs import Failed
 from guestbench.run.plan import Task, list_tasks, plan_more
 from guestbench.run.pool import LOCAL, Made, Pool
@@ -63,46 +63,74 @@ def make_trials(
     """
     records = list(done)
     needed = _Needed(header, records)
-    failed: Failed = {}
     progress.begin(needed.header.trials, done)
-
-    def make(tasks: Sequence[Task]) -> None:
-        timed = any(task.timed for task in tasks)
-        beside = reports if not timed else None
-        if reports and records and timed:
-            if _begins_round(tasks[0].trials[0], records[-1].trial):
-                reports.offer(len(records))
-            reports.wait()
-
-        def tick() -> None:
-            progress.tick()
-            if beside:
-                beside.poll()
-                beside.offer(len(records))
-
-        run = Made(header, store.path.parent, records, failed, progress.trial_started, tick)
-        for made in pool.make(tasks, run):
-            store.append(*made)
-            for record in made:
-                records.append(record)
-                progress.trial_finished(record)
-            if beside:
-                beside.offer(len(records))
-
+    making = _Making(store, header, records, progress, pool, reports)
     for together in _group(tuple(list_tasks(header.trials, done)), header, at_once=pool.at_once):
         if needed.look_before(together[0].trials[0]):
             progress.begin(needed.header.trials, records)
         if needed.holds(together[0].trials[0]):
-            make(together)
-    slots = pool.count_slots(header.platform)
+            making.make(together)
     for family in header.experiment.metrics:
         if follow_up := find_hook(family, "plan", "follow_up"):
-            while may_search(header, records):
-                wanted = plan_more(header, follow_up(header, records, slots), records)
-                if not wanted:
-                    break
-                make(tuple(list_tasks(wanted, records)))
+            making.search(follow_up)
     return tuple(records)
+
+
+class _Making:
+    """A run in the making: `records` grow as trials end and are stored."""
+
+    def __init__(
+        self,
+        store: Store,
+        header: Header,
+        records: list[Record],
+        progress: Progress,
+        pool: Pool,
+        reports: Reports | None,
+    ) -> None:
+        self._store, self._header, self._records, self._progress = store, header, records, progress
+        self._pool, self._reports = pool, reports
+        self._failed: Failed = {}
+
+    def make(self, tasks: Sequence[Task]) -> None:
+        """Make the trials of tasks, all of which are timed, or none."""
+        timed = tasks[0].timed
+        if self._reports and self._records and timed:
+            if _begins_round(tasks[0].trials[0], self._records[-1].trial):
+                self._reports.offer(len(self._records))
+            self._reports.wait()
+        self._keep(self._pool.make(tasks, self._tell(timed=timed)), timed=timed)
+
+    def search(self, follow_up: Callable[[Header, Sequence[Record], int], Sequence[Wanted]]) -> None:
+        """Make trials of a search, none of which is timed, until there is nothing more to try."""
+        slots = self._pool.count_slots(self._header.platform)
+
+        def ask(under_way: Sequence[Trial]) -> tuple[Task, ...]:
+            if not may_search(self._header, self._records):
+                return ()
+            wanted = follow_up(self._header, self._records, slots)
+            return tuple(list_tasks(plan_more(self._header, wanted, self._records, under_way), self._records))
+
+        self._keep(self._pool.search(ask, self._tell(timed=False)), timed=False)
+
+    def _tell(self, *, timed: bool) -> Made:
+        def tick() -> None:
+            self._progress.tick()
+            if self._reports and not timed:
+                self._reports.poll()
+                self._reports.offer(len(self._records))
+
+        folder, started = self._store.path.parent, self._progress.trial_started
+        return Made(self._header, folder, self._records, self._failed, started, tick)
+
+    def _keep(self, all_made: Iterable[Sequence[Record]], *, timed: bool) -> None:
+        for made in all_made:
+            self._store.append(*made)
+            for record in made:
+                self._records.append(record)
+                self._progress.trial_finished(record)
+            if self._reports and not timed:
+                self._reports.offer(len(self._records))
 
 
 def _group(tasks: Sequence[Task], header: Header, *, at_once: bool) -> Iterator[Sequence[Task]]:
@@ -111,9 +139,7 @@ def _group(tasks: Sequence[Task], header: Header, *, at_once: bool) -> Iterator[
     if tasks and at_once and header.until is None and not by_round:
         yield tasks
         return
-    for (timed, *_), alike in groupby(
-        tasks, lambda task: (task.timed, task.trials[0].purpose, by_round and task.trials[0].round)
-    ):
+    for (timed, *_), alike in groupby(tasks, lambda task: (task.timed, by_round and task.trials[0].round)):
         together = list(alike)
         yield from [[task] for task in together] if timed else [together]
 

@@ -216,6 +216,11 @@ def find_longest_s(job: Job) -> float:
     return OWN_WAITS_S + SLOWER * sum(find_waits(msgspec.to_builtins(each)) for each in known)
 
 
+def to_failure(error: GuestbenchError) -> Failure:
+    """The error in words."""
+    return Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+
+
 def _measure(job: Job, measure: Callable[[], TrialResult]) -> TrialResult:
     """What was found, or why nothing could be: the other trials of the run are none the worse for it.
 
@@ -258,7 +263,7 @@ def main() -> int:
     try:
         answer = run_trial(job)
     except GuestbenchError as error:
-        answer = Failure(message=error.message, hint=error.hint, exit_code=error.exit_code)
+        answer = to_failure(error)
     sys.stdout.buffer.write(msgspec.json.encode(answer))
     return 0
 

@@ -19,8 +19,9 @@ from guestbench.guest.shell import Shell, open_shell
 from guestbench.host import process
 from guestbench.images.formats.elf import read_elf
 from guestbench.images.source import open_source
-from guestbench.model import Accel, Platform
+from guestbench.model import Accel, Platform, Start
 from guestbench.provision import ext4
+from guestbench.provision.cache import read_image
 from guestbench.provision.tools_tree import TOOLS, Tools, prepare_tools
 from guestbench.vmm import Lacking, find_vmm
 
@@ -83,7 +84,8 @@ def debian(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["debian-12-nocloud"], {}, catalogue, say=lambda _: None)
     assert guest.system.login is not None
-    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, tools=tools.image)
+    start = Start(tools=read_image(tools.image))
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, start)
     spec = msgspec.structs.replace(
         snapshot.launch_spec(tmp_path_factory.mktemp("guest")),
         tools=tools.image,

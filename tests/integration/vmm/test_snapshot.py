@@ -13,9 +13,10 @@ from guestbench import provision
 from guestbench.cli.systems.exec import execute
 from guestbench.definition.systems import load_catalogue
 from guestbench.errors import TrialError, UsageError
+from guestbench.guest.programs import open_tools
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
-from guestbench.model import Accel, Guest, Platform, Role
+from guestbench.model import Accel, Guest, Platform, Role, Start
 from guestbench.provision.snapshot import Snapshot
 from guestbench.vmm import Identity, Machine, find_vmm, qemu
 
@@ -70,6 +71,23 @@ def test_two_guests_go_on_from_one_snapshot_at_the_same_time(tmp_path: Path) -> 
         shells[0].run("echo mine >/file")
         assert shells[0].run("cat /file").stdout == b"mine\n"
         assert shells[1].run("cat /file").status == 1
+
+
+def test_an_open_shell_goes_on_without_a_login(tmp_path: Path) -> None:
+    """Each trial of work would wait for a login; or what one did would be there for the next."""
+    guest = prepare("linux-minimal")
+    guest = msgspec.structs.replace(guest, system=msgspec.structs.replace(guest.system, work=None))
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, Start(with_shell=True))
+    assert snapshot.state != take(guest).state
+    for _ in range(2):
+        log = SerialLog()
+        with find_vmm(PLATFORM.vmm).start(snapshot.launch_spec(tmp_path)) as machine:
+            shell = open_tools(machine, guest.system, log, snapshot.shell)
+            assert shell.run("cat /file; echo mine >/file").stdout == b""
+            assert shell.run("cat /file; exit 3").stdout == b"mine\n"
+            long = shell.run("head -c 200000 /dev/zero")
+            assert (long.status, long.stdout) == (0, bytes(200_000))
+        assert b"ogin" not in log.data
 
 
 def test_another_machine_gets_another_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

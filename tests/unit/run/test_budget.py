@@ -28,7 +28,7 @@ from guestbench.run.trials import make_trials
 
 RECORDING = Path(__file__)
 """Any file: nothing is booted."""
-SECONDS = {"image": 2.0, "warmup": 5.0, "boot": 5.0, "cost": 12.0, "surface-image": 3.0, "surface": 9.0}
+SECONDS = {"image": 2.0, "boot": 5.0, "cost": 12.0, "surface-image": 3.0, "surface": 9.0}
 
 
 def make_run(budget_s: float, cycles: int = 5, *, known: bool = True) -> Header:
@@ -97,7 +97,7 @@ def test_a_run_keeps_to_its_time_and_its_blocks_stay_whole(budget_s: float, know
 
 def test_cycles_are_fewer_in_all_families_alike() -> None:
     """Half of the time would buy all boots, and nothing of the other families."""
-    records = make(make_run(110, cycles=6), Host())
+    records = make(make_run(90, cycles=6), Host())
     cycles = {
         purpose: max(r.trial.cycle for r in records if r.trial.purpose == purpose) for purpose in SECONDS
     }
@@ -123,13 +123,13 @@ def test_an_interruption_changes_nothing_of_what_fits(tmp_path: Path, stopped_af
 
 def test_what_is_dropped_is_told_before_and_in_the_report() -> None:
     """A run of few cycles would look as if it had been planned so, or surprise whoever waited for it."""
-    header = make_run(110, cycles=6)
+    header = make_run(90, cycles=6)
     before = list(tell_plan(header, ()))
-    assert before[0].startswith("into 1 min 50 s fit ")
+    assert before[0].startswith("into 1 min 30 s fit ")
     assert "dropped: Boot time: " in before[0] and "× boot" in before[0]
     records = make(header, Host())
     shown = markdown_of(header, records)
-    assert "**Dropped to keep to 1 min 50 s:**" in shown
+    assert "**Dropped to keep to 1 min 30 s:**" in shown
     assert "× boot" in shown.split("Dropped", 1)[1].split("| System", 1)[0]
     assert "The run is not complete" not in shown
     assert next(tell_plan(make_run(10_000), ())).startswith("all ")

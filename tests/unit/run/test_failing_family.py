@@ -15,7 +15,7 @@ from guestbench.cli import report
 from guestbench.errors import HostError, StoreError, ToolMissing
 from guestbench.families.memory.findings import tried
 from guestbench.families.surface import probe
-from guestbench.model import Experiment, Header, NotMade, Ok, Record
+from guestbench.model import Experiment, Header, NotMade, Ok, Record, Trial
 from guestbench.run import jobs as made_jobs
 from guestbench.run.jobs import make_job
 from guestbench.run.pool import Local, execute_in_workers
@@ -94,8 +94,8 @@ def test_a_snapshot_that_fails_takes_no_other_familys_figures_along(
 ) -> None:
     """A QEMU that refuses to save a state would end a run that needs a state for one of its families only."""
 
-    def find(family: str, *_: object) -> None:
-        if family == "surface":
+    def find(header: Header, trial: Trial, *_: object) -> None:
+        if trial.purpose == "surface":
             raise REFUSED
 
     monkeypatch.setattr(made_jobs, "_find_state", find)

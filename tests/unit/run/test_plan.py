@@ -116,7 +116,7 @@ def test_one_round_of_everything_comes_before_any_second(tmp_path: Path) -> None
     trials = plan(make_experiment(cycles=4, warmups=2), make_guests(tmp_path, ("a",)), seed=1)
     assert [(t.purpose, t.cycle) for t in trials] == [
         *(("image", 1), ("cost", 1), ("surface-image", 1)),  # cheap and telling
-        *(("warmup", 1), ("warmup", 2), ("boot", 1)),  # a cold first boot is not mixed into the measured ones
+        *(("warmup", 2), ("boot", 1)),  # a cold first boot is not mixed into the measured ones
         *(("memory", 1), ("surface", 1)),
         *(("boot", 2), ("cost", 2)),
         *(("boot", 3), ("memory", 2), ("cost", 3), ("boot", 4)),
@@ -132,8 +132,29 @@ def test_blocks_of_a_family_stay_whole(cycles: int, warmups: int, seed: int) -> 
     for block in range(1, cycles + 1):
         places = [place for place, own in boots if own == block]
         assert places == list(range(places[0], places[0] + 3))
-    if warmups:
-        assert max(p for p, t in enumerate(trials) if t.purpose == "warmup") < boots[0][0]
+    assert all(place < boots[0][0] for place, trial in enumerate(trials) if trial.purpose == "warmup")
+
+
+@pytest.mark.parametrize(
+    ("families", "asked", "own"),
+    [
+        (("boot",), 2, 2),
+        (("boot", "cost"), 1, 0),  # its instructions were counted first
+        (("boot", "cost"), 3, 2),
+        (("boot", "surface"), 1, 1),  # who is looked at may go on from a state
+        (("boot", "memory"), 1, 1),  # that comes behind
+        (("boot", "image"), 1, 1),
+    ],
+)
+def test_a_guest_is_warmed_up_by_whatever_boots_it(
+    tmp_path: Path, families: tuple[str, ...], asked: int, own: int
+) -> None:
+    """A cold boot would be among the measured ones; or each guest be booted once more for nothing."""
+    trials = plan(make_experiment(metrics=families, warmups=asked), make_guests(tmp_path, ("a", "b")))
+    counts = Counter((trial.system, trial.purpose) for trial in trials)
+    assert (counts["a", "warmup"], counts["b", "warmup"]) == (own, own)
+    before = trials[: next(place for place, trial in enumerate(trials) if trial.purpose == "boot")]
+    assert sum(trial.system == "a" and trial.purpose in ("warmup", "cost") for trial in before) == asked
 
 
 def test_only_the_families_asked_for_are_planned(tmp_path: Path) -> None:
@@ -154,7 +175,7 @@ def test_a_settled_disk_has_its_first_boot_measured_apart(tmp_path: Path) -> Non
         system=msgspec.structs.replace(guest.system, provision=provision),
         origin=msgspec.structs.replace(guest.origin, settled=True),
     )
-    trials = plan(make_experiment(cycles=1), (settled,), seed=1)
+    trials = plan(make_experiment(cycles=1, metrics=("image", "boot")), (settled,), seed=1)
     purposes = [t.purpose for t in trials]
     assert [each for each in purposes if each in ("image", "first-boot", "warmup", "boot")] == [
         *("image", "first-boot", "warmup", "boot")
@@ -204,7 +225,7 @@ def test_every_plan_is_complete_and_has_unique_ids(
     guests = tuple(make_guest(make_system(name), RECORDING) for name in names)
     experiment = make_experiment(cycles=cycles, warmups=warmups)
     trials = plan(experiment, guests, seed)
-    each = 1 + warmups + cycles + cost.Settings().boots + memory.Settings().cycles + 2
+    each = 1 + max(0, warmups - 1) + cycles + cost.Settings().boots + memory.Settings().cycles + 2
     assert len({t.id for t in trials}) == len(trials) == len(names) * each
     counts = Counter((t.system, t.purpose) for t in trials)
     assert all(counts[name, "boot"] == cycles for name in names)

@@ -12,7 +12,7 @@ from work_factories import make_work_header, make_work_kit, make_work_systems, t
 from guestbench import provision
 from guestbench.errors import GuestbenchError, HostError, TrialError
 from guestbench.families import list_families
-from guestbench.model import Guest, Login, Platform, Start, System
+from guestbench.model import Guest, Login, Platform, Say, Start, System
 from guestbench.provision.snapshot import Snapshot
 from guestbench.run import jobs as run
 from guestbench.run.worker import tell_obstacle
@@ -43,10 +43,9 @@ def snapshots(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The snapshots that are asked for: system, tools disk, seconds of settling, and which of its boots."""
     asked: Asked = []
 
-    def take(
-        guest: Guest, platform: Platform, *_: object, tools: Path | None, settle_s: float, variant: int
-    ) -> Snapshot:
-        asked.append((guest.system.name, tools, settle_s, variant))
+    def take(guest: Guest, platform: Platform, say: Say, start: Start) -> Snapshot:
+        tools = Path(start.tools.path) if start.tools else None
+        asked.append((guest.system.name, tools, start.settle_s, start.variant))
         return Snapshot(guest=guest, platform=platform, state=Path("/state"))
 
     monkeypatch.setattr(provision, "take_snapshot", take)
@@ -106,8 +105,8 @@ def test_a_snapshot_that_fails_is_tried_once(error: GuestbenchError, monkeypatch
     """Each trial of a guest that hangs would take a time-out more, for a snapshot that never comes."""
     tried = []
 
-    def fail(guest: Guest, *_: object, variant: int, **__: object) -> Snapshot:
-        tried.append((guest.system.name, variant))
+    def fail(guest: Guest, platform: Platform, say: Say, start: Start) -> Snapshot:
+        tried.append((guest.system.name, start.variant))
         raise error
 
     monkeypatch.setattr(provision, "take_snapshot", fail)

@@ -328,7 +328,7 @@ def method(found: Findings) -> tuple[Text, ...]:
     return tell(
         "method",
         times=count_things(blocks, "time"),
-        warmups=f"{count_things(wanted.warmups, 'warm-up')} that {'does' if wanted.warmups == 1 else 'do'}",
+        warmups=count_things(wanted.warmups, "boot"),
         blocks=count_things(blocks, "block"),
         seed=wanted.seed if wanted.seed is not None else "(none recorded)",
     ).lines

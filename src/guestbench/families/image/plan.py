@@ -12,4 +12,5 @@ __all__ = ["find_needs", "plan"]
 
 def plan(header: Header) -> Iterator[Batch]:
     """One trial for each guest."""
-    yield Batch(trials=tuple(Wanted(purpose="image", system=guest.system.name) for guest in header.guests))
+    trials = tuple(Wanted(purpose="image", system=guest.system.name) for guest in header.guests)
+    yield Batch(trials=trials, soon=True)

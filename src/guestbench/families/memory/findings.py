@@ -45,12 +45,12 @@ def find_least(header: Header, records: Sequence[Record], system: str) -> search
     if "memory" not in header.experiment.metrics:
         return None
     groups = search.group_boots(records, system)
-    least = search.find_minimum(
+    least = search.Search(
         search.to_tried(groups),
         header.platform.memory_mib,
         known=search.boots_with_platform(records, system),
         boots=find_settings(header.experiment.settings, "memory", Settings).boots,
-    )
+    ).find_minimum()
     return replace(least, vmm_failed=_tell_vmm_limit(groups))
 
 

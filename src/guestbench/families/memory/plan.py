@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from guestbench.families.memory import MEMORY, SEARCH, TOUCHED, Settings, search
 from guestbench.model import (
@@ -29,7 +28,7 @@ LOAD = "load"
 def plan(header: Header) -> Iterator[Batch]:
     """So many boots of each guest that count its memory, and of its load where that takes a boot."""
     wanted: list[Wanted] = []
-    for guest in header.guests:
+    for guest in header.largest_first:
         wanted.append(Wanted(purpose=MEMORY, system=guest.system.name))
         if header.kit is not None and needs_load_boot(guest.system):
             wanted.append(Wanted(purpose=MEMORY, system=guest.system.name, workload=LOAD))
@@ -42,40 +41,33 @@ def needs_load_boot(system: System) -> bool:
 
 
 def follow_up(header: Header, records: Sequence[Record], slots: int) -> tuple[Wanted, ...]:
-    """The next round of the searches for the least memory of all guests; empty when all are found.
+    """What the searches for the least memory of all guests try next; empty when all are found.
 
-    A guest that is like one before it waits for the end of that one's search, and begins where it ended.
+    A guest that is like one before it waits until that one's search is near its end, and begins there.
     """
     boots, start_mib = _find_settings(header).boots, header.platform.memory_mib
-    names = [guest.system.name for guest in header.guests]
+    names = [guest.system.name for guest in header.largest_first]
     touched = {name: _find_touched(records, name) for name in names}
-    tried = {name: search.to_tried(search.group_boots(records, name)) for name in names}
     searches = {
-        name: partial(
-            search.next_round,
-            tried[name],
-            start_mib,
+        name: search.Search(
+            tried=search.to_tried(search.group_boots(records, name)),
+            start_mib=start_mib,
             known=search.boots_with_platform(records, name),
             boots=boots,
         )
         for name in names
     }
-    open_ = [name for name in names if searches[name](slots=1)]
     guesses: dict[str, int | None] = {}
     for place, name in enumerate(names):
-        like = [each for each in names[:place] if _are_alike(touched[each], touched[name])]
-        if like and like[-1] in open_:
-            continue
-        guesses[name] = None
-        if like:
-            known = search.boots_with_platform(records, like[-1])
-            found = search.find_minimum(tried[like[-1]], start_mib, known=known, boots=boots)
-            guesses[name] = found.least_mib
-    now = [name for name in open_ if name in guesses]
+        if searches[name].next_round(slots=1):
+            like = [each for each in names[:place] if _are_alike(touched[each], touched[name])]
+            guess_mib = searches[like[-1]].guess() if like else None
+            if guess_mib is not None or not like or not searches[like[-1]].next_round(slots=1):
+                guesses[name] = guess_mib
     return tuple(
         Wanted(purpose=SEARCH, system=name, memory_mib=size)
-        for place, name in enumerate(now)
-        for size in searches[name](slots=_share(slots, len(now), place), guess_mib=guesses[name])
+        for place, (name, guess_mib) in enumerate(guesses.items())
+        for size in searches[name].next_round(_share(slots, len(guesses), place), guess_mib)
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from guestbench.families.memory import SEARCH
 from guestbench.model import READY, Frozen, Ok, Record
@@ -71,7 +72,7 @@ def group_boots(records: Iterable[Record], system: str) -> dict[int, tuple[Recor
 
 
 def to_tried(groups: Mapping[int, Sequence[Record]]) -> dict[int, tuple[bool, ...]]:
-    """What `next_round` and `find_minimum` need to know of grouped records."""
+    """What a `Search` needs to know of grouped records."""
     return {size: tuple(isinstance(r.outcome, Ok) for r in records) for size, records in groups.items()}
 
 
@@ -102,42 +103,63 @@ def expect(records: Iterable[Record], system: str) -> Expectation | None:
     return Expectation(ready_s=max(ready_s), work_ends=bool(work_s), work_s=max(work_s, default=0.0))
 
 
-def next_round(
-    tried: Tried, start_mib: int, *, known: bool, boots: int, slots: int, guess_mib: int | None = None
-) -> tuple[int, ...]:
-    """The sizes to try next, in MiB; a size that is named several times is to be booted so often.
+class Search(NamedTuple):
+    """A search as far as it has come.
 
     `start_mib` is the platform's memory, `known` whether the guest is known to boot with it, `boots` how
-    many boots a size must pass, and `slots` how many boots can be made at a time. `guess_mib` is what it
-    may come to, where a guest like it has been searched: sizes near it are tried first. Empty: there is
-    nothing more to try, which does not depend on `slots` and `guess_mib`. It depends on nothing but the
-    arguments, so that an interrupted search can go on.
+    many boots a size must pass.
     """
-    low, high = _bracket(tried, start_mib, known=known)
-    if high is None:
-        return _grow(tried, start_mib, low, slots)
-    if guess_mib is not None and (near := _look_near(guess_mib, low, high, slots)):
-        return near
-    if low == 0 and (smaller := _halve(high, slots)):
-        return smaller
-    between = _grid_between(low, high)
-    if between:
-        return _spread(between, slots)
-    return (*_missing(tried, high, boots), *_look_below(tried, high, boots))
 
+    tried: Tried
+    start_mib: int
+    known: bool
+    boots: int
 
-def find_minimum(tried: Tried, start_mib: int, *, known: bool, boots: int) -> Minimum:
-    """What the tried sizes tell; the arguments are those of `next_round`."""
-    left = next_round(tried, start_mib, known=known, boots=boots, slots=1)
-    _, high = _bracket(tried, start_mib, known=known)
-    if high is None:
-        return Minimum(least_mib=None, below_mib=0, mixed_mib=_with_success(tried), finished=not left)
-    return Minimum(
-        least_mib=high if len(tried.get(high, ())) >= boots else None,
-        below_mib=below(high),
-        mixed_mib=tuple(size for size in _with_success(tried) if size < high),
-        finished=not left,
-    )
+    def next_round(self, slots: int, guess_mib: int | None = None) -> tuple[int, ...]:
+        """The sizes to try next, in MiB; a size that is named several times is to be booted so often.
+
+        `slots` is how many boots can be made at a time. `guess_mib` is what it may come to, where a guest
+        like it has been searched: sizes near it are tried first. Empty: there is nothing more to try, which
+        does not depend on either. It depends on nothing but these, so that an interrupted search can go on.
+        """
+        low, high = self._bracket()
+        if high is None:
+            return _grow(self.tried, self.start_mib, low, slots)
+        if guess_mib is not None and (near := _look_near(guess_mib, low, high, slots)):
+            return near
+        if low == 0 and (smaller := _halve(high, slots)):
+            return smaller
+        between = _grid_between(low, high)
+        if between:
+            return _spread(between, slots)
+        return (*_missing(self.tried, high, self.boots), *_look_below(self.tried, high, self.boots))
+
+    def find_minimum(self) -> Minimum:
+        """What the tried sizes tell."""
+        _, high = self._bracket()
+        left = self.next_round(slots=1)
+        if high is None:
+            mixed = _with_success(self.tried)
+            return Minimum(least_mib=None, below_mib=0, mixed_mib=mixed, finished=not left)
+        return Minimum(
+            least_mib=high if len(self.tried.get(high, ())) >= self.boots else None,
+            below_mib=below(high),
+            mixed_mib=tuple(size for size in _with_success(self.tried) if size < high),
+            finished=not left,
+        )
+
+    def guess(self) -> int | None:
+        """What a guest like this one may need: the size that is the least unless it fails once more."""
+        low, high = self._bracket()
+        return high if high is not None and low and not _grid_between(low, high) else None
+
+    def _bracket(self) -> tuple[int, int | None]:
+        """The largest size that failed (0 if none did), and the least above it that never failed, if any."""
+        low = max((size for size, results in self.tried.items() if not all(results)), default=0)
+        good = [size for size, results in self.tried.items() if all(results) and size > low]
+        if self.known and self.start_mib > low:
+            good.append(self.start_mib)
+        return low, min(good, default=None)
 
 
 def below(size_mib: int) -> int:
@@ -145,15 +167,6 @@ def below(size_mib: int) -> int:
     if size_mib <= COARSE_ABOVE_MIB:
         return size_mib - 1
     return (size_mib - 1) // COARSE_MIB * COARSE_MIB
-
-
-def _bracket(tried: Tried, start_mib: int, *, known: bool) -> tuple[int, int | None]:
-    """The largest size that failed (0 if none did), and the least above it that never failed, if any."""
-    low = max((size for size, results in tried.items() if not all(results)), default=0)
-    good = [size for size, results in tried.items() if all(results) and size > low]
-    if known and start_mib > low:
-        good.append(start_mib)
-    return low, min(good, default=None)
 
 
 def _grow(tried: Tried, start_mib: int, low: int, slots: int) -> tuple[int, ...]:

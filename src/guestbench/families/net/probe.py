@@ -24,4 +24,5 @@ def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
     if lost := boot_to_shell(job, machine, log):
         return lost
     settings = find_settings(job.settings, work.FAMILY.name, work.Settings)
-    return serve(machine, job.system, log, settings, kit.server, kit.host_tools.get("wrk", ()))
+    open_ = job.resume.shell if job.resume else None
+    return serve(machine, job.system, log, settings, kit.server, kit.host_tools.get("wrk", ()), open_)

@@ -25,6 +25,7 @@ from guestbench.model import (
     Incomplete,
     Mark,
     Ok,
+    OpenShell,
     Sample,
     Service,
     ShellWork,
@@ -50,18 +51,20 @@ def serve(
     plan: Settings,
     server: Image | None,
     wrk: tuple[str, ...] = (),
+    open_: OpenShell | None = None,
 ) -> TrialResult:
     """Measure the TCP services of a guest, which its image offers by itself, or else `server` in its shell.
 
     `machine` was started with the services' ports forwarded. `wrk` is the beginning of the command line of
-    the HTTP client, if it is there.
+    the HTTP client, if it is there; `open_` the shell, if that is open.
     """
     forwards = machine.forwards
     if isinstance(forwards, Lacking):
         return TrialResult(outcome=Ok(), gaps=_gaps(forwards.reason))
     if isinstance(system.work, ShellWork) and server is not None:
         every = {service: forwards[service.port] for service in SERVICES}
-        result = _serve_from_shell(machine, system, log, plan, server, every)
+        started = _serve_from_shell(machine, system, log, server, open_)
+        result = started or _transfer_when_it_answers(machine, log, plan, every)
         return _add_http(result, machine, log, forwards.get(Service.HTTP.port), wrk)
     ports = {service: forwards[service.port] for service in SERVICES if service in system.services}
     if Service.ECHO not in ports:
@@ -111,17 +114,22 @@ def _serve_from_shell(
     machine: Machine,
     system: System,
     log: SerialLog,
-    plan: Settings,
     server: Image,
-    ports: dict[Service, int],
-) -> TrialResult:
-    late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
+    open_: OpenShell | None,
+) -> TrialResult | None:
     try:
-        shell = open_tools(machine, system, log)
+        shell = open_tools(machine, system, log, open_)
         program = bring_program(shell, system, server)
         shell.run(f"{program} serve </dev/null >/dev/null 2>&1 &")
     except ShellError as error:
         return TrialResult(outcome=Incomplete(reason=error.message), gaps=_gaps(error.message))
+    return None
+
+
+def _transfer_when_it_answers(
+    machine: Machine, log: SerialLog, plan: Settings, ports: dict[Service, int]
+) -> TrialResult:
+    late = Gap(metric="net.ready", reason="its image answers nobody: the server is started over the shell")
     with ReadyProbe(ports[Service.ECHO], attempt_s=0.2) as probe:
         _wait(machine, log, lambda: probe.answered_ns is not None, probe, ANSWER_S)
     if probe.answered_ns is None:

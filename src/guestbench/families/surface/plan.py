@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
-from guestbench.families import list_families, load_hook
 from guestbench.families.surface import BOOT, FAMILY, IMAGE, RUNNING, Settings
 from guestbench.guest.pristine import find_needs
 from guestbench.model import Batch, Header, Start, Trial, Wanted, find_settings
@@ -19,25 +17,15 @@ def plan(header: Header) -> Iterator[Batch]:
     A guest that is probed was booted for it, and so were those that are looked at for other families.
     """
     wanted = find_settings(header.experiment.settings, FAMILY.name, Settings).boots
-    names = [guest.system.name for guest in header.guests]
+    names = [guest.system.name for guest in header.largest_first]
     for purpose in (IMAGE, RUNNING):
-        yield Batch(trials=tuple(Wanted(purpose=purpose, system=name) for name in names))
-    made = _count_asides(header)
-    for name in names:
-        rounds = max(0, wanted - 1 - made[name])
-        yield Batch(trials=(Wanted(purpose=BOOT, system=name),), rounds=rounds)
-
-
-def _count_asides(header: Header) -> Counter[str]:
-    """How many boots of each guest other families make at whose end this one looks at it."""
-    others = [each.name for each in list_families() if each.name in header.experiment.metrics]
-    return Counter(
-        wanted.system
-        for name in others
-        if name != FAMILY.name
-        for batch in load_hook(name, "plan", "plan")(header)
-        for wanted in batch.trials * batch.rounds
-        if wanted.purpose in FAMILY.aside
+        trials = tuple(Wanted(purpose=purpose, system=name) for name in names)
+        yield Batch(trials=trials, soon=purpose == IMAGE)
+    yield Batch(
+        trials=tuple(Wanted(purpose=BOOT, system=name) for name in names),
+        rounds=wanted,
+        last=True,
+        instead=(RUNNING, *FAMILY.aside),
     )
 
 

@@ -14,7 +14,20 @@ from guestbench.families.work.cross_check import Check, HostProgram, Unreadable
 from guestbench.guest.programs import TOOLS, open_tools
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell
-from guestbench.model import GIB, KIB, MIB, Crashed, Incomplete, Kit, Ok, Sample, Service, System, TrialResult
+from guestbench.model import (
+    GIB,
+    KIB,
+    MIB,
+    Crashed,
+    Incomplete,
+    Kit,
+    Ok,
+    OpenShell,
+    Sample,
+    Service,
+    System,
+    TrialResult,
+)
 from guestbench.vmm import Lacking, Machine
 
 TOOL_S = 120.0
@@ -44,14 +57,16 @@ FROM_HOST = ("iperf3-in", "iperf3-out")
 TOOL_NAMES = (*IN_GUEST, *FROM_HOST)
 
 
-def run_tool(machine: Machine, system: System, log: SerialLog, kit: Kit, tool: str) -> TrialResult:
-    """Log in, mount the tree of tools, and run one of them.
+def run_tool(
+    machine: Machine, system: System, log: SerialLog, kit: Kit, tool: str, open_: OpenShell | None = None
+) -> TrialResult:
+    """Run one of the tools, in the shell that is open, or after a login.
 
     Raises:
         ToolMissing: a tool that runs on the host is not in the tree.
     """
     try:
-        shell = open_tools(machine, system, log)
+        shell = open_tools(machine, system, log, open_)
         answer = shell.run(PREPARE)
         if answer.status != 0:
             return TrialResult(outcome=Crashed(reason=f"{tool}: its tree cannot be prepared in the guest"))

@@ -24,6 +24,7 @@ from guestbench.model import (
     KitWork,
     Mark,
     Ok,
+    OpenShell,
     Outcome,
     System,
     TimedOut,
@@ -41,13 +42,15 @@ LOOK_S = 2.0
 # --- guests with a shell --------------------------------------------------------------------------------
 
 
-def work_in_shell(machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork) -> TrialResult:
-    """Log in to a guest that is ready, mount the tools disk, and run the workload's program from there."""
+def work_in_shell(
+    machine: Machine, system: System, log: SerialLog, kit: Kit, work: KitWork, open_: OpenShell | None = None
+) -> TrialResult:
+    """Run the workload's program from the tools disk, in the shell that is open, or after a login."""
     workload, marks, begin = work.workload, [], 0
     if work.program is None:
         return TrialResult(outcome=Crashed(reason=work.missing))
     try:
-        shell = open_tools(machine, system, log)
+        shell = open_tools(machine, system, log, open_)
         program = bring_program(shell, system, work.program)
         begin = len(log.data)
         marks.append(Mark(name="shell", t_ns=machine.now_ns()))

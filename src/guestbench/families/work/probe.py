@@ -32,10 +32,12 @@ def measure(job: Job, machine: Machine, log: SerialLog) -> TrialResult:
         raise RuntimeError(f"the kit has no workload {job.trial.workload}")
     if lost := boot_to_shell(job, machine, log):
         return lost
+    open_ = job.resume.shell if job.resume else None
     if job.trial.purpose == CHECK:
-        return check_guest.run_tool(machine, system, log, kit, job.trial.workload)
+        return check_guest.run_tool(machine, system, log, kit, job.trial.workload, open_)
     if isinstance(system.work, ImageWork):
         return work_of_image(machine, system, log, kit, system.work)
     assert work is not None
-    do_work = work_at_boot if isinstance(system.work, BootWork) else work_in_shell
-    return do_work(machine, system, log, kit, work)
+    if isinstance(system.work, BootWork):
+        return work_at_boot(machine, system, log, kit, work)
+    return work_in_shell(machine, system, log, kit, work, open_)

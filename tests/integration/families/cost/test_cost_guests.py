@@ -20,7 +20,7 @@ from guestbench.run.store import read_store
 
 pytestmark = pytest.mark.qemu
 
-BURN = "while True: pass"
+BURN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 WAIT = """        mov $100000, %ecx
 1:      mov $0x3FD, %dx
         in %dx, %al

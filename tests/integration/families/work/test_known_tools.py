@@ -20,7 +20,8 @@ from guestbench.guest.contract import find_reports
 from guestbench.guest.sending import send_program
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Shell, open_shell
-from guestbench.model import Accel, Needs, Platform, Service
+from guestbench.model import Accel, Needs, Platform, Service, Start
+from guestbench.provision.cache import read_image
 from guestbench.provision.kit import prepare_kit
 from guestbench.provision.tools_tree import Tools, prepare_tools
 from guestbench.vmm import Lacking, Machine, find_vmm
@@ -100,7 +101,8 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
     catalogue = load_catalogue()
     guest = provision.prepare(catalogue["debian-12-nocloud"], {}, catalogue, say=lambda _: None)
     assert guest.system.login is not None
-    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, tools=tools.image)
+    start = Start(tools=read_image(tools.image))
+    snapshot = provision.take_snapshot(guest, PLATFORM, lambda _: None, start)
     spec = msgspec.structs.replace(
         snapshot.launch_spec(tmp_path_factory.mktemp("guest")),
         tools=tools.image,

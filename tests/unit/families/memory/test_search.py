@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from guestbench.families.memory.search import (
     GROWTH,
     Minimum,
+    Search,
     below,
     boots_with_platform,
     expect,
-    find_minimum,
     group_boots,
-    next_round,
     to_tried,
 )
 from guestbench.model import Crashed, Incomplete, Mark, Ok, Record, TimedOut, Trial
@@ -39,12 +38,12 @@ def search(
     """Search to the end: what was found, all boots by size, and the number of rounds."""
     tried: dict[int, list[bool]] = {}
     rounds = 0
-    while sizes := next_round(tried, start, known=known, boots=boots, slots=slots, guess_mib=guess):
+    while sizes := Search(tried, start, known, boots).next_round(slots, guess):
         rounds += 1
         assert rounds < 200
         for size in sizes:
             tried.setdefault(size, []).append(guest(size))
-    return find_minimum(tried, start, known=known, boots=boots), tried, rounds
+    return Search(tried, start, known, boots).find_minimum(), tried, rounds
 
 
 @pytest.mark.parametrize("least", [1, 2, 12, 48, 72, 128, 132, 252, 256, 500, 508, 512])
@@ -174,13 +173,13 @@ def test_an_interrupted_search_comes_to_the_same_end(cut: int, slots: int) -> No
     """A resumed run would report another least RAM."""
     tried: dict[int, list[bool]] = {}
     made = 0
-    while sizes := next_round(tried, 512, known=True, boots=BOOTS, slots=slots):
+    while sizes := Search(tried, 512, known=True, boots=BOOTS).next_round(slots):
         for size in sizes:
             tried.setdefault(size, []).append(size >= 100)
             made += 1
             if made == cut:
                 break  # the rest of this round is lost
-    assert find_minimum(tried, 512, known=True, boots=BOOTS).least_mib == 100
+    assert Search(tried, 512, known=True, boots=BOOTS).find_minimum().least_mib == 100
 
 
 # --- records ----------------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""Makes a state for trials in a process of its own: a State on standard input, Taken on standard output."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+
+from guestbench import provision
+from guestbench.errors import GuestbenchError, TrialError
+from guestbench.host.process import die_with_parent
+from guestbench.model import Frozen, Guest, State
+from guestbench.provision.snapshot import Snapshot
+from guestbench.run.worker import Failure, to_failure
+
+
+class Taken(Frozen, tag_field="kind", tag="taken"):
+    """What a worker prints that was to make a state: it is in the cache, or why it is not.
+
+    `unready` says that its guest did not get ready, which stands in the way of nothing else.
+    """
+
+    failure: Failure | None = None
+    unready: bool = False
+
+
+def make_state(state: State) -> Snapshot:
+    """The state, from the cache if it is there; see `provision.take_snapshot` for what may be raised."""
+    return provision.take_snapshot(_equip(state), state.platform, lambda _: None, state.start)
+
+
+def is_there(state: State) -> bool:
+    """Whether the cache has it."""
+    return provision.has_snapshot(_equip(state), state.platform, state.start)
+
+
+def _equip(state: State) -> Guest:
+    return provision.with_drivers(state.guest) if state.start.tools else state.guest
+
+
+def main() -> int:
+    """Read a State, make it, print Taken. Returns the exit status."""
+    state = msgspec.json.decode(sys.stdin.buffer.read(), type=State)
+    die_with_parent(state.parent_pid)
+    taken = Taken()
+    try:
+        make_state(state)
+    except GuestbenchError as error:
+        taken = Taken(failure=to_failure(error), unready=isinstance(error, TrialError))
+    sys.stdout.buffer.write(msgspec.json.encode(taken))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
