@@ -23,7 +23,13 @@ from guestbench.analysis.failures import FailedShare, compare_failures, fails_mo
 from guestbench.analysis.gate import FAILURES, Decision, Gate, GateKind, Lost, fit_gate, judge_gates
 from guestbench.analysis.quality import Failed, find_failures
 from guestbench.analysis.samples import Sampled, Samples, collect_all
-from guestbench.analysis.summary import add_derived, find_metric, rank_metrics, sort_records
+from guestbench.analysis.summary import (
+    add_derived,
+    find_metric,
+    find_other_method,
+    rank_metrics,
+    sort_records,
+)
 from guestbench.errors import UsageError
 from guestbench.families import ask
 from guestbench.model import Better, Comparison, Frozen, GuestFamily, Header, Key, Record, to_key
@@ -186,6 +192,7 @@ def _compare_sides(
     """
     rank = rank_metrics(new.header)
     unlike = _find_unlike(old, new)
+    headers = [header for header, _ in (*old.runs, *new.runs)]
     found: list[Pair] = []
     for system, after in new.samples.items():
         before = old.samples.get(system, {})
@@ -198,7 +205,8 @@ def _compare_sides(
         for key in sorted(keys, key=lambda key: (rank(key[0]), key)):
             metric = find_metric(new.header, key[0])
             exact = metric.exact or key in new.facts
-            theirs, obstacle = before.get(key, (Sampled(),)), unlike.get((system, key), "")
+            theirs = before.get(key, (Sampled(),))
+            obstacle = unlike.get((system, key), "") or find_other_method(key[0], *headers)
             if run_sd is None:
                 a, b = after[key][0], theirs[0]
                 names = (system, system)

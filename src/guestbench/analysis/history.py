@@ -14,8 +14,8 @@ from statistics import fmean, median
 
 from guestbench.analysis.changes import find_changes
 from guestbench.analysis.diff_setting import find_mismatches
-from guestbench.analysis.samples import Sampled, collect_all
-from guestbench.analysis.summary import find_metric, median_interval, rank_metrics
+from guestbench.analysis.samples import collect_all
+from guestbench.analysis.summary import find_metric, find_other_method, median_interval, rank_metrics
 from guestbench.model import Better, Frozen, Guest, Header, Interval, Key, Metric, Record
 
 LEAST_FREE = 4
@@ -103,10 +103,10 @@ def trace_runs(runs: Sequence[Run], wanted: Wanted, left_out: Sequence[str] = ()
 
 
 def _trace(system: str, key: Key, metric: Metric, figures: Sequence[_Figures]) -> Series:
+    found = [each for each in figures if key in each.values.get(system, {})]
     stages = tuple(
-        _describe(system, each, each.values[system][key])
-        for each in figures
-        if key in each.values.get(system, {})
+        _describe(system, key, each, before.header)
+        for before, each in zip([*found[:1], *found], found, strict=False)
     )
     facts = any(key in each.facts for each in figures)
     turns, run_sd = _find_turns(stages, exact=metric.exact or facts)
@@ -123,14 +123,15 @@ def _trace(system: str, key: Key, metric: Metric, figures: Sequence[_Figures]) -
     )
 
 
-def _describe(system: str, figures: _Figures, sampled: Sampled) -> Stage:
-    header, numbers = figures.header, sampled.numbers
+def _describe(system: str, key: Key, figures: _Figures, before: Header) -> Stage:
+    header, sampled = figures.header, figures.values[system][key]
+    numbers, other_method = sampled.numbers, find_other_method(key[0], before, header)
     return Stage(
         run=header.run,
         created=header.created,
         tool=header.tool,
         image=_digest(header.find_guest(system)),
-        besides=figures.besides,
+        besides=(*([other_method] if other_method else []), *figures.besides),
         n=len(numbers),
         failed=sampled.failed,
         value=median(numbers) if numbers else None,

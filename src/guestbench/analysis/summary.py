@@ -136,6 +136,16 @@ def find_metric(header: model.Header, name: str) -> model.Metric:
     return next((row for row in header.metrics if row.name == name), unknown)
 
 
+def find_other_method(name: str, first: model.Header, *others: model.Header) -> str:
+    """In what other way one of these runs measured that metric than the first; empty if none did."""
+    was = find_metric(first, name).method
+    for other in others:
+        if (now := find_metric(other, name).method) != was:
+            ways = f"{was or 'an earlier one'} and {now or 'an earlier one'}"
+            return f"the runs measured {name} in other ways: {ways}"
+    return ""
+
+
 def rank_metrics(header: model.Header) -> Callable[[str], int]:
     """At which place of the run's metrics one stands; those that the run does not describe come last."""
     rank = {metric.name: index for index, metric in enumerate(header.metrics)}

@@ -81,7 +81,7 @@ def find_metrics(names: Collection[str], kit: Kit | None = None) -> tuple[Metric
 
 
 def complete_metrics(header: Header) -> Header:
-    """The header, its metrics described as today in all but the words that it has for them.
+    """The header, its metrics described as today in all but its words for them and how they were measured.
 
     So a run of an earlier version, whose rows say less, is analysed and shown like one of today's. A metric
     that no family has any more says of itself what it said then.
@@ -92,7 +92,12 @@ def complete_metrics(header: Header) -> Header:
     today = {row.name: row for row in known}
     rows = tuple(
         msgspec.structs.replace(
-            today[row.name], title=row.title, unit=row.unit, better=row.better, help=row.help
+            today[row.name],
+            title=row.title,
+            unit=row.unit,
+            better=row.better,
+            help=row.help,
+            method=row.method,
         )
         if row.name in today
         else row

@@ -42,12 +42,13 @@ class Metric(Frozen):
     those without labels, or in all of them where none is named. `exact` values do not scatter; a
     `difference` may be near 0, so that nothing is relative to it. The instrument reads to `resolution`, in
     the metric's unit, or to the share `relative_error` of a value, whichever is more: it cannot tell apart
-    what lies closer together. Both are 0 for what is counted one by one, and `read_to_why` says how the rest
-    is known. `headline` is the title of its column in the headline and in the terminal's table, empty where
-    it has none, `span` what the summary calls it in a sentence on how far the systems lie apart; both are of
-    the value with `shown_labels`. Whether a run has blocks enough is decided by a metric that `steers`, which
-    is the main one of its trials. `like` names the metric that stands beside it where systems are compared,
-    since its own says more of how files are packed.
+    what lies closer together. Both are 0 for what is counted one by one, and `read_to_why` says how the
+    rest is known. `headline` is the title of its column in the headline and in the terminal's table, empty
+    where it has none, `span` what the summary calls it in a sentence on how far the systems lie apart; both
+    are of the value with `shown_labels`. Whether a run has blocks enough is decided by a metric that
+    `steers`, which is the main one of its trials. `method` names the way it is measured, where versions of
+    guestbench differ in that: what was measured in another is not compared. `like` names the metric that
+    stands beside it where systems are compared, since its own says more of how files are packed.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Metric(Frozen):
     span: str = ""
     shown_labels: LabelSet = ()
     steers: bool = False
+    method: str = ""
     like: str = ""
 
     def is_compared_with(self, labels: Mapping[str, str]) -> bool:

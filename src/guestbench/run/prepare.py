@@ -448,6 +448,12 @@ def check_resumable(header: model.Header, folder: Path) -> None:
         raise StoreError(
             f"{shlex.quote(str(folder))} was begun by guestbench {header.tool}; this is {__version__}", again
         )
+    today = {row.name: row.method for row in find_metrics(header.experiment.metrics, header.kit)}
+    if others := [row.name for row in header.metrics if row.method != today.get(row.name, row.method)]:
+        raise StoreError(
+            f"{shlex.quote(str(folder))} was begun when {', '.join(others)} was measured in another way",
+            again,
+        )
     if not header.hosts and header.host.digest != here.digest:
         theirs = (
             f"{header.host.cpu_model}, Linux {header.host.kernel}, {header.vmm} {header.host.vmm_version}"

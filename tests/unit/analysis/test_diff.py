@@ -160,6 +160,27 @@ def test_other_work_is_not_compared() -> None:
     found = {c.comparison.metric: c.comparison for c in diff_runs([runs[0]], [runs[1]]).changes}
     assert found["work.cpu"].ratio is None
     assert found["work.cpu"].reason == "the runs did other work: limit was 1000 and is 2000"
+
+
+@pytest.mark.parametrize(("was", "told"), [("", "an earlier one"), ("PSS", "PSS")])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_was_measured_in_another_way_is_not_compared(was: str, told: str, turned: bool) -> None:
+    """Memory that another version counted otherwise would be a guest that grew overnight."""
+    header, records = with_metric(make_boots({"uk": TEN}), "memory.vmm", [x * 100 for x in TEN], state="idle")
+    rows = tuple(replace(row, method=was) if row.name == "memory.vmm" else row for row in header.metrics)
+    runs = [(replace(header, metrics=rows), records), (header, records)]
+    old, new = reversed(runs) if turned else runs
+    gates = [parse_gate("memory.vmm>5%")]
+    found = diff_runs([old], [new], gates)
+    compared = {c.comparison.metric: c.comparison for c in found.changes}
+    assert compared["boot.ready"].ratio is not None
+    assert compared["memory.vmm"].ratio is None
+    ways = ("RSS", told) if turned else (told, "RSS")
+    reason = f"the runs measured memory.vmm in other ways: {ways[0]} and {ways[1]}"
+    assert compared["memory.vmm"].reason == reason
+    assert {d.state for d in found.decisions} == {GateState.INCONCLUSIVE}
+    assert diff_runs([new], [new], gates).changes[-1].comparison.ratio == 1
+    assert all(c.comparison.reason == reason for c in diff_runs([old, new], [new], gates).changes[-1:])
     assert diff_runs([runs[0]], [runs[0]]).changes[-1].comparison.ratio == 1.0
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from verdicts_between_runs import rate_changes
 
 from guestbench.analysis.changes import SHORTEST, find_changes
-from guestbench.analysis.history import History, trace_runs
+from guestbench.analysis.history import History, Series, trace_runs
 from guestbench.model import Metric
 
 
@@ -100,6 +100,24 @@ def test_what_else_changed_is_told() -> None:
     runs[3] = replace(header, host=replace(header.host, vmm_version="9.0.0")), records
     stages = trace(runs).series[0].stages
     assert [stage.besides for stage in stages] == [(), (), (), ("QEMU",), ("QEMU",), ()]
+
+
+def test_another_way_to_measure_is_told_at_its_figure_alone() -> None:
+    """A night on which the tool was updated would be one on which all guests grew."""
+    runs = make_nights([1.0] * 4, memory_touched=[5.0] * 4)
+    for number, (header, records) in enumerate(runs[:2]):
+        rows = tuple(
+            replace(row, method="other") if row.name[:6] == "memory" else row for row in header.metrics
+        )
+        runs[number] = replace(header, metrics=rows), records
+    found = {each.metric: [stage.besides for stage in each.stages] for each in _trace_everything(runs)}
+    assert found["boot.ready"] == [()] * 4
+    told = "the runs measured memory.touched in other ways: other and an earlier one"
+    assert found["memory.touched"] == [(), (), (told,), ()]
+
+
+def _trace_everything(runs: list[Run]) -> tuple[Series, ...]:
+    return trace_runs(runs, lambda *_: True).series
 
 
 def test_a_night_without_a_boot_is_a_gap() -> None:

@@ -14,14 +14,17 @@ from replay import make_guest, make_header, make_system, write_recording
 from silent_progress import SilentProgress
 
 from guestbench.errors import StoreError
-from guestbench.families import memory, work
+from guestbench.families import find_metrics, memory, work
 from guestbench.families.memory.findings import find_least
+from guestbench.host.facts import read_host
 from guestbench.model import Crashed, Experiment, Header, Mark, Ok, Record, Unsupported, find_settings
 from guestbench.run.pool import Local
 from guestbench.run.prepare import check_resumable
 from guestbench.run.store import STORE_NAME, create_store, read_store, reopen_store
 from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial
+from guestbench.version import __version__
+from guestbench.vmm import find_vmm
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 BOTH = ("image", "boot")
@@ -127,6 +130,22 @@ def test_a_run_that_an_earlier_version_began_is_not_gone_on_with(tmp_path: Path)
     shutil.copy(RECORDINGS / "store-format-4.jsonl", tmp_path / STORE_NAME)
     with pytest.raises(StoreError, match=r"begun in format 4 .* goes on in format 5 only"):
         check_resumable(read_store(tmp_path)[0], tmp_path)
+
+
+@pytest.mark.parametrize("was", ["", "PSS"])
+def test_a_run_in_which_a_figure_was_measured_otherwise_is_not_gone_on_with(tmp_path: Path, was: str) -> None:
+    """Half of a run's memory figures would be counted in one way and half in another."""
+    experiment = Experiment(name="e", title="E", systems=("uk",), metrics=("boot", "memory"))
+    header = make_header((make_guest(make_system("uk"), Path(__file__)),), experiment)
+    here = read_host(*find_vmm(header.platform.vmm).identify())
+    header = msgspec.structs.replace(header, host=here, tool=__version__)
+    rows = find_metrics(experiment.metrics)
+    check_resumable(msgspec.structs.replace(header, metrics=rows), tmp_path)
+    rows = tuple(
+        msgspec.structs.replace(row, method=was) if row.name == "memory.vmm" else row for row in rows
+    )
+    with pytest.raises(StoreError, match=r"begun when memory\.vmm was measured in another way"):
+        check_resumable(msgspec.structs.replace(header, metrics=rows), tmp_path)
 
 
 def test_settings_of_another_version_of_a_family_are_refused_by_its_name() -> None:

@@ -43,7 +43,8 @@ def needs_load_boot(system: System) -> bool:
 def follow_up(header: Header, records: Sequence[Record], slots: int) -> tuple[Wanted, ...]:
     """What the searches for the least memory of all guests try next; empty when all are found.
 
-    A guest that is like one before it waits until that one's search is near its end, and begins there.
+    A guest that is like one before it waits until no size is left between those that were and were not enough
+    for that one, and begins there.
     """
     boots, start_mib = _find_settings(header).boots, header.platform.memory_mib
     names = [guest.system.name for guest in header.largest_first]
