@@ -9,14 +9,13 @@ guest's memory.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from pathlib import Path
 
 import msgspec
 
 from guestbench.errors import HostError, TrialError
-from guestbench.guest import shell_protocol
+from guestbench.guest import programs, shell_protocol
 from guestbench.guest.console import watch
 from guestbench.guest.programs import open_tools
 from guestbench.guest.serial import SerialLog
@@ -28,6 +27,7 @@ from guestbench.vmm import Lacking, LaunchSpec, Need, find_vmm
 
 STATE_NAME, SHELL_NAME = "state", "shell.json"
 START = Start()
+SHELL_SOURCES = {"protocol": Path(shell_protocol.__file__), "programs": Path(programs.__file__)}
 
 
 class Snapshot(Frozen):
@@ -121,8 +121,9 @@ def _plan(guest: Guest, platform: Platform, start: Start) -> cache.Plan:
     # A state of another machine, or of another version of the VMM, cannot be resumed.
     variant = [start.variant] if start.variant else []
     # What is said to an open shell later must be what it was set up for.
-    shell = (
-        [hashlib.sha256(Path(shell_protocol.__file__).read_bytes()).hexdigest()] if start.with_shell else []
-    )
-    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s, *variant, *shell]
-    return cache.Plan("snapshot", f"booting {name} for a snapshot", build, facts)
+    system = guest.system
+    waited_for = [system.ready, system.required]
+    shell = [system.login, system.work] if start.with_shell else []
+    facts = [digests, vmm.describe(spec), vmm.identify().version, settle_s, waited_for, *variant, *shell]
+    sources = SHELL_SOURCES if start.with_shell else {}
+    return cache.Plan("snapshot", f"booting {name} for a snapshot", build, facts, sources)
