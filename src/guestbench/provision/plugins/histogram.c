@@ -1,6 +1,7 @@
 // A TCG plugin that counts how often each block of code is executed, cut where the guest's console says something.
-// Where loops that wait are counted, it also counts all instructions, each by itself: a block may end early, by a fault, or
-// by an access to a device where the guest's clock goes on with its instructions, and what is left of it is run later.
+// Where loops that wait are counted, it also counts all instructions, in groups that are run to the end or not at all: a
+// block may end early, by a fault, or by an access to a device where the guest's clock goes on with its instructions, and
+// what is left of it is run later.
 //
 // Arguments: histogram=FILE receives the counts; console=FILE is what QEMU keeps of the serial console (logfile= of its
 // character device); text=HEX, repeatable, is a text in whose last byte there is a cut; entry=HEX is the address at which
@@ -65,6 +66,7 @@ struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb
 const void *point_to_code(const struct qemu_plugin_insn *insn) __asm__("qemu_plugin_insn_data");
 size_t copy_code(const struct qemu_plugin_insn *insn, void *to, size_t length) __asm__("qemu_plugin_insn_data");
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 
 enum { NEAR = 256, MANY = 16, FAR = 8192, VERY_MANY = 1000, LENGTHS = 8, STRAY = 3 };
 enum { BUCKETS = 1 << 16, MOST_TEXTS = 64, LONGEST_TEXT = 512, MOST_CUTS = 16, READ_BYTES = 4096 };
@@ -150,12 +152,13 @@ static void count_block(struct qemu_plugin_tb *tb, struct counter *counter)
         qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &counter->number, 1);
 }
 
-static void count_instruction(struct qemu_plugin_insn *insn, struct counter *counter)
+// Counts an instruction, and with it as many behind it as make `count`.
+static void count_instructions(struct qemu_plugin_insn *insn, struct counter *counter, uint64_t count)
 {
     if (counter->score)
-        qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, ADD_U64, (qemu_plugin_u64){.score = counter->score}, 1);
+        qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, ADD_U64, (qemu_plugin_u64){.score = counter->score}, count);
     else
-        qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &counter->number, 1);
+        qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD_U64, &counter->number, count);
 }
 
 static void write_blocks(void)
@@ -306,7 +309,7 @@ static void write_port(unsigned cpu, void *data)
     wrote_waited = waited;
 }
 
-enum { LONGEST_INSTRUCTION = 15 };
+enum { LONGEST_INSTRUCTION = 15, PAGE_BYTES = 4096 };
 
 // The first bytes of an instruction; how many there are.
 static size_t read_code(const struct qemu_plugin_insn *insn, uint8_t code[LONGEST_INSTRUCTION])
@@ -319,37 +322,83 @@ static size_t read_code(const struct qemu_plugin_insn *insn, uint8_t code[LONGES
     return length;
 }
 
-// out and outs, behind prefixes.
-static bool writes_port(const struct qemu_plugin_insn *insn)
+static bool is_prefix(uint8_t byte)
 {
-    uint8_t code[LONGEST_INSTRUCTION];
-    size_t length = read_code(insn, code), at = 0;
-    while (at < length && (code[at] == 0xF2 || code[at] == 0xF3 || code[at] == 0x66 || code[at] == 0x67))
-        at++;
-    return at < length && (code[at] == 0xE6 || code[at] == 0xE7 || code[at] == 0xEE || code[at] == 0xEF || code[at] == 0x6E ||
-                           code[at] == 0x6F);
+    return byte == 0x66 || byte == 0x67 || byte == 0xF2 || byte == 0xF3 || byte == 0x2E || byte == 0x3E || byte == 0x26 ||
+           byte == 0x36 || byte == 0x64 || byte == 0x65;
 }
 
-// in, rdtsc, rdtscp, pause and hlt.
-static bool may_wait(const struct qemu_plugin_insn *insn)
+// Of an instruction: it is out or outs; it is in, rdtsc, rdtscp, pause or hlt; it touches registers alone, and in any mode of
+// the CPU what is run next is the one behind it, so that it can be counted with that. Not all such are known.
+enum { WRITES_PORT = 1, MAY_WAIT = 2, GOES_ON = 4 };
+
+// The same of one whose opcode begins with 0F.
+static int classify_long(uint8_t op, uint8_t next)
 {
-    uint8_t code[LONGEST_INSTRUCTION];
+    bool registers = next >= 0xC0;
+    if (op == 0x31 || (op == 0x01 && next == 0xF9))
+        return MAY_WAIT;
+    if (op == 0x1F || (op >= 0xC8 && op <= 0xCF)) // nop, bswap
+        return GOES_ON;
+    if ((op & 0xF0) == 0x40 || (op & 0xF0) == 0x90) // cmov, set
+        return registers ? GOES_ON : 0;
+    switch (op) {
+    case 0x1E: case 0xA3: case 0xA4: case 0xA5: case 0xAB: case 0xAC: case 0xAD: case 0xAF: case 0xB3: case 0xB6: case 0xB7:
+    case 0xBB: case 0xBC: case 0xBD: case 0xBE: case 0xBF: // endbr, bt, shld, shrd, imul, movzx, bsf, movsx
+        return registers ? GOES_ON : 0;
+    case 0xBA: // bt
+        return next >= 0xE0 ? GOES_ON : 0;
+    default:
+        return 0;
+    }
+}
+
+static int classify(const struct qemu_plugin_insn *insn)
+{
+    uint8_t code[LONGEST_INSTRUCTION + 3] = {0};
     size_t length = read_code(insn, code), at = 0;
     bool repeated = false;
-    for (; at < length && (code[at] == 0xF2 || code[at] == 0xF3 || code[at] == 0x66 || code[at] == 0x67); at++)
+    for (; at < length && is_prefix(code[at]); at++)
         repeated = repeated || code[at] == 0xF3;
-    if (at == length)
-        return false;
-    switch (code[at]) {
+    if ((code[at] & 0xF0) == 0x40 && ++at == length) // inc and dec in 32 bits, or REX
+        return GOES_ON;
+    const uint8_t op = code[at], next = code[at + 1];
+    bool registers = next >= 0xC0;
+    int extension = next >> 3 & 7;
+    if (op == 0x0F)
+        return classify_long(next, code[at + 2]);
+    if (op < 0x40) // add, or, adc, sbb, and, sub, xor, cmp
+        return ((op & 7) < 4 ? registers : (op & 7) < 6) ? GOES_ON : 0;
+    if (op == 0x90 && repeated)
+        return MAY_WAIT;
+    if ((op >= 0x90 && op <= 0x99) || (op >= 0xB0 && op <= 0xBF)) // nop, xchg, cwd, mov
+        return GOES_ON;
+    switch (op) {
+    case 0x6E: case 0x6F: case 0xE6: case 0xE7: case 0xEE: case 0xEF:
+        return WRITES_PORT;
     case 0xE4: case 0xE5: case 0xEC: case 0xED: case 0xF4:
-        return true;
-    case 0x90:
-        return repeated;
-    case 0x0F:
-        return (at + 1 < length && code[at + 1] == 0x31) || (at + 2 < length && code[at + 1] == 0x01 && code[at + 2] == 0xF9);
+        return MAY_WAIT;
+    case 0x69: case 0x6B: case 0x80: case 0x81: case 0x83: case 0x84: case 0x85: case 0x86: case 0x87: case 0x88: case 0x89:
+    case 0x8A: case 0x8B: case 0xC0: case 0xC1: case 0xD0: case 0xD1: case 0xD2: case 0xD3: // imul, test, xchg, mov, shifts
+        return registers ? GOES_ON : 0;
+    case 0x8D: // lea
+        return registers ? 0 : GOES_ON;
+    case 0xA8: case 0xA9: case 0xF5: case 0xF8: case 0xF9: case 0xFC: case 0xFD: // test, flags
+        return GOES_ON;
+    case 0xF6: case 0xF7: // test, not, neg, mul, imul; div may fault
+        return registers && extension < 6 ? GOES_ON : 0;
+    case 0xFE: case 0xFF: // inc, dec
+        return registers && extension < 2 ? GOES_ON : 0;
     default:
-        return false;
+        return 0;
     }
+}
+
+// An instruction that may reach into the next page. QEMU up to 8.0 shows such a one at the end of a block, and leaves it to
+// the next block.
+static bool may_be_left(const struct qemu_plugin_insn *insn)
+{
+    return qemu_plugin_insn_vaddr(insn) % PAGE_BYTES > PAGE_BYTES - LONGEST_INSTRUCTION;
 }
 
 static struct block *find_block(uint64_t address, uint64_t instructions)
@@ -385,24 +434,30 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     // Looking a block up takes as long as all else that is done here, where there are a million.
     if (tells_blocks)
         count_block(tb, &find_block(address, count)->executions);
-    for (size_t i = 0; counts_waits && i < count; i++)
-        if (may_wait(qemu_plugin_tb_get_insn(tb, i))) {
-            qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), come_by, NO_REGISTERS,
-                                                   find_block(address, count));
-            break;
-        }
+    uint8_t kinds[count];
+    int all = 0;
+    for (size_t i = 0; i < count; i++)
+        all |= kinds[i] = (uint8_t)classify(qemu_plugin_tb_get_insn(tb, i));
+    if (counts_waits && all & MAY_WAIT)
+        qemu_plugin_register_vcpu_insn_exec_cb(qemu_plugin_tb_get_insn(tb, 0), come_by, NO_REGISTERS, find_block(address, count));
     // The byte that an out has written is there before the next instruction. Where that is in another block, the next out
     // finds it.
     bool wrote = false;
+    size_t counted = 0;
     for (size_t i = 0; i < count; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        bool writes = writes_port(insn);
+        bool writes = kinds[i] & WRITES_PORT;
         if (console >= 0 && (wrote || writes))
             qemu_plugin_register_vcpu_insn_exec_cb(insn, writes ? write_port : look, NO_REGISTERS, NULL);
         wrote = writes;
-        // Behind the calls, which see what came before.
-        if (counts_waits)
-            count_instruction(insn, &total);
+        if (!counts_waits || i < counted)
+            continue;
+        // Behind the calls, which see what came before: an instruction that makes one is the first of its group.
+        counted = i + 1;
+        while (counted < count && kinds[counted - 1] & GOES_ON && !(kinds[counted] & WRITES_PORT) &&
+               !may_be_left(qemu_plugin_tb_get_insn(tb, counted)))
+            counted++;
+        count_instructions(insn, &total, counted - i);
     }
 }
 

@@ -75,6 +75,15 @@ gate:   .word 7
         .long 0x8000
 3:
 """
+ACROSS = """        mov $1000, %ecx
+        jmp 1f
+        .balign 4096
+        .skip 4096 - {before}
+1:      inc %eax
+        add $0x12345678, %ebx
+        not %edx
+        loop 1b
+"""
 UNIKERNEL = """
 name = "{name}"
 title = "{name}"
@@ -223,6 +232,15 @@ def test_blocks_that_end_early_are_not_counted_twice(tmp_path: Path, clock: str)
     assert found["memory"] == found["apic"] == found["hpet"] == {none + 1 + 4 * 1000}
     # The division counts once when it fails, and once when it does not.
     assert found["faults"] == {none + 9 + 9 * 1000}
+
+
+def test_instructions_that_reach_into_the_next_page_are_counted_once(tmp_path: Path) -> None:
+    """QEMU shows them at the end of a block that it leaves before them."""
+    # The `add` has six bytes and begins behind the `inc`, which has one.
+    bodies = {f"before-{before}": ACROSS.format(before=before) for before in (1, 2, 3, 5, 6, 7, 8)}
+    records = run(tmp_path / "run", experiment=make_systems(tmp_path, {"none": "", **bodies}))
+    (none,) = {*counts(records, "none")}
+    assert {name: {*counts(records, name)} for name in bodies} == dict.fromkeys(bodies, {none + 2 + 4 * 1000})
 
 
 def make_unikernels(folder: Path, planted: dict[str, int]) -> None:
