@@ -48,7 +48,7 @@ def test_memory_grows_by_little_with_each_trial(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
     assert len(records) == len(header.trials) == TRIALS
-    assert 0 < Course(tuple(memory), ()).slope_bytes < MOST_BYTES
+    assert 0 < Course(tuple(memory)).slope_bytes < MOST_BYTES
     # Nor is it more with each trial than with the one before.
     sizes = [size for _, size in memory]
     assert sizes[-1] - sizes[-4] < 2 * (sizes[4] - sizes[1])
