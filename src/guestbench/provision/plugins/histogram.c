@@ -432,8 +432,13 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
         cut("entry", -1);
     }
     // Looking a block up takes as long as all else that is done here, where there are a million.
-    if (tells_blocks)
-        count_block(tb, &find_block(address, count)->executions);
+    if (tells_blocks) {
+        struct qemu_plugin_insn *last = qemu_plugin_tb_get_insn(tb, count - 1);
+        bool apart = count > 1 && may_be_left(last);
+        count_block(tb, &find_block(address, count - apart)->executions);
+        if (apart)
+            count_instructions(last, &find_block(qemu_plugin_insn_vaddr(last), 1)->executions, 1);
+    }
     uint8_t kinds[count];
     int all = 0;
     for (size_t i = 0; i < count; i++)
