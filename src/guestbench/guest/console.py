@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.visible import SEQUENCE, Visible, clear_of_noise
-from guestbench.model import FailurePattern, Frozen, Mark
+from guestbench.model import Crashed, FailurePattern, Frozen, Mark, NotMade
 from guestbench.vmm import Machine, Meanwhile
 
 FLOOD_BYTES = 64 << 20
@@ -178,9 +178,9 @@ def place_texts(
     return found
 
 
-def explain_failure(
+def judge_failure(
     machine: Machine, failures: Sequence[FailurePattern], log: SerialLog, watched: Watched
-) -> str:
+) -> Crashed | NotMade:
     """Why a guest is lost, with the whole line that says so; `watched` ended with the text of a failure."""
     text = watched.failures[0].encode()
     at = max(0, log.data.find(text, max(0, watched.began_at - len(text) + 1)))
@@ -194,9 +194,10 @@ def explain_failure(
     start = max(log.data.rfind(b"\n", 0, at), log.data.rfind(b"\r", 0, at)) + 1
     line = bytes(log.data[start : log.data.find(b"\n", at) if b"\n" in log.data[at:] else None])
     # Several texts may be in that line; the system lists the most telling first.
-    named = (failure.reason for failure in failures if failure.pattern.encode() in line)
-    reason = next(named, watched.failures[0])
-    return f"{reason}: {quote(line)}"
+    named = (failure for failure in failures if failure.pattern.encode() in line)
+    failure = next(named, FailurePattern(pattern=watched.failures[0], reason=watched.failures[0]))
+    outcome = NotMade if failure.of_host else Crashed
+    return outcome(reason=f"{failure.reason}: {quote(line)}")
 
 
 def last_words(log: SerialLog, missed: str = "") -> str:

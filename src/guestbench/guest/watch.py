@@ -9,7 +9,7 @@ import signal
 
 import msgspec
 
-from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
+from guestbench.guest.console import End, Watched, judge_failure, last_words, watch
 from guestbench.guest.serial import SerialLog
 from guestbench.model import (
     FIRST_BYTE,
@@ -83,7 +83,7 @@ def _judge(machine: Machine, system: System, log: SerialLog, watched: Watched) -
         case End.FOUND:
             return Ok()
         case End.LOST:
-            return Crashed(reason=explain_failure(machine, system.failures, log, watched))
+            return judge_failure(machine, system.failures, log, watched)
         case End.CLOSED:
             return _exited(machine, log)
         case End.FLOOD:
@@ -120,9 +120,9 @@ def watch_after(machine: Machine, system: System, log: SerialLog, ready: Booted)
     known = next((each.pattern for each in system.failures if each.pattern.encode() in said), None)
     if known is not None:
         began = msgspec.structs.replace(watched, failures=(known,), began_at=ready.ready_at)
-        return explain_failure(machine, system.failures, log, began)
+        return judge_failure(machine, system.failures, log, began).reason
     if watched.end is End.LOST:
-        return explain_failure(machine, system.failures, log, watched)
+        return judge_failure(machine, system.failures, log, watched).reason
     if watched.end is not End.CLOSED:
         return ""
     broken = find_vmm_failure(machine)

@@ -114,10 +114,14 @@ class Wait(Frozen):
 
 
 class FailurePattern(Frozen):
-    """Literal text on the serial console that means the guest is lost, and what it then died of."""
+    """Literal text on the serial console that means the guest is lost, and what it then died of.
+
+    `of_host`: it is the host that does this to a guest, so that the trial says nothing of the guest.
+    """
 
     pattern: Filled
     reason: Line
+    of_host: bool = False
 
 
 class Fetch(Frozen):

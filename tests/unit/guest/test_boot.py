@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay import FAKE, make_guest, make_system, write_recording
 
+from guestbench.definition.systems import load_catalogue
 from guestbench.guest.console import place_texts, quote
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.watch import Booted, watch_after, watch_boot
-from guestbench.model import Crashed, FailurePattern, Milestone, Ok, System, TimedOut
+from guestbench.model import Crashed, FailurePattern, Milestone, NotMade, Ok, System, TimedOut
 from guestbench.vmm import Chunk, LaunchSpec
 from guestbench.vmm.fake import FakeMachine, read_recording, start
 
@@ -152,6 +153,32 @@ def test_the_first_listed_pattern_of_a_line_names_the_reason(tmp_path: Path) -> 
     assert isinstance(result.outcome, Crashed)
     expected = "too little memory: Fatal error: Not enough heap memory to reserve minor heaps"
     assert result.outcome.reason == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "of_host"),
+    [
+        (
+            b"[    1.2] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\r\n",
+            True,
+        ),
+        (
+            b"[    1.2] ..MP-BIOS bug\r\n[    1.3] Kernel panic - not syncing: IO-APIC + timer doesn't work!",
+            True,
+        ),
+        (b"[    1.2] Kernel panic - not syncing: System is deadlocked on memory\r\n", False),
+        (b"No bootable device: IO-APIC + timer works\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["linux-app", "linux-minimal", "debian-12-nocloud", "alpine"])
+def test_what_the_host_does_to_a_guest_is_no_failure_of_the_guest(
+    name: str, line: bytes, of_host: bool, tmp_path: Path
+) -> None:
+    """A busy host would make a kernel seem to crash, or to need more memory."""
+    failures = load_catalogue()[name].failures
+    result, _ = boot(tmp_path, make_system(failures=failures), [*MIRAGE_BOOT, (1500.0, line)])
+    assert isinstance(result.outcome, NotMade if of_host else Crashed)
+    assert ("the host was too busy" in result.outcome.reason) is of_host
 
 
 def test_a_recording_reads_back_as_it_was_heard(tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from guestbench.families.memory import SEARCH
-from guestbench.model import READY, Frozen, Ok, Record
+from guestbench.model import READY, Frozen, NotMade, Ok, Record
 
 COARSE_ABOVE_MIB = 128
 COARSE_MIB = 4
 """Above 128 MiB sizes are tried in steps of 4 MiB: 3% of the size at most."""
 GROWTH = 4
 """How many times the platform's memory is tried for a guest that does not boot with it."""
+SPOILED = 2
+"""How many boots with one size may not be made, for reasons that are not the guest's, and are made again."""
 RANGE_SIZES = 6
 """How many sizes below the least one are looked at for boots that succeed now and then."""
 
@@ -72,8 +74,18 @@ def group_boots(records: Iterable[Record], system: str) -> dict[int, tuple[Recor
 
 
 def to_tried(groups: Mapping[int, Sequence[Record]]) -> dict[int, tuple[bool, ...]]:
-    """What a `Search` needs to know of grouped records."""
-    return {size: tuple(isinstance(r.outcome, Ok) for r in records) for size, records in groups.items()}
+    """What a `Search` needs to know of grouped records.
+
+    A boot that was not made tells nothing and is made again, but for those of a size beyond `SPOILED`.
+    """
+    tried = {}
+    for size, records in groups.items():
+        outcomes = [record.outcome for record in records if not isinstance(record.outcome, NotMade)]
+        made = [isinstance(outcome, Ok) for outcome in outcomes]
+        made += [False] * (len(records) - len(made) - SPOILED)
+        if made:
+            tried[size] = tuple(made)
+    return tried
 
 
 def boots_with_platform(records: Iterable[Record], system: str) -> bool:

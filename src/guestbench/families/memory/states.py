@@ -14,7 +14,7 @@ from guestbench.errors import ShellError
 from guestbench.families.memory import TOUCHED, VMM, Settings
 from guestbench.families.memory.meminfo import find_flaw, guest_samples, is_meminfo, parse_meminfo
 from guestbench.families.memory.search import WORK_DONE
-from guestbench.guest.console import End, Watched, explain_failure, last_words, watch
+from guestbench.guest.console import End, Watched, judge_failure, last_words, watch
 from guestbench.guest.contract import find_numbers
 from guestbench.guest.idle import IDLE_SHARE, Count, Counter
 from guestbench.guest.sending import send_program
@@ -287,14 +287,12 @@ class _MemoryTrial:
             self._take(LOAD, self.counter.find_peak())
             self._take(LOAD_END, self._count())
             return Ok()
-        lost = watched.end is End.LOST
-        reason = (
-            explain_failure(self._machine, self._system.failures, self._log, watched)
-            if lost
-            else f"the load did not end; {last_words(self._log)}"
-        )
-        self._miss(LOAD, reason)
-        return Crashed(reason=reason)
+        if watched.end is End.LOST:
+            outcome = judge_failure(self._machine, self._system.failures, self._log, watched)
+        else:
+            outcome = Crashed(reason=f"the load did not end; {last_words(self._log)}")
+        self._miss(LOAD, outcome.reason)
+        return outcome
 
     # --- common -----------------------------------------------------------------------------------------
 
@@ -367,8 +365,8 @@ def explain_end(machine: Machine, system: System, log: SerialLog, watched: Watch
         return VmmFailed(reason=f"after the guest was ready {broken.reason}")
     match watched.end:
         case End.LOST:
-            reason = explain_failure(machine, system.failures, log, watched)
-            return Crashed(reason=f"after it was ready: {reason}")
+            lost = judge_failure(machine, system.failures, log, watched)
+            return type(lost)(reason=f"after it was ready: {lost.reason}")
         case End.FLOOD:
             return Crashed(reason=f"after it was ready it flooded the console; {last_words(log)}")
         case End.CLOSED if system.login is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from guestbench.errors import ShellError
 from guestbench.families.work.result import incomplete, judge, judge_image, to_gaps, to_samples
-from guestbench.guest.console import End, Watched, explain_failure, last_words, quote, watch
+from guestbench.guest.console import End, Watched, judge_failure, last_words, quote, watch
 from guestbench.guest.contract import find_reports, find_unlabelled
 from guestbench.guest.idle import IDLE_SHARE
 from guestbench.guest.programs import bring_program, open_tools
@@ -128,7 +128,7 @@ def _lost(machine: Machine, system: System, log: SerialLog, watched: Watched) ->
     """What befell a guest at its work; None if it only ended, or its time is up."""
     match watched.end:
         case End.LOST:
-            return Crashed(reason=explain_failure(machine, system.failures, log, watched))
+            return judge_failure(machine, system.failures, log, watched)
         case End.FLOOD:
             return Crashed(reason=f"it flooded the console; {last_words(log)}")
         case End.CLOSED if broken := find_vmm_failure(machine):

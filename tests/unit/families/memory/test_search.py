@@ -19,7 +19,7 @@ from guestbench.families.memory.search import (
     group_boots,
     to_tried,
 )
-from guestbench.model import Crashed, Incomplete, Mark, Ok, Record, TimedOut, Trial
+from guestbench.model import Crashed, Incomplete, Mark, NotMade, Ok, Outcome, Record, TimedOut, Trial
 
 BOOTS = 3
 Guest = Callable[[int], bool]
@@ -208,6 +208,26 @@ def test_records_are_grouped_by_size() -> None:
     ]
     assert to_tried(group_boots(records, "a")) == {128: (True,), 64: (True, False)}
     assert group_boots(records, "b") == {}
+
+
+@pytest.mark.parametrize(("spoiled", "least_mib"), [(0, 64), (1, 64), (2, 64), (3, 65), (99, 65)])
+def test_boots_that_were_not_made_are_made_again_and_not_for_ever(spoiled: int, least_mib: int) -> None:
+    """A busy host would make a guest seem to need more memory, or a search never end."""
+    records: list[Record] = []
+    left = spoiled
+    for _ in range(100):
+        tried = to_tried(group_boots(records, "a"))
+        sizes = Search(tried, 128, known=True, boots=BOOTS).next_round(slots=1)
+        if not sizes:
+            break
+        for size in sizes:
+            outcome: Outcome = Ok() if size >= 64 else Crashed(reason="too little")
+            if size == 64 and left:
+                outcome, left = NotMade(reason="the host was too busy"), left - 1
+            records.append(make_record(make_trial("memory-min", size, len(records)), outcome=outcome))
+    assert len(records) < 100
+    found = Search(to_tried(group_boots(records, "a")), 128, known=True, boots=BOOTS).find_minimum()
+    assert (found.least_mib, found.finished) == (least_mib, True)
 
 
 def test_what_is_expected_of_a_guest_is_what_it_did_with_all_its_memory() -> None:
