@@ -22,7 +22,7 @@ def find_key(monkeypatch: pytest.MonkeyPatch) -> FindKey:
     monkeypatch.setattr(cache, "find", plans.append)
 
     def find(start: Start, **fields: object) -> str:
-        has_snapshot(make_guest(make_system(**fields), Path(__file__)), FAKE, start)
+        has_snapshot(make_guest(make_system("tiny", **fields), Path(__file__)), FAKE, start)
         return plans[-1].key
 
     return find
