@@ -76,7 +76,10 @@ class System(model.Frozen):
 
 
 class Metric(model.Frozen):
-    """A metric of a run. `resolution` is what its instrument can tell apart, in `unit`; 0 if it counts."""
+    """A metric of a run. `resolution` is what its instrument can tell apart, in `unit`; 0 if it counts.
+
+    Values of runs with different `method`s were measured in different ways, and are not to be compared.
+    """
 
     run: str
     metric: str
@@ -86,6 +89,7 @@ class Metric(model.Frozen):
     better: str
     exact: bool
     resolution: float
+    method: str
     help: str
 
 

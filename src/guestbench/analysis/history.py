@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from statistics import fmean, median
 
@@ -43,7 +43,10 @@ class Stage(Frozen):
 
 
 class Turn(Frozen):
-    """A new level: the stage at which it begins, and the ratio to the level before; none where that was 0."""
+    """A new level: the stage at which it begins, and the ratio to the level before.
+
+    There is none where that was 0, nor where the figure was measured in another way until then.
+    """
 
     stage: int
     ratio: float | None
@@ -109,7 +112,12 @@ def _trace(system: str, key: Key, metric: Metric, figures: Sequence[_Figures]) -
         for before, each in zip([*found[:1], *found], found, strict=False)
     )
     facts = any(key in each.facts for each in figures)
-    turns, run_sd = _find_turns(stages, exact=metric.exact or facts)
+    breaks = {
+        n
+        for n, (before, each) in enumerate(pairwise(found), 1)
+        if find_other_method(key[0], before.header, each.header)
+    }
+    turns, run_sd = _find_turns(stages, breaks, exact=metric.exact or facts)
     return Series(
         system=system,
         metric=metric.name,
@@ -147,21 +155,32 @@ def _digest(guest: Guest) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
 
 
-def _find_turns(stages: Sequence[Stage], *, exact: bool) -> tuple[tuple[Turn, ...], float | None]:
-    """The changes of level, and the SD of runs about it; what does not scatter changes where it differs."""
+def _find_turns(
+    stages: Sequence[Stage], breaks: Collection[int], *, exact: bool
+) -> tuple[tuple[Turn, ...], float | None]:
+    """The changes of level, and the SD of runs about it; what does not scatter changes where it differs.
+
+    At `breaks`, stages from which on it was measured in another way, there is a new level in any case.
+    """
     known = [(n, stage.value) for n, stage in enumerate(stages) if stage.value is not None]
     values = [value for _, value in known]
     positive = bool(values) and min(values) > 0
     series = [math.log(value) for value in values] if positive else values
+    broken = [n for n in range(1, len(known)) if any(known[n - 1][0] < at <= known[n][0] for at in breaks)]
     if exact:
-        places = tuple(n for n, (one, next_one) in enumerate(pairwise(values), 1) if one != next_one)
+        found = [n for n, (one, next_one) in enumerate(pairwise(values), 1) if one != next_one]
     else:
-        places = find_changes(series)
+        ways = pairwise([0, *broken, len(series)])
+        found = [low + place for low, high in ways for place in find_changes(series[low:high])]
+    places = sorted({*found, *broken})
     edges = [0, *places, len(series)]
     parts = [series[low:high] for low, high in pairwise(edges)]
     levels = [fmean(part) if part else 0.0 for part in parts]
     turns = tuple(
-        Turn(stage=known[place][0], ratio=_find_ratio(before, after, positive))
+        Turn(
+            stage=known[place][0],
+            ratio=None if place in broken else _find_ratio(before, after, positive),
+        )
         for place, before, after in zip(places, levels, levels[1:], strict=False)
     )
     free = len(series) - len(parts)

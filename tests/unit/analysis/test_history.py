@@ -116,6 +116,21 @@ def test_another_way_to_measure_is_told_at_its_figure_alone() -> None:
     assert found["memory.touched"] == [(), (), (told,), ()]
 
 
+@pytest.mark.parametrize("unlike", [1.0, 1.004, 1.5])
+def test_a_change_in_how_it_is_measured_is_no_change_of_the_guest(unlike: float) -> None:
+    """An update of the tool would be told as a guest that grew, or make all runs seem to scatter."""
+    levels = [5.0 * (1 + 0.001 * (n % 3)) for n in range(24)]
+    runs = make_nights(
+        [1.0] * 24, memory_touched=[x * (unlike if n >= 12 else 1) for n, x in enumerate(levels)]
+    )
+    for number, (header, records) in enumerate(runs[:12]):
+        *others, row = header.metrics
+        runs[number] = replace(header, metrics=(*others, replace(row, method="other"))), records
+    (series,) = (each for each in _trace_everything(runs) if each.metric == "memory.touched")
+    assert [(turn.stage, turn.ratio) for turn in series.turns] == [(12, None)]
+    assert series.run_sd is not None and series.run_sd < 0.002
+
+
 def _trace_everything(runs: list[Run]) -> tuple[Series, ...]:
     return trace_runs(runs, lambda *_: True).series
 
