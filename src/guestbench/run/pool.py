@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain, groupby
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, overload
 
 import msgspec
 
@@ -25,7 +25,7 @@ from guestbench.errors import GuestbenchError, HostError, StoreError, TrialError
 from guestbench.host import process
 from guestbench.model import Header, Job, NotMade, Platform, Record, State, Trial, TrialResult
 from guestbench.model.decoding import NOT_JSON
-from guestbench.run.jobs import Failed, count_slots, list_states, make_job
+from guestbench.run.jobs import Failed, count_slots, find_start, list_states, make_job
 from guestbench.run.plan import Task
 from guestbench.run.state import Taken
 from guestbench.run.worker import Failure, begin, make_record, trial_folder
@@ -33,14 +33,20 @@ from guestbench.run.worker import Failure, begin, make_record, trial_folder
 TICK_S = 0.5
 WORKER_STDERR = "worker.stderr"
 
-Asked = TypeVar("Asked", bound=Job | State)
 Tick = Callable[[], None]
 """Called now and then while workers are waited for."""
 
 
-Execute = Callable[[Iterable[Job], int, Tick], Iterator[Record]]
-"""Makes trials, at most so many at a time, and yields their records as they end. A job is asked for when
-there is a worker for it."""
+class StateMade(NamedTuple):
+    """A state that is in the cache; or why it is not."""
+
+    state: State
+    error: GuestbenchError | None
+
+
+Execute = Callable[[Iterable[Any], int, Tick], Iterator[Record | StateMade]]
+"""Makes trials (Job) and states, at most so many at a time, and yields what comes of them as they end. One is
+asked for when there is a worker for it; that there is none then does not say that none will be later."""
 
 
 Ask = Callable[[Sequence[Trial]], Sequence[Task]]
@@ -154,8 +160,8 @@ class _Worker:
         self._answer += data
         return not data
 
-    def finish(self) -> Record | Taken:
-        """The answer of a worker that is complete; or what stands for it, if it was killed.
+    def finish(self) -> Record | StateMade:
+        """What came of it, once its answer is complete; or what stands for that, if it was killed.
 
         Raises:
             GuestbenchError: what the worker raised, with its exit code.
@@ -183,13 +189,18 @@ class _Worker:
             ) from error
         if isinstance(decoded, Failure):
             raise ReadyMade(decoded)
-        return decoded
+        if isinstance(decoded, Record):
+            return decoded
+        failure, kind = decoded.failure, TrialError if decoded.unready else HostError
+        return self._tell_state(kind(failure.message, failure.hint) if failure else None)
 
-    def _stand_in(self, killed: NotMade) -> Record | Taken:
+    def _tell_state(self, error: GuestbenchError | None) -> StateMade:
+        assert isinstance(self.job, State)
+        return StateMade(self.job, error)
+
+    def _stand_in(self, killed: NotMade) -> Record | StateMade:
         if isinstance(self.job, State):
-            return Taken(
-                failure=Failure(message=killed.reason, hint="free -h", exit_code=HostError.exit_code)
-            )
+            return self._tell_state(HostError(killed.reason, "free -h"))
         cpu_ns = 0  # Nobody has counted it.
         return make_record(self.job, TrialResult(outcome=killed), self._begun, cpu_ns)
 
@@ -198,49 +209,40 @@ class _Worker:
         self._stack.close()
 
 
-def execute_in_workers(jobs: Iterable[Job], slots: int, tick: Tick) -> Iterator[Record]:
-    """Make trials in fresh processes, at most `slots` at a time; their records as they end.
+@overload
+def execute_in_workers(jobs: Iterable[Job], slots: int, tick: Tick) -> Iterator[Record]: ...
+
+
+@overload
+def execute_in_workers(
+    jobs: Iterable[Job | State], slots: int, tick: Tick
+) -> Iterator[Record | StateMade]: ...
+
+
+def execute_in_workers(jobs: Iterable[Job | State], slots: int, tick: Tick) -> Iterator[Record | StateMade]:
+    """Make trials and states in fresh processes, at most `slots` at a time; what comes of them as they end.
 
     Raises:
-        GuestbenchError: what a worker raised, with its exit code. The others are ended.
+        GuestbenchError: what a worker of a trial raised, with its exit code. The others are ended.
         TrialError: a worker ended without an answer, and was not killed.
         StoreError: the run folder cannot be written.
     """
-    for _, answer in _work(jobs, slots, tick):
-        if isinstance(answer, Record):
-            yield answer
-
-
-def make_states(
-    states: Iterable[State], slots: int, tick: Tick
-) -> Iterator[tuple[State, GuestbenchError | None]]:
-    """Make states in fresh processes; each as it is in the cache, or why it is not. Raises as above."""
-    for state, answer in _work(states, slots, tick):
-        if isinstance(answer, Taken):
-            failure = answer.failure
-            kind = TrialError if answer.unready else HostError
-            yield state, kind(failure.message, failure.hint) if failure else None
-
-
-def _work(jobs: Iterable[Asked], slots: int, tick: Tick) -> Iterator[tuple[Asked, Record | Taken]]:
-    waiting, running = iter(jobs), dict[int, tuple[Asked, _Worker]]()
+    waiting, running = iter(jobs), dict[int, _Worker]()
     try:
         while True:
             while len(running) < slots and (job := next(waiting, None)):
                 worker = _Worker(job)
-                running[worker.fd] = job, worker
+                running[worker.fd] = worker
             if not running:
                 return
             ready, _, _ = select.select(list(running), [], [], TICK_S)
             if not ready:
                 tick()
             for fd in ready:
-                job, worker = running[fd]
-                if worker.read():
-                    del running[fd]
-                    yield job, worker.finish()
+                if running[fd].read():
+                    yield running.pop(fd).finish()
     finally:
-        for _, worker in running.values():
+        for worker in running.values():
             worker.close()
 
 
@@ -257,14 +259,18 @@ class Local:
         return count_slots(platform)
 
     def make(self, tasks: Iterable[Task], run: Made) -> Iterator[tuple[Record, ...]]:
-        """Make timed trials one after another, and others side by side; each record by itself."""
+        """Make timed trials one after another, and others side by side; each record by itself.
+
+        What they go on from is made before them, and what others of such a round do, side by side.
+        """
+        room = self.count_slots(run.header.platform)
         for timed, together in groupby(tasks, key=lambda task: task.timed):
             trials = tuple(chain.from_iterable(task.trials for task in together))
-            room = self.count_slots(run.header.platform)
-            self._make_states(trials, room, run)
-            slots = 1 if timed else room
-            for record in self._execute(self._make_jobs(trials, run), slots, run.tick):
-                yield (record,)
+            states = _list_states_ahead(trials, run)
+            if timed:
+                yield from self._make_all(_Queue(states, (), run), room, run)
+                states = ()
+            yield from self._make_all(_Queue(states, trials, run), 1 if timed else room, run)
 
     def search(self, ask: Ask, run: Made) -> Iterator[tuple[Record, ...]]:
         """Make trials of a search side by side: whenever one has ended it is asked what comes next."""
@@ -272,33 +278,61 @@ class Local:
 
         def start(trial: Trial) -> Job:
             under_way.append(trial)
-            return next(self._make_jobs([trial], run))
+            return _make_job(trial, run)
 
         jobs, slots = _Asking(lambda: ask(under_way), start), self.count_slots(run.header.platform)
         while ask(()):
-            for record in self._execute(jobs, slots, run.tick):
+            for (record,) in self._make_all(jobs, slots, run):
                 under_way.remove(record.trial)
                 yield (record,)
 
-    def _make_states(self, trials: Sequence[Trial], room: int, run: Made) -> None:
-        """Make what these trials go on from, side by side, and what others of such a round do."""
-        if next(list_states(trials, run.header, run.folder, run.failed), None) is None:
-            return
-        cycle = max(trial.cycle for trial in trials)
-        ahead = (trial for trial in run.header.trials if trial.cycle <= cycle)
-        states = tuple(list_states(ahead, run.header, run.folder, run.failed))
-        for state, error in make_states(states, room, run.tick):
-            if error is not None:
-                run.failed[state.asked] = error
+    def _make_all(self, jobs: Iterator[Job | State], slots: int, run: Made) -> Iterator[tuple[Record]]:
+        for made in self._execute(jobs, slots, run.tick):
+            if isinstance(made, Record):
+                yield (made,)
+                continue
+            if made.error is not None:
+                run.failed[made.state.asked] = made.error
+            if isinstance(jobs, _Queue):
+                jobs.under_way.discard(made.state.asked)
 
-    def _make_jobs(self, trials: Iterable[Trial], run: Made) -> Iterator[Job]:
-        for trial in trials:
-            run.started(trial)
-            yield make_job(trial, run.header, run.folder, run.records, run.failed)
+
+def _list_states_ahead(trials: Sequence[Trial], run: Made) -> tuple[State, ...]:
+    """What these trials go on from and has to be made, and what others of such a round do."""
+    if next(list_states(trials, run.header, run.folder, run.failed), None) is None:
+        return ()
+    cycle = max(trial.cycle for trial in trials)
+    ahead = (trial for trial in run.header.trials if trial.cycle <= cycle)
+    order = [guest.system.name for guest in run.header.largest_first]
+    states = list_states(ahead, run.header, run.folder, run.failed)
+    return tuple(sorted(states, key=lambda state: order.index(state.guest.system.name)))
+
+
+def _make_job(trial: Trial, run: Made) -> Job:
+    run.started(trial)
+    return make_job(trial, run.header, run.folder, run.records, run.failed)
+
+
+class _Queue(Iterator[Job | State]):
+    """States, and behind them trials; one that goes on from a state which is still made waits for that."""
+
+    def __init__(self, states: Sequence[State], trials: Sequence[Trial], run: Made) -> None:
+        self._states, self._trials, self._run = list(states), list(trials), run
+        self.under_way = {state.asked for state in states}
+
+    def __next__(self) -> Job | State:
+        if self._states:
+            return self._states.pop(0)
+        for trial in self._trials:
+            start = find_start(trial, self._run.header) if self.under_way else None
+            if start is None or (trial.system, start) not in self.under_way:
+                self._trials.remove(trial)
+                return _make_job(trial, self._run)
+        raise StopIteration
 
 
 class _Asking(Iterator[Job]):
-    """Jobs of a search. That there is none now does not say that there will be none later."""
+    """Jobs of a search."""
 
     def __init__(self, ask: Callable[[], Sequence[Task]], start: Callable[[Trial], Job]) -> None:
         self._ask, self._start = ask, start

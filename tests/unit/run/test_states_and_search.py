@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from guestbench.model import Crashed, Experiment, Header, Job, Ok, Record, Start
 from guestbench.run import pool
 from guestbench.run.jobs import Failed
 from guestbench.run.plan import list_tasks
-from guestbench.run.pool import Local, make_states
+from guestbench.run.pool import Execute, Local, StateMade, Tick, execute_in_workers
 from guestbench.run.store import create_store
 from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial
@@ -43,9 +43,9 @@ def test_why_a_state_could_not_be_made_is_told(
 ) -> None:
     """A guest that hangs would stop trials that need no state of it, or be waited for again and again."""
     state = make_state(header, name, tmp_path)
-    ((told, error),) = make_states([state], 2, lambda: None)
-    assert told == state
-    assert type(error) is kind and words in str(error)
+    (made,) = execute_in_workers([state], 2, lambda: None)
+    assert isinstance(made, StateMade) and made.state == state
+    assert type(made.error) is kind and words in str(made.error)
     assert not (tmp_path / "states").exists()
 
 
@@ -58,7 +58,9 @@ def test_a_worker_that_is_killed_over_a_state_stops_nothing(
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dying))
     states = [make_state(header, name, tmp_path) for name in ("good", "hang")]
-    told = [str(error) for _, error in make_states(states, 2, lambda: None)]
+    told = [
+        str(made.error) for made in execute_in_workers(states, 2, lambda: None) if isinstance(made, StateMade)
+    ]
     assert len(told) == 2 and all("SIGKILL" in error for error in told)
 
 
@@ -73,8 +75,32 @@ def make_state(header: Header, name: str, folder: Path) -> State:
     )
 
 
-def test_states_are_made_together_before_whoever_needs_one(
-    tmp_path: Path, header: Header, monkeypatch: pytest.MonkeyPatch
+def run_two_at_a_time(takes: Callable[[Job | State], int], told: list[str]) -> Execute:
+    """Trials as boots of the fake VMM, and states that cannot be made, each of which takes so long."""
+
+    def execute(jobs: Iterable[Job | State], slots: int, _: object) -> Iterator[Record | StateMade]:
+        waiting, now, running = iter(jobs), 0, list[tuple[int, int, Job | State]]()
+        while True:
+            while len(running) < slots and (job := next(waiting, None)):
+                told.append(job.trial.id if isinstance(job, Job) else f"state of {job.guest.system.name}")
+                running.append((now + takes(job), len(told), job))
+            if not running:
+                return
+            running.sort(key=lambda each: each[:2])
+            now, _, job = running.pop(0)
+            told.append(f"end of {job.trial.id if isinstance(job, Job) else 'the state'}")
+            if isinstance(job, State):
+                yield StateMade(job, HostError("no room", "df -h"))
+            else:
+                record = run_trial(msgspec.structs.replace(job, trial=to_boot(job.trial)))
+                yield msgspec.structs.replace(record, trial=job.trial)
+
+    return execute
+
+
+@pytest.mark.parametrize("long", [1, 100])
+def test_a_trial_waits_for_its_state_and_others_do_not(
+    tmp_path: Path, header: Header, monkeypatch: pytest.MonkeyPatch, long: int
 ) -> None:
     """Each Debian would be booted for its state while the other core is idle; or one fail again and again."""
     told: list[str] = []
@@ -82,27 +108,20 @@ def test_states_are_made_together_before_whoever_needs_one(
     def list_states(trials: Iterable[Trial], *_: object) -> Iterator[State]:
         needing = [trial for trial in trials if trial.system == "hang"]
         assert {trial.cycle for trial in needing} == {1}
-        yield from [make_state(header, trial.system, tmp_path) for trial in needing]
-
-    def make_states(
-        states: Iterable[State], slots: int, _: object
-    ) -> Iterator[tuple[State, GuestbenchError]]:
-        told.extend(f"state of {state.guest.system.name}" for state in states)
-        yield make_state(header, "hang", tmp_path), HostError("no room", "df -h")
-
-    def execute(jobs: Iterable[Job], _: int, __: object) -> Iterator[Record]:
-        for job in jobs:
-            told.append(job.trial.id)
-            yield run_trial(msgspec.structs.replace(job, trial=to_boot(job.trial)))
+        yield from [make_state(header, trial.system, tmp_path) for trial in needing[:1]]
 
     monkeypatch.setattr(pool, "list_states", list_states)
-    monkeypatch.setattr(pool, "make_states", make_states)
+    monkeypatch.setattr(pool, "find_start", lambda trial, _: Start() if trial.system == "hang" else None)
+    monkeypatch.setattr(pool, "count_slots", lambda _: 2)
     failed: Failed = {}
     run = pool.Made(header, tmp_path, [], failed, lambda _: None, lambda: None)
     first = [trial for trial in header.trials if trial.cycle == 1]
+    execute = run_two_at_a_time(lambda job: long if isinstance(job, State) else 5, told)
     assert len(list(Local(execute).make(list_tasks(first, ()), run))) == 2
     assert max(trial.cycle for trial in header.trials) == 2
-    assert told[0] == "state of hang" and told.count("state of hang") == 1
+    good, hang = ([trial.id for trial in first if trial.system == name] for name in ("good", "hang"))
+    assert told[:2] == ["state of hang", *good] and told.count("state of hang") == 1
+    assert told.index("end of the state") < told.index(hang[0])
     assert [str(error) for error in failed.values()] == ["no room"]
 
 
@@ -115,21 +134,14 @@ def test_a_search_goes_on_beside_a_long_boot_of_another_guest(tmp_path: Path, he
     """A core would be idle for as long as Debian takes, at each size of it that is tried."""
     started: list[str] = []
 
-    def execute(jobs: Iterable[Job], slots: int, _: object) -> Iterator[Record]:
-        """Two at a time; each boot of `good` takes as long as ten of the other."""
-        waiting, now, running = iter(jobs), 0, list[tuple[int, str, Job]]()
-        while True:
-            while len(running) < 2 and (job := next(waiting, None)):
-                started.append(job.trial.system)
-                running.append((now + (10 if job.trial.system == "good" else 1), job.trial.id, job))
-            if not running:
-                return
-            running.sort(key=lambda each: each[:2])
-            now, _, job = running.pop(0)
-            enough = (job.trial.memory_mib or 512) >= 48
-            record = run_trial(msgspec.structs.replace(job, trial=to_boot(job.trial)))
-            outcome = Ok() if enough else Crashed(reason="too small")
-            yield msgspec.structs.replace(record, trial=job.trial, outcome=outcome, samples=())
+    boot = run_two_at_a_time(lambda job: 10 if job.guest.system.name == "good" else 1, [])
+
+    def execute(jobs: Iterable[Job | State], _: int, tick: Tick) -> Iterator[Record | StateMade]:
+        for made in boot(jobs, 2, tick):
+            assert isinstance(made, Record)
+            started.append(made.trial.system)
+            outcome = Ok() if (made.trial.memory_mib or 512) >= 48 else Crashed(reason="too small")
+            yield msgspec.structs.replace(made, outcome=outcome, samples=())
 
     with create_store(tmp_path / "run", header) as store:
         records = make_trials(store, header, (), SilentProgress(), Local(execute))
