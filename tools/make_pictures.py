@@ -20,11 +20,11 @@ from guestbench.analysis.findings import Findings
 from guestbench.cli.talk import fail
 from guestbench.errors import GuestbenchError, UsageError
 from guestbench.host import process
-from guestbench.page.blocks import Block, Bullets, Code, Details, Figure, Page, Paragraph, Section
+from guestbench.page.blocks import Block, Code, Details, Figure, Page, Paragraph, Section, Table
 from guestbench.page.plots import Icicle
 from guestbench.report import replace_file
 from guestbench.report.contents import compose
-from guestbench.report.front import tell_best
+from guestbench.report.front import tabulate_front, tell_marks
 from guestbench.report.html import ASSETS, render_html
 from guestbench.report.markdown import render_blocks
 from guestbench.report.svg import draw_plot, draw_sample, fills
@@ -37,6 +37,8 @@ PICTURES = ROOT / "docs" / "pictures"
 WANTED = {"boots": "boot-time", "ratios": "front"}
 """What a picture of the documents is called, and the section of the report whose first figure it shows."""
 CHROMIUM = ("--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu")
+COLUMNS = 5
+"""Of figures in README.md: images, boots, instructions and memory."""
 SCREEN = "1200,1000"
 """The window in which the report is shown."""
 BEGIN, END = "<!-- found: begin; tools/make_pictures.py writes it -->", "<!-- found: end -->"
@@ -145,13 +147,19 @@ def tell_found(found: Findings) -> bytes:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise UsageError(f"README.md has no lines {BEGIN!r} and {END!r}", "grep -n found: README.md")
-    told = Bullets(tuple(tell_best(found)))
-    if not told.items:
+    front = tabulate_front(found)
+    if not found.comparisons:
         raise UsageError("the run compares nothing", "make compare")
+    # Without the count of verdicts, and no more than a page shows side by side.
+    head, *rows = (tuple(row[:1] + row[2 : 2 + COLUMNS]) for row in (front.head, *front.rows))
+    told = Table(head, tuple(rows), 1)
+    marks = Paragraph(
+        (("Against ", Code(found.header.experiment.baseline or ""), f": {tell_marks(found)}."),)
+    )
     about = Paragraph(
         (("Run ", Code(found.header.run), tell_run(found).removeprefix(found.header.run), "."),)
     )
-    return f"{before}{BEGIN}\n\n{render_blocks((told, about))}\n\n{END}{after}".encode()
+    return f"{before}{BEGIN}\n\n{render_blocks((told, marks, about))}\n\n{END}{after}".encode()
 
 
 @click.command()
