@@ -131,7 +131,7 @@ def _check_disk(source: Source, system: System) -> None:
     if found is DiskFormat.QCOW2:
         header = qcow2.read_header(source)
         qcow2.check_complete(source, header)
-        size_bytes = header.virtual_bytes
+        size_bytes = header.sector_bytes
     if isinstance(boot, Disk):
         _check_boot_sector(source.path, _read_start(source, found), size_bytes)
 

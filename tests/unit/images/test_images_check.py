@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from pathlib import Path
@@ -26,7 +27,9 @@ from image_files import (
 )
 
 from guestbench.errors import ImageError
+from guestbench.host import process
 from guestbench.images.check import check_bootable
+from guestbench.images.formats import disk
 from guestbench.model import Disk, Fetch, GuestFamily, Kernel, Provision, Role, System
 
 LINUX_ROOT, BIOS_BOOT = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "21686148-6449-6E6F-744E-656564454649"
@@ -224,6 +227,15 @@ def test_disk_format_mix_ups_say_how_to_convert(tmp_path: Path) -> None:
 def test_qcow2_images_that_cannot_be_used_are_refused(tmp_path: Path, contents: bytes, words: str) -> None:
     """A broken image would fail in the middle of a run, or a hostile one make QEMU read files of the host."""
     assert words in refusal(write(tmp_path, contents), Role.DISK, QCOW2_DISK).message
+
+
+@pytest.mark.parametrize("size", [4096, 4097, 7003, 7167, 7168, 7679])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_disk_is_as_large_as_qemu_says(tmp_path: Path, size: int, version: int) -> None:
+    """A guest would be told to have more disk than it sees, where its size is no multiple of a sector."""
+    image = write(tmp_path, qcow2(version=version, cluster_bits=9, virtual_bytes=size, data_at=512))
+    done = process.run(["qemu-img", "info", "-U", "--output=json", "-f", "qcow2", image])
+    assert disk.read_info(image).virtual_bytes == json.loads(done.stdout)["virtual-size"]
 
 
 def test_disk_beside_a_kernel_needs_no_boot_sector(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def _find_problem(data: bytes, *, is_list: bool) -> str:
 def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
     """The installed packages in a status file of dpkg; without `needs_status`, those that say nothing too."""
     for fields in parse_control(status):
-        installed = fields.get("Status", b"").split()[-1:] == [b"installed"] or not needs_status
+        # Its case is the same to dpkg.
+        installed = fields.get("Status", b"").lower().split()[-1:] == [b"installed"] or not needs_status
         if "Package" in fields and installed:
             name, version, architecture, source = (
                 show(fields.get(field, b"")) for field in ("Package", "Version", "Architecture", "Source")

@@ -68,7 +68,7 @@ def read_info(image: Path) -> DiskInfo:
             header = qcow2.read_header(source)
             # QEMU's tools read zeros where a file ends too early.
             qcow2.check_complete(source, header)
-            return DiskInfo(kind, header.virtual_bytes)
+            return DiskInfo(kind, header.sector_bytes)
         # The last sector of a raw disk is filled up.
         return DiskInfo(kind, -(-source.size_bytes // SECTOR) * SECTOR)
 

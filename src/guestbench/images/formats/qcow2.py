@@ -38,6 +38,11 @@ class Qcow2Header(Frozen):
     extended_l2: bool
 
     @property
+    def sector_bytes(self) -> int:
+        """What a guest sees of `virtual_bytes`: QEMU leaves out what does not fill a sector."""
+        return self.virtual_bytes // _SECTOR * _SECTOR
+
+    @property
     def cluster_bytes(self) -> int:
         """The size of a cluster."""
         return 1 << self.cluster_bits
