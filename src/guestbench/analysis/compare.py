@@ -28,6 +28,7 @@ from guestbench.analysis.summary import find_metric, rank_metrics
 from guestbench.families import ask
 from guestbench.model import Comparison, GuestFamily, Header, Interval, Key, Method, Record, Verdict
 
+REMEDY = ": if they are alike"
 LEAST_EFFECT = 0.03
 """A ratio within 3% of 1 is no difference that anyone should act on, unless the user says otherwise."""
 ALPHA = 0.05
@@ -298,6 +299,11 @@ def _explain_none(found: Comparison) -> str:
     return "too few different values to show how they scatter"
 
 
+def shorten(reason: str) -> str:
+    """Why nothing is decided, without what it would take, which is of one comparison alone."""
+    return reason.partition(REMEDY)[0]
+
+
 def _explain(found: Comparison, effect: float, *, apart: bool, far: bool) -> str:
     if found.method is Method.SEARCH:
         if apart and far:
@@ -307,7 +313,7 @@ def _explain(found: Comparison, effect: float, *, apart: bool, far: bool) -> str
         return "the permutation test, adjusted for all comparisons, does not bear the interval out"
     if apart:
         return f"a difference below {effect * 100:g}% shows, and the interval reaches beyond that"
-    more = f": if they are alike, about {found.needed} blocks would show it" if found.needed else ""
+    more = f"{REMEDY}, about {found.needed} blocks would show it" if found.needed else ""
     return f"the interval holds both no difference and one of more than {effect * 100:g}%{more}"
 
 

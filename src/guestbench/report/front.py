@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from guestbench.analysis.compare import shorten
 from guestbench.analysis.findings import Findings
 from guestbench.model import Better, Comparison, Interval, Metric, Verdict
 from guestbench.page.blocks import Cells, Code, Span, Strong, Table, Text, join, to_spans
@@ -74,7 +75,7 @@ def tell_best(found: Findings) -> Iterator[Text]:
             aside = "" if beside == NOTHING else f"; {beside}"
             yield (f"{title}: ", Code(best.system), " is ", *to_spans(told), aside, ".")
         elif compared and all(_mark(metric, each) == OPEN for each in compared):
-            reasons = dict.fromkeys(each.reason for each in compared if each.reason)
+            reasons = dict.fromkeys(shorten(each.reason) for each in compared if each.reason)
             why = f": {'; '.join(reasons)}" if reasons else ""
             yield f"{title}: undecided{why}."
         elif compared:

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from guestbench.analysis.compare import shorten
 from guestbench.analysis.findings import Findings
 from guestbench.analysis.quality import Failed, find_failures, find_notices
 from guestbench.analysis.summary import CONFIDENCE
@@ -187,7 +188,7 @@ def _tell_open(found: Findings) -> Iterator[Text]:
     """How many comparisons decide nothing, each reason once."""
     undecided = [each for each in found.comparisons if each.verdict is Verdict.INCONCLUSIVE]
     if undecided:
-        reasons = Counter(each.reason or "the interval allows for equality" for each in undecided)
+        reasons = Counter(shorten(each.reason) or "the interval allows for equality" for each in undecided)
         told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         share = f"{len(undecided)} of {count_things(len(found.comparisons), 'comparison')}"
         yield f"What this run cannot say: {share} decide nothing: {told}."

@@ -6,6 +6,7 @@ import msgspec
 from factories import make_run
 from report_pages import compared_run, html_of, markdown_of, summary_of
 
+from guestbench.analysis.analyse import analyse
 from guestbench.model import Better, Comparison, Header, Method, Record, Verdict
 from guestbench.report.front import say_times
 
@@ -84,6 +85,29 @@ def test_who_is_ahead_is_said_in_words_with_how_surely() -> None:
     assert "GRUB's menu of five seconds included" in first
     assert "| `debian-12-direct`  | ✓ better in 1, ✗ worse in 1 |" in first
     assert "✗ 1.04 times more" in first and "Cliff" not in first
+
+
+def test_why_nothing_is_decided_is_said_once_for_all_systems() -> None:
+    """A page would begin with the same reason for each system, each with another number of blocks."""
+    header, records = compared_run()
+    baseline = header.experiment.baseline
+    scale = {name: 1 + 0.3 * n for n, name in enumerate(each.name for each in header.systems)}
+
+    def blur(record: Record) -> Record:
+        off = (record.trial.block * 7 % 11 - 5) / 20 * scale[record.trial.system]
+        value = 1.0 if record.trial.system == baseline else 1.0 + off
+        samples = (
+            msgspec.structs.replace(each, value=value) if each.metric == "boot.ready" else each
+            for each in record.samples
+        )
+        return msgspec.structs.replace(record, samples=tuple(samples))
+
+    blurred = tuple(map(blur, records))
+    needed = {each.needed for each in analyse(header, blurred).comparisons if each.metric == "boot.ready"}
+    assert len(needed - {None}) > 1
+    first = markdown_of(header, blurred).partition("\n## ")[0]
+    assert first.count("the interval holds both no difference and one of more than 3%") <= 2
+    assert "- Boot time: undecided: the interval holds both no difference and one of more than 3%." in first
 
 
 def test_the_direction_of_a_word_is_that_of_the_metric() -> None:
