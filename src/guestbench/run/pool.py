@@ -210,13 +210,13 @@ class _Worker:
 
 
 @overload
-def execute_in_workers(jobs: Iterable[Job], slots: int, tick: Tick) -> Iterator[Record]: ...
+def execute_in_workers(jobs: Iterable[Job], slots: int, tick: Tick) -> Iterator[Record]:
+    """Make trials alone."""
 
 
 @overload
-def execute_in_workers(
-    jobs: Iterable[Job | State], slots: int, tick: Tick
-) -> Iterator[Record | StateMade]: ...
+def execute_in_workers(jobs: Iterable[Job | State], slots: int, tick: Tick) -> Iterator[Record | StateMade]:
+    """Make trials and states."""
 
 
 def execute_in_workers(jobs: Iterable[Job | State], slots: int, tick: Tick) -> Iterator[Record | StateMade]:

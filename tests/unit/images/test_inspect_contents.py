@@ -67,24 +67,6 @@ def make_tree(files: Mapping[str, bytes], modes: Mapping[str, int] | None = None
 # --- packages -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("status", "counts"),
-    [
-        (b"install ok installed", True),
-        (b"Install OK Installed", True),
-        (b"hold\tok  instalLed ", True),
-        (b"install ok half-installed", False),
-        (b"INSTALL OK UNPACKED", False),
-    ],
-)
-def test_a_status_is_read_as_dpkg_reads_it(status: bytes, counts: bool) -> None:
-    """A package whose status is written in another case would be missing; dpkg takes it all the same."""
-    data = b"Package: a\nStatus: " + status + b"\nVersion: 1\nArchitecture: all\n\n"
-    found = find_packages(make_tree({"var/lib/dpkg/status": data}))
-    assert found.value is not None
-    assert len(found.value) == counts
-
-
 def test_only_installed_packages_of_dpkg_count() -> None:
     """Packages that were removed would be counted as attack surface."""
     found = find_packages(make_tree({"var/lib/dpkg/status": DPKG}))
