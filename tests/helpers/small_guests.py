@@ -33,6 +33,17 @@ halt:   cli
 """
 """A multiboot kernel like floor.S, with something to do."""
 
+ACROSS = """        mov $1000, %ecx
+        jmp 1f
+        .balign 4096
+        .skip 4096 - {before}
+1:      inc %eax
+        add $0x12345678, %ebx
+        not %edx
+        loop 1b
+"""
+"""A thousand rounds of four instructions, one of six bytes behind all but `before` less one of its page."""
+
 SAY_READY = "        mov $ready, %esi\n        call say\n"
 
 SYSTEM = """

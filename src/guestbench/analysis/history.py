@@ -107,16 +107,10 @@ def trace_runs(runs: Sequence[Run], wanted: Wanted, left_out: Sequence[str] = ()
 
 def _trace(system: str, key: Key, metric: Metric, figures: Sequence[_Figures]) -> Series:
     found = [each for each in figures if key in each.values.get(system, {})]
-    stages = tuple(
-        _describe(system, key, each, before.header)
-        for before, each in zip([*found[:1], *found], found, strict=False)
-    )
+    others = ["", *(find_other_method(key[0], one.header, two.header) for one, two in pairwise(found))]
+    stages = tuple(_describe(system, key, each, other) for each, other in zip(found, others, strict=False))
     facts = any(key in each.facts for each in figures)
-    breaks = {
-        n
-        for n, (before, each) in enumerate(pairwise(found), 1)
-        if find_other_method(key[0], before.header, each.header)
-    }
+    breaks = {n for n, other in enumerate(others) if other}
     turns, run_sd = _find_turns(stages, breaks, exact=metric.exact or facts)
     return Series(
         system=system,
@@ -131,9 +125,9 @@ def _trace(system: str, key: Key, metric: Metric, figures: Sequence[_Figures]) -
     )
 
 
-def _describe(system: str, key: Key, figures: _Figures, before: Header) -> Stage:
+def _describe(system: str, key: Key, figures: _Figures, other_method: str) -> Stage:
     header, sampled = figures.header, figures.values[system][key]
-    numbers, other_method = sampled.numbers, find_other_method(key[0], before, header)
+    numbers = sampled.numbers
     return Stage(
         run=header.run,
         created=header.created,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import reference_guest
-from small_guests import GUEST
+from small_guests import ACROSS, GUEST
 
 from guestbench.host import process
 from guestbench.model.profile import Profile, Region, Spent, count
@@ -51,7 +51,8 @@ second: mov     ${second}, %ecx
         ret
 """
 """Two functions of twice so many instructions, and two more."""
-ACROSS = """
+ACROSS_GUEST = (
+    """
         call    across
         mov     $spam, %esi
         call    say
@@ -59,17 +60,12 @@ ACROSS = """
         call    say
         jmp     halt
         .globl  across
-across: mov     $1000, %ecx
-        jmp     1f
-        .balign 4096
-        .skip   4096 - {before}
-1:      inc     %eax
-        add     $0x12345678, %ebx
-        not     %edx
-        loop    1b
-        ret
+across:
 """
-"""A function with an instruction of six bytes behind so many bytes less one of its page."""
+    + ACROSS
+    + """        ret
+"""
+)
 
 
 def make_guest(folder: Path, first: int, second: int) -> Path:
@@ -119,7 +115,7 @@ def test_each_function_is_counted_to_the_instruction_in_its_phase(tmp_path: Path
 def test_an_instruction_that_reaches_into_the_next_page_is_counted_once(tmp_path: Path, before: int) -> None:
     """QEMU shows it at the end of a block that it leaves before it: a function would seem to do more."""
     measured = read_json(
-        profile(assemble(tmp_path / "guest", ACROSS.format(before=before)), cwd=tmp_path), "x"
+        profile(assemble(tmp_path / "guest", ACROSS_GUEST.format(before=before)), cwd=tmp_path), "x"
     )
     (across,) = find(measured, "across")
     assert across.instructions == 3 + 4 * 1000

@@ -26,7 +26,6 @@ def build_histogram(say: Say) -> Path:
         return cache.Made(files=(PLUGIN,))
 
     facts = [FLAGS, find_versions("gcc", "ld")]
-    plan = cache.Plan(
-        "plugin-histogram", "compiling the plugin that counts", build, facts, {SOURCE.name: SOURCE}
-    )
+    sources = {file.name: file for file in SOURCE.parent.glob("*.[ch]")}
+    plan = cache.Plan("plugin-histogram", "compiling the plugin that counts", build, facts, sources)
     return cache.make(plan, say).folder / PLUGIN

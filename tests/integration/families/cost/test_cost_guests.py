@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_guests import GUEST, SAY_READY, SYSTEM
+from small_guests import ACROSS, GUEST, SAY_READY, SYSTEM
 
 from guestbench.host import process
 from guestbench.model import SERVER, Ok, Record
@@ -74,15 +74,6 @@ handler: mov $1, %ebx
 gate:   .word 7
         .long 0x8000
 3:
-"""
-ACROSS = """        mov $1000, %ecx
-        jmp 1f
-        .balign 4096
-        .skip 4096 - {before}
-1:      inc %eax
-        add $0x12345678, %ebx
-        not %edx
-        loop 1b
 """
 UNIKERNEL = """
 name = "{name}"
