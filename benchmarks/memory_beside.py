@@ -21,7 +21,8 @@ from guestbench.families.memory import FAMILY, MEMORY
 from guestbench.model import Header, Record
 from guestbench.run.jobs import count_slots, make_job
 from guestbench.run.pool import execute_in_workers
-from guestbench.run.prepare import Request, prepare
+from guestbench.run.prepare import prepare
+from guestbench.run.request import Request
 
 Found = dict[tuple[str, str], list[float]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guestbench.model import Record, Trial
+from guestbench.model import Record, State, Trial
 
 
 class SilentProgress:
@@ -12,6 +12,9 @@ class SilentProgress:
 
     def begin(self, trials: Sequence[Trial], done: Sequence[Record]) -> None:
         """Show nothing."""
+
+    def state_started(self, state: State) -> None:
+        """Say nothing."""
 
     def trial_started(self, trial: Trial) -> None:
         """Show nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from guestbench.analysis.stopping import trim
 from guestbench.families import ask, list_families, list_purposes
-from guestbench.model import REPLAYING_VMM, Frozen, GuestFamily, Header, Ok, Outcome, Record
+from guestbench.model import REPLAYING_VMM, Frozen, Guest, GuestFamily, Header, Ok, Outcome, Record, Role
 
 
 class Failed(Frozen):
@@ -100,6 +100,22 @@ def count_missing(header: Header, records: Sequence[Record]) -> int:
     return sum(trial.id not in done for trial in trim(header, records).trials)
 
 
+def find_settled(guest: Guest, records: Sequence[Record]) -> dict[Role, str]:
+    """The SHA-256 of a guest's disk that was booted once in the run, by the first of its records that has it.
+
+    Empty where no trial has booted one yet, or the header has it.
+    """
+    if guest.origin.settled and guest.images == guest.pristine:
+        for record in records:
+            disk = record.images.get(Role.DISK)
+            if record.trial.system == guest.system.name and disk not in (
+                None,
+                guest.pristine[Role.DISK].sha256,
+            ):
+                return {Role.DISK: disk}
+    return {}
+
+
 def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...]:
     """One sentence for each way in which records do not belong to the host, tool and images of the header."""
     found = []
@@ -115,7 +131,8 @@ def find_mismatches(header: Header, records: Sequence[Record]) -> tuple[str, ...
             for images in (guest.images, guest.pristine)
             for role, image in images.items()
         }
-        mine = (record for record in records if record.trial.system == guest.system.name)
+        mine = [record for record in records if record.trial.system == guest.system.name]
+        known |= find_settled(guest, mine).items()
         changed = sum(not record.images.items() <= known for record in mine)
         if changed:
             found.append(

@@ -21,7 +21,7 @@ from guestbench.text import visible
 if TYPE_CHECKING:
     from guestbench.analysis.diff import Run, RunDiff
     from guestbench.model import Header, Record
-    from guestbench.run.prepare import Request, Version
+    from guestbench.run.request import Request, Version
 
 AB = ("guestbench", "ab")
 METRICS = ("image", "boot")

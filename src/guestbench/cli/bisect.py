@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guestbench.analysis.gate import Decision
     from guestbench.model import Commit
     from guestbench.provision.revisions import Recipe, Repository
-    from guestbench.run.prepare import Version
+    from guestbench.run.request import Version
 
 STATE_NAME = "bisect.json"
 

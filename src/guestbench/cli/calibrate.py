@@ -22,7 +22,7 @@ EXPERIMENT = "calibrate"
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of the summary table.")
 def command(blocks: int | None, output: Path | None, as_json: bool) -> None:
     """Measure what this host can tell apart: planted delays and memory, and guests against themselves."""
-    from guestbench.run.prepare import Request
+    from guestbench.run.request import Request
 
     request = Request(experiment=EXPERIMENT, cycles=blocks, command=click.get_current_context().obj)
     measure(request, output, as_json)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from guestbench.model import Header, Record, StopRule
     from guestbench.run.fleet import Fleet
-    from guestbench.run.prepare import Request
+    from guestbench.run.request import Request
     from guestbench.run.store import Store
 
 DEFAULT_EXPERIMENT = "seed"
@@ -209,7 +209,7 @@ def command(
             header, records = go_on(resume, fleet=fleet)
         _finish(resume, header, records, as_json)
         return
-    from guestbench.run.prepare import Request
+    from guestbench.run.request import Request
 
     request = Request(
         experiment=experiment,
@@ -260,7 +260,7 @@ def start(
     Raises:
         GuestbenchError: something stopped it; what was finished is in the store.
     """
-    from guestbench.run.prepare import prepare
+    from guestbench.run.prepare import prepare, settle
     from guestbench.run.store import create_store, refuse_used
 
     if output is not None:
@@ -268,7 +268,7 @@ def start(
     try:
         header = prepare(request, say)
         if fleet is not None:
-            header = fleet.admit(header)
+            header = fleet.admit(settle(header, say))
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted before the first trial", shlex.join(["guestbench", *request.command])

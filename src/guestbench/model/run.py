@@ -148,22 +148,32 @@ class Resume(Frozen):
     shell: OpenShell | None = None
 
 
+Asked = tuple[str, Start | None]
+"""A state of a run: a system and where its trials start, or a disk that is booted once."""
+
+
 class State(Frozen, tag_field="kind", tag="state"):
     """What a worker process reads on its standard input that is to make a state: of which guest, and which.
 
-    `folder` is the run folder; `parent_pid` the process without which it must not go on.
+    Without a `start` it is the guest's disk after its first boot. `folder` is the run folder; `parent_pid`
+    the process without which it must not go on.
     """
 
     guest: Guest
     platform: Platform
-    start: Start
+    start: Start | None
     folder: str
     parent_pid: int
 
     @property
-    def asked(self) -> tuple[str, Start]:
+    def asked(self) -> Asked:
         """What tells it from the other states of a run."""
-        return self.guest.system.name, self.start
+        return self.settled if self.start is None else (self.guest.system.name, self.start)
+
+    @property
+    def settled(self) -> Asked:
+        """What tells the guest's disk after its first boot from other states; guests may share one."""
+        return self.guest.pristine[Role.DISK].path if Role.DISK in self.guest.pristine else "", None
 
 
 class Job(Frozen, tag_field="kind", tag="job"):

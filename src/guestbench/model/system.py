@@ -299,7 +299,10 @@ class Image(Frozen):
 
 
 class Origin(Frozen):
-    """How a system's image files came to be: `kind` is built, fetched, given or shared."""
+    """How a system's image files came to be: `kind` is built, fetched, given or shared.
+
+    A `settled` one has a disk that is booted once before anything but its first boot is measured.
+    """
 
     kind: str
     detail: str
@@ -311,8 +314,8 @@ class Guest(Frozen):
     """A system with its image files found: what a trial boots.
 
     `pristine` holds the images as provisioned; `images` those to measure boots on, which for a settled
-    disk is an overlay on the pristine one. They are the same files where nothing was settled. `programs`
-    has the SHA-256 of those workload programs that are inside of the image.
+    disk is an overlay on the pristine one. They are the same files where nothing is settled, or not yet.
+    `programs` has the SHA-256 of those workload programs that are inside of the image.
     """
 
     system: System

@@ -15,7 +15,7 @@ from guestbench.images.check import check_bootable
 from guestbench.model import Guest, Role, Say, ShellWork, System
 from guestbench.provision import cache
 from guestbench.provision.download import read_sums
-from guestbench.provision.first_boot import settle
+from guestbench.provision.first_boot import find_settled, needs_settling, settle
 from guestbench.provision.kit import add_drivers, prepare_kit
 from guestbench.provision.locate import find_guest, find_owner, missing, share_disk
 from guestbench.provision.snapshot import has_snapshot, take_snapshot
@@ -68,13 +68,25 @@ def prepare(
             )
         cache.make(plan_taking(system, owner.pristine[Role.DISK]), say)
         guest = share_disk(system, owner)
-    on_request = system.provision.on_request or cache.read_choice(system.name) == "fetched"
-    if guest is None and build and system.provision.build and not on_request:
+    if guest is None and build and _builds(system):
         cache.make(plan_build(system, folder), say)
         guest = find_guest(system, given, catalogue, folder, say)
     if guest is None:
         raise missing(system, folder)
     return guest
+
+
+def is_to_build(
+    system: System, given: Mapping[str, Path], catalogue: Mapping[str, System], *, folder: Path | None = None
+) -> bool:
+    """Whether `prepare` would build the system's own images. Raises as `locate` does."""
+    return _builds(system) and find_guest(system, given, catalogue, folder) is None
+
+
+def _builds(system: System) -> bool:
+    """Whether images of the system that are missing are built without being asked for."""
+    on_request = system.provision.on_request or cache.read_choice(system.name) == "fetched"
+    return bool(system.provision.build) and not on_request
 
 
 def with_drivers(guest: Guest) -> Guest:

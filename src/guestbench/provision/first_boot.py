@@ -36,12 +36,29 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
         TrialError: the guest did not get ready in its first boot, or did not power off.
         HostError: this host cannot run it.
     """
-    provision = guest.system.provision
-    if Role.DISK not in guest.pristine or find_vmm(platform.vmm).TRAITS.replays:
+    if not needs_settling(guest, platform):
         return guest
-    if not (provision.settle or provision.share):
+    return _boot_from(guest, cache.make(_plan(guest, platform), say).folder)
+
+
+def find_settled(guest: Guest, platform: Platform) -> Guest | None:
+    """As `settle`, but None where the cache has no such disk."""
+    if not needs_settling(guest, platform):
         return guest
-    disk, name = guest.pristine[Role.DISK], f"disk.{disk_format(guest).value}"
+    kept = cache.find(_plan(guest, platform))
+    return _boot_from(guest, kept.folder) if kept else None
+
+
+def needs_settling(guest: Guest, platform: Platform) -> bool:
+    """Whether its disk is to be replaced by one that has been booted."""
+    wanted, disk = guest.system.provision, guest.pristine.get(Role.DISK)
+    if disk is None or not (wanted.settle or wanted.share) or find_vmm(platform.vmm).TRAITS.replays:
+        return False
+    return guest.images[Role.DISK] == disk
+
+
+def _plan(guest: Guest, platform: Platform) -> cache.Plan:
+    disk, name = guest.pristine[Role.DISK], _name_layer(guest)
 
     def build(work: Path, say: Say) -> cache.Made:
         create_layer(Path(disk.path), work / name, disk_format(guest))
@@ -51,10 +68,17 @@ def settle(guest: Guest, platform: Platform, say: Say) -> Guest:
 
     # The path is part of it: an overlay names its backing file. Systems that share the disk share the layer.
     facts = [disk.path, disk.sha256, platform.machine]
-    kept = cache.make(cache.Plan("settled", f"settling {guest.system.name}", build, facts), say)
-    images = guest.images | {Role.DISK: cache.read_image(kept.folder / name)}
+    return cache.Plan("settled", f"settling {guest.system.name}", build, facts)
+
+
+def _boot_from(guest: Guest, folder: Path) -> Guest:
+    images = guest.images | {Role.DISK: cache.read_image(folder / _name_layer(guest))}
     origin = msgspec.structs.replace(guest.origin, settled=True)
     return msgspec.structs.replace(guest, images=images, origin=origin)
+
+
+def _name_layer(guest: Guest) -> str:
+    return f"disk.{disk_format(guest).value}"
 
 
 def disk_format(guest: Guest) -> DiskFormat:

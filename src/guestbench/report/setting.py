@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from guestbench.analysis.findings import Findings
-from guestbench.analysis.quality import find_mismatches
+from guestbench.analysis.quality import find_mismatches, find_settled
 from guestbench.families import ask
-from guestbench.model import Boot, Guest, Header, Image, Kernel, Metric, Net, Record, Role
+from guestbench.model import Boot, Guest, Header, Kernel, Metric, Net, Record, Role
 from guestbench.page.blocks import (
     Block,
     Bullets,
@@ -29,6 +29,7 @@ from guestbench.report.stopping import describe_looks
 
 tell = read_words(__file__)
 
+SETTLED = "booted, after settling"
 FINE_S = 1e-9
 """A spread so small that single values are written with all the decimals there are."""
 
@@ -45,7 +46,7 @@ def describe_setting(found: Findings) -> Iterator[Section]:
     parts = (*describe_looks(found), *own)
     method = platform_table(found), Bullets(tuple(_tell_method(found))), *ask("section", "order", found)
     yield Section("how-it-was-measured", "How it was measured", method, parts)
-    images = Section("image-files", "Image files", tuple(_describe_images(header)))
+    images = Section("image-files", "Image files", tuple(_describe_images(found)))
     fairness = tuple(_describe_fairness(header))
     yield Section("fairness", "Fairness: what the systems do not share", fairness, (images,))
     yield Section("how-to-repeat-it", "How to repeat it", tuple(_tell_how_to_repeat(header)))
@@ -173,33 +174,36 @@ def _tell_boot(boot: Boot, vmm: str) -> str:
     return f"{' and '.join(parts)} given to {vmm}{disk}; no boot loader"
 
 
-def _describe_images(header: Header) -> Iterator[Block]:
+def _describe_images(found: Findings) -> Iterator[Block]:
     """Every image file with its size and SHA-256; where a settled one is booted, both."""
-    rows = tuple(
-        (
-            Code(guest.system.name),
-            role.value,
-            state,
-            Code(image.path),
-            Code(image.sha256),
-            show_bytes_exactly(image.size_bytes),
-        )
-        for guest in header.guests
-        for state, images in _find_images(guest)
-        for role, image in images.items()
-    )
-    yield Table(("System", "Role", "State", "File", "SHA-256", "Size"), rows, 5)
-    if any(":" in image.sha256 for guest in header.guests for image in guest.images.values()):
+    guests = found.header.guests
+    rows = [row for guest in guests for row in _list_images(guest, find_settled(guest, found.records))]
+    yield Table(("System", "Role", "State", "File", "SHA-256", "Size"), tuple(rows), 5)
+    if any(":" in image.sha256 for guest in guests for image in guest.images.values()):
         yield tell("blocks")
-    if any(guest.images != guest.pristine for guest in header.guests):
+    if any(SETTLED in row for row in rows):
         yield tell("settled")
 
 
-def _find_images(guest: Guest) -> Iterable[tuple[str, dict[Role, Image]]]:
-    shared = {role: image for role, image in guest.images.items() if guest.pristine.get(role) == image}
-    yield "booted", shared
-    yield "as provisioned", {r: image for r, image in guest.pristine.items() if r not in shared}
-    yield "booted, after settling", {r: image for r, image in guest.images.items() if r not in shared}
+def _list_images(guest: Guest, settled: Mapping[Role, str]) -> Iterator[Cells]:
+    """A row for each file; a disk that was `settled` in the run is told by the digest of what was booted."""
+    alike = {
+        role: image
+        for role, image in guest.images.items()
+        if guest.pristine.get(role) == image and role not in settled
+    }
+    parts = (
+        ("booted", alike),
+        ("as provisioned", {role: image for role, image in guest.pristine.items() if role not in alike}),
+        (SETTLED, {role: i for role, i in guest.images.items() if guest.pristine.get(role) != i}),
+    )
+    for state, images in parts:
+        for role, image in images.items():
+            size = show_bytes_exactly(image.size_bytes)
+            yield Code(guest.system.name), role.value, state, Code(image.path), Code(image.sha256), size
+    for role, digest in settled.items():
+        told = "a layer on it in the cache"
+        yield Code(guest.system.name), role.value, SETTLED, told, Code(digest), NOTHING
 
 
 # --- the run ----------------------------------------------------------------------------------------------

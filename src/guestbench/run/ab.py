@@ -20,7 +20,7 @@ from guestbench.families import list_families
 from guestbench.images.check import check_bootable
 from guestbench.model import Accel, Experiment, GuestFamily, Header, System
 from guestbench.model.system import Provision
-from guestbench.run.prepare import Request, Version
+from guestbench.run.request import Request, Version
 from guestbench.text import visible
 
 OLD, NEW = "old", "new"

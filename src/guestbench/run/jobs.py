@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from guestbench import provision
 from guestbench.errors import GuestbenchError, TrialError
 from guestbench.families import find_family, find_hook, find_purpose, list_families
 from guestbench.host import facts as host
-from guestbench.model import Header, Job, Platform, Record, Resume, Start, State, Trial, to_table
-from guestbench.run.state import is_there, make_state
+from guestbench.model import Guest, Header, Job, Platform, Record, Resume, Start, State, Trial, to_table
+from guestbench.model.run import Asked
+from guestbench.run.state import is_there, quiet, take_state
 from guestbench.run.worker import tell_obstacle
 from guestbench.vmm import find_vmm
 
+Result = TypeVar("Result")
 VMM_MIB = 640
 """What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
 
@@ -28,8 +31,8 @@ def count_slots(platform: Platform) -> int:
     return max(1, min(cores, rooms))
 
 
-Failed = dict[tuple[str, Start], GuestbenchError]
-"""Why there is no snapshot, by the system and what was asked for: it is tried once, not for each trial."""
+Failed = dict[Asked, GuestbenchError]
+"""Why there is no such state: it is tried once, not for each trial."""
 
 
 def find_brief(trial: Trial, header: Header, records: Sequence[Record]) -> dict[str, Any]:
@@ -53,9 +56,11 @@ def make_job(
     `find_brief` gives, where the records are not at hand.
     """
     family = find_family(trial.purpose).name
-    resume, obstacle = None, ""
+    resume, obstacle, guest = None, "", header.find_guest(trial.system)
     try:
-        resume = _find_state(header, trial, folder, {} if failed is None else failed)
+        failed = {} if failed is None else failed
+        guest = _find_settled(header, trial, folder, failed)
+        resume = _find_state(header, trial, guest, folder, failed)
     except GuestbenchError as error:
         # It stands in the way of this family's trials of this guest, and of no others.
         obstacle = tell_obstacle(error)
@@ -63,7 +68,7 @@ def make_job(
         trial=trial,
         family=family,
         purpose=find_purpose(trial.purpose),
-        guest=header.find_guest(trial.system),
+        guest=guest,
         platform=header.platform,
         host=header.host.digest,
         folder=str(folder),
@@ -90,24 +95,40 @@ def find_start(trial: Trial, header: Header) -> Start | None:
     return start
 
 
+def list_needed(trial: Trial, header: Header, folder: Path) -> Iterator[State]:
+    """The states that have to be there before a trial is made."""
+    guest, purpose = header.find_guest(trial.system), find_purpose(trial.purpose)
+    if purpose.boots and not purpose.pristine and provision.needs_settling(guest, header.platform):
+        yield _to_state(header, guest, None, folder)
+    if start := find_start(trial, header):
+        yield _to_state(header, guest, start, folder)
+
+
 def list_states(trials: Iterable[Trial], header: Header, folder: Path, failed: Failed) -> Iterator[State]:
-    """The states that these trials go on from and that have to be made, each once."""
-    asked = [(trial, start) for trial in trials if (start := find_start(trial, header))]
-    states = [_to_state(trial, start, header, folder) for trial, start in asked]
-    for state in {state.asked: state for state in states}.values():
+    """The states that have to be made for these trials, each once, and behind those that it needs itself."""
+    needed = [state for trial in trials for state in list_needed(trial, header, folder)]
+    for state in {state.asked: state for state in needed}.values():
         with suppress(GuestbenchError):  # the trial tells what stands in its way
-            if state.asked not in failed and not is_there(state):
+            if failed.keys().isdisjoint((state.asked, state.settled)) and not is_there(state):
                 yield state
 
 
-def _to_state(trial: Trial, start: Start, header: Header, folder: Path) -> State:
-    guest = header.find_guest(trial.system)
+def _to_state(header: Header, guest: Guest, start: Start | None, folder: Path) -> State:
     return State(
         guest=guest, platform=header.platform, start=start, folder=str(folder), parent_pid=os.getpid()
     )
 
 
-def _find_state(header: Header, trial: Trial, folder: Path, failed: Failed) -> Resume | None:
+def _find_settled(header: Header, trial: Trial, folder: Path, failed: Failed) -> Guest:
+    """The guest with the disk that the trial is to boot. Raises what kept it from being made."""
+    guest = header.find_guest(trial.system)
+    for state in list_needed(trial, header, folder):
+        if state.start is None:
+            return _make(state, lambda: provision.settle(guest, header.platform, quiet), failed)
+    return guest
+
+
+def _find_state(header: Header, trial: Trial, guest: Guest, folder: Path, failed: Failed) -> Resume | None:
     """A snapshot for a trial that need not boot its guest; None for all others.
 
     None as well if the guest does not get ready, which the trial will tell.
@@ -115,14 +136,20 @@ def _find_state(header: Header, trial: Trial, folder: Path, failed: Failed) -> R
     start = find_start(trial, header)
     if start is None:
         return None
-    state = _to_state(trial, start, header, folder)
+    state = _to_state(header, guest, start, folder)
+    try:
+        snapshot = _make(state, lambda: take_state(state), failed)
+    except TrialError:
+        return None
+    return Resume(state=str(snapshot.state), images=snapshot.guest.images, shell=snapshot.shell)
+
+
+def _make(state: State, make: Callable[[], Result], failed: Failed) -> Result:
+    """What makes a state, from the cache if it is there; tried once."""
     try:
         if state.asked in failed:
             raise failed[state.asked]
-        snapshot = make_state(state)
+        return make()
     except GuestbenchError as error:
         failed[state.asked] = error
-        if isinstance(error, TrialError):
-            return None
         raise
-    return Resume(state=str(snapshot.state), images=snapshot.guest.images, shell=snapshot.shell)

@@ -134,7 +134,7 @@ def _find_key(trial: Trial | Wanted) -> tuple[str, str, str, int | None]:
 
 def define(guest: Guest, platform: Platform) -> str:
     """A digest of everything that defines what is booted and how: system, platform, image contents."""
-    digests = {role.value: image.sha256 for role, image in sorted(guest.images.items())}
+    digests = {role.value: image.sha256 for role, image in sorted(guest.pristine.items())}
     content = msgspec.json.encode([guest.system, platform, digests], order="deterministic")
     return hashlib.sha256(content).hexdigest()[:16]
 

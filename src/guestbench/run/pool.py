@@ -25,7 +25,8 @@ from guestbench.errors import GuestbenchError, HostError, StoreError, TrialError
 from guestbench.host import process
 from guestbench.model import Header, Job, NotMade, Platform, Record, State, Trial, TrialResult
 from guestbench.model.decoding import NOT_JSON
-from guestbench.run.jobs import Failed, count_slots, find_start, list_states, make_job
+from guestbench.model.run import Asked
+from guestbench.run.jobs import Failed, count_slots, list_needed, list_states, make_job
 from guestbench.run.plan import Task
 from guestbench.run.state import Taken
 from guestbench.run.worker import Failure, begin, make_record, trial_folder
@@ -54,7 +55,7 @@ Ask = Callable[[Sequence[Trial]], Sequence[Task]]
 
 
 class Made(NamedTuple):
-    """A run as far as it is made: `records` grow while a pool makes trials; `started` is told of each.
+    """A run as far as it is made: `records` grow while a pool makes trials; `started` is told of each begun.
 
     `failed` are the snapshots that could not be taken.
     """
@@ -63,7 +64,7 @@ class Made(NamedTuple):
     folder: Path
     records: Sequence[Record]
     failed: Failed
-    started: Callable[[Trial], None]
+    started: Callable[[Trial | State], None]
     tick: Tick
 
 
@@ -102,7 +103,8 @@ def tell_killed(status: int) -> NotMade:
 
 
 def _name_state(state: State) -> str:
-    return f"{state.guest.system.name}-{state.start.settle_s:g}s-{state.start.variant}"
+    start = f"{state.start.settle_s:g}s-{state.start.variant}" if state.start else "settled"
+    return f"{state.guest.system.name}-{start}"
 
 
 class _Worker:
@@ -321,14 +323,22 @@ class _Queue(Iterator[Job | State]):
         self.under_way = {state.asked for state in states}
 
     def __next__(self) -> Job | State:
-        if self._states:
-            return self._states.pop(0)
+        for state in [state for state in self._states if state.settled in self._run.failed]:
+            self._states.remove(state)
+            self.under_way.discard(state.asked)
+        for state in self._states:
+            if state.start is None or state.settled not in self.under_way:
+                self._states.remove(state)
+                self._run.started(state)
+                return state
         for trial in self._trials:
-            start = find_start(trial, self._run.header) if self.under_way else None
-            if start is None or (trial.system, start) not in self.under_way:
+            if not self.under_way or not self.under_way & self._list_needed(trial):
                 self._trials.remove(trial)
                 return _make_job(trial, self._run)
         raise StopIteration
+
+    def _list_needed(self, trial: Trial) -> set[Asked]:
+        return {state.asked for state in list_needed(trial, self._run.header, self._run.folder)}
 
 
 class _Asking(Iterator[Job]):

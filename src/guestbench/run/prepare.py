@@ -19,66 +19,23 @@ import msgspec
 
 from guestbench import model, provision
 from guestbench.definition.experiments import load_experiment
-from guestbench.definition.settings import PLATFORM, Changes, find_family_tables
-from guestbench.definition.systems import Catalogue, find_system, load_catalogue, system_folder
+from guestbench.definition.settings import PLATFORM, find_family_tables
+from guestbench.definition.systems import Catalogue, load_catalogue
 from guestbench.definition.until import limit
-from guestbench.errors import GuestbenchError, HostError, ImageError, StoreError, UsageError
+from guestbench.errors import GuestbenchError, StoreError, UsageError
 from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
+from guestbench.run.guests import find_guests, find_systems, refuse_others
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_workers
-from guestbench.run.store import read_store
+from guestbench.run.request import Request
 from guestbench.run.times import recall_times
 from guestbench.version import __version__
 from guestbench.vmm import find_vmm
 
 SEED_BITS = 32
 Settings = TypeVar("Settings", bound=model.Frozen)
-
-
-class Version(model.Frozen):
-    """A system that takes part under another name: `reference` names it, and `image` is booted for its own.
-
-    `told` says where the image comes from, where that is not its path.
-    """
-
-    reference: str
-    image: Path | None = None
-    told: str = ""
-
-
-class Request(model.Frozen):
-    """What the user asked for on the command line. Empty or None means: as the experiment says.
-
-    `experiment` is its name or path, or the experiment itself; `run` what the run is to be called. A system
-    that it names and `versions` has is that one. Images must be those of the run in the folder `images_of`.
-    """
-
-    experiment: str | model.Experiment
-    run: str = ""
-    given: dict[str, Path] = {}
-    versions: dict[str, Version] = {}
-    only: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    cycles: int | None = None
-    warmups: int | None = None
-    seed: int | None = None
-    accel: model.Accel | None = None
-    settings: Changes = {}
-    until: model.StopRule | None = None
-    budget_s: float | None = None
-    build: bool = True
-    images_of: Path | None = None
-    command: tuple[str, ...] = ()
-
-
-class _Candidate(model.Frozen):
-    """A system that the experiment names; one that is not needed may be left out."""
-
-    system: model.System
-    version: Version
-    needed: bool
 
 
 def prepare(request: Request, say: model.Say) -> model.Header:
@@ -96,15 +53,15 @@ def prepare(request: Request, say: model.Say) -> model.Header:
     experiment = adjust(wanted_experiment, request)
     vmm = find_vmm(experiment.platform.vmm)
     vmm.check(experiment.platform)
-    candidates = _find_systems(experiment, catalogue, request)
+    candidates = find_systems(experiment, catalogue, request)
     if request.until:
         named = candidates.items()
         check_until(experiment, [msgspec.structs.replace(each.system, name=name) for name, each in named])
     this_host = host.read_host(*vmm.identify())
     traits = vmm.TRAITS
-    guests, absent = _find_guests(candidates, request, catalogue, say, checked=not traits.replays)
+    guests, absent = find_guests(candidates, request, catalogue, say, checked=not traits.replays)
     if request.images_of is not None:
-        _refuse_others(guests, request, request.images_of)
+        refuse_others(guests, request, request.images_of)
     guests, accel = _make_ready(guests, experiment, catalogue, this_host.digest, say)
     platform = msgspec.structs.replace(experiment.platform, accel=accel.used)
     seed = experiment.seed if experiment.seed is not None else secrets.randbits(SEED_BITS)
@@ -151,7 +108,7 @@ def _make_ready(
     host_digest: str,
     say: model.Say,
 ) -> tuple[tuple[model.Guest, ...], model.AccelChoice]:
-    """The guests with their disks settled, and the accelerator they boot with; for files, none boots."""
+    """The guests, marked where a disk is to be settled, and their accelerator; for files, none boots."""
     wanted = experiment.platform
     if not find_vmm(wanted.vmm).TRAITS.accelerates:
         wanted = msgspec.structs.replace(wanted, accel=model.Accel.TCG)
@@ -161,8 +118,25 @@ def _make_ready(
             requested=wanted.accel, used=used, reason="nothing is booted in this run"
         )
     accel = choose_accel(wanted, find_witnesses(guests, catalogue), _boot_once(host_digest), say)
-    platform = msgspec.structs.replace(wanted, accel=accel.used)
-    return tuple(provision.settle(guest, platform, say) for guest in guests), accel
+    return tuple(_mark(guest, wanted) for guest in guests), accel
+
+
+def _mark(guest: model.Guest, platform: model.Platform) -> model.Guest:
+    if not provision.needs_settling(guest, platform):
+        return guest
+    return msgspec.structs.replace(guest, origin=msgspec.structs.replace(guest.origin, settled=True))
+
+
+def settle(header: model.Header, say: model.Say) -> model.Header:
+    """The header with the disks of its guests settled now, for a run that cannot have that done meanwhile.
+
+    Raises:
+        TrialError: a guest did not get ready in its first boot, or did not power off.
+    """
+    if not _boots(header.experiment):
+        return header
+    guests = tuple(provision.settle(guest, header.platform, say) for guest in header.guests)
+    return msgspec.structs.replace(header, guests=guests)
 
 
 def _boots(experiment: model.Experiment) -> bool:
@@ -269,100 +243,6 @@ def _parse_families(names: tuple[str, ...]) -> tuple[str, ...]:
                 f"guestbench run --metrics {','.join(known)}",
             )
     return tuple(family for family in known if family in names)
-
-
-def _find_systems(
-    experiment: model.Experiment, catalogue: Catalogue, request: Request
-) -> dict[str, _Candidate]:
-    wanted: dict[str, _Candidate] = {}
-    for reference in (*experiment.systems, *experiment.optional):
-        version = request.versions.get(reference)
-        system = find_system(version.reference if version else reference, catalogue, Path.cwd())
-        name = reference if version else system.name
-        if version is None:
-            version = Version(reference=reference, image=request.given.get(name))
-        needed = name in request.only or name in request.given or reference in experiment.systems
-        wanted[name] = _Candidate(system=system, version=version, needed=needed)
-    for name in (*request.only, *request.given):
-        if name not in wanted:
-            raise UsageError(
-                f"system {name!r} is not in experiment {experiment.name}, which has: {', '.join(wanted)}",
-                "guestbench systems list",
-            )
-    return {name: wanted[name] for name in wanted if not request.only or name in request.only}
-
-
-def _find_guests(
-    candidates: Mapping[str, _Candidate],
-    request: Request,
-    catalogue: Mapping[str, model.System],
-    say: model.Say,
-    *,
-    checked: bool,
-) -> tuple[tuple[model.Guest, ...], tuple[model.Absent, ...]]:
-    guests: list[model.Guest] = []
-    absent: list[model.Absent] = []
-    for name, candidate in candidates.items():
-        system, version = candidate.system, candidate.version
-        given = request.given if version.image is None else {**request.given, system.name: version.image}
-        try:
-            guest = provision.prepare(
-                system,
-                given,
-                catalogue,
-                say=say,
-                build=request.build,
-                folder=system_folder(version.reference),
-            )
-        except (ImageError, HostError) as error:
-            # HostError: what it is built from cannot be downloaded here, say.
-            if candidate.needed:
-                raise
-            absent.append(model.Absent(system=name, reason=error.message))
-            say(f"leaving out {name}: {error.message} (to include it: {error.hint})")
-            continue
-        if checked:
-            provision.check(guest)
-        guests.append(_rename(guest, name, version.told))
-    if not guests:
-        raise ImageError("none of the experiment's systems has an image", "guestbench systems list")
-    return tuple(guests), tuple(absent)
-
-
-def _refuse_others(guests: Sequence[model.Guest], request: Request, folder: Path) -> None:
-    """Refuse guests that are not those of the run in a folder.
-
-    Raises:
-        ImageError: an image is another file, or that run had no such system.
-        StoreError: the run cannot be read.
-    """
-    header, _ = read_store(folder)
-    known = {guest.system.name: guest for guest in header.guests}
-    for guest in guests:
-        name = guest.system.name
-        before = known[name].pristine if name in known else {}
-        for role, image in guest.pristine.items():
-            was = before[role].sha256 if role in before else "none"
-            if was != image.sha256:
-                words = iter(request.command)
-                rest = [word for word in words if word != "--images-of" or not next(words, "")]
-                rest = [word for word in rest if not word.startswith("--images-of=")]
-                raise ImageError(
-                    f"system {name} is not as it was in run {header.run}: its {role.value} has the digest "
-                    f"{image.sha256}, and had {was}",
-                    f"{shlex.join(['guestbench', *rest])}  # measures it, which is another experiment",
-                )
-
-
-def _rename(guest: model.Guest, name: str, told: str) -> model.Guest:
-    """The guest as the run calls it. A version of the null guest is a guest to be compared, and no floor."""
-    system, origin = guest.system, guest.origin
-    if name != system.name:
-        family = model.GuestFamily.UNIKERNEL if system.family is model.GuestFamily.FLOOR else system.family
-        system = msgspec.structs.replace(system, name=name, family=family)
-    if told:
-        origin = msgspec.structs.replace(origin, detail=told)
-    return msgspec.structs.replace(guest, system=system, origin=origin)
 
 
 def find_witnesses(

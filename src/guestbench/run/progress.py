@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from guestbench.analysis.forecast import Forecast
 from guestbench.families import find_family, find_hook, find_purpose
-from guestbench.model import Ok, Record, Trial
+from guestbench.model import Ok, Record, State, Trial
 from guestbench.page.numbers import show_duration
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ def describe_trial(trial: Trial) -> str:
     what = find_purpose(trial.purpose).title or trial.purpose
     what = f"{what} {trial.workload}" if trial.workload else what
     return f"{trial.system} {what} {trial.cycle}{size}"
+
+
+def describe_state(state: State) -> str:
+    """What is made before trials that wait for it, for a line of progress."""
+    name = state.guest.system.name
+    if state.start is None:
+        return f"settling {name}: its disk is booted once before it is measured"
+    return f"booting {name} for a snapshot that trials go on from"
 
 
 def describe_left(forecast: Forecast, running_s: float = 0.0) -> str:
@@ -74,6 +82,13 @@ class PlainProgress:
         """Remember it: its line comes when it ends."""
         self._running[trial.id] = describe_trial(trial)
 
+    def state_started(self, state: State) -> None:
+        """Print it: nothing else would come for a while."""
+        self._print(describe_state(state))
+
+    def _print(self, line: str, style: str = "") -> None:
+        print(line, file=self._stream, flush=True)
+
     def tick(self) -> None:
         """Say what is running, if nothing has been said for long."""
         if not self._running or time.monotonic() - self._said < self._silence_s:
@@ -87,7 +102,7 @@ class PlainProgress:
         self._said, self._silence_s = time.monotonic(), SILENCE_S
         line = self._take(record)
         left = f"; {describe_left(self._forecast)}" if self._done < self._total else ""
-        print(f"{line}{left}", file=self._stream, flush=True)
+        self._print(f"{line}{left}")
 
     def show(self, summary: str) -> None:
         """Print what is known so far."""
@@ -139,12 +154,16 @@ class LiveProgress(PlainProgress):
         text = Text(f"{self._summary}{line}", no_wrap=True, overflow="ellipsis")
         self._live.update(text, refresh=True)
 
-    def trial_finished(self, record: Record) -> None:
-        """Print what came of it above the live line."""
+    def _print(self, line: str, style: str = "") -> None:
+        """Print it above the live line."""
         from rich.text import Text
 
-        style = "" if isinstance(record.outcome, Ok) or not _is_planned(record.trial) else "bold red"
-        self._live.console.print(Text(self._take(record), style=style))
+        self._live.console.print(Text(line, style=style))
+
+    def trial_finished(self, record: Record) -> None:
+        """Print what came of it above the live line."""
+        good = isinstance(record.outcome, Ok) or not _is_planned(record.trial)
+        self._print(self._take(record), "" if good else "bold red")
         self._trial = None
         self._draw(describe_left(self._forecast))
 

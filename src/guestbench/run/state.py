@@ -9,7 +9,7 @@ import msgspec
 from guestbench import provision
 from guestbench.errors import GuestbenchError, TrialError
 from guestbench.host.process import die_with_parent
-from guestbench.model import Frozen, Guest, State
+from guestbench.model import Frozen, Guest, Start, State
 from guestbench.provision.snapshot import Snapshot
 from guestbench.run.worker import Failure, to_failure
 
@@ -24,18 +24,26 @@ class Taken(Frozen, tag_field="kind", tag="taken"):
     unready: bool = False
 
 
-def make_state(state: State) -> Snapshot:
-    """The state, from the cache if it is there; see `provision.take_snapshot` for what may be raised."""
-    return provision.take_snapshot(_equip(state), state.platform, lambda _: None, state.start)
+def take_state(state: State) -> Snapshot:
+    """The snapshot, from the cache if it is there; see `provision.take_snapshot` for what may be raised."""
+    assert state.start is not None
+    return provision.take_snapshot(_equip(state.guest, state.start), state.platform, quiet, state.start)
 
 
 def is_there(state: State) -> bool:
     """Whether the cache has it."""
-    return provision.has_snapshot(_equip(state), state.platform, state.start)
+    guest = provision.find_settled(state.guest, state.platform)
+    if guest is None or state.start is None:
+        return guest is not None
+    return provision.has_snapshot(_equip(guest, state.start), state.platform, state.start)
 
 
-def _equip(state: State) -> Guest:
-    return provision.with_drivers(state.guest) if state.start.tools else state.guest
+def _equip(guest: Guest, start: Start) -> Guest:
+    return provision.with_drivers(guest) if start.tools else guest
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
 
 
 def main() -> int:
@@ -44,7 +52,9 @@ def main() -> int:
     die_with_parent(state.parent_pid)
     taken = Taken()
     try:
-        make_state(state)
+        guest = provision.settle(state.guest, state.platform, quiet)
+        if state.start is not None:
+            take_state(msgspec.structs.replace(state, guest=guest))
     except GuestbenchError as error:
         taken = Taken(failure=to_failure(error), unready=isinstance(error, TrialError))
     sys.stdout.buffer.write(msgspec.json.encode(taken))

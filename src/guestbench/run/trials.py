@@ -9,7 +9,7 @@ from typing import Protocol
 from guestbench.analysis.budget import may_search
 from guestbench.analysis.stopping import find_steered, trim
 from guestbench.families import find_hook
-from guestbench.model import Header, Record, Trial, Wanted
+from guestbench.model import Header, Record, State, Trial, Wanted
 from guestbench.run.jobs import Failed
 from guestbench.run.plan import Task, list_tasks, plan_more
 from guestbench.run.pool import LOCAL, Made, Pool
@@ -24,6 +24,9 @@ class Progress(Protocol):
 
     def trial_started(self, trial: Trial) -> None:
         """A trial starts."""
+
+    def state_started(self, state: State) -> None:
+        """A state that trials wait for is being made."""
 
     def tick(self) -> None:
         """Time has gone by."""
@@ -120,7 +123,13 @@ class _Making:
                 self._reports.poll()
                 self._reports.offer(len(self._records))
 
-        folder, started = self._store.path.parent, self._progress.trial_started
+        def started(what: Trial | State) -> None:
+            if isinstance(what, Trial):
+                self._progress.trial_started(what)
+            else:
+                self._progress.state_started(what)
+
+        folder = self._store.path.parent
         return Made(self._header, folder, self._records, self._failed, started, tick)
 
     def _keep(self, all_made: Iterable[Sequence[Record]], *, timed: bool) -> None:

@@ -13,7 +13,8 @@ from guestbench.errors import UsageError
 from guestbench.families.net.plan import plan
 from guestbench.model import GuestFamily, Header, Kit, Service, ShellWork, System
 from guestbench.run.plan import plan_trials
-from guestbench.run.prepare import Request, prepare
+from guestbench.run.prepare import prepare
+from guestbench.run.request import Request
 
 SERVES = msgspec.structs.replace(make_system("serves"), services=(Service.ECHO,))
 SHELL = msgspec.structs.replace(make_system("shell"), work=ShellWork())

@@ -19,8 +19,8 @@ from guestbench.errors import GuestbenchError, HostError, ImageError, UsageError
 from guestbench.model import Guest, Role
 from guestbench.provision import cache, cpio, tarball
 from guestbench.provision.recipes.alpine_initramfs import put_on_top
-from guestbench.run.prepare import Request
 from guestbench.run.prepare import prepare as prepare_run
+from guestbench.run.request import Request
 
 MODULES = {
     "virtio_net": module("net_failover"),

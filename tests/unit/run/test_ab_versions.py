@@ -10,9 +10,10 @@ from image_files import elf64, mbr_disk, pvh_note
 from replay import FAKE, make_guest, make_header, make_system, write_recording
 
 from guestbench.errors import UsageError
-from guestbench.model import Accel, AccelChoice, Experiment, Guest, GuestFamily, Kernel
+from guestbench.model import Accel, AccelChoice, Experiment, GuestFamily, Kernel
 from guestbench.run.ab import NEW, OLD, find_version, make_request, tell_alike
-from guestbench.run.prepare import Version, prepare
+from guestbench.run.prepare import prepare
+from guestbench.run.request import Version
 
 KERNEL = elf64(note=pvh_note())
 
@@ -65,22 +66,17 @@ def test_versions_of_the_null_guest_are_compared(folder: Path) -> None:
 
 
 def test_nothing_is_booted_to_look_at_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--metrics image` would boot a user's disk, and keep what it writes."""
+    """`--metrics image` would boot a user's guest to find out about KVM."""
     booted: list[str] = []
-
-    def settle(guest: Guest, *_: object) -> Guest:
-        booted.append("first boot")
-        return guest
 
     def choose(*_: object) -> AccelChoice:
         booted.append("try")
         return AccelChoice(requested=Accel.AUTO, used=Accel.TCG, reason="")
 
-    monkeypatch.setattr("guestbench.provision.settle", settle)
     monkeypatch.setattr("guestbench.run.prepare.choose_accel", choose)
     recording = write_recording(folder / "recorded", [(1.0, b"[floor ready]")])
     version = Version(reference="floor", image=recording)
-    for families, expected in ((("image",), []), (("image", "boot"), ["try", *["first boot"] * 3])):
+    for families, expected in ((("image",), []), (("image", "boot"), ["try"])):
         request = make_request("a and b", version, version, metrics=families, cycles=2)
         request = msgspec.structs.replace(request, settings={"platform": {"vmm": "fake"}})
         header = prepare(request, lambda _: None)

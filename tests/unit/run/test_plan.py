@@ -188,7 +188,7 @@ def test_the_definition_changes_with_image_system_and_platform(tmp_path: Path) -
     image = msgspec.structs.replace(next(iter(guest.images.values())), sha256="other")
     variants = {
         define(guest, FAKE),
-        define(msgspec.structs.replace(guest, images=dict.fromkeys(guest.images, image)), FAKE),
+        define(msgspec.structs.replace(guest, pristine=dict.fromkeys(guest.images, image)), FAKE),
         define(msgspec.structs.replace(guest, system=make_system("a", ready="x")), FAKE),
         define(guest, msgspec.structs.replace(FAKE, memory_mib=256)),
     }

@@ -9,6 +9,7 @@ import pytest
 from work_factories import make_report, make_work_run, work_record
 
 from guestbench.analysis.forecast import Forecast
+from guestbench.model import Start, State
 from guestbench.run.progress import PlainProgress, describe_left, describe_record, describe_trial
 
 
@@ -52,6 +53,14 @@ def test_log_says_what_is_running_where_nothing_ends_for_long(monkeypatch: pytes
         progress.tick()
         assert log.getvalue().count("running: ") == lines
     assert log.getvalue().splitlines()[0] == f"running: {describe_trial(records[0].trial)}"
+    for start in (None, Start()):
+        progress.state_started(
+            State(guest=header.guests[0], platform=header.platform, start=start, folder="", parent_pid=1)
+        )
+    assert log.getvalue().splitlines()[2:] == [
+        "settling floor: its disk is booted once before it is measured",
+        "booting floor for a snapshot that trials go on from",
+    ]
     progress.trial_finished(records[0])
     now[0] += 100.0
     progress.tick()

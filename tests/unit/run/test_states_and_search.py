@@ -111,7 +111,11 @@ def test_a_trial_waits_for_its_state_and_others_do_not(
         yield from [make_state(header, trial.system, tmp_path) for trial in needing[:1]]
 
     monkeypatch.setattr(pool, "list_states", list_states)
-    monkeypatch.setattr(pool, "find_start", lambda trial, _: Start() if trial.system == "hang" else None)
+    monkeypatch.setattr(
+        pool,
+        "list_needed",
+        lambda trial, *_: [make_state(header, "hang", tmp_path)] if trial.system == "hang" else [],
+    )
     monkeypatch.setattr(pool, "count_slots", lambda _: 2)
     failed: Failed = {}
     run = pool.Made(header, tmp_path, [], failed, lambda _: None, lambda: None)

@@ -18,7 +18,8 @@ from guestbench.definition.until import parse_until
 from guestbench.errors import UsageError
 from guestbench.model import Header, Job, Record, Trial
 from guestbench.run.pool import Execute, Local
-from guestbench.run.prepare import Request, adjust, check_until
+from guestbench.run.prepare import adjust, check_until
+from guestbench.run.request import Request
 from guestbench.run.store import create_store, read_store, reopen_store
 from guestbench.run.trials import make_trials
 

@@ -110,7 +110,10 @@ def test_a_snapshot_that_fails_is_tried_once(error: GuestbenchError, monkeypatch
         raise error
 
     monkeypatch.setattr(provision, "take_snapshot", fail)
-    header, failed = make_work_header(make_work_systems(), KIT), dict[tuple[str, Start], GuestbenchError]()
+    header, failed = (
+        make_work_header(make_work_systems(), KIT),
+        dict[tuple[str, Start | None], GuestbenchError](),
+    )
     trials = [msgspec.structs.replace(trial_of("debian", "work", "cpu"), cycle=n) for n in range(1, 8)]
     jobs = [run.make_job(trial, header, Path(), (), failed) for trial in trials]
     # A snapshot for each of three boots, which may fail each for itself.

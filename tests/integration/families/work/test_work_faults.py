@@ -39,7 +39,8 @@ from guestbench.provision import cpio, ext4
 from guestbench.provision.kit import run_on_host
 from guestbench.report import write_reports
 from guestbench.run.jobs import make_job
-from guestbench.run.prepare import Request, complete, prepare
+from guestbench.run.prepare import complete, prepare
+from guestbench.run.request import Request
 from guestbench.run.store import create_store, read_store
 from guestbench.run.trials import make_trials
 from guestbench.run.worker import run_trial

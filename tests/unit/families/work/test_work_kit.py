@@ -38,7 +38,7 @@ from guestbench.provision import programs
 from guestbench.provision.cache import read_image
 from guestbench.provision.initramfs import DRIVERS_NAME
 from guestbench.run import prepare
-from guestbench.run.prepare import Request
+from guestbench.run.request import Request
 
 
 @pytest.fixture(scope="module")
