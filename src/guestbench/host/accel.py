@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from guestbench.errors import HostError
-from guestbench.model import Accel, AccelChoice, Guest, Ok, Outcome, Platform, Say
+from guestbench.model import Accel, AccelChoice, Guest, GuestFamily, Ok, Outcome, Platform, Say
 
 KVM_DEVICE = Path("/dev/kvm")
 KVM_SPEEDUP = 5
@@ -51,8 +51,11 @@ def find_kvm_obstacle(platform: Platform, guests: Sequence[Guest], try_boot: Try
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return f"no permission to open {KVM_DEVICE}"
     with_kvm = msgspec.structs.replace(platform, accel=Accel.KVM)
+    # A Linux guest shows soonest that it does not work: tiny ones get ready on many that are broken.
     quickest_first = sorted(guests, key=lambda guest: guest.system.timeout_s)
-    for guest in (*quickest_first[:1] * (QUICK_BOOTS - 1), *quickest_first):
+    linux = [guest for guest in quickest_first if guest.system.family is GuestFamily.LINUX]
+    telling_first = sorted(quickest_first, key=lambda guest: guest not in linux[:1])
+    for guest in (*telling_first, *quickest_first[:1] * (QUICK_BOOTS - 1)):
         hurried = msgspec.structs.replace(guest.system, timeout_s=guest.system.timeout_s / KVM_SPEEDUP)
         say(f"trying KVM with {guest.system.name}")
         outcome = try_boot(msgspec.structs.replace(guest, system=hurried), with_kvm)

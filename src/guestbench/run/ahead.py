@@ -25,7 +25,7 @@ GRACE_S = 20.0
 class _Builder:
     """A process that builds, and what it has said of it."""
 
-    def __init__(self, name: str, system: System, folder: Path | None, stack: ExitStack) -> None:
+    def __init__(self, name: str, system: System | None, folder: Path | None, stack: ExitStack) -> None:
         self.name = name
         self.error: GuestbenchError | None = None
         # Its own session, so that Ctrl-C reaches only us, who end it.
@@ -63,8 +63,13 @@ class _Builder:
         return not data
 
 
-def build_ahead(missing: Mapping[str, tuple[System, Path | None]], say: Say) -> dict[str, GuestbenchError]:
-    """Build these systems' images, as many at a time as there are cores; why some could not be, by name."""
+def build_ahead(
+    missing: Mapping[str, tuple[System | None, Path | None]], say: Say
+) -> dict[str, GuestbenchError]:
+    """Build these, as many at a time as there are cores; why some could not be built, by name.
+
+    Each is a system and where its sources are, as in `Build`.
+    """
     waiting = list(missing)
     failed: dict[str, GuestbenchError] = {}
     running: dict[int, tuple[_Builder, ExitStack]] = {}

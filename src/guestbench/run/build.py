@@ -1,4 +1,4 @@
-"""Builds the images of a system in a process of its own: a Build on standard input, its course on the output.
+"""Builds images in a process of its own: a Build on standard input, what it is about on standard output.
 
 These are lines of JSON: a Said for each thing that it is about, and a Failure if it cannot be done.
 """
@@ -16,13 +16,17 @@ from guestbench.definition.systems import load_catalogue
 from guestbench.errors import GuestbenchError
 from guestbench.host.process import die_with_parent
 from guestbench.model import Frozen, System
+from guestbench.provision.inspector import build_inspector
 from guestbench.run.worker import Failure, to_failure
 
 
 class Build(Frozen):
-    """What such a process is to build. `folder` has the system's sources, if it is not of the catalogue."""
+    """What such a process is to build: a system's images, or without one the guest that looks into disks.
 
-    system: System
+    `folder` has the system's sources, if it is not of the catalogue.
+    """
+
+    system: System | None
     folder: str
     parent_pid: int
 
@@ -39,20 +43,23 @@ def tell(line: Said | Failure) -> None:
     sys.stdout.buffer.flush()
 
 
+def say(text: str) -> None:
+    """Hand a line on to the user."""
+    tell(Said(text=text))
+
+
 def main() -> int:
     """Read a Build and build it. Returns the exit status."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Build)
     # Whoever ends it so waits until its workspace is gone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     die_with_parent(job.parent_pid)
+    folder = Path(job.folder) if job.folder else None
     try:
-        provision.prepare(
-            job.system,
-            {},
-            load_catalogue(),
-            say=lambda text: tell(Said(text=text)),
-            folder=Path(job.folder) if job.folder else None,
-        )
+        if job.system is None:
+            build_inspector(say)
+        else:
+            provision.prepare(job.system, {}, load_catalogue(), say=say, folder=folder)
     except GuestbenchError as error:
         tell(to_failure(error))
     except KeyboardInterrupt:

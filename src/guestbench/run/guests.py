@@ -115,8 +115,11 @@ def _build_ahead(
         with contextlib.suppress(GuestbenchError):  # it is told when its turn comes
             if provision.is_to_build(system, _find_given(request, candidate), catalogue, folder=folder):
                 missing[name] = (system, folder)
-    names = sorted(missing, key=lambda name: model.Role.DISK not in missing[name][0].boot.roles)
-    return build_ahead({name: missing[name] for name in names}, say) if len(names) > 1 else {}
+    disks = [name for name, (system, _) in missing.items() if model.Role.DISK in system.boot.roles]
+    # Whatever has a disk is looked into, some of it before the first trial.
+    looks: dict[str, tuple[None, None]] = {"what looks into disks": (None, None)} if disks else {}
+    ordered = {name: missing[name] for name in (*disks, *(name for name in missing if name not in disks))}
+    return build_ahead({**ordered, **looks}, say) if len(missing) > 1 else {}
 
 
 def refuse_others(guests: Sequence[model.Guest], request: Request, folder: Path) -> None:

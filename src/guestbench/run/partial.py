@@ -11,7 +11,7 @@ from pathlib import Path
 
 from guestbench.host import process
 
-FIRST_S = 10.0
+FIRST_S = 3.0
 """After so much of a run there is a first report, as soon as there is something in it."""
 SHARE = 0.03
 """Of the run's time at most this goes into reports, the first one aside: CPU time, or time waited for one."""

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol, overload
 import msgspec
 
 from guestbench.errors import GuestbenchError, HostError, StoreError, TrialError, hint_of
+from guestbench.families import find_purpose
 from guestbench.host import process
 from guestbench.model import Header, Job, NotMade, Platform, Record, State, Trial, TrialResult
 from guestbench.model.decoding import NOT_JSON
@@ -316,7 +317,11 @@ def _make_job(trial: Trial, run: Made) -> Job:
 
 
 class _Queue(Iterator[Job | State]):
-    """States, and behind them trials; one that goes on from a state which is still made waits for that."""
+    """States, and behind them trials; one that goes on from a state which is still made waits for that.
+
+    Disks that are to settle take longest, and what is found out without a boot is known at once: those two
+    come before all others.
+    """
 
     def __init__(self, states: Sequence[State], trials: Sequence[Trial], run: Made) -> None:
         self._states, self._trials, self._run = list(states), list(trials), run
@@ -326,16 +331,17 @@ class _Queue(Iterator[Job | State]):
         for state in [state for state in self._states if state.settled in self._run.failed]:
             self._states.remove(state)
             self.under_way.discard(state.asked)
-        for state in self._states:
-            if state.start is None or state.settled not in self.under_way:
-                self._states.remove(state)
-                self._run.started(state)
-                return state
-        for trial in self._trials:
-            if not self.under_way or not self.under_way & self._list_needed(trial):
-                self._trials.remove(trial)
-                return _make_job(trial, self._run)
-        raise StopIteration
+        states = [each for each in self._states if each.start is None or each.settled not in self.under_way]
+        quick = (trial for trial in self._trials if not find_purpose(trial.purpose).boots)
+        ready = (trial for trial in self._trials if self.under_way.isdisjoint(self._list_needed(trial)))
+        to_settle = (state for state in states if state.start is None)
+        following: State | Trial = next(chain[State | Trial](to_settle, quick, states, ready))
+        if isinstance(following, State):
+            self._states.remove(following)
+            self._run.started(following)
+            return following
+        self._trials.remove(following)
+        return _make_job(following, self._run)
 
     def _list_needed(self, trial: Trial) -> set[Asked]:
         return {state.asked for state in list_needed(trial, self._run.header, self._run.folder)}

@@ -13,6 +13,7 @@ done
 chroot "$root" passwd --quiet --delete root
 
 release=$(ls "$root/lib/modules" | sort -V | tail -n 1)
+chroot "$root" update-initramfs -c -k "$release"
 mkdir -p "$root/boot/grub/i386-pc"
 cp "$root"/usr/lib/grub/i386-pc/*.mod "$root"/usr/lib/grub/i386-pc/*.lst \
     "$root/usr/lib/grub/i386-pc/boot.img" "$root/boot/grub/i386-pc/"
