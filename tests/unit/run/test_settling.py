@@ -13,8 +13,9 @@ from work_factories import make_work_header, make_work_kit, make_work_systems, t
 from guestbench import provision
 from guestbench.analysis.quality import find_mismatches, find_settled
 from guestbench.errors import GuestbenchError, HostError, TrialError
-from guestbench.model import Disk, Guest, Header, Platform, Provision, Role, Start, State
+from guestbench.model import Disk, Guest, Header, Job, Platform, Provision, Role, Start, State
 from guestbench.page.blocks import Code
+from guestbench.provision.snapshot import Snapshot
 from guestbench.report.setting import SETTLED, _list_images
 from guestbench.run import jobs, pool, state
 from guestbench.run.jobs import Failed
@@ -77,6 +78,30 @@ def test_guests_that_share_a_disk_have_it_settled_once_and_before_their_snapshot
     assert next(queue, None) is None
     queue.under_way.discard(states[0].asked)
     assert sorted(each.guest.system.name for each in queue if isinstance(each, State)) == ["debian", "direct"]
+
+
+def test_disks_are_settled_first_and_what_needs_no_boot_comes_before_snapshots(
+    header: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size of an image would be known when several guests have booted."""
+    monkeypatch.setattr(provision, "find_settled", lambda *_: None)
+    monkeypatch.setattr(provision, "settle", settle)
+    monkeypatch.setattr(
+        provision, "take_snapshot", lambda guest, *_: Snapshot(guest, header.platform, Path())
+    )
+    trials = [trial_of("debian", "work", "cpu"), trial_of(FLOOR.name, "boot"), trial_of("debian", "image")]
+    states = list(jobs.list_states(trials, header, Path(), {}))
+    queue = pool._Queue(
+        list(reversed(states)), trials, pool.Made(header, Path(), [], {}, *[lambda *_: None] * 2)
+    )
+    assert next(queue) == states[0]
+    image = next(queue)
+    assert isinstance(image, Job) and image.trial == trials[2]
+    floor = next(queue)
+    assert isinstance(floor, Job) and floor.trial == trials[1]
+    queue.under_way.discard(states[0].asked)
+    assert next(queue) == states[1]
+    assert next(queue, None) is None
 
 
 @pytest.mark.parametrize("error", [TrialError("it did not get ready", "look"), HostError("no room", "df -h")])

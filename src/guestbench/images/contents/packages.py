@@ -90,7 +90,7 @@ def _find_problem(data: bytes, *, is_list: bool) -> str:
 def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
     """The installed packages in a status file of dpkg; without `needs_status`, those that say nothing too."""
     for fields in parse_control(status):
-        # Its case is the same to dpkg.
+        # Their case is the same to dpkg, which lists names as small letters.
         installed = fields.get("Status", b"").lower().split()[-1:] == [b"installed"] or not needs_status
         if "Package" in fields and installed:
             name, version, architecture, source = (
@@ -98,7 +98,7 @@ def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
             )
             yield Package(
                 kind="deb",
-                name=name,
+                name=name.lower(),
                 version=version,
                 architecture=architecture,
                 source=source.partition(" ")[0],
