@@ -269,7 +269,7 @@ class Local:
         room = self.count_slots(run.header.platform)
         for timed, together in groupby(tasks, key=lambda task: task.timed):
             trials = tuple(chain.from_iterable(task.trials for task in together))
-            states = _list_states_ahead(trials, run)
+            states = _list_states_ahead(trials, run, timed=timed)
             if timed:
                 yield from self._make_all(_Queue(states, (), run), room, run)
                 states = ()
@@ -300,14 +300,22 @@ class Local:
                 jobs.under_way.discard(made.state.asked)
 
 
-def _list_states_ahead(trials: Sequence[Trial], run: Made) -> tuple[State, ...]:
-    """What these trials go on from and has to be made, and what others of such a round do."""
-    if next(list_states(trials, run.header, run.folder, run.failed), None) is None:
+def _list_states_ahead(trials: Sequence[Trial], run: Made, *, timed: bool) -> tuple[State, ...]:
+    """What these trials go on from and has to be made, and what others of such a round do.
+
+    Where they need nothing, what can be made beside them: disks that are to settle.
+    """
+    needed = next(list_states(trials, run.header, run.folder, run.failed), None) is not None
+    if timed and not needed:
         return ()
     cycle = max(trial.cycle for trial in trials)
     ahead = (trial for trial in run.header.trials if trial.cycle <= cycle)
     order = [guest.system.name for guest in run.header.largest_first]
-    states = list_states(ahead, run.header, run.folder, run.failed)
+    states = [
+        state
+        for state in list_states(ahead, run.header, run.folder, run.failed)
+        if needed or state.start is None
+    ]
     return tuple(sorted(states, key=lambda state: order.index(state.guest.system.name)))
 
 

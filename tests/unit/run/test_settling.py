@@ -104,6 +104,17 @@ def test_disks_are_settled_first_and_what_needs_no_boot_comes_before_snapshots(
     assert next(queue, None) is None
 
 
+def test_a_disk_settles_beside_trials_that_need_none(header: Header, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at image files would keep one core busy, and the other wait for it."""
+    monkeypatch.setattr(provision, "find_settled", lambda *_: None)
+    trials = tuple(trial_of("debian", each) for each in ("image", "boot"))
+    header = msgspec.structs.replace(header, trials=(*trials, trial_of("debian", "work", "cpu")))
+    run = pool.Made(header, Path(), [], {}, *[lambda *_: None] * 2)
+    for given, timed, starts in ((0, False, [None]), (0, True, []), (1, True, [None, "work"])):
+        states = pool._list_states_ahead(trials[given : given + 1], run, timed=timed)
+        assert [each.start and "work" for each in states] == starts
+
+
 @pytest.mark.parametrize("error", [TrialError("it did not get ready", "look"), HostError("no room", "df -h")])
 def test_a_disk_that_cannot_be_settled_keeps_only_its_guests_from_being_measured(
     header: Header, monkeypatch: pytest.MonkeyPatch, error: GuestbenchError
