@@ -16,10 +16,8 @@ from guestbench.host import process
 from guestbench.model import Say, System
 from guestbench.model.decoding import NOT_JSON
 from guestbench.run.build import Build, Said
+from guestbench.run.pool import GRACE_S
 from guestbench.run.worker import Failure
-
-GRACE_S = 20.0
-"""How long a build that is ended may take to remove what it has made so far."""
 
 
 class _Builder:

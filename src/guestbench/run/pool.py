@@ -34,6 +34,8 @@ from guestbench.run.worker import Failure, begin, make_record, trial_folder
 
 TICK_S = 0.5
 WORKER_STDERR = "worker.stderr"
+GRACE_S, TRIAL_GRACE_S = 20.0, 2.0
+"""How long a process that is ended may take to remove what it has made so far; a trial has made nothing."""
 
 Tick = Callable[[], None]
 """Called now and then while workers are waited for."""
@@ -146,6 +148,7 @@ class _Worker:
                 stdout=process.PIPE,
                 stderr=stderr,
                 new_session=True,
+                grace_s=GRACE_S if isinstance(self.job, State) else TRIAL_GRACE_S,
             )
         )
         if self._child.stdin is None or self._child.stdout is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import msgspec
@@ -49,6 +50,8 @@ def quiet(_: str) -> None:
 def main() -> int:
     """Read a State, make it, print Taken. Returns the exit status."""
     state = msgspec.json.decode(sys.stdin.buffer.read(), type=State)
+    # Whoever ends it so waits until its workspace is gone.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     die_with_parent(state.parent_pid)
     taken = Taken()
     try:
@@ -57,6 +60,8 @@ def main() -> int:
             take_state(msgspec.structs.replace(state, guest=guest))
     except GuestbenchError as error:
         taken = Taken(failure=to_failure(error), unready=isinstance(error, TrialError))
+    except KeyboardInterrupt:
+        return 130
     sys.stdout.buffer.write(msgspec.json.encode(taken))
     return 0
 
