@@ -138,6 +138,11 @@ class Search(NamedTuple):
         if high is None:
             return _grow(self.tried, self.start_mib, low, slots)
         if guess_mib is not None and (near := _look_near(guess_mib, low, high, slots)):
+            # If the guess is right, all that it takes is boots of it and of the next smaller size.
+            if high == guess_mib:
+                return (*near[:1], *_missing(self.tried, high, self.boots))
+            if low == below(guess_mib) and near[0] == guess_mib:
+                return _missing(self.tried, guess_mib, self.boots)
             return near
         if low == 0 and (smaller := _halve(high, slots)):
             return smaller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -87,6 +88,30 @@ def test_a_good_guess_saves_boots(guess: int, sizes: int) -> None:
     found, tried, _ = search(lambda size: size >= 248, guess=guess)
     assert found.least_mib == 248
     assert len(tried) <= sizes < len(search(lambda size: size >= 248)[1])
+
+
+@pytest.mark.parametrize("busy_s", [0, 30, 58, 90])
+def test_a_right_guess_has_no_other_size_tried(busy_s: int) -> None:
+    """A core that is free beside a boot of the guess would try sizes that this boot makes needless."""
+    tried: dict[int, list[bool]] = {}
+    running: list[tuple[int, int]] = []
+    free, now = [0, busy_s], 0
+    while True:
+        wanted = Counter(Search(tried, 512, True, BOOTS).next_round(2, 252)) - Counter(
+            size for _, size in running
+        )
+        idle = [core for core in (0, 1) if free[core] <= now]
+        for core, size in zip(idle, wanted.elements(), strict=False):
+            free[core] = now + (57 if size >= 252 else 20)
+            running.append((free[core], size))
+        if not running:
+            break
+        now, size = min(running)
+        running.remove((now, size))
+        tried.setdefault(size, []).append(size >= 252)
+        if max(free) > now and not running:
+            now = max(free)
+    assert tried == {252: [True] * BOOTS, 248: [False] * BOOTS}
 
 
 def test_debians_search_takes_few_boots() -> None:
