@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -62,11 +62,14 @@ class _Builder:
 
 
 def build_ahead(
-    missing: Mapping[str, tuple[System | None, Path | None]], say: Say
+    missing: Mapping[str, tuple[System | None, Path | None]], needed: Collection[str], say: Say
 ) -> dict[str, GuestbenchError]:
     """Build these, as many at a time as there are cores; why some could not be built, by name.
 
     Each is a system and where its sources are, as in `Build`.
+
+    Raises:
+        ImageError, HostError: one that is needed could not be built. The others are ended.
     """
     waiting = list(missing)
     failed: dict[str, GuestbenchError] = {}
@@ -84,6 +87,8 @@ def build_ahead(
                 if builder.read(say):
                     del running[fd]
                     stack.close()
+                    if builder.error and builder.name in needed:
+                        raise builder.error
                     if builder.error:
                         failed[builder.name] = builder.error
     return failed

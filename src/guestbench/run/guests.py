@@ -119,7 +119,8 @@ def _build_ahead(
     # Whatever has a disk is looked into, some of it before the first trial.
     looks: dict[str, tuple[None, None]] = {"what looks into disks": (None, None)} if disks else {}
     ordered = {name: missing[name] for name in (*disks, *(name for name in missing if name not in disks))}
-    return build_ahead({**ordered, **looks}, say) if len(missing) > 1 else {}
+    needed = [name for name, candidate in candidates.items() if candidate.needed]
+    return build_ahead({**ordered, **looks}, needed, say) if len(missing) > 1 else {}
 
 
 def refuse_others(guests: Sequence[model.Guest], request: Request, folder: Path) -> None:

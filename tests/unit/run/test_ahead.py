@@ -51,7 +51,7 @@ def test_two_are_built_at_a_time_and_what_fails_is_told(
 ) -> None:
     """Images would be built one after another, and one that cannot be built twice over."""
     said: list[str] = []
-    failed = build_ahead(missing, said.append)
+    failed = build_ahead(missing, (), said.append)
     assert sorted(said) == [f"building {name}" for name in sorted(missing)]
     assert {name: (type(error), error.message, error.hint) for name, error in failed.items()} == {
         "floor": (HostError, "no room", "df -h"),
@@ -71,6 +71,17 @@ def test_whoever_interrupts_ends_the_builds(
 
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        build_ahead({"linux-minimal": (catalogue["linux-minimal"], None)}, interrupt)
+        build_ahead({"linux-minimal": (catalogue["linux-minimal"], None)}, (), interrupt)
     assert (tmp_path / "ended").exists()
+    assert time.monotonic() - begun < 30
+
+
+def test_one_that_is_needed_and_fails_ends_the_others(
+    missing: dict[str, tuple[System, Path | None]], tmp_path: Path
+) -> None:
+    """The message that a compiler is missing would come after minutes of building Debian."""
+    catalogue, begun = load_catalogue(), time.monotonic()
+    both = {name: (catalogue[name], None) for name in ("linux-minimal", "reference-unikernel")}
+    with pytest.raises(ImageError, match="no source"):
+        build_ahead(both, ["reference-unikernel"], lambda _: None)
     assert time.monotonic() - begun < 30
