@@ -10,13 +10,13 @@ class Purpose(Frozen):
     """What a trial is for; a `Trial` and the store hold its `name`.
 
     `counted`: its values enter the statistics. `timed`: it is made alone on the host, while others run side
-    by side. `boots`: it starts a VM; else it is about files. `pristine`: it is about images as provisioned,
-    not as settled. `works`: the guest is given work, and results are kept apart by workload. `search`: it
-    asks a question to which a failure is an answer, and of its samples only what is derived of several is a
-    value. `facts`: its values are shown and claims are judged by them, but no statistics are made of them.
-    `main` is the metric that stands without a value where every such trial of a system failed. `title` is
-    what such a trial is called while it is made, its name where that is empty; `like` is the name of a
-    purpose whose trials take about as long.
+    by side. `waits`: most of such a trial is waiting, where its guest is ready soon. `boots`: it starts a VM;
+    else it is about files. `pristine`: it is about images as provisioned, not as settled. `works`: the guest
+    is given work, and results are kept apart by workload. `search`: it asks a question to which a failure is
+    an answer, and of its samples only what is derived of several is a value. `facts`: its values are shown
+    and claims are judged by them, but no statistics are made of them. `main` is the metric that stands
+    without a value where every such trial of a system failed. `title` is what such a trial is called while it
+    is made, its name where that is empty; `like` is the name of a purpose whose trials take about as long.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Purpose(Frozen):
     like: str = ""
     counted: bool = True
     timed: bool = True
+    waits: bool = False
     boots: bool = True
     pristine: bool = False
     works: bool = False

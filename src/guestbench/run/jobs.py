@@ -21,14 +21,22 @@ from guestbench.vmm import find_vmm
 Result = TypeVar("Result")
 VMM_MIB = 640
 """What a VMM may take beside its guest's memory: under TCG QEMU's translation buffer alone is 512 MiB."""
+MOST_WAITING = 2
 
 
 def count_slots(platform: Platform) -> int:
     """How many boots that are not timed may be made at a time: as many as there are cores and memory for."""
-    cores = len(os.sched_getaffinity(0)) // platform.cpus
-    # Where it is not known how much memory there is, one at a time.
-    rooms = host.read_memory().get("MemAvailable", 0) // 1024 // (platform.memory_mib + VMM_MIB)
-    return max(1, min(cores, rooms))
+    return max(1, min(len(os.sched_getaffinity(0)) // platform.cpus, _count_rooms(platform)))
+
+
+def count_waiting(platform: Platform) -> int:
+    """How many trials that wait for most of their time may be made beside those: there is memory for them."""
+    return max(0, min(MOST_WAITING, _count_rooms(platform) - count_slots(platform)))
+
+
+def _count_rooms(platform: Platform) -> int:
+    """How many guests there is memory for; none where it is not known how much there is."""
+    return host.read_memory().get("MemAvailable", 0) // 1024 // (platform.memory_mib + VMM_MIB)
 
 
 Failed = dict[Asked, GuestbenchError]

@@ -24,10 +24,10 @@ import msgspec
 from guestbench.errors import GuestbenchError, HostError, StoreError, TrialError, hint_of
 from guestbench.families import find_purpose
 from guestbench.host import process
-from guestbench.model import Header, Job, NotMade, Platform, Record, State, Trial, TrialResult
+from guestbench.model import READY, Header, Job, NotMade, Platform, Record, State, Trial, TrialResult
 from guestbench.model.decoding import NOT_JSON
 from guestbench.model.run import Asked
-from guestbench.run.jobs import Failed, count_slots, list_needed, list_states, make_job
+from guestbench.run.jobs import Failed, count_slots, count_waiting, list_needed, list_states, make_job
 from guestbench.run.plan import Task
 from guestbench.run.state import Taken
 from guestbench.run.worker import Failure, begin, make_record, trial_folder
@@ -37,6 +37,8 @@ WORKER_STDERR = "worker.stderr"
 GRACE_S, TRIAL_GRACE_S = 20.0, 2.0
 """How long a process that is ended may take to remove what it has made so far; a trial has made nothing."""
 
+SOON_S = 5.0
+"""A guest that is ready so soon does nothing for most of a trial that looks at it for longer."""
 Tick = Callable[[], None]
 """Called now and then while workers are waited for."""
 
@@ -274,9 +276,11 @@ class Local:
             trials = tuple(chain.from_iterable(task.trials for task in together))
             states = _list_states_ahead(trials, run, timed=timed)
             if timed:
-                yield from self._make_all(_Queue(states, (), run), room, run)
-                states = ()
-            yield from self._make_all(_Queue(states, trials, run), 1 if timed else room, run)
+                yield from self._make_all(_Queue(states, (), run, room), room, run)
+                yield from self._make_all(_Queue((), trials, run, 1), 1, run)
+            else:
+                most = room + count_waiting(run.header.platform)
+                yield from self._make_all(_Queue(states, trials, run, room), most, run)
 
     def search(self, ask: Ask, run: Made) -> Iterator[tuple[Record, ...]]:
         """Make trials of a search side by side: whenever one has ended it is asked what comes next."""
@@ -294,13 +298,12 @@ class Local:
 
     def _make_all(self, jobs: Iterator[Job | State], slots: int, run: Made) -> Iterator[tuple[Record]]:
         for made in self._execute(jobs, slots, run.tick):
+            if isinstance(jobs, _Queue):
+                jobs.take(made)
             if isinstance(made, Record):
                 yield (made,)
-                continue
-            if made.error is not None:
+            elif made.error is not None:
                 run.failed[made.state.asked] = made.error
-            if isinstance(jobs, _Queue):
-                jobs.under_way.discard(made.state.asked)
 
 
 def _list_states_ahead(trials: Sequence[Trial], run: Made, *, timed: bool) -> tuple[State, ...]:
@@ -331,12 +334,28 @@ class _Queue(Iterator[Job | State]):
     """States, and behind them trials; one that goes on from a state which is still made waits for that.
 
     Disks that are to settle take longest, and what is found out without a boot is known at once: those two
-    come before all others.
+    come before all others. When so many are under way as there is `room` for, there is still some for trials
+    that mostly wait.
     """
 
-    def __init__(self, states: Sequence[State], trials: Sequence[Trial], run: Made) -> None:
-        self._states, self._trials, self._run = list(states), list(trials), run
+    def __init__(self, states: Sequence[State], trials: Sequence[Trial], run: Made, room: int) -> None:
+        self._states, self._trials, self._run, self._room = list(states), list(trials), run, room
         self.under_way = {state.asked for state in states}
+        self._working: set[object] = set()
+        self._soon = {
+            record.trial.system
+            for record in run.records
+            for mark in record.marks
+            if mark.name == READY and mark.t_ns < SOON_S * 1e9
+        }
+
+    def take(self, made: Record | StateMade) -> None:
+        """One of them has come to its end."""
+        if isinstance(made, Record):
+            self._working.discard(made.trial.id)
+        else:
+            self._working.discard(made.state.asked)
+            self.under_way.discard(made.state.asked)
 
     def __next__(self) -> Job | State:
         for state in [state for state in self._states if state.settled in self._run.failed]:
@@ -346,13 +365,23 @@ class _Queue(Iterator[Job | State]):
         quick = (trial for trial in self._trials if not find_purpose(trial.purpose).boots)
         ready = (trial for trial in self._trials if self.under_way.isdisjoint(self._list_needed(trial)))
         to_settle = (state for state in states if state.start is None)
-        following: State | Trial = next(chain[State | Trial](to_settle, quick, states, ready))
+        if len(self._working) < self._room:
+            following: State | Trial = next(chain[State | Trial](to_settle, quick, states, ready))
+        else:
+            following = next(trial for trial in ready if self._waits(trial))
         if isinstance(following, State):
             self._states.remove(following)
+            self._working.add(following.asked)
             self._run.started(following)
             return following
         self._trials.remove(following)
+        if not self._waits(following):
+            self._working.add(following.id)
         return _make_job(following, self._run)
+
+    def _waits(self, trial: Trial) -> bool:
+        """Whether its guest has little to do for most of the trial."""
+        return find_purpose(trial.purpose).waits and not trial.workload and trial.system in self._soon
 
     def _list_needed(self, trial: Trial) -> set[Asked]:
         return {state.asked for state in list_needed(trial, self._run.header, self._run.folder)}

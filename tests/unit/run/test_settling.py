@@ -13,7 +13,7 @@ from work_factories import make_work_header, make_work_kit, make_work_systems, t
 from guestbench import provision
 from guestbench.analysis.quality import find_mismatches, find_settled
 from guestbench.errors import GuestbenchError, HostError, TrialError
-from guestbench.model import Disk, Guest, Header, Job, Platform, Provision, Role, Start, State
+from guestbench.model import READY, Disk, Guest, Header, Job, Mark, Platform, Provision, Role, Start, State
 from guestbench.page.blocks import Code
 from guestbench.provision.snapshot import Snapshot
 from guestbench.report.setting import SETTLED, _list_images
@@ -73,10 +73,10 @@ def test_guests_that_share_a_disk_have_it_settled_once_and_before_their_snapshot
     states = list(jobs.list_states(asked, header, Path(), {}))
     assert [each.start is None for each in states] == [True, False, False]
     run = pool.Made(header, Path(), [], {}, lambda _: None, lambda: None)
-    queue = pool._Queue(list(reversed(states)), (), run)
+    queue = pool._Queue(list(reversed(states)), (), run, 3)
     assert next(queue) == states[0]
     assert next(queue, None) is None
-    queue.under_way.discard(states[0].asked)
+    queue.take(pool.StateMade(states[0], None))
     assert sorted(each.guest.system.name for each in queue if isinstance(each, State)) == ["debian", "direct"]
 
 
@@ -92,16 +92,50 @@ def test_disks_are_settled_first_and_what_needs_no_boot_comes_before_snapshots(
     trials = [trial_of("debian", "work", "cpu"), trial_of(FLOOR.name, "boot"), trial_of("debian", "image")]
     states = list(jobs.list_states(trials, header, Path(), {}))
     queue = pool._Queue(
-        list(reversed(states)), trials, pool.Made(header, Path(), [], {}, *[lambda *_: None] * 2)
+        list(reversed(states)), trials, pool.Made(header, Path(), [], {}, *[lambda *_: None] * 2), 4
     )
     assert next(queue) == states[0]
     image = next(queue)
     assert isinstance(image, Job) and image.trial == trials[2]
     floor = next(queue)
     assert isinstance(floor, Job) and floor.trial == trials[1]
-    queue.under_way.discard(states[0].asked)
+    queue.take(pool.StateMade(states[0], None))
     assert next(queue) == states[1]
     assert next(queue, None) is None
+
+
+def test_guests_that_idle_are_looked_at_beside_those_that_work(
+    header: Header, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A core would stand still for the 10 s after which a unikernel counts as idle."""
+    monkeypatch.setattr(provision, "find_settled", lambda guest, _: guest)
+    monkeypatch.setattr(provision, "settle", settle)
+    ready = {"debian": 40.0, FLOOR.name: 0.2}
+    records = [
+        msgspec.structs.replace(work_record(name), marks=(Mark(name=READY, t_ns=round(seconds * 1e9)),))
+        for name, seconds in ready.items()
+    ]
+    run = pool.Made(header, Path(), records, {}, lambda _: None, lambda: None)
+    asked = (
+        ("debian", "memory"),
+        ("debian", "surface"),
+        (FLOOR.name, "cost"),
+        (FLOOR.name, "memory", "load"),
+        (FLOOR.name, "surface"),
+        (FLOOR.name, "memory"),
+    )
+    trials = [msgspec.structs.replace(trial_of(*each), id=str(number)) for number, each in enumerate(asked)]
+    queue = pool._Queue((), trials, run, 1)
+    begun = [job.trial for job in queue if isinstance(job, Job)]
+    assert begun == [trials[0], trials[4], trials[5]]
+    queue.take(msgspec.structs.replace(records[0], trial=trials[4]))
+    assert next(queue, None) is None
+    queue.take(msgspec.structs.replace(records[0], trial=trials[0]))
+    following = next(queue)
+    assert isinstance(following, Job) and following.trial == trials[1]
+    # Nothing is known yet of a guest at the begin of a run.
+    unknown = pool._Queue((), trials[4:], run._replace(records=[]), 1)
+    assert [job.trial for job in unknown if isinstance(job, Job)] == [trials[4]]
 
 
 def test_a_disk_settles_beside_trials_that_need_none(header: Header, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +172,7 @@ def test_a_disk_that_cannot_be_settled_keeps_only_its_guests_from_being_measured
     # Snapshots that would need it are not tried either, whether they are asked for now or wait already.
     assert list(jobs.list_states(wanted, header, Path(), failed)) == []
     queue = pool._Queue(
-        states[1:], wanted, pool.Made(header, Path(), [], failed, lambda _: None, lambda: None)
+        states[1:], wanted, pool.Made(header, Path(), [], failed, lambda _: None, lambda: None), 2
     )
     assert [next(queue).guest.system.name for _ in wanted] == ["debian", "direct"]
     assert queue.under_way == set()

@@ -33,7 +33,7 @@ FAMILY = Family(
     printed=("memory.guest_total", "memory.guest_used", "memory.guest_available"),
     settings=Settings,
     purposes=(
-        Purpose(name=MEMORY, timed=False),
+        Purpose(name=MEMORY, timed=False, waits=True),
         Purpose(name=SEARCH, title="least RAM: boot", timed=False, search=True),
     ),
 )

@@ -26,7 +26,7 @@ FAMILY = Family(
     aside=("memory",),
     purposes=(
         Purpose(name=IMAGE, counted=False, timed=False, boots=False, pristine=True, facts=True),
-        Purpose(name=RUNNING, counted=False, timed=False, facts=True),
+        Purpose(name=RUNNING, counted=False, timed=False, waits=True, facts=True),
         Purpose(name=BOOT, like="boot", counted=False, timed=False),
     ),
 )
