@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/memory_beside.py [--cycles 2] [SYSTEM ...]
 
-The guests of the default experiment, or those named, are booted so often alone, and so often with another
-beside them, as many as there are cores. For each figure are printed its median alone, its median beside, and
+The guests of the default experiment, or those named, are booted so often alone, and so often beside others,
+as many at a time as a run may make. For each figure are printed its median alone, its median beside, and
 the ratio. No figure is held against a bound here.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from guestbench.families.memory import FAMILY, MEMORY
 from guestbench.model import Header, Record
-from guestbench.run.jobs import count_slots, make_job
+from guestbench.run.jobs import count_slots, count_waiting, make_job
 from guestbench.run.pool import execute_in_workers
 from guestbench.run.prepare import prepare
 from guestbench.run.request import Request
@@ -36,7 +36,8 @@ def main() -> int:
     settings = {FAMILY.name: {"cycles": asked.cycles}}
     request = Request(experiment="seed", only=tuple(asked.systems), metrics=(FAMILY.name,), settings=settings)
     header = prepare(request, lambda text: print(text, file=sys.stderr))
-    alone, beside = count(header, 1), count(header, count_slots(header.platform))
+    most = count_slots(header.platform) + count_waiting(header.platform)
+    alone, beside = count(header, 1), count(header, most)
     for key in alone:
         if key in beside:
             one, other = statistics.median(alone[key]), statistics.median(beside[key])
