@@ -129,6 +129,15 @@ def test_only_process_starts_processes(file: Path) -> None:
             assert node.module not in ("subprocess", "multiprocessing", "pty")
 
 
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_only_the_cache_makes_temporary_folders(file: Path) -> None:
+    """What a killed process has left elsewhere would never be removed."""
+    named = {"TemporaryDirectory", "NamedTemporaryFile", "mkdtemp", "mkstemp"}
+    used = {each.attr for each in ast.walk(ast.parse(file.read_text())) if isinstance(each, ast.Attribute)}
+    # The one other place is linked from the cache, which removes it.
+    assert file.name in ("cache.py", "debian_disk.py") or used.isdisjoint(named)
+
+
 @pytest.mark.parametrize("file", TESTS, ids=name_of)
 def test_each_test_says_what_would_be_broken(file: Path) -> None:
     """A failing test would not tell its reader what a user loses."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import tempfile
 from pathlib import Path
 
 import click
@@ -50,12 +49,14 @@ def command(path: Path, check: bool, output: Path | None) -> None:
     elif output is not None:
         _check(path, _unpack(path, output), whole=True)
     else:
-        with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+        from guestbench.provision.cache import scratch
+
+        with scratch("artifact") as folder:
             try:
-                _check(path, _unpack(path, Path(folder) / "artifact"), whole=True)
+                _check(path, _unpack(path, folder / "artifact"), whole=True)
             except GuestbenchError as error:
                 # What it names is gone when it is read.
-                if folder in error.message or folder in error.hint:
+                if str(folder) in error.message or str(folder) in error.hint:
                     error.message = error.message.replace(f"{folder}/artifact", str(path))
                     error.hint = shlex.join([*AGAIN, str(path), "-o", "unpacked"])
                 raise

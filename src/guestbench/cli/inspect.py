@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -26,7 +25,7 @@ from guestbench.text import visible
 def command(image: Path, as_json: bool, sbom: Path | None) -> None:
     """Tell what is in IMAGE (a disk, initramfs, kernel, UKI or unikernel) without booting it."""
     from guestbench.inspect import inspect_image
-    from guestbench.provision.cache import read_image
+    from guestbench.provision.cache import read_image, scratch
     from guestbench.provision.inspector import build_inspector
     from guestbench.report.inspection import describe_inspection
     from guestbench.report.sbom import render_sbom
@@ -36,8 +35,8 @@ def command(image: Path, as_json: bool, sbom: Path | None) -> None:
         return build_inspector(say), read_image(image, say).sha256
 
     doing = slowly(f"looking into {visible(image)}: files, programs and code")
-    with tempfile.TemporaryDirectory(prefix="guestbench-") as scratch, doing:
-        found = inspect_image(image, Path(scratch), prepare)
+    with scratch("inspect") as folder, doing:
+        found = inspect_image(image, folder, prepare)
     if sbom is not None:
         write_file(sbom, render_sbom(found, image))
     if as_json:

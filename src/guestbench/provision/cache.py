@@ -339,6 +339,13 @@ def making_lock(name: str) -> Path:
 
 @contextmanager
 def workspace(label: str) -> Iterator[Path]:
+    """As `scratch`, for something to be kept: trouble with the file system is told as that with the cache."""
+    with scratch(label) as folder, storing(folder):
+        yield folder
+
+
+@contextmanager
+def scratch(label: str) -> Iterator[Path]:
     """A temporary folder inside the cache, removed on leaving; those of killed processes are removed first.
 
     Other users can pass through it but not list it, so that a mapped user of a user namespace reaches
@@ -352,8 +359,7 @@ def workspace(label: str) -> Iterator[Path]:
         folder.chmod(0o711)
     with _lock(folder.with_name(folder.name + ".lock")):
         try:
-            with storing(folder):
-                yield folder
+            yield folder
         finally:
             remove_workspace(folder)
 

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from guestbench.errors import HostError, ToolFailed, UsageError, hint_of
 from guestbench.host import process
 from guestbench.model import Commit, Frozen, Say
+from guestbench.provision.cache import scratch
 from guestbench.text import visible
 
 LOG_NAME = "build.log"
@@ -121,8 +121,8 @@ class Repository:
     @contextmanager
     def _check_out(self, commit: Commit) -> Iterator[Path]:
         """A worktree of the commit, which is removed afterwards."""
-        with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
-            tree = Path(folder) / "tree"
+        with scratch("commit") as folder:
+            tree = folder / "tree"
             self._ask("worktree", "add", "--detach", "--quiet", str(tree), commit.hash)
             try:
                 yield tree / self.prefix

@@ -7,12 +7,12 @@ that came with packages of this host, so that no key is believed that came with 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from guestbench.errors import ImageError, ToolMissing
 from guestbench.host import process
+from guestbench.provision.cache import scratch
 from guestbench.text import visible
 
 SUFFIX = ".sign"
@@ -46,8 +46,8 @@ def check_signature(url: str, data: bytes, read: Callable[[str], bytes | None], 
     signature = read(url + SUFFIX)
     if signature is None:
         return "it is not signed"
-    with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
-        signed, by = Path(folder) / "list", Path(folder) / "signature"
+    with scratch("signature") as folder:
+        signed, by = folder / "list", folder / "signature"
         signed.write_bytes(data)
         by.write_bytes(signature)
         options = [word for path in keyrings for word in ("--keyring", str(path))]

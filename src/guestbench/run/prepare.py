@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import shlex
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from guestbench.errors import GuestbenchError, StoreError, UsageError
 from guestbench.families import boot, find_hook, find_metrics, list_families
 from guestbench.host import facts as host
 from guestbench.host.accel import choose_accel, find_kvm_obstacle
+from guestbench.provision.cache import scratch
 from guestbench.run.guests import find_guests, find_systems, refuse_others
 from guestbench.run.plan import plan_trials
 from guestbench.run.pool import execute_in_workers
@@ -274,7 +274,7 @@ def _boot_once(host_digest: str) -> Callable[[model.Guest, model.Platform], mode
             cycle=1,
             definition="",
         )
-        with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+        with scratch("try") as folder:
             job = model.Job(
                 trial=trial,
                 family=boot.FAMILY.name,
@@ -282,7 +282,7 @@ def _boot_once(host_digest: str) -> Callable[[model.Guest, model.Platform], mode
                 guest=guest,
                 platform=platform,
                 host=host_digest,
-                folder=folder,
+                folder=str(folder),
                 parent_pid=os.getpid(),
             )
             return next(execute_in_workers([job], 1, lambda: None)).outcome

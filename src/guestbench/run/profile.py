@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +27,7 @@ from guestbench.images.formats.kernel import find_linux_header
 from guestbench.model import READY, Disk, Guest, GuestFamily, Kernel, Ok, Platform, Role, Say, System, Unknown
 from guestbench.model.profile import PROFILE_VERSION, Profile, Region
 from guestbench.model.symbols import SymbolMap
+from guestbench.provision.cache import scratch
 from guestbench.provision.plugins import build_histogram
 from guestbench.version import __version__
 from guestbench.vmm import Lacking, LaunchSpec, Machine, Need, find_vmm
@@ -111,12 +111,12 @@ def _boot(guest: Guest, platform: Platform, plugin: Path, look: str, *, read_sym
     system, log = guest.system, SerialLog()
     # Counting slows a guest down; a fifth was measured, and a busy host is slow as well.
     patient = msgspec.structs.replace(system, timeout_s=system.timeout_s * 2)
-    with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+    with scratch("profile") as folder:
         spec = LaunchSpec(
             boot=system.boot,
             images=guest.images,
             platform=platform,
-            folder=Path(folder),
+            folder=folder,
             needs=frozenset({Need.HISTOGRAM}),
             plugin=plugin,
             cuts=tuple(dict.fromkeys(list_texts(system).values())),
@@ -189,9 +189,9 @@ def _ask_sibling(
                 continue
             say(f"booting {system.name}, which has the same kernel, for its symbols")
             log = SerialLog()
-            with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
+            with scratch("profile") as folder:
                 spec = LaunchSpec(
-                    boot=other.system.boot, images=other.images, platform=platform, folder=Path(folder)
+                    boot=other.system.boot, images=other.images, platform=platform, folder=folder
                 )
                 with find_vmm(platform.vmm).start(spec) as machine:
                     found: SymbolMap | Unknown = Unknown(reason="it did not get ready")

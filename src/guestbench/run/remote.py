@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,7 @@ from guestbench.errors import GuestbenchError, ImageError
 from guestbench.host import facts
 from guestbench.host.doctor import Check, judge, take_readings
 from guestbench.model import Frozen, Header, Host, Image, Platform, Record, Role, Trial
-from guestbench.provision.cache import cache_folder, locked, read_image, storing
+from guestbench.provision.cache import cache_folder, locked, read_image, scratch, storing
 from guestbench.provision.first_boot import move_layer
 from guestbench.run.jobs import count_slots, make_job
 from guestbench.run.pool import Tick, execute_in_workers
@@ -299,8 +298,7 @@ def _make(asked: Make, tell: Callable[[Record], None], tick: Tick) -> Trials:
     header = msgspec.structs.replace(header, host=read_host(header.platform.vmm))
     records: list[Record] = []
     files: dict[str, dict[str, bytes]] = {}
-    with tempfile.TemporaryDirectory(prefix="guestbench-") as name, _host_lock(asked.timed, tick):
-        folder = Path(name)
+    with scratch("fleet") as folder, _host_lock(asked.timed, tick):
         jobs = (
             make_job(trial, header, folder, brief=asked.briefs.get(trial.id, {})) for trial in asked.trials
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from guestbench.cli.talk import say
 from guestbench.definition.systems import find_system, load_catalogue
 from guestbench.host import process
 from guestbench.model import Accel, Platform
+from guestbench.provision.cache import scratch
 from guestbench.vmm import LaunchSpec, find_vmm
 
 
@@ -24,7 +24,7 @@ def command(name: str, image: Path | None, accel: str) -> None:
     guest = find_guest(name, find_system(name, load_catalogue(), Path.cwd()), image)
     platform = Platform(accel=Accel(accel))
     # What the guest writes to its disk is thrown away with the folder.
-    with tempfile.TemporaryDirectory(prefix="guestbench-") as folder:
-        spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=Path(folder))
+    with scratch("boot") as folder:
+        spec = LaunchSpec(boot=guest.system.boot, images=guest.images, platform=platform, folder=folder)
         say(f"booting {guest.system.name}; Ctrl-A X leaves")
         sys.exit(process.run_in_foreground(find_vmm(spec.platform.vmm).describe_interactive(spec)))

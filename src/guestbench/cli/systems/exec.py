@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from guestbench.errors import UsageError
 from guestbench.guest.serial import SerialLog
 from guestbench.guest.shell import Answer, open_shell
 from guestbench.model import Accel, Platform
+from guestbench.provision.cache import scratch
 from guestbench.vmm import find_vmm
 
 COMMAND_S = 3600.0
@@ -51,7 +51,7 @@ def execute(name: str, line: str, image: Path | None, platform: Platform) -> Ans
     guest = provision.settle(find_guest(name, system, image), platform, say)
     snapshot = provision.take_snapshot(guest, platform, say)
     with (
-        tempfile.TemporaryDirectory(prefix="guestbench-") as folder,
-        find_vmm(platform.vmm).start(snapshot.launch_spec(Path(folder))) as machine,
+        scratch("exec") as folder,
+        find_vmm(platform.vmm).start(snapshot.launch_spec(folder)) as machine,
     ):
         return open_shell(machine, system.login, SerialLog()).run(line, timeout_s=COMMAND_S)
