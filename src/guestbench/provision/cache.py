@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 import time
@@ -153,8 +154,7 @@ def make(plan: Plan, say: Say, *, renew: Callable[[Made], object] = lambda made:
 
 def find(plan: Plan) -> Kept | None:
     """The thing, if the cache has all of it as it was made; it stays then while this process lives."""
-    there = _look(plan.name, plan.key)
-    return there if isinstance(there, Kept) else None
+    return there if isinstance(there := _look(plan.name, plan.key), Kept) else None
 
 
 def _look(name: str, key: str) -> Kept | str | None:
@@ -254,10 +254,9 @@ class _Note(Frozen):
 
 
 def read_image(path: Path, say: Say = lambda _: None) -> Image:
-    """Describe an image file as a trial is to find it.
+    """Describe an image file as a trial is to find it; `say` is told where that takes long.
 
-    Its digest is remembered by path, device, inode, size and times of change, so that no run reads gigabytes
-    twice. `say` is told of it where it takes long.
+    Its digest is remembered by path, device, inode, size and times of change: gigabytes are not read twice.
 
     Raises:
         ImageError: the file cannot be read, or changes while it is read.
@@ -339,18 +338,22 @@ def making_lock(name: str) -> Path:
 
 @contextmanager
 def workspace(label: str) -> Iterator[Path]:
-    """As `scratch`, for something to be kept: trouble with the file system is told as that with the cache."""
-    with scratch(label) as folder, storing(folder):
+    """As `scratch`, for what is to be kept: trouble with the file system is told as that with the cache."""
+    with _temporary(label, lambda _: None) as folder, storing(folder):
         yield folder
 
 
-@contextmanager
-def scratch(label: str) -> Iterator[Path]:
-    """A temporary folder inside the cache, removed on leaving; those of killed processes are removed first.
+def scratch(label: str) -> AbstractContextManager[Path]:
+    """A folder inside the cache that is removed on leaving, which takes no program. Nothing is mounted in it.
 
     Other users can pass through it but not list it, so that a mapped user of a user namespace reaches
-    a folder made below it.
+    a folder made below it. Those of killed processes are removed first.
     """
+    return _temporary(label, lambda folder: shutil.rmtree(folder, ignore_errors=True))
+
+
+@contextmanager
+def _temporary(label: str, empty: Callable[[Path], None]) -> Iterator[Path]:
     base = cache_folder() / "work"
     with storing(base):
         base.mkdir(parents=True, exist_ok=True)
@@ -361,6 +364,7 @@ def scratch(label: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
+            empty(folder)
             remove_workspace(folder)
 
 
