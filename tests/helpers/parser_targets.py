@@ -29,6 +29,7 @@ from guestbench.images.contents import packages, symbols
 from guestbench.images.formats import disk, elf, volumes
 from guestbench.images.inspection import Inspection
 from guestbench.images.source import open_source
+from guestbench.images.tree import show
 from guestbench.inspect import lvm
 from guestbench.model import Role
 from guestbench.provision import cpio, tarball
@@ -270,8 +271,9 @@ def _compare_dpkg(data: bytes, folder: Path, ours: list[str]) -> None:
     done = process.run(["dpkg-query", f"--admindir={folder}", "-W", "-f", form], check=False)
     if done.status != 0 or b"warning" in done.stderr:
         return
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    theirs = sorted({line.split(" ", 1)[1] for line in lines if line.startswith("installed ")})
+    lines = [line.partition(b" ") for line in done.stdout.splitlines()]
+    # What is shown of a name is bounded.
+    theirs = sorted({show(name) for state, _, name in lines if state == b"installed"})
     assert ours == theirs, f"{ours}; dpkg lists {theirs}"
 
 
