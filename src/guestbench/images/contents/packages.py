@@ -13,6 +13,7 @@ from guestbench.images.tree import Entry, Tree, show, show_path
 MAX_DATABASE_BYTES = 256 << 20
 """Debian's with 288 packages has 0.3 MiB."""
 MAX_PACKAGES = 100_000
+MAX_STATUS_BYTES = 1024
 _DPKG, _DPKG_FOLDER = "var/lib/dpkg/status", "var/lib/dpkg/status.d"
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 _OTHERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "var/lib/pacman/local")
@@ -108,14 +109,20 @@ def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
 def parse_control(data: bytes) -> Iterator[dict[str, bytes]]:
     """The paragraphs of a Debian control file; of a field that spans lines, the first line.
 
-    The names of fields are those of Debian's own files, `Installed-Size`: to dpkg their case is the same.
+    The names of fields are those of Debian's own files, `Installed-Size`: to dpkg their case is the same, and
+    of a status it reads the words of all lines.
     """
     for paragraph in re.split(rb"\n[ \t\r]*\n", data):
         fields: dict[str, bytes] = {}
+        last = ""
         for line in paragraph.split(b"\n"):
             name, colon, value = line.partition(b":")
-            if colon and not name.startswith((b" ", b"\t")):
-                fields.setdefault(name.decode("ascii", "replace").strip().title(), value.strip())
+            if line.startswith((b" ", b"\t")):
+                if last == "Status" and len(fields[last]) < MAX_STATUS_BYTES:
+                    fields[last] = b" ".join((fields[last], line.strip())).strip()
+            elif colon:
+                last = name.decode("ascii", "replace").strip().title()
+                fields.setdefault(last, value.strip())
         if fields:
             yield fields
 
