@@ -14,6 +14,8 @@ MAX_DATABASE_BYTES = 256 << 20
 """Debian's with 288 packages has 0.3 MiB."""
 MAX_PACKAGES = 100_000
 MAX_STATUS_BYTES = 1024
+_GLUED = re.compile(rb"(unknown|install|hold|deinstall|purge)\s*(ok|reinstreq)\s*installed")
+"""dpkg needs no blank between the words of a status."""
 _DPKG, _DPKG_FOLDER = "var/lib/dpkg/status", "var/lib/dpkg/status.d"
 _APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 _OTHERS = ("var/lib/rpm", "usr/lib/sysimage/rpm", "var/lib/pacman/local")
@@ -92,7 +94,8 @@ def read_dpkg(status: bytes, *, needs_status: bool = True) -> Iterator[Package]:
     """The installed packages in a status file of dpkg; without `needs_status`, those that say nothing too."""
     for fields in parse_control(status):
         # Their case is the same to dpkg, which lists names as small letters.
-        installed = fields.get("Status", b"").lower().split()[-1:] == [b"installed"] or not needs_status
+        said = fields.get("Status", b"").lower()
+        installed = not needs_status or said.split()[-1:] == [b"installed"] or _GLUED.fullmatch(said)
         if "Package" in fields and installed:
             name, version, architecture, source = (
                 show(fields.get(field, b"")) for field in ("Package", "Version", "Architecture", "Source")
